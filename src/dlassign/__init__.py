@@ -1,0 +1,1 @@
+"""dlassign: image-classification experiments from a YAML file."""

@@ -1,0 +1,1 @@
+"""What a run is tested for before and beside training."""

@@ -1,0 +1,1 @@
+"""One command body a file, imported only when the command runs."""

@@ -1,0 +1,59 @@
+"""`dlassign evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlassign.evaluation import Report, evaluate_run
+from dlassign.plots.confusion import draw_confusion
+from dlassign.runlog.paths import RunPaths
+
+
+def evaluate_command(
+    run: str, split: str, *, weights: str, device: str | None, as_json: bool, overrides: tuple[str, ...]
+) -> None:
+    """Evaluate the weights of a run, print the scores and draw the confusion matrix into the run's plots folder."""
+    paths = RunPaths(Path(run))
+    report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides)
+    picture = paths.plots / f"confusion-{split}-{weights}.png"
+    title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"
+    draw_confusion(report.evaluation.confusion, report.classes, picture, title=title)
+    if as_json:
+        click.echo(json.dumps(_as_dict(paths, report, split, weights=weights)))
+    else:
+        click.echo("\n".join([*_lines(report, split, weights), f"plot   {picture}"]))
+
+
+def _as_dict(paths: RunPaths, report: Report, split: str, *, weights: str) -> dict[str, Any]:
+    return {
+        "run": str(paths.root),
+        "data": report.label,
+        "split": split,
+        "weights": weights,
+        "step": report.step,
+        "n": report.evaluation.n,
+        "loss": report.evaluation.loss,
+        "accuracy": report.evaluation.accuracy,
+        "classes": report.per_class(),
+        "confusion": report.evaluation.confusion,
+    }
+
+
+def _lines(report: Report, split: str, weights: str) -> Iterator[str]:
+    result = report.evaluation
+    yield f"{split} split of {report.label}, {result.n:,} samples, {weights} weights (step {report.step:,})"
+    yield f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}"
+    width = max(5, *(len(name) for name in report.classes))
+    yield f"{'class':<{width}}  precision  recall      F1  samples"
+    for row in report.per_class():
+        scores = "  ".join(f"{_number(row[key]):>{size}}" for key, size in (("precision", 9), ("recall", 6), ("f1", 6)))
+        yield f"{row['class']:<{width}}  {scores}  {row['n']:>7,}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,155 @@
+"""`dlassign plot`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from dlassign.errors import UserError
+from dlassign.plots.confusion import draw_confusion
+from dlassign.plots.curves import draw_runs
+from dlassign.plots.panel import CurveOptions
+from dlassign.plots.series import Metric, Run, SplitName, XAxis
+from dlassign.plots.style import FORMATS
+from dlassign.runlog.paths import RunPaths, find_runs
+from dlassign.runlog.records import read_records
+
+_METRICS: tuple[Metric, ...] = ("loss", "accuracy")
+
+
+def plot_command(
+    runs: Sequence[str],
+    *,
+    metric: Literal["loss", "accuracy", "both", "confusion"] = "both",
+    splits: tuple[SplitName, ...] = (),
+    group: str | None = None,
+    smooth: float = 0.0,
+    x: XAxis = "step",
+    log_x: bool = False,
+    log_y: bool = False,
+    formats: tuple[str, ...] = (),
+    output: str | None = None,
+    title: str | None = None,
+) -> None:
+    """Draw curves of runs from their logs, and print the name of every file written.
+
+    Args:
+        runs: run folders, or folders that hold some.
+        metric: `both` makes two files, or two panels if `output` names one file; `confusion` one file a run.
+        splits: what to draw; () chooses.
+        group: config key; runs that share its value are averaged.
+        smooth: strength of the exponential moving average, 0 to below 1.
+        x: what the x axis counts.
+        log_x: logarithmic x axis.
+        log_y: logarithmic y axis.
+        formats: png, svg, pdf; () is the ending of `output`, else png.
+        output: a file (it ends in a format) or a folder; None is the run's own plots folder, or for several
+            runs the folder `plots` in the nearest folder that holds them all.
+        title: None makes one.
+
+    Raises:
+        UserError: there is no such run, log, key or split, or a picture cannot be written.
+    """
+    found = [_load(paths) for paths in _find(runs)]
+    if metric == "confusion":
+        _draw_confusions(found, splits, _targets(found, formats, output, "confusion"), title=title)
+        return
+    options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
+    together = _is_file(output)
+    for metrics in [_METRICS] if metric == "both" and together else [(m,) for m in _METRICS]:
+        if metric == "both" or metric in metrics:
+            for target in _targets(found, formats, output, metrics[0]):
+                draw_runs(found, target, metrics=metrics, options=options)
+                click.echo(str(target))
+
+
+def _find(places: Sequence[str]) -> list[RunPaths]:
+    """Return the runs at or below the places, each once.
+
+    Raises:
+        UserError: there is none at a place.
+    """
+    found: dict[Path, RunPaths] = {}
+    for place in places:
+        path = Path(place)
+        if path.is_symlink():
+            path = path.parent / path.readlink()
+        there = list(find_runs(path.parent if path.name == "log.jsonl" else path))
+        if not there:
+            raise UserError(_no_runs(path))
+        found |= {paths.root.resolve(): paths for paths in there if paths.root.resolve() not in found}
+    return list(found.values())
+
+
+def _no_runs(path: Path) -> str:
+    if path.is_dir():
+        return f"no runs under {path} (a run is a folder with a log.jsonl); `dlassign runs` lists what there is"
+    around = sorted({*_folders(path.parent), *_folders(Path("out"))})
+    near = difflib.get_close_matches(path.name, [other.name for other in around], n=3, cutoff=0.5)
+    names = [str(other) for other in around if other.name in near]
+    meant = f" Did you mean {' or '.join(names)}?" if names else ""
+    return f"there is no run folder {path}.{meant} `dlassign runs` lists what there is"
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _load(paths: RunPaths) -> Run:
+    records = read_records(paths.log)
+    for warning in records.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return Run(paths, records)
+
+
+def _is_file(output: str | None) -> bool:
+    return output is not None and Path(output).suffix.removeprefix(".").lower() in FORMATS
+
+
+def _targets(runs: Sequence[Run], formats: Sequence[str], output: str | None, stem: str) -> list[Path]:
+    """Return the files to write for one picture."""
+    if output is not None and _is_file(output):
+        whole = Path(output)
+        return [whole.with_suffix(f".{ending}") for ending in dict.fromkeys(formats)] or [whole]
+    folder = Path(output) if output is not None else _own_folder(runs)
+    return [folder / f"{stem}.{ending}" for ending in dict.fromkeys(formats or ("png",))]
+
+
+def _own_folder(runs: Sequence[Run]) -> Path:
+    if len(runs) == 1:
+        return runs[0].paths.plots
+    return Path(os.path.commonpath([run.paths.root.absolute() for run in runs])) / "plots"
+
+
+def _draw_confusions(
+    runs: Sequence[Run], splits: Sequence[SplitName], targets: Sequence[Path], *, title: str | None
+) -> None:
+    """Draw the confusion matrix of each run's final evaluation: of the splits asked for, or test, or val."""
+    for run in runs:
+        start, matrices = run.records.start, _matrices(run, splits)
+        classes = [str(name) for name in start["data"]["classes"]]
+        for split, matrix in matrices.items():
+            head = title or f"{start['name']} ({start['data']['label']}, seed {start['seed']}), final {split}"
+            parts = [run.paths.root.name] * (len(runs) > 1) + [split] * (len(matrices) > 1)
+            for target in targets:
+                path = target.with_stem("-".join([target.stem, *parts]))
+                draw_confusion(matrix, classes, path, title=head)
+                click.echo(str(path))
+
+
+def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]]]:
+    finals = run.records.finals
+    there = {split: finals[split]["confusion"] for split in finals if "confusion" in finals[split]}
+    wanted = splits or [split for split in ("test", "val") if split in there][:1]
+    if not there:
+        raise UserError(f"{run.paths.root} has no confusion matrix: the run has not come to its end")
+    if missing := [split for split in wanted if split not in there]:
+        found = f"{', '.join(missing)}; there are: {', '.join(there)}"
+        raise UserError(f"{run.paths.root} has no final confusion matrix of {found}")
+    return {split: there[split] for split in wanted}

@@ -1,0 +1,189 @@
+"""The `dlassign` command: options only. Bodies live in `commands/`; only click is imported before one runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+config_option = click.option("--config", required=True, metavar="FILE", help="The YAML config.")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a config key; VALUE is YAML. Repeatable."
+)
+out_option = click.option("--out", default="out", metavar="DIR", show_default=True, help="Folder of all runs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+device_option = click.option("--device", metavar="auto|cpu|cuda:N", help="Where to compute.")
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="dlassign")
+@click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")
+@click.pass_context
+def main(ctx: click.Context, traceback: bool) -> None:
+    """Image-classification experiments from a YAML file.
+
+    Example: dlassign train --config configs/quickstart.yaml
+    """
+    ctx.obj = {"traceback": traceback}
+
+
+@main.command()
+@config_option
+@set_option
+@out_option
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
+@device_option
+@json_option
+@click.option("--again", is_flag=True, help="Move an earlier run of this config aside and train anew.")
+@click.pass_context
+def train(ctx: click.Context, /, **options: Any) -> None:
+    """Train what a config says, or go on where it was stopped.
+
+    Example: dlassign train --config configs/quickstart.yaml --set optimizer.lr=3e-3 --seed 1
+    """
+    from dlassign.cli.commands.train import train_command
+
+    _call(ctx, train_command, options)
+
+
+@main.command()
+@click.argument("run")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="What to evaluate on.",
+)
+@click.option(
+    "--weights", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Which weights to use."
+)
+@device_option
+@json_option
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a data key, such as data.root.")
+@click.pass_context
+def evaluate(ctx: click.Context, /, **options: Any) -> None:
+    """Evaluate the weights of RUN: accuracy, loss, per-class scores and a confusion matrix.
+
+    Example: dlassign evaluate out/quickstart/latest --split val
+    """
+    from dlassign.cli.commands.evaluate import evaluate_command
+
+    _call(ctx, evaluate_command, options)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--metric", type=click.Choice(["loss", "accuracy", "both", "confusion"]), default="both", show_default=True
+)
+@click.option(
+    "--split", "splits", multiple=True, type=click.Choice(["train", "val", "test"]), help="Draw only these. Repeatable."
+)
+@click.option("--group", metavar="KEY", help="Average runs that share this config key; `seed`: that differ only in it.")
+@click.option(
+    "--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Weight of the past in a moving average."
+)
+@click.option("--x", type=click.Choice(["step", "epoch", "seconds"]), default="step", show_default=True)
+@click.option("--log-x", is_flag=True, help="Logarithmic x axis.")
+@click.option("--log-y", is_flag=True, help="Logarithmic y axis.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), help="Repeatable.")
+@click.option("--output", metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
+@click.option("--title", help="Title of the picture.")
+@click.pass_context
+def plot(ctx: click.Context, /, **options: Any) -> None:
+    """Draw loss and accuracy of runs again, from their logs alone.
+
+    Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
+    """
+    from dlassign.cli.commands.plot import plot_command
+
+    _call(ctx, plot_command, options)
+
+
+@main.command()
+@click.argument("out", default="out", metavar="[DIR]")
+@click.option("--where", multiple=True, metavar="KEY=VALUE", help="= != < > <= >=; VALUE is YAML. Repeatable.")
+@click.option("--sort", metavar="[-]KEY", help="Sort by this column; with - in front, largest first.")
+@click.option("--columns", metavar="A,B,...", help="Columns to show; config keys such as optimizer.lr are allowed.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show only so many.")
+@json_option
+@click.pass_context
+def runs(ctx: click.Context, /, **options: Any) -> None:
+    """List the runs under a folder.
+
+    Example: dlassign runs --where 'optimizer.lr>=0.01' --sort -test
+    """
+    from dlassign.cli.commands.runs import runs_command
+
+    _call(ctx, runs_command, options)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@set_option
+@click.pass_context
+def check(ctx: click.Context, /, **options: Any) -> None:
+    """Check configs and say what they amount to, without training.
+
+    Example: dlassign check configs/*.yaml
+    """
+    from dlassign.cli.commands.check import check_command
+
+    _call(ctx, check_command, options)
+
+
+@main.command()
+@click.pass_context
+def schema(ctx: click.Context) -> None:
+    """Print the JSON Schema of configs, for editors.
+
+    Example: dlassign schema > configs/schema.json
+    """
+    from dlassign.cli.commands.schema import schema_command
+
+    _call(ctx, schema_command, {})
+
+
+@main.group()
+def data() -> None:
+    """Get data sets.
+
+    Example: dlassign data fetch mnist
+    """
+
+
+@data.command()
+@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
+@click.option("--root", default="data", show_default=True, metavar="DIR", help="Folder to put it in.")
+@click.pass_context
+def fetch(ctx: click.Context, /, **options: Any) -> None:
+    """Download a data set; training itself never does unless `data.download` is true.
+
+    Example: dlassign data fetch mnist --root data
+    """
+    from dlassign.cli.commands.data import fetch_command
+
+    _call(ctx, fetch_command, options)
+
+
+def _call(ctx: click.Context, body: Callable[..., int | None], options: dict[str, Any]) -> None:
+    """Run a command body; print what went wrong in plain words and exit with the code that it has."""
+    from dlassign.errors import ConfigError, DlassignError
+
+    try:
+        code = body(**options)
+    except DlassignError as error:
+        if ctx.obj["traceback"]:
+            raise
+        count = len(error.problems) if isinstance(error, ConfigError) else 1
+        click.echo(f"{error}\n\n{count} problems" if count > 1 else f"error: {error}", err=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        code = 130
+    sys.exit(code or 0)

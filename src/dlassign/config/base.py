@@ -1,0 +1,63 @@
+"""What all config classes share: strictness, tuples, durations and rule violations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+T = TypeVar("T")
+
+
+class Config(BaseModel):
+    """Base of every config class: unknown keys, wrong types and later changes are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+"""A YAML list, kept as a tuple so that a config cannot change."""
+Several = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
+"""A list with at least one item."""
+Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
+"""A list of two items."""
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def broken_rule(key: str, message: str) -> PydanticCustomError:
+    """Return the error that a validator raises for a rule between keys.
+
+    Args:
+        key: dotted key, relative to the class that holds the rule, that the message should point at.
+        message: the rule, the values and the cure.
+    """
+    return PydanticCustomError("broken_rule", "{message}", {"message": message, "key": key})
+
+
+class Duration(Config):
+    """A length of training, in steps or in epochs; one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"steps": 100}]})
+
+    steps: Count | None = None
+    """Number of optimizer steps."""
+    epochs: Positive | None = None
+    """Number of passes over the training split; a fraction is allowed."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Duration:
+        if (self.steps is None) == (self.epochs is None):
+            if self.steps is not None:
+                raise broken_rule("epochs", "steps and epochs are both given; remove one of them")
+            raise broken_rule("", "neither steps nor epochs is given; give one: {steps: 100} or {epochs: 1}")
+        return self

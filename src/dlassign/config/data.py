@@ -1,0 +1,206 @@
+"""What a run trains on: the source, the split and the preprocessing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from dlassign.config.base import Config, Count, Finite, Fraction, Many, Pair, Positive, broken_rule
+
+Size = Count | Fraction
+
+
+class Split(Config):
+    """How samples are dealt to train, val and test.
+
+    A source that has a test set of its own (mnist, cifar10, image_folder with `test`) keeps it; validation is
+    then taken from the training part. A source without one (digits, csv_table) is cut into all three.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"val": 0.1}]})
+
+    train: Size | None = None
+    """Samples to train on: a count or a fraction of the samples. null: all that val and test leave."""
+    val: Size | None = None
+    """Samples held out for validation: a count or a fraction of the training part. null: no validation."""
+    test: Size | None = None
+    """Test samples: a count or a fraction. null: the whole test set of the source; without one, no test."""
+    by: Literal["random", "stratified", "position"] = "stratified"
+    """How samples are dealt: at random, at random with equal class shares, or in file order."""
+    val_at: Literal["start", "end"] = "end"
+    """With `by: position`, whether validation is the start or the end of the training part."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the split. It is not the seed of the run, so runs with several seeds share one split."""
+
+
+class Scale(Config):
+    """Divide every value by a number."""
+
+    name: Literal["scale"]
+    divisor: Positive = 255.0
+    """The number to divide by: 255 brings 8-bit images to 0..1, 16 the digits."""
+
+
+class Normalize(Config):
+    """Subtract a mean and divide by a standard deviation, one of each a channel (or a feature)."""
+
+    name: Literal["normalize"]
+    mean: Many[Finite] | None = None
+    """Mean of each channel. null: measured on the training split."""
+    std: Many[Positive] | None = None
+    """Standard deviation of each channel. null: measured on the training split."""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Normalize:
+        if (self.mean is None) != (self.std is None):
+            missing, given = ("std", "mean") if self.std is None else ("mean", "std")
+            raise broken_rule(
+                given,
+                f"{given} is given but {missing} is not; give both, or neither to measure both on train",
+            )
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
+            counts = f"mean has length {len(self.mean)} and std {len(self.std)}"
+            raise broken_rule("std", f"{counts}; give one of each for every channel")
+        return self
+
+
+class MeanImage(Config):
+    """Subtract the mean image of the training split, pixel by pixel."""
+
+    name: Literal["mean_image"]
+
+
+class Flatten(Config):
+    """Lay each sample out as one row, channel by channel."""
+
+    name: Literal["flatten"]
+
+
+class PCA(Config):
+    """Project flattened samples on their leading principal components, fitted on the training split."""
+
+    name: Literal["pca"]
+    components: Count | Fraction
+    """Number of components, or the fraction of the variance to keep."""
+    whiten: bool = False
+    """Scale every component to unit variance."""
+
+
+Preprocess = Annotated[Scale | Normalize | MeanImage | Flatten | PCA, Field(discriminator="name")]
+
+
+class Source(Config):
+    """Keys that every data source has."""
+
+    split: Split = Split()
+    """How samples are dealt to train, val and test."""
+    preprocess: Many[Preprocess] = ()
+    """What is done to the samples, in this order; what is measured is measured on train only."""
+
+
+class Digits(Source):
+    """scikit-learn's 1,797 digits of 8x8 pixels, values 0..16, 10 classes. Embedded: nothing to download."""
+
+    name: Literal["digits"]
+    split: Split = Split(val=0.15, test=0.2)
+    """How the 1,797 samples are dealt to train, val and test."""
+
+
+class MNIST(Source):
+    """MNIST: 60,000 training and 10,000 test images, 1x28x28, values 0..255, 10 classes."""
+
+    name: Literal["mnist"]
+    root: str = "data"
+    """Folder that holds `MNIST/raw/`, relative to the working directory."""
+    download: bool = False
+    """Download the files if they are missing. Without it training never touches the network."""
+
+
+class CIFAR10(Source):
+    """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, values 0..255, 10 classes."""
+
+    name: Literal["cifar10"]
+    root: str = "data"
+    """Folder that holds `cifar-10-batches-py/`, relative to the working directory."""
+    download: bool = False
+    """Download the files if they are missing. Without it training never touches the network."""
+
+
+class ImageFolder(Source):
+    """Images in one subfolder a class. Decoded once, in parallel, into a cache that later starts read."""
+
+    name: Literal["image_folder"]
+    root: Annotated[str, Field(examples=["data/pets"])]
+    """Folder that holds the folders named in `train`, `val` and `test`, relative to the working directory."""
+    train: str = "train"
+    """Subfolder of `root` to train on, with one folder a class; `.` if they lie in `root` itself."""
+    val: str | None = None
+    """Subfolder with validation images. null: none; `split.val` may hold some out of train."""
+    test: str | None = "test"
+    """Subfolder with test images. null: none; `split.test` may hold some out."""
+    size: Pair[Count] | None = None
+    """Height and width that every image is resized to. null: all images must have one size already."""
+    grayscale: bool = False
+    """Read images as one gray channel instead of three colours."""
+    skip_bad: bool = False
+    """Leave out images that cannot be decoded, and list them, instead of stopping."""
+    label: str | None = None
+    """What results on this data are labelled with. null: the name of the root folder."""
+    cache: str | None = None
+    """Folder for decoded images. null: `dlassign` in the user's cache folder."""
+
+    @model_validator(mode="after")
+    def _one_validation(self) -> ImageFolder:
+        if self.val is not None and self.split.val is not None:
+            raise broken_rule(
+                "split.val",
+                f"validation is given twice: data.val is {self.val!r}; remove one of the two",
+            )
+        return self
+
+
+class CSVTable(Source):
+    """A table of numeric features and a label column, as comma-separated values."""
+
+    name: Literal["csv_table"]
+    path: Annotated[str, Field(examples=["data/table.csv"])]
+    """The file, relative to the working directory."""
+    label_column: str | int = "label"
+    """Name of the label column, or its number counted from 0 (-1 is the last)."""
+    header: bool = True
+    """Whether the first line holds column names."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """The character between two values."""
+    label: str | None = None
+    """What results on this data are labelled with. null: the name of the file without its ending."""
+    split: Split = Split(val=0.15, test=0.2)
+    """How the rows are dealt to train, val and test."""
+
+    @model_validator(mode="after")
+    def _name_needs_header(self) -> CSVTable:
+        if not self.header and isinstance(self.label_column, str):
+            cure = "give label_column as a number, such as -1 for the last column"
+            raise broken_rule("label_column", f"`header: false` leaves no column names; {cure}")
+        return self
+
+
+class Toy(Source):
+    """The five samples of four features, three classes, of the HLCV exercise; all are for training."""
+
+    name: Literal["toy"]
+
+
+Data = Annotated[Digits | MNIST | CIFAR10 | ImageFolder | CSVTable | Toy, Field(discriminator="name")]
+
+
+def has_validation(data: Data) -> bool:
+    """Return whether this config makes a validation split."""
+    return data.split.val is not None or (isinstance(data, ImageFolder) and data.val is not None)
+
+
+def has_test(data: Data) -> bool:
+    """Return whether this config makes a test split."""
+    if isinstance(data, MNIST | CIFAR10) or (isinstance(data, ImageFolder) and data.test is not None):
+        return True
+    return data.split.test is not None and not isinstance(data, Toy)

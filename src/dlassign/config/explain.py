@@ -1,0 +1,229 @@
+"""What is wrong with a config, in our own words: pydantic's errors as problems with place and cure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from dlassign.config.places import Document, KeyPath, Place, dotted
+from dlassign.config.schema import (
+    Node,
+    at,
+    child,
+    choices,
+    example,
+    expected,
+    flow,
+    follow,
+    json_schema,
+    member,
+    members,
+)
+from dlassign.config.yamlpos import plain_value
+from dlassign.errors import Problem
+
+_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def explain(error: ValidationError, document: Document) -> list[Problem]:
+    """Return a problem for every place that a validation error names, except rules between sections.
+
+    Args:
+        error: what `RunConfig.model_validate(document.data)` raised.
+        document: the data, and where each key stands.
+    """
+    explainer = _Explainer(document, json_schema())
+    found: dict[KeyPath, Problem] = {}
+    for details in error.errors(include_url=False):
+        if details["loc"]:
+            path, problem = explainer.problem(details)
+            found.setdefault(path, problem)
+    inner = {path[:length] for path in found for length in range(len(path))}
+    return [problem for path, problem in found.items() if path not in inner]
+
+
+def explain_rule(rule: PydanticCustomError, document: Document) -> Problem:
+    """Return the problem for a broken rule between sections."""
+    context = rule.context or {}
+    path = tuple(str(context["key"]).split("."))
+    return value_place(document, path).problem(str(context["message"]), path)
+
+
+def value_place(document: Document, path: KeyPath) -> Place:
+    """Return where a value stands; if the config does not have it, where the nearest key above it stands."""
+    if path in document.values:
+        return document.values[path]
+    return key_place(document, path)
+
+
+def key_place(document: Document, path: KeyPath) -> Place:
+    """Return where a key stands, or the nearest key above it, or the head of the file."""
+    while path:
+        place = document.keys.get(path) or (document.values.get(path) if isinstance(path[-1], int) else None)
+        if place:
+            return place
+        path = path[:-1]
+    return Place(document.file)
+
+
+def show(value: Any) -> str:
+    """Return a value as a message shows it."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value) if math.isfinite(value) else f"{value}, which is not a finite number"
+        case str():
+            return f"the text {short(value)!r}" if value else "an empty text"
+        case list():
+            return f"a list of {len(value)} item{'s' * (len(value) != 1)}" if value else "an empty list"
+        case _:
+            return "a mapping"
+
+
+def short(text: str) -> str:
+    """Return `text`, cut if it is long."""
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return ` Did you mean 'x'?` with a leading space, or nothing."""
+    lowered = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower().replace("-", "_"), lowered, n=1)
+    return f" Did you mean {lowered[close[0]]!r}?" if close else ""
+
+
+class _Explainer:
+    """Puts one validation error after the other into words."""
+
+    def __init__(self, document: Document, root: Node) -> None:
+        self.document, self.root = document, root
+
+    def problem(self, details: ErrorDetails) -> tuple[KeyPath, Problem]:
+        """Return the path that an error is about, and the error in our words."""
+        loc = details["loc"]
+        item_is_missing = details["type"] == "missing" and isinstance(loc[-1], int)
+        path, node, value = follow(loc[:-1] if item_is_missing else loc, self.document.data, self.root)
+        match details["type"]:
+            case "extra_forbidden":
+                return path, key_place(self.document, path).problem(self.unknown_key(path), path)
+            case "missing" if not item_is_missing:
+                return path, self.missing(path, node)
+            case "union_tag_not_found":
+                return self.missing_name(path, node, value)
+            case "union_tag_invalid":
+                path, value = (*path, "name"), at(value, "name")
+                node = {"enum": choices(node)}
+            case "broken_rule":
+                context = details["ctx"]
+                path = (*path, *filter(None, context["key"].split(".")))
+                return path, value_place(self.document, path).problem(context["message"], path)
+        return path, value_place(self.document, path).problem(self.wrong_value(node, value), path)
+
+    def wrong_value(self, node: Node, value: Any) -> str:
+        """Say what a key accepts and what it got."""
+        words = choices(node) if "discriminator" not in node else []
+        if isinstance(value, str) and "discriminator" in node:
+            node = member(node, {"name": value}, self.root)
+        if isinstance(value, str) and words:
+            return f"{value!r} is not known.{did_you_mean(value, words)} Known: {', '.join(words)}"
+        return f"expected {expected(node, self.root)}, got {show(value)}{_hint(node, value)}"
+
+    def missing(self, path: KeyPath, node: Node) -> Problem:
+        """Say what a missing key should hold; points at the key above it."""
+        sample = example(node, self.root)
+        wanted = expected(node, self.root)
+        if not wanted.startswith("a mapping such as"):
+            wanted = f"{wanted}, e.g. `{path[-1]}: {flow(sample)}`"
+        else:
+            wanted = f"a mapping, e.g. `{path[-1]}: {flow(sample)}`"
+        return key_place(self.document, path[:-1]).problem(f"missing; expected {wanted}", path)
+
+    def missing_name(self, path: KeyPath, node: Node, value: Any) -> tuple[KeyPath, Problem]:
+        """Say that a section has no name; points at a key that looks like a misspelt one."""
+        known = choices(node)
+        for key in value if isinstance(value, dict) else ():
+            if did_you_mean(key, ["name"]):
+                message = f"unknown key. Did you mean 'name'? It is missing; expected one of {', '.join(known)}"
+                return (*path, key), key_place(self.document, (*path, key)).problem(message, (*path, key))
+        message = f"missing; expected one of {', '.join(known)}, e.g. `name: {known[0]}`"
+        return (*path, "name"), key_place(self.document, path).problem(message, (*path, "name"))
+
+    def unknown_key(self, path: KeyPath) -> str:
+        """Say which keys are known, and which one was meant or where the key belongs."""
+        key = str(path[-1])
+        if path == ("extends",):
+            return "a key of the config file only; give it there"
+        around, section = self.around(path[:-1])
+        known = list(section.get("properties", ()))
+        hint = self.other_members(key, around, at(self.document.data, *path[:-1])) or self.elsewhere(key, path)
+        return f"unknown key.{hint or did_you_mean(key, known)} Known: {', '.join(known)}"
+
+    def around(self, path: KeyPath) -> tuple[Node, Node]:
+        """Return what the schema says about a section: the union, and the member that its data picks."""
+        union, data = self.root, self.document.data
+        section = member(union, data, self.root)
+        for key in path:
+            union, data = child(section, key), at(data, key)
+            section = member(union, data, self.root)
+        return union, section
+
+    def other_members(self, key: str, union: Node, data: Any) -> str:
+        """Return a hint if other members of a union have this key."""
+        having = [m["properties"]["name"]["const"] for m in members(union, self.root) if _has(m, key)]
+        name = at(data, "name")
+        return f" It is a key of {', '.join(having)}, not of {name}." if having and isinstance(name, str) else ""
+
+    def elsewhere(self, key: str, path: KeyPath) -> str:
+        """Return a hint if another section of this config has this key."""
+        found = [where for where, node in self.sections() if key in node.get("properties", {})]
+        places = [dotted(where) for where in found if len(where) == min(map(len, found))]
+        if key == "name" or not places:
+            return ""
+        return f" It belongs {'under ' + ' or '.join(places) if all(places) else 'at the top level'}."
+
+    def sections(self) -> Iterator[tuple[KeyPath, Node]]:
+        """Yield the path and schema of the top level, its sections and theirs, as this config names them."""
+        yield (), self.root
+        for key in self.root["properties"]:
+            data = at(self.document.data, key)
+            section = member(child(self.root, key), data, self.root)
+            yield (key,), section
+            for inner in section.get("properties", ()):
+                yield (key, inner), member(child(section, inner), at(data, inner), self.root)
+
+
+def _has(node: Node, key: str) -> bool:
+    return key in node.get("properties", {}) and "const" in node["properties"].get("name", {})
+
+
+def _hint(node: Node, value: Any) -> str:
+    """Return a cure for values that miss by their spelling only, with a leading `; `."""
+    kinds = {option.get("type") for option in [node, *node.get("anyOf", ())]}
+    if isinstance(value, str):
+        return _text_hint(kinds, value)
+    whole = isinstance(value, float) and value.is_integer() and value >= 1
+    if whole and "integer" in kinds and "number" not in kinds:
+        return f"; write {int(value)}"
+    if isinstance(value, int | float) and "string" in kinds and re.match(node.get("pattern", ""), show(value)):
+        return f"; use quotes: '{show(value)}'"
+    return ""
+
+
+def _text_hint(kinds: set[str | None], value: str) -> str:
+    if kinds & {"integer", "number"} and isinstance(plain_value(value), int | float):
+        return "; remove the quotes"
+    if "boolean" in kinds and value.lower() in _BOOLEANS:
+        return f"; write {_BOOLEANS[value.lower()]}"
+    key, colon, rest = value.partition(":")
+    if colon and key.isidentifier() and rest[:1] not in ("", " "):
+        return f"; a space is missing after the colon: `{key}: {short(rest)}`"
+    return ""

@@ -1,0 +1,193 @@
+"""From a YAML file and command-line overrides to a RunConfig, or to every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from dlassign.config.data import Data
+from dlassign.config.explain import explain, explain_rule, show, value_place
+from dlassign.config.overrides import apply_overrides, extend, set_option
+from dlassign.config.places import Document, KeyPath, Place
+from dlassign.config.run import NAME_PATTERN, RunConfig, broken_rules
+from dlassign.config.train import Train
+from dlassign.config.yamlpos import EXPECTED, parse_yaml, plain_value
+from dlassign.errors import ConfigError, Problem
+
+MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Located:
+    """A config and where its keys stand, for problems that show only later, such as when the data is read."""
+
+    config: RunConfig
+    document: Document
+
+    def place(self, problem: Problem) -> Problem:
+        """Return `problem` with the place of its dotted `path`, or of the nearest key above it."""
+        if problem.file:
+            return problem
+        path: KeyPath = ()
+        for part in problem.path.split(".") if problem.path else ():
+            path = (*path, int(part) if (*path, 0) in self.document.values and part.isdigit() else part)
+        place = value_place(self.document, path)
+        return replace(place.problem(problem.message), path=problem.path)
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, seed: int | None = None, device: str | None = None
+) -> RunConfig:
+    """Read, extend, override and check a config.
+
+    Args:
+        path: the YAML file. Its stem is the run's name if the file gives none.
+        overrides: `a.b=c` each, as after `--set`.
+        seed: replaces the seed in the file.
+        device: replaces the device in the file.
+
+    Raises:
+        ConfigError: with every problem, sorted by place.
+    """
+    return load_located(path, overrides, seed=seed, device=device).config
+
+
+def load_located(
+    path: str | Path, overrides: Sequence[str] = (), *, seed: int | None = None, device: str | None = None
+) -> Located:
+    """Do what `load_config` does, and keep the place of every key.
+
+    Raises:
+        ConfigError: with every problem, sorted by place.
+    """
+    document = _read(Path(path))
+    apply_overrides(document, overrides)
+    for key, value in (("seed", seed), ("device", device)):
+        if value is not None:
+            set_option(document, key, value, f"--{key}")
+    stem = Path(path).stem
+    if "name" not in document.data and re.fullmatch(NAME_PATTERN, stem):
+        document.data["name"] = stem
+    config, problems = _check(document)
+    if config is None or problems:
+        raise ConfigError(problems)
+    return Located(config, document)
+
+
+def dump_config(config: RunConfig) -> str:
+    """Return the YAML of a config with every default written out; loading it gives the same config."""
+    data = {key: _name_first(value) for key, value in config.model_dump(mode="json").items()}
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _name_first(value: Any) -> Any:
+    return {"name": value["name"], **value} if isinstance(value, dict) and "name" in value else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that our reader, unlike PyYAML's, takes for numbers; writes lists in one line."""
+
+    def represent_data(self, data: Any) -> yaml.Node:
+        node = super().represent_data(data)
+        if isinstance(node, yaml.ScalarNode) and isinstance(data, str) and not isinstance(plain_value(data), str):
+            node.style = "'"
+        if isinstance(node, yaml.SequenceNode):
+            node.flow_style = True
+        return node
+
+
+def read_yaml(path: Path) -> Document:
+    """Read a config file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no UTF-8 text, or is not one YAML mapping.
+    """
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError([Problem(file=file, message=_unreadable(path, error))]) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError([Place(file).problem("larger than 1 MB, so hardly a config; give the YAML file of a run")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        where = f"byte 0x{raw[error.start]:02x} at {error.start} of the file"
+        message = f"not UTF-8 text ({where}); save the file as UTF-8"
+        raise ConfigError([Place(file, line).problem(message)]) from None
+    document = parse_yaml(text, file)
+    if not isinstance(document.data, dict):
+        raise ConfigError([*document.problems, _not_a_mapping(document)])
+    return document
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file; give the path of a YAML file that exists"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder; give the path of a YAML file in it"
+    if isinstance(error, PermissionError):
+        return "no permission to read this file; change its permissions (chmod +r) or give another file"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error}); give the path of a YAML file"
+
+
+def _not_a_mapping(document: Document) -> Problem:
+    if document.data is None:
+        return Place(document.file).problem(
+            f"the file is empty or holds only comments; {EXPECTED}, e.g. `data: {{name: digits}}`"
+        )
+    what = "a list" if isinstance(document.data, list) else "a single value"
+    message = f"the file holds {what}, not keys; {EXPECTED}, e.g. `data: {{name: digits}}`"
+    return document.values[()].problem(message)
+
+
+def _read(path: Path) -> Document:
+    """Return the file, merged into the one it extends."""
+    top = read_yaml(path)
+    if "extends" not in top.data:
+        return top
+    place = value_place(top, ("extends",))
+    name = top.data.pop("extends")
+    if not isinstance(name, str) or not name:
+        message = f"expected the path of a config, relative to this file, got {show(name)}"
+        raise ConfigError([place.problem(message, ("extends",))])
+    base_path = path.parent / name
+    try:
+        base = read_yaml(base_path)
+    except ConfigError as error:
+        if error.problems[0].line:
+            raise
+        raise ConfigError([place.problem(f"{base_path}: {error.problems[0].message}", ("extends",))]) from None
+    if "extends" in base.data:
+        message = f"{base_path} extends another file itself; only one level is allowed: remove `extends` there"
+        raise ConfigError([place.problem(message, ("extends",))])
+    return extend(base, top)
+
+
+def _check(document: Document) -> tuple[RunConfig | None, list[Problem]]:
+    """Return the config if it is valid, and all problems; what could not be read is not reported twice."""
+    try:
+        return RunConfig.model_validate(document.data), document.problems
+    except ValidationError as error:
+        known = {(problem.file, problem.line, problem.path) for problem in document.problems}
+        wrong_sections = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
+        found = explain(error, document)
+        if wrong_sections.isdisjoint({"data", "train"}):
+            found += _broken_rules(document)
+        return None, document.problems + [p for p in found if (p.file, p.line, p.path) not in known]
+
+
+def _broken_rules(document: Document) -> list[Problem]:
+    """Return the broken rules between sections that are valid by themselves."""
+    sections: Mapping[str, Any] = document.data
+    data = TypeAdapter[Data](Data).validate_python(sections["data"])
+    train = Train.model_validate(sections["train"])
+    return [explain_rule(rule, document) for rule in broken_rules(data, train)]

@@ -1,0 +1,169 @@
+"""Changes to a config before it is checked: `--set a.b=c`, and a file that extends another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dlassign.config.explain import show
+from dlassign.config.places import Document, KeyPath, Place, dotted
+from dlassign.config.schema import Node, at, child, json_schema, member
+from dlassign.config.yamlpos import parse_yaml
+from dlassign.errors import ConfigError
+
+SET = "--set"
+_EXPECTED = "expected KEY=VALUE, such as optimizer.lr=0.01"
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+    """Change a document as `--set` asks; what is wrong with an override is added to its problems.
+
+    When an override changes the `name` of a section, keys that only the old name knows are dropped.
+
+    Args:
+        document: changed in place.
+        overrides: such as `optimizer.lr=0.01`; the value is YAML, a number in the key is an index in a list.
+    """
+    before = _names(document.data)
+    for number, text in enumerate(overrides, start=1):
+        try:
+            _apply(document, text, number)
+        except ConfigError as error:
+            document.problems.extend(error.problems)
+    if overrides:
+        drop_stale(document, before, SET)
+
+
+def set_option(document: Document, key: str, value: Any, option: str) -> None:
+    """Set a top-level key to the value of a command-line option, such as `--seed`."""
+    document.forget((key,))
+    document.data[key] = value
+    document.keys[key,] = document.values[key,] = Place(option, line=0, column=0)
+
+
+def _apply(document: Document, text: str, number: int) -> None:
+    key, equals, value = text.partition("=")
+    whole = Place(SET, number, 1, max(1, len(text)), text if text.isprintable() else ascii(text))
+    if not text.isprintable():
+        raise ConfigError([whole.problem("an override is one line of plain text; remove the control character")])
+    if not equals:
+        raise ConfigError([whole.problem(f"`=` is missing; {_EXPECTED}")])
+    places = [Place(SET, number, m.start() + 1, max(1, len(m[0])), text) for m in re.finditer(r"(?<![^.])[^.]*", key)]
+    parts = key.split(".")
+    if "" in parts:
+        place = places[parts.index("")]
+        raise ConfigError([place.problem(f"a key is empty; {_EXPECTED}")])
+    new = parse_yaml(" " * (len(key) + 1) + value, SET, lines=[text], first_line=number)
+    path = _reach(document, parts, places)
+    for problem in new.problems:
+        inner = f"{key}.{problem.path}" if problem.path else key
+        document.problems.append(replace(problem, path=inner))
+    _put(document, path, new, Place(SET, number, 1, len(key), text))
+
+
+def _reach(document: Document, parts: list[str], places: list[Place]) -> KeyPath:
+    """Return the path of a dotted key; mappings on the way that do not exist are made."""
+    holder: Any = document.data
+    path: KeyPath = ()
+    for position, (part, place) in enumerate(zip(parts, places, strict=True)):
+        key = _index(holder, part, place, path) if isinstance(holder, list) else part
+        path = (*path, key)
+        if position == len(parts) - 1:
+            document.keys[path] = place
+        elif at(holder, key) is None:
+            holder[key] = {}
+            document.keys[path] = document.values[path] = place
+        holder = at(holder, key)
+        if position < len(parts) - 1 and not isinstance(holder, dict | list):
+            raise ConfigError([place.problem(f"holds {show(holder)}, which has no keys; remove what follows it", path)])
+    return path
+
+
+def _index(items: list[Any], part: str, place: Place, path: KeyPath) -> int:
+    if part.isascii() and part.isdigit() and len(part) < 10 and int(part) < len(items):
+        return int(part)
+    have = f"its items are numbered 0 to {len(items) - 1}" if items else "it is empty"
+    message = f"{part!r} is not an item of this list, {have}; give the list as a whole: {dotted(path)}=[...]"
+    raise ConfigError([place.problem(message, path)])
+
+
+def _put(document: Document, path: KeyPath, new: Document, key: Place) -> None:
+    """Put `new`, values and places, at `path`."""
+    place = document.keys[path]
+    document.forget(path)
+    document.keys[path] = place
+    at(document.data, *path[:-1])[path[-1]] = new.data
+    document.keys |= {(*path, *inner): there for inner, there in new.keys.items()}
+    document.values |= {(*path, *inner): there for inner, there in new.values.items()}
+    if new.data is None:
+        document.values[path] = key
+
+
+def extend(base: Document, top: Document) -> Document:
+    """Return the base with the keys of the file that extends it: mappings merged, all else replaced."""
+    before = _names(base.data)
+    _overlay(base, top, ())
+    base.problems.extend(top.problems)
+    base.file = top.file
+    drop_stale(base, before, top.file)
+    return base
+
+
+def _overlay(base: Document, top: Document, path: KeyPath) -> None:
+    for key, value in at(top.data, *path).items():
+        here = (*path, key)
+        old = at(base.data, *here)
+        if not (isinstance(value, dict) and isinstance(old, dict)):
+            base.forget(here)
+            at(base.data, *path)[key] = value
+            for mine, theirs in ((base.keys, top.keys), (base.values, top.values)):
+                mine |= {known: place for known, place in theirs.items() if known[: len(here)] == here}
+            continue
+        base.keys[here], base.values[here] = top.keys[here], top.values[here]
+        _overlay(base, top, here)
+
+
+def _names(data: Any, path: KeyPath = ()) -> dict[KeyPath, str]:
+    """Return the `name` of every section and list item."""
+    found = {path: data["name"]} if isinstance(data, dict) and isinstance(data.get("name"), str) else {}
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        found |= _names(value, (*path, key))
+    return found
+
+
+def drop_stale(document: Document, before: dict[KeyPath, str], layer: str) -> None:
+    """Drop the keys that a section has from before its `name` was changed, and that only the old name knows.
+
+    Args:
+        document: changed in place.
+        before: the names of all sections before.
+        layer: file of the changes; keys that it gives are never dropped.
+    """
+    if all(at(document.data, *path, "name") == name for path, name in before.items()):
+        return
+    root = json_schema()
+    for path, old, new in list(_changed(document.data, before, root, root, ())):
+        section = at(document.data, *path)
+        for key in [key for key in section if key in old and key not in new]:
+            here = (*path, key)
+            places = [*document.keys.items(), *document.values.items()]
+            if not any(place.file == layer for known, place in places if known[: len(here)] == here):
+                del section[key]
+                document.forget(here)
+
+
+def _changed(
+    data: Any, before: dict[KeyPath, str], node: Node, root: Node, path: KeyPath
+) -> Iterator[tuple[KeyPath, Node, Node]]:
+    """Yield the path of each section with another name, and the properties of the old and the new name."""
+    now = member(node, data, root)
+    if path in before and isinstance(data, dict):
+        old = member(node, {"name": before[path]}, root)
+        if old is not now and "properties" in old and "properties" in now:
+            yield path, old["properties"], now["properties"]
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from _changed(value, before, child(now, key), root, (*path, key))

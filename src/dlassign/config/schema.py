@@ -1,0 +1,234 @@
+"""The JSON Schema of a config, for editors, and what it says about one key, for error messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+from dlassign.config.places import KeyPath
+from dlassign.config.run import RunConfig
+
+Node: TypeAlias = dict[str, Any]
+"""One piece of a JSON Schema."""
+
+_DEFS = "#/$defs/"
+_EXTENDS = (
+    "A config that this one builds on, relative to this file. Mappings are merged; lists and single values "
+    "here replace those there. The other file must not have `extends` itself."
+)
+
+
+def json_schema() -> Node:
+    """Return the JSON Schema (draft 2020-12) of a config file, with a description for every key."""
+    schema: Node = json.loads(schema_text())
+    return schema
+
+
+@cache
+def schema_text() -> str:
+    """Return the JSON Schema as the text of configs/schema.json."""
+    raw = RunConfig.model_json_schema()
+    for definition in [raw, *raw["$defs"].values()]:
+        _tidy(definition, raw)
+    extends = {"type": "string", "description": _EXTENDS, "examples": ["base.yaml"]}
+    required = [key for key in raw.pop("required") if key != "name"]
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "dlassign config",
+        **raw,
+        "properties": {"extends": extends, **raw["properties"]},
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": required},
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _tidy(definition: Node, root: Node) -> None:
+    """Put `name` first, describe every key, join wrapped descriptions, drop made-up titles."""
+    definition.pop("title", None)
+    definition["description"] = " ".join(definition["description"].split())
+    properties: Node = definition["properties"]
+    if "name" in properties:
+        properties["name"].setdefault("description", definition["description"])
+        definition["properties"] = properties = {"name": properties["name"], **properties}
+    for node in properties.values():
+        node.pop("title", None)
+        text = node.get("description") or resolve(node, root)["description"]
+        node["description"] = " ".join(text.split())
+
+
+def resolve(node: Node, root: Node) -> Node:
+    """Return `node` with references followed and a lone alternative to null taken."""
+    while True:
+        options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+        if "$ref" in node:
+            inner = root["$defs"][node["$ref"].removeprefix(_DEFS)]
+        elif len(options) == 1:
+            inner = {**options[0], "nullable": True}
+        else:
+            return node
+        node = {**inner, **{key: node[key] for key in node if key not in ("$ref", "anyOf")}}
+
+
+def member(node: Node, value: Any, root: Node) -> Node:
+    """Return the alternative of a union that `value` picks by its `name` or its kind, or the union itself."""
+    node = resolve(node, root)
+    if "discriminator" in node:
+        name = value.get("name") if isinstance(value, dict) else None
+        chosen = node["discriminator"]["mapping"].get(name) if isinstance(name, str) else None
+        return resolve({"$ref": chosen}, root) if chosen else node
+    kind = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else ""
+    return next((resolve(o, root) for o in node.get("anyOf", ()) if o.get("type") == kind), node)
+
+
+def child(node: Node, key: str | int) -> Node:
+    """Return what a mapping says about a key or a list about its items; {} if nothing."""
+    if isinstance(key, str):
+        found: Node = node.get("properties", {}).get(key, {})
+        return found
+    items: Sequence[Node] = node.get("prefixItems", ())
+    return items[key] if key < len(items) else node.get("items", {})
+
+
+def follow(loc: Sequence[str | int], data: Any, root: Node) -> tuple[KeyPath, Node, Any]:
+    """Follow the place of a pydantic error, which has union tags and type descriptions between the keys.
+
+    Returns:
+        The path without them, what the schema says there, and the value there (None if there is none).
+    """
+    path: list[str | int] = []
+    node, value = root, data
+    parts = list(loc)
+    while parts:
+        node = resolve(node, root)
+        if "discriminator" in node:
+            parts.pop(0)
+            node = member(node, value, root)
+        elif "anyOf" in node:
+            parts.pop(0)
+            node = member(node, value, root) if parts else node
+        else:
+            key = parts.pop(0)
+            path.append(key)
+            node, value = child(node, key), at(value, key)
+    return tuple(path), resolve(node, root), value
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """Return the value at `path` in plain data, or None."""
+    for key in path:
+        if isinstance(value, dict) and isinstance(key, str):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and -1 < key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def choices(node: Node) -> list[str]:
+    """Return the words that a key accepts: the names of a union, or the values of a literal."""
+    if "discriminator" in node:
+        names = {ref: name for name, ref in node["discriminator"]["mapping"].items()}
+        return [names[option["$ref"]] for option in node["oneOf"]]
+    options = [node["const"]] if "const" in node else node.get("enum", [])
+    return [*options, *(word for option in node.get("anyOf", ()) for word in choices(option))]
+
+
+def members(node: Node, root: Node) -> Iterator[Node]:
+    """Yield the mappings that a key can hold: every member of a union, or the one there is."""
+    node = resolve(node, root)
+    for option in node.get("oneOf", [node]):
+        yield resolve(option, root)
+
+
+def example(node: Node, root: Node) -> Any:
+    """Return a small value that the schema accepts."""
+    node = resolve(node, root)
+    if "examples" in node:
+        return node["examples"][0]
+    if "oneOf" in node or "anyOf" in node:
+        return example(next(iter(node.get("oneOf") or node["anyOf"])), root)
+    if words := choices(node):
+        return words[0]
+    if node.get("type") == "object":
+        keys = node.get("required", ())
+        return {key: example(node["properties"][key], root) for key in keys}
+    if node.get("type") == "array":
+        return [example(node.get("items", {}), root)]
+    return {"integer": 10, "number": 0.1, "boolean": True}.get(node.get("type", ""), "text")
+
+
+def expected(node: Node, root: Node) -> str:
+    """Return in words what a key accepts."""
+    node = resolve(node, root)
+    if node.get("nullable"):
+        return f"{expected({**node, 'nullable': False}, root)}, or null"
+    if "anyOf" in node:
+        return _expected_either(node["anyOf"], root)
+    if words := choices(node) if "discriminator" not in node else []:
+        return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+    match node.get("type", "object"):
+        case "object":
+            return f"a mapping such as {flow(example(node, root))}"
+        case "array":
+            return _expected_list(node, root)
+        case "integer" | "number":
+            return _expected_number(node)
+        case "string":
+            return _expected_text(node)
+        case other:
+            return "true or false" if other == "boolean" else str(other)
+
+
+def _expected_either(options: Sequence[Node], root: Node) -> str:
+    *others, last = options
+    first = " or ".join(expected(option, root) for option in others)
+    if others == [last.get("items")]:
+        return f"{first}, or a list of these"
+    return f"{first}{', or' if last == {'type': 'null'} else ' or'} {expected(last, root)}"
+
+
+def _expected_list(node: Node, root: Node) -> str:
+    low, high = node.get("minItems", 0), node.get("maxItems")
+    length = f"a list of {high} items" if low == high else "a list with at least one item" if low else "a list"
+    return f"{length}, each {expected(child(node, 0), root)}"
+
+
+def _expected_number(node: Node) -> str:
+    whole = node["type"] == "integer"
+    low, above = node.get("minimum"), node.get("exclusiveMinimum")
+    below, high = node.get("exclusiveMaximum"), node.get("maximum")
+    if (above, below) == (0, 1):
+        return "a fraction between 0 and 1"
+    if whole and low == 1:
+        return "a count (whole number, 1 or more)"
+    if (low, below) == (0, 1):
+        return "a number from 0 to less than 1"
+    text = "a whole number" if whole else "a number"
+    text += f", {low} or more" if low is not None else f" above {above}" if above is not None else ""
+    limit = (
+        f"below {'2^63' if below == 2**63 else below}"
+        if below is not None
+        else f"at most {high}"
+        if high is not None
+        else ""
+    )
+    return f"{text} and {limit}" if limit else text
+
+
+def _expected_text(node: Node) -> str:
+    if "patternErrorMessage" in node:
+        return str(node["patternErrorMessage"]).removeprefix("expected ")
+    return "one character" if node.get("maxLength") == 1 else "text"
+
+
+def flow(value: Any) -> str:
+    """Return plain data as one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(flow(item) for item in value) + "]"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,92 @@
+"""How training goes: batches, length, evaluation, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from dlassign.config.base import Config, Count, Duration, Many, NonNegative, Positive, broken_rule
+
+SplitName = Literal["train", "val", "test"]
+Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
+
+
+class EarlyStop(Config):
+    """Stop when the validation metric has not improved for a while."""
+
+    patience: Annotated[Count, Field(examples=[10])]
+    """Evaluations without improvement that are waited for."""
+    min_delta: NonNegative = 0.0
+    """An improvement smaller than this does not count."""
+
+
+class Clip(Config):
+    """Limit the gradient before each step; one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"norm": 1.0}]})
+
+    norm: Positive | None = None
+    """Largest Euclidean norm of the gradient of all parameters together."""
+    value: Positive | None = None
+    """Largest absolute value of any one component."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Clip:
+        if (self.norm is None) == (self.value is None):
+            given = "norm and value are both" if self.norm is not None else "neither norm nor value is"
+            raise broken_rule("", f"{given} given; give one: {{norm: 1.0}} or {{value: 0.5}}")
+        return self
+
+
+class Train(Config):
+    """Batches, length, evaluation, early stopping, checkpoints."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"epochs": 10}]})
+
+    batch_size: Count = 64
+    """Samples a step. Not used with `order: full`."""
+    order: Order = "shuffled"
+    """How batches are drawn: shuffled epochs; as the UvA starter code does (first epoch in file order, tail
+    dropped); uniformly with replacement; a contiguous window at a random place; the full split every step."""
+    drop_last: bool = False
+    """With `order: shuffled`, leave out a short last batch."""
+    steps: Count | None = None
+    """Length of training in optimizer steps; give this or `epochs`."""
+    epochs: Positive | None = None
+    """Length of training in passes over the training split; give this or `steps`."""
+    evaluate: Many[SplitName] | None = None
+    """Splits evaluated at intervals. null: val if there is one. `[test]` looks at the test set during
+    training, and the result is marked so."""
+    eval_every: Duration = Duration(epochs=1.0)
+    """Time between two evaluations; there is always one after the last step."""
+    eval_offset: Annotated[int, Field(ge=0)] = 0
+    """Evaluate this many steps later: with 1 and `eval_every: {steps: 100}` after steps 1, 101, 201, ..."""
+    log_every: Duration = Duration(steps=50)
+    """Time between two log records of training loss and accuracy."""
+    eval_batch_size: Count = 2048
+    """Samples evaluated at once; changes memory, not results beyond rounding."""
+    metric: Literal["accuracy", "loss"] = "accuracy"
+    """What `keep` and `early_stop` go by, on the validation split."""
+    keep: Literal["best", "last"] | None = None
+    """Weights used for the final evaluation. null: best by validation, or last without a validation split."""
+    early_stop: EarlyStop | None = None
+    """Stop when validation no longer improves. null: train to the end."""
+    clip: Clip | None = None
+    """Limit the gradient. null: no limit."""
+    precision: Literal["fp32", "fp64"] = "fp32"
+    """Arithmetic: single or double precision."""
+    checkpoint_seconds: NonNegative = 10.0
+    """At evaluations, write a checkpoint if the last one is at least this old; 0 writes one every time. An
+    interrupted or killed run goes on from its last checkpoint with the same result whatever this is."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if self.steps is not None and self.epochs is not None:
+            raise broken_rule(
+                "epochs",
+                "steps and epochs are both given; remove one (on the command line: --set train.epochs=null)",
+            )
+        if self.steps is None and self.epochs is None:
+            raise broken_rule("", "the length of training is missing; give `steps: 1000` or `epochs: 10`")
+        return self

@@ -1,0 +1,200 @@
+"""The order in which a run sees its training samples.
+
+Which rows step s sees is a function of (seed, s) alone: epoch e draws from its own generator, seeded with (seed, e). So
+a resumed run needs no state but the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64] | slice
+Array = TypeVar("Array")
+
+
+class Order(Protocol):
+    """Which rows each step of an epoch sees."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch."""
+        ...
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return the rows of each step of an epoch: index arrays, or slices where the rows lie side by side."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every epoch a new permutation; the last batch is short, or left out."""
+
+    n: int
+    batch_size: int
+    seed: int
+    drop_last: bool = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(n / batch_size), or floor with drop_last."""
+        return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return consecutive parts of a permutation of all rows."""
+        return _cut(_generator(self.seed, number).permutation(self.n), self.batch_size, self.steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class UvaNextBatch:
+    """The UvA starter code's order: the first epoch in file order, later ones shuffled, an incomplete tail left out.
+
+    Source: UvA Deep Learning 2018 and 2020, assignment 1, cifar10_utils.next_batch.
+    """
+
+    n: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """floor(n / batch_size)."""
+        return self.n // self.batch_size
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return consecutive slices in the first epoch, parts of a permutation later."""
+        if number == 0:
+            return [slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(self.steps_per_epoch)]
+        return _cut(_generator(self.seed, number).permutation(self.n), self.batch_size, self.steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class WithReplacement:
+    """Every row of every batch drawn uniformly, so that a batch may hold one twice. Source: EECS 598, HLCV."""
+
+    n: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """max(floor(n / batch_size), 1)."""
+        return max(self.n // self.batch_size, 1)
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return independent draws."""
+        steps = self.steps_per_epoch
+        return list(_generator(self.seed, number).integers(self.n, size=(steps, self.batch_size)))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A contiguous window at a random place; the whole split if it is smaller than a batch. Source: HLCV report H3."""
+
+    n: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """max(floor(n / batch_size), 1)."""
+        return max(self.n // self.batch_size, 1)
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return slices of batch_size rows."""
+        size = min(self.batch_size, self.n)
+        starts = _generator(self.seed, number).integers(self.n - size + 1, size=self.steps_per_epoch)
+        return [slice(int(start), int(start) + size) for start in starts]
+
+
+@dataclass(frozen=True)
+class Full:
+    """The full split every step."""
+
+    n: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """1."""
+        return 1
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return one slice with every row."""
+        return [slice(0, self.n)]
+
+
+def make_order(name: str, n: int, *, batch_size: int, seed: int, drop_last: bool = False) -> Order:
+    """Return the order with this name over n rows.
+
+    Raises:
+        ValueError: the name is not known, or a batch is larger than n where that is not allowed.
+    """
+    if name in ("shuffled", "uva") and batch_size > n:
+        raise ValueError(f"a batch of {batch_size} is larger than the training split of {n}")
+    match name:
+        case "shuffled":
+            return Shuffled(n, batch_size, seed, drop_last)
+        case "uva":
+            return UvaNextBatch(n, batch_size, seed)
+        case "with_replacement":
+            return WithReplacement(n, batch_size, seed)
+        case "window":
+            return Window(n, batch_size, seed)
+        case "full":
+            return Full(n)
+        case _:
+            raise ValueError(f"unknown order {name!r}; known: shuffled, uva, with_replacement, window, full")
+
+
+class Batches(Generic[Array]):
+    """Batches of one split, cut out of arrays that lie in the memory of the device.
+
+    Args:
+        x: all samples, rows first.
+        y: all labels.
+        order: which rows a step sees.
+        take: (array, rows) -> the rows of an array; rows are what `as_rows` gave.
+        as_rows: turns an index array into what `take` wants, such as a tensor on the device; called once an epoch.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        *,
+        order: Order,
+        take: Callable[[Array, Any], Array],
+        as_rows: Callable[[list[Rows]], list[Any]],
+    ) -> None:
+        self._x, self._y = x, y
+        self._order, self._take, self._as_rows = order, take, as_rows
+        self._epoch, self._rows = -1, list[Any]()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch."""
+        return self._order.steps_per_epoch
+
+    def between(self, start: int, stop: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the batches of steps start, ..., stop - 1, counted from 0."""
+        x, y, take = self._x, self._y, self._take
+        while start < stop:
+            epoch, first = divmod(start, self.steps_per_epoch)
+            if epoch != self._epoch:
+                self._epoch, self._rows = epoch, self._as_rows(self._order.epoch(epoch))
+            last = min(first + stop - start, self.steps_per_epoch)
+            for rows in self._rows[first:last]:
+                yield take(x, rows), take(y, rows)
+            start += last - first
+
+
+def _cut(rows: NDArray[np.int64], size: int, steps: int) -> list[Rows]:
+    return [rows[i * size : (i + 1) * size] for i in range(steps)]
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng((seed, epoch))

@@ -1,0 +1,136 @@
+"""What the data part of dlassign hands around: raw sources, splits and data sets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.errors import DataError
+
+Labels = NDArray[np.int64]
+Samples = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples and their labels.
+
+    Attributes:
+        x: (N, C, H, W) uint8, or (N, D) or (N, C, H, W) float.
+        y: (N,) int64, class numbers from 0.
+    """
+
+    x: Samples
+    y: Labels
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"{len(self.x)} samples, but {len(self.y)} labels")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Raw:
+    """A source as it was read, before it is dealt to train, val and test.
+
+    Attributes:
+        train: everything that may be trained on, in file order.
+        val, test: the parts that the source itself sets aside, or None.
+        classes: class names; label i is `classes[i]`.
+        sha256: digest of the content; it depends on no path and no time.
+        label: what results on this data are labelled with, such as `cifar10-jpeg`.
+        notes: what the user should know of how it was read, one sentence each.
+    """
+
+    train: Split
+    val: Split | None = None
+    test: Split | None = None
+    classes: tuple[str, ...]
+    sha256: str
+    label: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a run trains and evaluates on.
+
+    Attributes:
+        train, val, test: the splits; val and test are None if the config makes none.
+        classes: class names; label i is `classes[i]`.
+        sha256: digest of the source's content, the same for every split of it.
+        label: what results on this data are labelled with.
+        notes: what belongs in the run's log, such as images that were skipped.
+    """
+
+    train: Split
+    val: Split | None
+    test: Split | None
+    classes: tuple[str, ...]
+    sha256: str
+    label: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set without reading all of it.
+
+    Attributes:
+        shape: of one raw sample, before preprocessing: (C, H, W) or (D,).
+        n_classes: number of classes.
+        n_train, n_val, n_test: samples in each split; 0 if there is no such split.
+        classes: class names.
+    """
+
+    shape: tuple[int, ...]
+    n_classes: int
+    n_train: int
+    n_val: int
+    n_test: int
+    classes: tuple[str, ...]
+
+
+def content_sha256(parts: Iterable[tuple[str, Split | None]], classes: Iterable[str]) -> str:
+    """Return the digest of what a source holds: names, shapes, dtypes, bytes and class names.
+
+    Args:
+        parts: (name, split) pairs; a split that is None is left out.
+        classes: class names in label order.
+    """
+    digest = hashlib.sha256(repr(tuple(classes)).encode())
+    for name, split in parts:
+        if split is None:
+            continue
+        for key, array in (("x", split.x), ("y", split.y)):
+            digest.update(f"{name}.{key} {array.dtype.str} {array.shape}".encode())
+            if array.size:
+                digest.update(np.ascontiguousarray(array).data.cast("B"))
+    return digest.hexdigest()
+
+
+def check_raw(raw: Raw) -> Raw:
+    """Return `raw` if every label has a class and there is something to train on.
+
+    Raises:
+        DataError: a split is empty, a label is out of range, or there are fewer than two classes.
+    """
+    n_classes = len(raw.classes)
+    if n_classes < 2:
+        raise DataError(f"{raw.label}: {n_classes} class; classification needs at least 2")
+    for name, split in (("train", raw.train), ("val", raw.val), ("test", raw.test)):
+        if split is None:
+            continue
+        if not len(split):
+            raise DataError(f"{raw.label}: the {name} part holds no samples")
+        low, high = int(split.y.min()), int(split.y.max())
+        if low < 0 or high >= n_classes:
+            raise DataError(f"{raw.label}: {name} has labels {low}..{high}, but there are {n_classes} classes")
+    return raw

@@ -1,0 +1,166 @@
+"""From a data config to data: the one place of this package that looks at config classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, assert_never
+
+from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, Toy
+from dlassign.data import csv_table, known_files, sources
+from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
+from dlassign.data.image_decode import image_shape
+from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
+from dlassign.data.split import deal, split_sizes
+
+
+def load_dataset(cfg: Data) -> Dataset:
+    """Read a source and deal it to train, val and test; no preprocessing.
+
+    Raises:
+        DataError: the source is missing, damaged or not what the config says.
+        ConfigError: the split does not fit the source.
+    """
+    split = cfg.split
+    return deal(
+        check_raw(_read(cfg)),
+        train=split.train,
+        val=split.val,
+        test=split.test,
+        by=split.by,
+        val_at=split.val_at,
+        seed=split.seed,
+    )
+
+
+def fingerprint(cfg: Data) -> str:
+    """Return the digest of a source's content, the `sha256` of its data set, fast and without torch.
+
+    MNIST and CIFAR-10 have one content, checked when it is read, so their files need not be there.
+
+    Raises:
+        DataError: a folder or a table is missing or damaged.
+    """
+    match cfg:
+        case Digits():
+            return sources.DIGITS_SHA256
+        case MNIST():
+            return known_files.MNIST_FILES.sha256()
+        case CIFAR10():
+            return known_files.CIFAR10_FILES.sha256()
+        case ImageFolder():
+            source = _folder_source(cfg)
+            return cached_sha256(source) or image_folder(source).sha256
+        case CSVTable() | Toy():
+            return _read(cfg).sha256
+        case _:
+            assert_never(cfg)
+
+
+def cached_fingerprint(cfg: Data) -> str | None:
+    """Return the fingerprint if it can be had without decoding a folder of images, else None."""
+    return cached_sha256(_folder_source(cfg)) if isinstance(cfg, ImageFolder) else fingerprint(cfg)
+
+
+def describe(cfg: Data) -> DataInfo:
+    """Return shape, classes and split sizes without reading the data in full.
+
+    Of MNIST and CIFAR-10 the files need not be there. Images that `skip_bad` will leave out are counted.
+
+    Raises:
+        DataError: a folder or a table is missing or damaged.
+        ConfigError: the split does not fit the source.
+    """
+    match cfg:
+        case Digits():
+            return _info(cfg, (1, 8, 8), classes=sources.DIGIT_NAMES, n_train=1797)
+        case MNIST():
+            return _info(cfg, (1, 28, 28), classes=sources.DIGIT_NAMES, n_train=60_000, n_test=10_000)
+        case CIFAR10():
+            return _info(cfg, (3, 32, 32), classes=sources.CIFAR10_NAMES, n_train=50_000, n_test=10_000)
+        case ImageFolder():
+            return _describe_folder(cfg)
+        case CSVTable():
+            table = csv_table.read_table(
+                cfg.path, label_column=cfg.label_column, header=cfg.header, delimiter=cfg.delimiter
+            )
+            _, classes = table.labels()
+            return _info(cfg, (len(table.columns) - 1,), classes=classes, n_train=len(table.rows))
+        case Toy():
+            return _info(cfg, (4,), classes=("0", "1", "2"), n_train=5)
+        case _:
+            assert_never(cfg)
+
+
+def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:
+    """Return the preprocessing as plain values, as `prepare` takes it."""
+    return tuple(step.model_dump() for step in cfg.preprocess)
+
+
+def _read(cfg: Data) -> Raw:
+    match cfg:
+        case Digits():
+            return sources.digits()
+        case MNIST():
+            return sources.mnist(cfg.root, download=cfg.download)
+        case CIFAR10():
+            return sources.cifar10(cfg.root, download=cfg.download)
+        case ImageFolder():
+            return image_folder(_folder_source(cfg))
+        case CSVTable():
+            return csv_table.csv_table(
+                cfg.path,
+                label_column=cfg.label_column,
+                header=cfg.header,
+                delimiter=cfg.delimiter,
+                label=cfg.label,
+            )
+        case Toy():
+            return sources.toy()
+        case _:
+            assert_never(cfg)
+
+
+def _folder_source(cfg: ImageFolder) -> FolderSource:
+    return FolderSource(
+        root=cfg.root,
+        train=cfg.train,
+        val=cfg.val,
+        test=cfg.test,
+        size=(cfg.size[0], cfg.size[1]) if cfg.size is not None else None,
+        grayscale=cfg.grayscale,
+        skip_bad=cfg.skip_bad,
+        label=cfg.label,
+        cache=cfg.cache,
+    )
+
+
+def _describe_folder(cfg: ImageFolder) -> DataInfo:
+    source = _folder_source(cfg)
+    scan = source.scan()
+    counts = {f"n_{part}": len(files) for part, files in scan.parts}
+    paths = [file.path for _, files in scan.parts for file in files]
+    shape = image_shape(paths, size=source.size, grayscale=source.grayscale)
+    return _info(cfg, shape, classes=scan.classes, **counts)
+
+
+def _info(
+    cfg: Data,
+    shape: tuple[int, ...],
+    *,
+    classes: tuple[str, ...],
+    n_train: int,
+    n_val: int | None = None,
+    n_test: int | None = None,
+) -> DataInfo:
+    split = cfg.split
+    sizes = split_sizes(n_train, n_test, n_val=n_val, train=split.train, val=split.val, test=split.test)
+    return DataInfo(shape, len(classes), sizes.train, sizes.val or 0, sizes.test or 0, classes)
+
+
+def fetch(name: str, root: str) -> Path:
+    """Download `mnist` or `cifar10` into `root` unless it is there and whole; return the folder of its files.
+
+    Raises:
+        DataError: there is no such set to download, the download failed, or the folder cannot be written.
+    """
+    return sources.fetch(name, root)

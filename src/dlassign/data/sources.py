@@ -1,0 +1,148 @@
+"""Sources whose content is known: digits, toy, MNIST and CIFAR-10."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dlassign.data.bundle import Raw, Split, content_sha256
+from dlassign.data.known_files import (
+    CIFAR10_FILES,
+    MNIST_FILES,
+    KnownSet,
+    check_files,
+    fetch_files,
+    missing_files,
+)
+from dlassign.errors import DataError
+
+DIGIT_NAMES = tuple("0123456789")
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DIGITS_SHA256 = "dc8fe6d8c5c9846e3387164e0d75b4f3383fa9ca52a9bf5d0bc2cd174042fa77"
+
+
+def digits() -> Raw:
+    """Return scikit-learn's digits: x (1797, 1, 8, 8) uint8, values 0..16; no test set of their own.
+
+    Raises:
+        DataError: this scikit-learn holds other digits than the known ones.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    split = Split(bunch.images[:, None].astype(np.uint8), bunch.target.astype(np.int64))
+    sha256 = content_sha256([("train", split)], DIGIT_NAMES)
+    if sha256 != DIGITS_SHA256:
+        raise DataError(f"the digits of this scikit-learn are not the known ones (sha256 {sha256})")
+    return Raw(train=split, classes=DIGIT_NAMES, sha256=sha256, label="digits")
+
+
+def toy() -> Raw:
+    """Return the toy set: x (5, 4) float64, y (5,), three classes, all for training.
+
+    Source: HLCV exercise 3, legacy NumPy generator seeded with 1; experiments.md, section 4.2.
+    """
+    split = Split(10 * np.random.RandomState(1).randn(5, 4), np.array([0, 1, 2, 2, 1], dtype=np.int64))
+    classes = ("0", "1", "2")
+    return Raw(train=split, classes=classes, sha256=content_sha256([("train", split)], classes), label="toy")
+
+
+def mnist(root: str, *, download: bool = False) -> Raw:
+    """Return MNIST: x (60000, 1, 28, 28) and (10000, 1, 28, 28) uint8, values 0..255, in file order.
+
+    Args:
+        root: folder that holds `MNIST/raw/`.
+        download: whether to download the files if any is missing.
+
+    Raises:
+        DataError: a file is missing or damaged, or the download failed.
+    """
+    folder = _present("mnist", root, download=download)
+    return Raw(
+        train=_read_idx(folder, "train"),
+        test=_read_idx(folder, "t10k"),
+        classes=DIGIT_NAMES,
+        sha256=MNIST_FILES.sha256(),
+        label="mnist",
+    )
+
+
+def cifar10(root: str, *, download: bool = False) -> Raw:
+    """Return CIFAR-10: x (50000, 3, 32, 32) and (10000, 3, 32, 32) uint8, values 0..255, in file order.
+
+    Args:
+        root: folder that holds `cifar-10-batches-py/`.
+        download: whether to download the files if any is missing.
+
+    Raises:
+        DataError: a file is missing or damaged, or the download failed.
+    """
+    _present("cifar10", root, download=download)
+    expanded = str(Path(root).expanduser())
+    return Raw(
+        train=_read_cifar(expanded, train=True),
+        test=_read_cifar(expanded, train=False),
+        classes=CIFAR10_NAMES,
+        sha256=CIFAR10_FILES.sha256(),
+        label="cifar10",
+    )
+
+
+def fetch(name: str, root: str) -> Path:
+    """Download a set unless it is there and whole, and return the folder of its files.
+
+    Args:
+        name: `mnist` or `cifar10`.
+        root: folder to put it in, as in `data.root`.
+
+    Raises:
+        DataError: there is no such set to download, the download failed, or the folder cannot be written.
+    """
+    known = _known(name)
+    return fetch_files(known, root, download=_downloader(known))
+
+
+def _known(name: str) -> KnownSet:
+    known = {"mnist": MNIST_FILES, "cifar10": CIFAR10_FILES}
+    if name not in known:
+        raise DataError(f"{name!r} is not a set that can be downloaded; known: {', '.join(known)}")
+    return known[name]
+
+
+def _present(name: str, root: str, *, download: bool) -> Path:
+    if download and missing_files(_known(name), root):
+        return fetch(name, root)
+    return check_files(_known(name), root)
+
+
+def _downloader(known: KnownSet) -> Callable[[str], None]:
+    def download(folder: str) -> None:
+        from torchvision import datasets
+
+        maker = datasets.MNIST if known is MNIST_FILES else datasets.CIFAR10
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+            maker(folder, download=True)
+
+    return download
+
+
+def _read_idx(folder: Path, part: str) -> Split:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    x = read_image_file(str(folder / f"{part}-images-idx3-ubyte")).numpy()
+    y = read_label_file(str(folder / f"{part}-labels-idx1-ubyte")).numpy()
+    return Split(x[:, None], y.astype(np.int64))
+
+
+def _read_cifar(root: str, *, train: bool) -> Split:
+    from torchvision.datasets import CIFAR10
+
+    with warnings.catch_warnings():
+        # the pickles of 2009 hold `align=0`, which NumPy 2.4 warns of
+        warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+        read = CIFAR10(root, train=train, download=False)
+    return Split(np.ascontiguousarray(read.data.transpose(0, 3, 1, 2)), np.asarray(read.targets, dtype=np.int64))

@@ -1,0 +1,88 @@
+"""Everything that dlassign raises on purpose.
+
+    DlassignError
+    ├── UserError        exit 1   the run cannot go on, and the user can do something about it
+    │   ├── DataError    exit 1   a data set is missing, damaged or not what the config says
+    │   └── Interrupted  exit 130 Ctrl-C or SIGTERM; a checkpoint was written
+    ├── ConfigError      exit 2   the command line or a config is wrong; carries every problem found
+    └── Diverged         exit 3   the loss stopped being a finite number
+
+A message says what is wrong, what was expected and what to do. The command line prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class DlassignError(Exception):
+    """Base of all errors that dlassign raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(DlassignError):
+    """The run cannot go on; the message names the cause and the cure."""
+
+
+class DataError(UserError):
+    """A data set is missing, damaged or not what the config says."""
+
+
+class Interrupted(UserError):
+    """Stopped by Ctrl-C or SIGTERM after a checkpoint was written."""
+
+    exit_code = 130
+
+
+class Diverged(DlassignError):
+    """The loss stopped being a finite number."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a config, and where.
+
+    Attributes:
+        message: what is wrong, what was expected and the cure, one line.
+        path: dotted key such as `optimizer.lr`, or "" for the file as a whole.
+        file: file name as the user wrote it, or `--set` for a command-line override.
+        line, column: 1-based; 0 if the problem has no place in a file.
+        source: the text of that line, or "".
+        width: number of characters to underline, at least 1.
+    """
+
+    message: str
+    path: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    source: str = ""
+    width: int = 1
+
+    def render(self) -> str:
+        """Return `file:line:column: path: message`, then the source line with the spot underlined."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        head = ": ".join(part for part in (place, self.path, self.message) if part)
+        if not self.line or not self.source:
+            return head
+        gutter = f"{self.line:>5} | "
+        shown = self.source.replace("\t", " ")
+        return (
+            f"{head}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {' ' * (self.column - 1)}{'^' * max(1, self.width)}"
+        )
+
+
+class ConfigError(DlassignError):
+    """A config or command line is wrong; `problems` holds every problem, sorted by place."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem] | str) -> None:
+        if isinstance(problems, str):
+            problems = [Problem(message=problems)]
+        self.problems = sorted(problems, key=lambda p: (p.file, p.line, p.column))
+        super().__init__("\n".join(problem.render() for problem in self.problems))

@@ -1,0 +1,277 @@
+"""run_experiment: the only place where the parts are put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dlassign.config.data import has_validation
+from dlassign.config.load import dump_config
+from dlassign.config.run import RunConfig
+from dlassign.errors import Diverged, Interrupted, UserError
+from dlassign.runlog.files import make_folder, reason, remove_leftovers, write_text
+from dlassign.runlog.manifest import environment, write_manifest
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, RunRecords, read_records
+from dlassign.runlog.result import has_start
+from dlassign.train.assemble import Parts, assemble
+from dlassign.train.checkpoint import CheckpointStore, to_tensors, weights_sha256
+from dlassign.train.device import describe_device, resolve_device
+from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, hook_states, restore_hooks
+from dlassign.train.learner import State
+from dlassign.train.loop import Hook, Progress, fit
+from dlassign.train.stopping import StopRequest
+from dlassign.train.torch_learner import torch_batches
+
+Say = Callable[[str], None]
+
+
+def run_experiment(
+    cfg: RunConfig,
+    paths: RunPaths,
+    *,
+    say: Say = lambda text: None,
+    on_record: Callable[[Record], None] | None = None,
+    import_seconds: float = 0.0,
+) -> RunRecords:
+    """Train what a config says, from the beginning or from where an earlier call stopped, and return its log.
+
+    Args:
+        cfg: the run.
+        paths: its folder.
+        say: told one line about everything that a user should know beside the result.
+        on_record: called with every log record, for a progress display.
+        import_seconds: time spent importing before this call, for the log.
+
+    Raises:
+        ConfigError: the config does not fit the data.
+        UserError: the data cannot be read, the folder cannot be written, another process is writing it.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+        Diverged: the loss is not finite.
+    """
+    clock = {"import": import_seconds}
+    with only_writer(paths):
+        make_folder(paths.checkpoints)
+        remove_leftovers(paths.root)
+        remove_leftovers(paths.checkpoints)
+        device = resolve_device(cfg.device)
+        parts = assemble(cfg, device, clock=clock)
+        for note in parts.dataset.notes:
+            say(note)
+        log = MetricsWriter(paths.log, on_record=on_record)
+        try:
+            with StopRequest() as stop:
+                _Run(cfg, paths, parts, log=log, say=say, clock=clock).go(stop)
+        finally:
+            log.close()
+    return read_records(paths.log)
+
+
+@contextmanager
+def only_writer(paths: RunPaths) -> Iterator[None]:
+    """Hold the lock of a run folder.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written.
+    """
+    make_folder(paths.lock.parent)
+    try:
+        with FileLock(paths.lock, timeout=0):
+            yield
+    except Timeout as error:
+        message = f"another process is training {paths.root}; wait for it, or choose another --out or --seed"
+        raise UserError(message) from error
+    except OSError as error:
+        raise UserError(f"cannot write to {paths.lock.parent}: {reason(error)}, or choose another --out") from error
+
+
+class _Run:
+    """One session of a run: begin or resume, train, evaluate with the chosen weights, end."""
+
+    def __init__(
+        self, cfg: RunConfig, paths: RunPaths, parts: Parts, *, log: MetricsWriter, say: Say, clock: dict[str, float]
+    ) -> None:
+        self._cfg, self._paths, self._parts, self._log, self._say = cfg, paths, parts, log, say
+        self._clock, self._started = clock, time.perf_counter()
+        self._store = CheckpointStore(paths)
+        self._progress = Progress()
+        self._environment = environment(*describe_device(parts.learner.device))
+        self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
+        self._hooks = self._make_hooks()
+
+    def _make_hooks(self) -> dict[str, Hook]:
+        train = self._cfg.train
+        hooks: dict[str, Hook] = {}
+        validates = has_validation(self._cfg.data) and "val" in self._evaluated()
+        if validates and train.keep != "last":
+            hooks["keep_best"] = self._keep
+        if train.early_stop is not None:
+            best = Best(train.metric, train.early_stop.min_delta)
+            hooks["early_stop"] = EarlyStop(best, train.early_stop.patience)
+        hooks["checkpoint"] = Checkpointer(
+            self._store, extra=self._extra_state, before=self._log.sync, seconds=train.checkpoint_seconds
+        )
+        return hooks
+
+    def _evaluated(self) -> list[str]:
+        chosen = self._cfg.train.evaluate
+        return [name for name in self._parts.splits if name in (("val",) if chosen is None else chosen)]
+
+    def _extra_state(self) -> State:
+        return {"hooks": hook_states(self._hooks), **self._about()}
+
+    def _about(self) -> State:
+        """Return what is needed to use the weights: preprocessing and class names."""
+        return {
+            "preprocess": to_tensors(self._parts.preprocess.state()),
+            "classes": list(self._parts.dataset.classes),
+        }
+
+    def go(self, stop: StopRequest) -> None:
+        self._begin()
+        try:
+            self._train(stop)
+            if stop.requested and not self._complete():
+                self._interrupt()
+            self._finish()
+        except Diverged:
+            self._end("diverged")
+            raise
+        self._paths.point_latest()
+
+    def _complete(self) -> bool:
+        return self._progress.stopped or self._progress.step >= self._parts.plan.steps
+
+    def _begin(self) -> None:
+        """Write what the run is, and go back to the newest checkpoint if there is one."""
+        state, warnings = self._store.load_newest()
+        for warning in warnings:
+            self._say(f"{warning}; going on from the checkpoint before it")
+        self._write_manifest("running")
+        if not has_start(self._paths):
+            self._log.write("start", **self._start_record())
+            return
+        read_records(self._paths.log)  # refuses a folder of another schema version
+        if state is not None:
+            self._progress = Progress(**state["progress"])
+            self._parts.learner.load_state_dict(state["learner"])
+            restore_hooks(self._hooks, state["hooks"])
+            self._say(f"going on from step {self._progress.step} of {self._parts.plan.steps}")
+        self._log.write("resume", from_step=self._progress.step, time=now(), environment=self._environment)
+
+    def _start_record(self) -> Record:
+        dataset, parts = self._parts.dataset, self._parts
+        config = self._cfg.model_dump(mode="json")
+        write_text(self._paths.config, dump_config(self._cfg))
+        return {
+            "schema": SCHEMA,
+            "time": now(),
+            "name": self._cfg.name,
+            "seed": self._cfg.seed,
+            "config": config,
+            "environment": self._environment,
+            "data": {
+                "label": dataset.label,
+                "sha256": dataset.sha256,
+                "shape": list(dataset.train.x.shape[1:]),
+                "classes": list(dataset.classes),
+                **{f"n_{name}": len(split) for name, split in parts.splits.items()},
+                "notes": list(dataset.notes),
+            },
+            "n_params": parts.learner.n_params,
+            "steps": parts.plan.steps,
+            "steps_per_epoch": parts.plan.steps_per_epoch,
+        }
+
+    def _write_manifest(self, status: str) -> None:
+        write_manifest(
+            self._paths.manifest,
+            schema=SCHEMA,
+            status=status,
+            time=now(),
+            name=self._cfg.name,
+            seed=self._cfg.seed,
+            data={"label": self._parts.dataset.label, "sha256": self._parts.dataset.sha256},
+            environment=self._environment,
+        )
+
+    def _train(self, stop: StopRequest) -> None:
+        parts = self._parts
+        fit(
+            parts.learner,
+            torch_batches(parts.splits["train"], parts.order),
+            evals={name: parts.splits[name] for name in self._evaluated()},
+            plan=parts.plan,
+            log=self._log,
+            hooks=list(self._hooks.values()),
+            progress=self._progress,
+            interrupted=stop,
+        )
+
+    def _interrupt(self) -> None:
+        self._end("interrupted")
+        raise Interrupted(
+            f"interrupted at step {self._progress.step} of {self._parts.plan.steps}; a checkpoint was written, "
+            "and the same command goes on from there"
+        )
+
+    def _finish(self) -> None:
+        """Evaluate val and test once with the chosen weights, and save these."""
+        learner, best = self._parts.learner, self._keep
+        last = learner.weights()
+        digest = weights_sha256(last)
+        step, chosen = self._progress.step, "last"
+        if best.weights is not None:
+            step, chosen = best.best.step or 0, "best"
+            learner.load_weights(best.weights)
+        self._store.save_best({"weights": learner.weights(), "chosen": chosen, **self._about()}, step=step)
+        started = time.perf_counter()
+        for name in ("val", "test"):
+            if name in self._parts.splits:
+                self._evaluate_final(name, step)
+        self._progress.eval_seconds += time.perf_counter() - started
+        self._end("finished", chosen={"weights": chosen, "step": step}, weights_sha256=digest)
+
+    def _evaluate_final(self, name: str, step: int) -> None:
+        result = self._parts.learner.evaluate(self._parts.splits[name])
+        self._log.write(
+            "eval",
+            step=step,
+            epoch=self._parts.plan.epoch(step),
+            split=name,
+            loss=result.loss,
+            accuracy=result.accuracy,
+            n=result.n,
+            seconds=self._progress.train_seconds,
+            final=True,
+            confusion=result.confusion,
+        )
+
+    def _end(self, status: str, **values: Any) -> None:
+        progress = self._progress
+        seconds = {**self._clock, "train": progress.train_seconds, "eval": progress.eval_seconds}
+        self._log.write(
+            "end",
+            status=status,
+            steps=progress.step,
+            best=self._keep.best.record(),
+            test_evaluations=self._test_evaluations(),
+            seconds={**seconds, "total": sum(seconds.values())},
+            images_per_second=progress.images / progress.train_seconds if progress.train_seconds else None,
+            time=now(),
+            **values,
+        )
+        self._log.sync()
+        self._write_manifest(status)
+
+    def _test_evaluations(self) -> int:
+        return len(read_records(self._paths.log).evaluations("test"))
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

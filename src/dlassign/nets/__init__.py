@@ -1,0 +1,1 @@
+"""PyTorch models: flat parameters in, modules out."""

@@ -1,0 +1,69 @@
+"""From the model's config to the model, and the check that it fits the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from dlassign.config.model import MLP, Model
+from dlassign.errors import ConfigError, Problem
+from dlassign.nets.mlp import mlp
+
+
+def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
+    """Build the model that a config describes, with PyTorch's own initial weights.
+
+    Args:
+        cfg: the model's config.
+        in_shape: shape of one sample, (C, H, W) or (D,).
+        n_outputs: number of scores a sample.
+
+    Raises:
+        ConfigError: the model does not fit the sample; the problem names the key.
+    """
+    match cfg:
+        case MLP():
+            return _build_mlp(cfg, in_shape, n_outputs)
+
+
+def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
+    """Build the model on torch's meta device, run a batch of shapes through it, and return its parameter count.
+
+    No memory is taken and no data is read.
+
+    Raises:
+        ConfigError: a layer does not fit; the problem names the key.
+    """
+    with torch.device("meta"):
+        model = build_model(cfg, in_shape, n_outputs)
+        scores = model(torch.empty(2, *in_shape))
+    if scores.shape != (2, n_outputs):
+        raise ConfigError([Problem(path="model", message=f"gives {tuple(scores.shape[1:])} scores, not {n_outputs}")])
+    return n_parameters(model)
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Return the number of trainable numbers."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _build_mlp(cfg: MLP, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
+    in_features = math.prod(in_shape)
+    if cfg.in_features is not None and cfg.in_features != in_features:
+        shape = "x".join(map(str, in_shape))
+        message = f"is {cfg.in_features}, but a sample has {shape} = {in_features} values; set {in_features} or null"
+        raise ConfigError([Problem(path="model.in_features", message=message)])
+    depth = len(cfg.hidden)
+    return mlp(
+        in_features,
+        cfg.hidden,
+        n_outputs=n_outputs,
+        activation=cfg.activation if isinstance(cfg.activation, tuple) else (cfg.activation,) * depth,
+        dropout=cfg.dropout if isinstance(cfg.dropout, tuple) else (cfg.dropout,) * depth,
+        norm=cfg.norm,
+        norm_at=cfg.norm_at,
+        bias=cfg.bias,
+    )

@@ -1,0 +1,1 @@
+"""Pictures made again from run logs alone."""

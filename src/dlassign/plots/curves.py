@@ -1,0 +1,173 @@
+"""Loss and accuracy curves of one or several runs, drawn from their logs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from dlassign.errors import UserError
+from dlassign.plots.groups import Group, diverged_at, group_note, group_runs
+from dlassign.plots.panel import DASHES, HEIGHT, WIDTH, CurveOptions, Handle, Panel
+from dlassign.plots.series import CURVES, Curve, Metric, Run, SplitName
+from dlassign.plots.style import PALETTE, fixed_style, run_look, save_figure
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import RunRecords, read_records
+
+_LOOKS: dict[Curve, tuple[str, str]] = {
+    "train": (PALETTE[0], ""),
+    "train, evaluated": (PALETTE[5], "v"),
+    "val": (PALETTE[1], "o"),
+    "test": (PALETTE[2], "s"),
+}
+
+
+def draw_run(paths: RunPaths, records: RunRecords | None = None) -> list[Path]:
+    """Write the loss and the accuracy picture of a run into its plots folder.
+
+    Args:
+        paths: the run.
+        records: what its log says; None reads it.
+
+    Returns:
+        The two files.
+
+    Raises:
+        UserError: the log cannot be read, or a picture cannot be written.
+    """
+    records = records or read_records(paths.log)
+    targets: dict[Metric, Path] = {"loss": paths.plots / "loss.png", "accuracy": paths.plots / "accuracy.png"}
+    for metric, target in targets.items():
+        draw_runs([Run(paths, records)], target, metrics=(metric,))
+    return list(targets.values())
+
+
+def draw_runs(
+    runs: Sequence[Run], path: Path, *, metrics: Sequence[Metric], options: CurveOptions | None = None
+) -> None:
+    """Write one picture of several runs, with a panel for each metric.
+
+    Args:
+        runs: at least one.
+        path: where to; its ending names the format.
+        metrics: panels from left to right.
+        options: how to draw.
+
+    Raises:
+        UserError: no run has the group key or the split asked for, or the file cannot be written.
+    """
+    save_figure(build_figure(runs, metrics=metrics, options=options or CurveOptions()), path)
+
+
+def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: CurveOptions) -> Figure:
+    """Return the figure that draw_runs writes.
+
+    Raises:
+        UserError: no run has the group key or the split asked for.
+    """
+    groups = group_runs(runs, options.group)
+    options = replace(options, splits=_splits(runs, options.splits, many=len(groups) > 1))
+    with fixed_style():
+        figure = Figure(figsize=(WIDTH * len(metrics), HEIGHT))
+        for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+            panel = Panel(axes, metric, options)
+            handles = _draw_many(panel, groups) if len(groups) > 1 else _draw_alone(panel, groups[0])
+            panel.frame(runs)
+            panel.legend(handles)
+    return figure
+
+
+def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: bool) -> tuple[SplitName, ...]:
+    """Return the splits to draw: those asked for, or a choice that stays readable."""
+    curves = [split for split in CURVES if any(_has_curve(run, split) for run in runs)]
+    finals = [split for split in CURVES if any(split in run.records.finals for run in runs)]
+    there = [split for split in CURVES if split in curves or split in finals]
+    if missing := [split for split in asked if split not in there]:
+        found = ", ".join(there) or "none yet"
+        raise UserError(f"no run has records of the split {', '.join(missing)}; there are: {found}")
+    if asked or not many:
+        return asked or tuple(there)
+    best: list[SplitName] = [split for split in ("val", "test", "train") if split in curves]
+    return tuple(split for split in there if split in best[:1] or (split == "test" and split in finals))
+
+
+def _has_curve(run: Run, split: SplitName) -> bool:
+    return bool(run.records.evaluations(split)) or (split == "train" and bool(run.records.train))
+
+
+def _draw_alone(panel: Panel, group: Group) -> list[Handle]:
+    """Draw one run or one group, each split in its colour; return what the legend shows."""
+    handles: list[Handle] = []
+    several = f", mean of {group.size}" if len(group.runs) > 1 else ""
+    for curve in panel.curves:
+        color, marker = look = _LOOKS[curve]
+        if panel.draw_curve(group, curve, look=look):
+            label = f"{panel.label(group.runs, curve)}{several}"
+            handles.append(Line2D([], [], color=color, marker=marker, ms=4, ls=DASHES[curve], label=label))
+    if several and handles:
+        handles.append(_band(f"band: min to max of {group.size}"))
+    color = _LOOKS["test"][0]
+    if text := panel.mark_maximum(group, color):
+        handles.append(_ring(color, text))
+    if text := panel.mark_final(group, color):
+        handles.append(_star(color, f"final {text}{_chosen(group)}"))
+    panel.mark_divergence(group, "0.2")
+    if text := group_note(group):
+        handles.append(_cross(text) if _diverged(group) else Line2D([], [], ls="", label=text))
+    return handles
+
+
+def _draw_many(panel: Panel, groups: Sequence[Group]) -> list[Handle]:
+    """Draw several runs or groups, each in its colour, splits by dashes; return what the legend shows."""
+    handles: list[Handle] = []
+    drawn: dict[Curve, None] = {}
+    stars = rings = False
+    for index, group in enumerate(groups):
+        color, marker = look = run_look(index)
+        for curve in panel.curves:
+            if panel.draw_curve(group, curve, look=look, shift=index):
+                drawn[curve] = None
+        maximum, final = panel.mark_maximum(group, color), panel.mark_final(group, color)
+        panel.mark_divergence(group, color)
+        stars, rings = stars or bool(final), rings or bool(maximum)
+        size = f" (n = {group.size})" if panel.options.group else ""
+        label = "; ".join(text for text in (f"{group.label}{size}", final, maximum, group_note(group)) if text)
+        handles.append(Line2D([], [], color=color, marker=marker, ms=4, label=label))
+    runs = [run for group in groups for run in group.runs]
+    handles += [Line2D([], [], color="0.3", ls=DASHES[curve], label=panel.label(runs, curve)) for curve in drawn]
+    if any(len(group.runs) > 1 for group in groups):
+        handles.append(_band("line: mean, band: min to max of a group"))
+    handles += [_ring("0.3", "maximum of the test evaluations")] if rings else []
+    handles += [_star("0.3", "final test")] if stars else []
+    handles += [_cross("last finite value")] if any(_diverged(group) for group in groups) else []
+    return handles
+
+
+def _diverged(group: Group) -> bool:
+    return any(diverged_at(run.records) is not None for run in group.runs)
+
+
+def _chosen(group: Group) -> str:
+    """Return which weights the final test is of, for a single run."""
+    chosen = (group.runs[0].records.end or {}).get("chosen")
+    return f" ({chosen['weights']} weights, step {chosen['step']})" if chosen and len(group.runs) == 1 else ""
+
+
+def _band(label: str) -> Patch:
+    return Patch(color="0.5", alpha=0.25, lw=0, label=label)
+
+
+def _star(color: str, label: str) -> Line2D:
+    return Line2D([], [], ls="", marker="*", ms=10, color=color, mec="white", mew=0.6, label=label)
+
+
+def _ring(color: str, label: str) -> Line2D:
+    return Line2D([], [], ls="", marker="o", ms=8, mfc="none", mew=1.4, color=color, label=label)
+
+
+def _cross(label: str) -> Line2D:
+    return Line2D([], [], ls="", marker="x", ms=7, mew=2, color="0.3", label=label)

@@ -1,0 +1,163 @@
+"""What stands together in a picture: runs, groups of runs over seeds, and what each is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlassign.plots.series import Run
+from dlassign.runlog.listing import config_value, flat_config, inner_keys, last_step, unknown_key
+from dlassign.runlog.records import RunRecords
+
+# Keys in which runs may differ and still be the same experiment.
+_SAME = ("seed", "device", "train.checkpoint_seconds")
+_MOST_DIFFERENCES = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are drawn as one line.
+
+    Attributes:
+        label: what the legend calls it.
+        runs: at least one.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def size(self) -> str:
+        """Return "3 seeds", or "3 runs" if they differ in more than the seed (or in nothing)."""
+        if len(self.runs) == 1:
+            return "1 run"
+        seeds = {run.records.start["config"]["seed"] for run in self.runs}
+        same = len({_identity(run) for run in self.runs}) == 1
+        return f"{len(self.runs)} {'seeds' if same and len(seeds) == len(self.runs) else 'runs'}"
+
+
+def group_runs(runs: Sequence[Run], key: str | None) -> list[Group]:
+    """Put runs together that share the value of a config key; without a key every run stands for itself.
+
+    Args:
+        runs: at least one.
+        key: dotted config key such as `optimizer.lr`; `seed` puts together what differs only in its seed.
+
+    Raises:
+        UserError: no run has that key.
+    """
+    if key is None:
+        return [Group(label, (run,)) for label, run in zip(_run_labels(runs), runs, strict=True)]
+    if key == "seed":
+        members = _collect([_identity(run) for run in runs], runs)
+        return [Group(label, group) for label, group in zip(_group_labels(members), members, strict=True)]
+    texts = [_text(config_value(_config(run), key, None)) for run in runs]
+    known = [name for run in runs for name in inner_keys(_config(run))]
+    if key not in known:
+        raise unknown_key(key, known)
+    groups = [
+        Group(f"{key}={text}", run) for text, run in zip(dict.fromkeys(texts), _collect(texts, runs), strict=True)
+    ]
+    return sorted(groups, key=lambda group: _order(group, key))
+
+
+def note(records: RunRecords) -> str:
+    """Return what is odd about a run ("diverged at step 31"), or ""."""
+    if (step := diverged_at(records)) is not None:
+        return f"diverged at step {step}"
+    if records.end is None:
+        return f"no end record: stopped or still running at step {last_step(records)}"
+    status = records.end.get("status")
+    return "" if status == "finished" else f"{status} at step {records.end.get('steps', last_step(records))}"
+
+
+def group_note(group: Group) -> str:
+    """Return what is odd about the runs of a group, or ""."""
+    notes = [text for run in group.runs if (text := note(run.records))]
+    if len(group.runs) == 1 or not notes:
+        return "; ".join(notes)
+    return f"{len(notes)} of {len(group.runs)}: {'; '.join(dict.fromkeys(notes))}"
+
+
+def diverged_at(records: RunRecords) -> int | None:
+    """Return the first step whose loss is not finite, or None."""
+    steps = [record["step"] for record in [*records.train, *records.evals] if record.get("loss", 0.0) is None]
+    if steps:
+        return int(min(steps))
+    if records.end is not None and records.end.get("status") == "diverged":
+        return int(records.end.get("steps", last_step(records)))
+    return None
+
+
+def title(runs: Sequence[Run]) -> str:
+    """Return a title: what was run, how often, on what data."""
+    starts = [run.records.start for run in runs]
+    data = ", ".join(dict.fromkeys(str(start["data"]["label"]) for start in starts))
+    names = list(dict.fromkeys(str(start["name"]) for start in starts))
+    if len(runs) == 1:
+        return f"{names[0]} ({data}, seed {starts[0]['seed']})"
+    return f"{names[0]}: {len(runs)} runs ({data})" if len(names) == 1 else f"{len(runs)} runs ({data})"
+
+
+def _config(run: Run) -> dict[str, Any]:
+    config: dict[str, Any] = run.records.start["config"]
+    return config
+
+
+def _identity(run: Run) -> str:
+    flat = {key: found for key, found in flat_config(_config(run)) if key not in _SAME}
+    return json.dumps([flat, run.records.start["data"].get("sha256")], sort_keys=True)
+
+
+def _collect(keys: Sequence[str], runs: Sequence[Run]) -> list[tuple[Run, ...]]:
+    """Return the runs of each key, in the order in which keys first appear."""
+    return [tuple(run for own, run in zip(keys, runs, strict=True) if own == key) for key in dict.fromkeys(keys)]
+
+
+def _order(group: Group, key: str) -> tuple[bool, float, str]:
+    found = config_value(_config(group.runs[0]), key, None)
+    number = isinstance(found, int | float)
+    return not number, float(found) if number else 0.0, group.label
+
+
+def _text(found: Any) -> str:
+    if isinstance(found, float):
+        return f"{found:g}"
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _run_labels(runs: Sequence[Run]) -> list[str]:
+    """Return a short label of each run: its name, what sets it apart, or else its folder."""
+    names = [str(run.records.start["name"]) for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
+    return _told_apart(runs, names, ("name", "device", "train.checkpoint_seconds")) or folders
+
+
+def _group_labels(members: Sequence[tuple[Run, ...]]) -> list[str]:
+    """Return a short label of each group of seeds."""
+    firsts = [group[0] for group in members]
+    names = [str(run.records.start["name"]) for run in firsts]
+    if len(set(names)) == len(names):
+        return names
+    folders = [f"{run.paths.root.parent.name}/{run.paths.root.name.partition('-')[0]}" for run in firsts]
+    return _told_apart(firsts, names, ("name", *_SAME)) or folders
+
+
+def _told_apart(runs: Sequence[Run], names: Sequence[str], apart_from: Sequence[str]) -> list[str]:
+    """Return labels of the keys in which runs differ; [] if they are too many or do not tell runs apart."""
+    flats = [dict(flat_config(_config(run))) for run in runs]
+    keys = [
+        key
+        for key in dict.fromkeys(key for flat in flats for key in flat)
+        if key not in apart_from and len({_text(flat.get(key)) for flat in flats}) > 1
+    ]
+    if not keys or len(keys) > _MOST_DIFFERENCES:
+        return []
+    told = [", ".join(f"{key}={_text(flat[key])}" for key in keys if key in flat) for flat in flats]
+    if len(set(names)) > 1:
+        told = [f"{name}, {text}" for name, text in zip(names, told, strict=True)]
+    return told if len(set(told)) == len(told) else []

@@ -1,0 +1,266 @@
+"""One panel of a picture: the lines, bands and marks of one metric, its frame and its legend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, StrMethodFormatter
+
+from dlassign.plots.groups import Group, diverged_at, title
+from dlassign.plots.series import (
+    CURVES,
+    Curve,
+    Mean,
+    Metric,
+    Run,
+    SplitName,
+    XAxis,
+    average,
+    series,
+    smooth,
+    steps_per_epoch,
+    thin,
+    value,
+    x_of_step,
+)
+from dlassign.runlog.records import RunRecords
+
+WIDTH, HEIGHT = 7.5, 4.4  # of one panel, in inches, without its legend
+DASHES: dict[Curve, str] = {"train": "-", "train, evaluated": "-.", "val": "--", "test": ":"}
+Handle = Line2D | Patch
+
+_X_LABELS: dict[XAxis, str] = {
+    "step": "optimizer step",
+    "epoch": "epoch (passes over the training split)",
+    "seconds": "training time (seconds)",
+}
+_Y_LABELS: dict[Metric, str] = {"loss": "loss (mean per sample)", "accuracy": "accuracy (%)"}
+_FEW_POINTS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveOptions:
+    """How curves are drawn.
+
+    Attributes:
+        splits: what to draw; () is all of one run or group, and of many the validation (or test, or train)
+            and the final test.
+        group: config key; runs that share its value are averaged. See group_runs.
+        smooth: strength of the exponential moving average, 0 (none) to below 1, of the training means, or of
+            the evaluations if only they are drawn; the raw curve stays, faint.
+        x: what the x axis counts.
+        log_x, log_y: logarithmic axes.
+        title: None makes one of names and data.
+    """
+
+    splits: tuple[SplitName, ...] = ()
+    group: str | None = None
+    smooth: float = 0.0
+    x: XAxis = "step"
+    log_x: bool = False
+    log_y: bool = False
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The axes of one metric and how to draw in them."""
+
+    axes: Axes
+    metric: Metric
+    options: CurveOptions
+
+    @property
+    def curves(self) -> list[Curve]:
+        """What may be drawn of a run."""
+        return [curve for split in self.options.splits for curve in CURVES[split]]
+
+    def label(self, runs: Sequence[Run], curve: Curve) -> str:
+        """Return what the legend calls a curve, with what was done to its values."""
+        remarks = []
+        penalised = any("penalty" in record for run in runs for record in run.records.train)
+        if self.metric == "loss" and curve == "train" and penalised:
+            remarks.append("without penalty")
+        if strength := self._strength(curve):
+            remarks.append(f"smoothed {strength:g}, raw faint")
+        return f"{curve} ({'; '.join(remarks)})" if remarks else curve
+
+    def _strength(self, curve: Curve) -> float:
+        """Return how much a curve is smoothed: beside training means, evaluations are too few for it."""
+        return self.options.smooth if curve == "train" or "train" not in self.options.splits else 0.0
+
+    def draw_curve(self, group: Group, curve: Curve, *, look: tuple[str, str], shift: int = 0) -> bool:
+        """Draw one curve of a group with its spread.
+
+        Args:
+            group: the runs.
+            curve: which of their curves.
+            look: colour and marker.
+            shift: moves the markers of long curves along, so that those of several runs do not coincide.
+
+        Returns:
+            Whether there was one.
+        """
+        found = [series(run.records, curve, metric=self.metric, x=self.options.x) for run in group.runs]
+        raw = [points for points in found if len(points)]
+        if not any(np.isfinite(points.y).any() for points in raw):
+            return False
+        color, marker = look
+        if strength := self._strength(curve):
+            self._line(average(raw), band=False, color=color, lw=0.8, alpha=0.25)
+        mean = average([smooth(points, strength) for points in raw])
+        marker = marker or ("o" if len(mean) == 1 else "")
+        self._line(mean, color=color, ls=DASHES[curve], lw=1.4, ms=4, marker=marker, shift=shift)
+        return len(mean) > 0
+
+    def _line(self, points: Mean, *, band: bool = True, shift: int = 0, **look: Any) -> None:
+        shown = (points.x > 0) | (not self.options.log_x)
+        x = points.x[shown]
+        mean, low, high = (self._drawable(array[shown]) for array in (points.mean, points.low, points.high))
+        thinned = [thin(x, array, log_x=self.options.log_x) for array in (mean, low, high)]
+        keep = np.unique(np.concatenate(thinned))
+        every = 1 if len(keep) <= _FEW_POINTS else len(keep) // 8
+        start = shift * every // 5 % every
+        self.axes.plot(x[keep], mean[keep], markevery=(start, every), **look)
+        if band and points.n > 1:
+            color = look["color"]
+            self.axes.fill_between(x[keep], low[keep], high[keep], color=color, alpha=0.18, lw=0)
+
+    def _drawable(self, y: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.where(y > 0, y, np.nan) if self.options.log_y else y
+
+    def mark_final(self, group: Group, color: str) -> str:
+        """Draw a star at the final test of each run; return the value for the legend, or ""."""
+        if "test" not in self.options.splits:
+            return ""
+        points = [
+            (x_of_step(run.records, _final_step(run.records), self.options.x), value(final, self.metric))
+            for run in group.runs
+            if (final := run.records.finals.get("test")) is not None
+        ]
+        values = self._scatter(points, color=color, marker="*", ms=12, mec="white", mew=0.6)
+        return f"test {self._spread(values)}" if values else ""
+
+    def mark_maximum(self, group: Group, color: str) -> str:
+        """Draw a ring at the best test accuracy seen in training; return the text for the legend, or ""."""
+        if self.metric != "accuracy" or "test" not in self.options.splits:
+            return ""
+        points, counts = [], []
+        for run in group.runs:
+            tests = series(run.records, "test", metric=self.metric, x=self.options.x)
+            finite = np.flatnonzero(np.isfinite(tests.y))
+            if finite.size:
+                best = finite[tests.y[finite].argmax()]
+                points.append((float(tests.x[best]), float(tests.y[best])))
+                counts.append(int(finite.size))
+        if not points:
+            return ""
+        values = self._scatter(points, color=color, marker="o", ms=10, mfc="none", mew=1.4)
+        count = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else f"{counts[0]}"
+        return f"max of {count} test evaluation{'s' * (max(counts) > 1)}: {self._spread(values)}"
+
+    def mark_divergence(self, group: Group, color: str) -> None:
+        """Draw a cross at the last finite value of each curve of a run that diverged."""
+        points = []
+        for run in group.runs:
+            for curve in self.curves if diverged_at(run.records) is not None else ():
+                found = series(run.records, curve, metric=self.metric, x=self.options.x)
+                finite = np.flatnonzero(np.isfinite(found.y))
+                if finite.size:
+                    points.append((float(found.x[finite[-1]]), float(found.y[finite[-1]])))
+        self._scatter(points, color=color, marker="x", ms=8, mew=2)
+
+    def _scatter(self, points: Sequence[tuple[float, float]], **look: Any) -> list[float]:
+        """Draw the points that the axes can show, above all lines; return the y of all that are finite."""
+        log_x, log_y = self.options.log_x, self.options.log_y
+        finite = [(x, y) for x, y in points if np.isfinite(x) and np.isfinite(y)]
+        shown = [(x, y) for x, y in finite if (x > 0 or not log_x) and (y > 0 or not log_y)]
+        if shown:
+            self.axes.plot([x for x, _ in shown], [y for _, y in shown], ls="", zorder=5, **look)
+        return [y for _, y in finite]
+
+    def _spread(self, values: Sequence[float]) -> str:
+        unit, digits = (" %", ".2f") if self.metric == "accuracy" else ("", ".4g")
+        mean = f"{sum(values) / len(values):{digits}}{unit}"
+        if len(values) == 1:
+            return mean
+        return f"{mean} (mean of {len(values)}; {min(values):{digits}} to {max(values):{digits}})"
+
+    def frame(self, runs: Sequence[Run]) -> None:
+        """Set scales, labels, grid and title, and an epoch axis on top if all runs have equal epochs."""
+        axes, options = self.axes, self.options
+        axes.set_xlabel(_X_LABELS[options.x])
+        axes.set_ylabel(_Y_LABELS[self.metric])
+        axes.set_title(title(runs) if options.title is None else options.title)
+        axes.grid(visible=True, color="0.9", lw=0.6)
+        axes.set_axisbelow(True)
+        if options.log_y:
+            axes.set_yscale("log")
+            _plain_ticks(axes.yaxis)
+        if options.log_x:
+            axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
+        elif options.x == "step":
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if options.x == "step":
+            self._epoch_axis([steps_per_epoch(run.records) for run in runs])
+        if not axes.lines:
+            axes.text(0.5, 0.5, "nothing to draw yet", transform=axes.transAxes, ha="center", color="0.4")
+
+    def _epoch_axis(self, lengths: Sequence[float | None]) -> None:
+        length = lengths[0]
+        if not length or any(other is None or abs(other / length - 1) > 1e-3 for other in lengths):
+            return
+        scale = length
+        top = self.axes.secondary_xaxis(
+            "top", functions=(lambda x: np.asarray(x) / scale, lambda x: np.asarray(x) * scale)
+        )
+        top.set_xlabel("epoch")
+        if self.options.log_x:
+            _plain_ticks(top.xaxis)
+
+    def legend(self, handles: Sequence[Handle]) -> None:
+        """Put the legend below the axes, where it covers nothing, in as many columns as its texts allow."""
+        if not handles:
+            return
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, min(3, -(-len(handles) // 4), int(WIDTH * 0.78 / (0.07 * longest + 0.6))))
+        self.axes.legend(
+            handles=list(handles),
+            loc="upper left",
+            bbox_to_anchor=(0.0, -0.15),
+            borderaxespad=0.0,
+            ncols=columns,
+            frameon=False,
+        )
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Write 0.5 and 2,000 on a logarithmic axis; of a wide one only 1, 2, 5 or only 1 of each decade."""
+
+    def text(tick: float, _: int | None = None) -> str:
+        low, high = sorted(axis.get_view_interval())
+        if tick <= 0 or low <= 0:
+            return ""
+        lead = tick / 10 ** math.floor(math.log10(tick) + 1e-9)
+        decades = math.log10(high / low)
+        leads = (1, 2, 5) if decades < 4 else (1,)
+        if decades >= 1 and min(abs(lead - shown) for shown in leads) > 1e-6:
+            return ""
+        return f"{tick:,.0f}" if tick >= 10 else f"{tick:g}"
+
+    axis.set_major_formatter(FuncFormatter(text))
+    axis.set_minor_formatter(FuncFormatter(text))
+
+
+def _final_step(records: RunRecords) -> float:
+    chosen = (records.end or {}).get("chosen") or records.finals["test"]
+    return float(chosen["step"])

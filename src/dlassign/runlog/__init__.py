@@ -1,0 +1,1 @@
+"""The run folder: its file names, its log and its manifest."""

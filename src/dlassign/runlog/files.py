@@ -1,0 +1,84 @@
+"""Writing files so that a full disk or a killed process never costs what was there before."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from dlassign.errors import UserError
+
+TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; when the block ends well, flush it to disk and move it over `path`.
+
+    If anything fails, `path` stays as it was and the temporary file is removed.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the content of `path` by `text` (UTF-8), all or nothing."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents.
+
+    Raises:
+        UserError: it cannot be created, for instance because its parent is read-only.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create the folder {path}: {reason(error)}; choose another with --out") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left in `folder`."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            leftover.unlink()
+
+
+def reason(error: OSError) -> str:
+    """Return what an operating-system error means, with the cure for the common ones."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "no space left on the disk; free some space and give the same command again"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "permission denied; make it writable"
+        case _:
+            return error.strerror or str(error)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder's own entry, so that a rename survives a power cut (where the system can do that)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

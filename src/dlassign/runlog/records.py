@@ -1,0 +1,185 @@
+"""The log of a run: one JSON object a line, appended, never rewritten.
+
+Kinds of records, in the order in which they appear:
+
+    start    schema, time, name, seed, config, environment, data, n_params
+    train    step, epoch, loss, accuracy, lr, n, seconds, and penalty if the loss has one: means since the last one
+    eval     step, epoch, split, loss, accuracy, n, seconds; with "final": true and a confusion matrix at the end
+    resume   from_step, time, environment: earlier records past from_step do not count
+    end      status, steps, chosen, best, test_evaluations, seconds by phase, images_per_second, weights_sha256
+
+A value that is not finite is written as null and its key listed in "nonfinite". `seconds` is training time since the
+start of the run, without the time between a kill and a resume.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dlassign.errors import UserError
+from dlassign.runlog.files import reason
+
+SCHEMA = 1
+Record = dict[str, Any]
+Kind = Literal["start", "train", "eval", "resume", "end"]
+
+
+class MetricsWriter:
+    """Appends records to a log.
+
+    Args:
+        path: the log; created if missing. A line torn by a killed process is closed first, so nothing runs into it.
+        on_record: called with every record after it was written (for the progress display).
+    """
+
+    def __init__(self, path: Path, *, on_record: Callable[[Record], None] | None = None) -> None:
+        self._path = path
+        self._on_record = on_record
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._close_torn_line()
+        except OSError as error:
+            raise UserError(f"cannot write the log {path}: {reason(error)}") from error
+
+    def _close_torn_line(self) -> None:
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")
+
+    def write(self, kind: Kind, **values: Any) -> None:
+        """Append one record.
+
+        Raises:
+            UserError: the disk is full or the log is gone.
+        """
+        record = {"kind": kind, **_finite(values)}
+        data = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            raise UserError(f"cannot write the log {self._path}: {reason(error)}") from error
+        if self._on_record is not None:
+            self._on_record(record)
+
+    def sync(self) -> None:
+        """Flush to disk everything written so far."""
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise UserError(f"cannot write the log {self._path}: {reason(error)}") from error
+
+    def close(self) -> None:
+        """Close the log."""
+        os.close(self._file)
+
+
+def _finite(values: Mapping[str, Any]) -> Record:
+    bad = [key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+    record = {key: None if key in bad else value for key, value in values.items()}
+    return {**record, "nonfinite": bad} if bad else record
+
+
+@dataclass
+class RunRecords:
+    """What a log says, after resumes are accounted for.
+
+    Attributes:
+        start: the first record.
+        train, evals, resumes: records in the order of their steps.
+        end: the last record, or None if the run has not ended.
+        warnings: lines that could not be read, one text each.
+    """
+
+    start: Record
+    train: list[Record] = field(default_factory=list)
+    evals: list[Record] = field(default_factory=list)
+    resumes: list[Record] = field(default_factory=list)
+    end: Record | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def finals(self) -> dict[str, Record]:
+        """The final evaluation of each split, with the chosen weights."""
+        return {record["split"]: record for record in self.evals if record.get("final")}
+
+    def evaluations(self, split: str) -> list[Record]:
+        """Return the evaluations of one split during training."""
+        return [record for record in self.evals if record["split"] == split and not record.get("final")]
+
+    def add(self, record: Record) -> None:
+        """Take in the next record of the log."""
+        match record["kind"]:
+            case "train":
+                self.train.append(record)
+            case "eval":
+                self.evals.append(record)
+            case "end":
+                self.end = record
+            case "resume":
+                self._go_back(record)
+
+    def _go_back(self, resume: Record) -> None:
+        step = resume["from_step"]
+        self.resumes.append(resume)
+        self.train = [record for record in self.train if record["step"] <= step]
+        self.evals = [record for record in self.evals if record["step"] <= step and not record.get("final")]
+        self.end = None
+
+
+def read_records(path: Path) -> RunRecords:
+    """Read a log.
+
+    Lines that are not JSON (torn by a killed process) are skipped and reported in `warnings`.
+
+    Raises:
+        UserError: there is no log, it has no start record, or another version of dlassign wrote it.
+    """
+    records: RunRecords | None = None
+    warnings = []
+    for number, line in enumerate(_lines(path), 1):
+        record = _parse(line)
+        if record is None:
+            if line.strip():
+                warnings.append(
+                    f"{path}:{number}: not a complete record, skipped (a process was killed while writing it)"
+                )
+        elif records is None:
+            records = RunRecords(start=_check_start(record, path), warnings=warnings)
+        else:
+            records.add(record)
+    if records is None:
+        raise UserError(f"{path} holds no complete record: the run was killed before it began; train it again")
+    return records
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read the log {path}: {reason(error)}") from error
+
+
+def _parse(line: str) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "kind" in record else None
+
+
+def _check_start(record: Record, path: Path) -> Record:
+    if record["kind"] != "start":
+        raise UserError(f"{path} does not begin with a start record; it is damaged or was not written by dlassign")
+    if record.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path} has log schema {record.get('schema')}, this version of dlassign reads {SCHEMA}; "
+            "use the version that wrote it (manifest.json names it), or move the folder away and train again"
+        )
+    return record

@@ -1,0 +1,69 @@
+"""The result of a run, read back from its log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import Record, RunRecords, read_records
+
+FINISHED = ("finished", "diverged")
+
+
+def finished_records(paths: RunPaths) -> RunRecords | None:
+    """Return the records of a run that is over (finished or diverged), else None.
+
+    Raises:
+        UserError: another version of dlassign wrote the log.
+    """
+    if not has_start(paths):
+        return None
+    records = read_records(paths.log)
+    return records if records.end is not None and records.end["status"] in FINISHED else None
+
+
+def has_start(paths: RunPaths) -> bool:
+    """Return whether the log holds at least one complete line."""
+    try:
+        with paths.log.open("rb") as log:
+            return any(line.startswith(b'{"kind":') and line.endswith(b"\n") for line in log)
+    except FileNotFoundError:
+        return False
+
+
+def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
+    """Return what `train --json` prints.
+
+    val and test are {"loss", "accuracy"} with the chosen weights, or None. `test_maximum` is there only if the config
+    evaluates the test split during training: the largest of those accuracies, at which step, of how many.
+    """
+    end = records.end or {"status": "interrupted"}
+    finals = records.finals
+    line = {
+        "run": str(paths.root),
+        "status": end["status"],
+        "steps": end.get("steps", records.train[-1]["step"] if records.train else 0),
+        "n_params": records.start["n_params"],
+        "seconds": end["seconds"]["total"] if "seconds" in end else None,
+        "images_per_second": end.get("images_per_second"),
+        "val": _scores(finals.get("val")),
+        "test": _scores(finals.get("test")),
+        "weights_sha256": end.get("weights_sha256"),
+        "chosen": end.get("chosen"),
+        "data": records.start["data"]["label"],
+    }
+    maximum = test_maximum(records)
+    return {**line, "test_maximum": maximum} if maximum else line
+
+
+def test_maximum(records: RunRecords) -> dict[str, Any] | None:
+    """Return the best test accuracy seen during training, its step and the number of evaluations; None without any."""
+    seen = [record for record in records.evaluations("test") if record["accuracy"] is not None]
+    if not seen:
+        return None
+    best = max(seen, key=lambda record: record["accuracy"])
+    return {"accuracy": best["accuracy"], "step": best["step"], "evaluations": len(seen)}
+
+
+def _scores(record: Record | None) -> dict[str, Any] | None:
+    return record and {"loss": record["loss"], "accuracy": record["accuracy"]}

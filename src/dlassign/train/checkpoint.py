@@ -1,0 +1,152 @@
+"""Checkpoints: written all or nothing, read without running code, checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlassign.errors import UserError
+from dlassign.runlog.files import TEMPORARY, replacing
+from dlassign.runlog.paths import RunPaths
+from dlassign.train.learner import State
+
+SCHEMA = 1
+
+
+class CheckpointStore:
+    """The checkpoints of one run: the newest, the one before it, and the best weights."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._paths = paths
+
+    def save(self, state: State, *, step: int) -> None:
+        """Write `last.pt`; the former one becomes `previous.pt`.
+
+        Raises:
+            UserError: it could not be written; the message names the last good checkpoint, which is untouched.
+        """
+        try:
+            with replacing(self._paths.last) as file:
+                torch.save({"schema": SCHEMA, "step": step, **state}, file)
+                self._keep_previous()
+        except (UserError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise UserError(f"the checkpoint of step {step} was not saved: {error}. {self._last_good()}") from error
+
+    def save_best(self, state: State, *, step: int) -> None:
+        """Write `best.pt`.
+
+        Raises:
+            UserError: it could not be written; the message names the last good checkpoint, which is untouched.
+        """
+        try:
+            with replacing(self._paths.best) as file:
+                torch.save({"schema": SCHEMA, "step": step, **state}, file)
+        except (UserError, RuntimeError) as error:
+            raise UserError(f"the best weights (step {step}) were not saved: {error}. {self._last_good()}") from error
+
+    def load_newest(self) -> tuple[State | None, list[str]]:
+        """Return the newest readable checkpoint, or None if there is none, and a warning for each damaged one.
+
+        Raises:
+            UserError: checkpoints exist but none can be read.
+        """
+        warnings: list[str] = []
+        for path in (self._paths.last, self._paths.previous):
+            if path.exists():
+                try:
+                    return load_checkpoint(path), warnings
+                except UserError as error:
+                    warnings.append(str(error))
+        if warnings:
+            cure = "no checkpoint can be read; --again moves the run aside and trains anew"
+            raise UserError("\n".join([*warnings, cure]))
+        return None, warnings
+
+    def _keep_previous(self) -> None:
+        """Let `previous.pt` be the present `last.pt`, which stays in place until the new one is moved over it."""
+        if not self._paths.last.exists():
+            return
+        link = self._paths.previous.with_name(f"{TEMPORARY}{os.getpid()}-link")
+        try:
+            link.unlink(missing_ok=True)
+            link.hardlink_to(self._paths.last)
+            link.replace(self._paths.previous)
+        except OSError:  # a file system without hard links
+            self._paths.last.replace(self._paths.previous)
+
+    def _last_good(self) -> str:
+        for path in (self._paths.last, self._paths.previous):
+            if path.exists():
+                return f"The last good checkpoint is kept: {path}"
+        return "There is no earlier checkpoint"
+
+
+def load_checkpoint(path: Path) -> State:
+    """Read a checkpoint, checking every byte; only tensors and plain values are accepted.
+
+    Raises:
+        UserError: it is missing, damaged, of another schema version, or carries code.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise UserError(f"the checkpoint {path} is damaged (wrong checksum in {damaged})")
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no checkpoint {path}") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"the checkpoint {path} holds something other than tensors and plain values and was not loaded: "
+            "it could run code. Only use checkpoints that dlassign wrote"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"the checkpoint {path} is damaged ({error})") from error
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        found = state.get("schema") if isinstance(state, dict) else None
+        raise UserError(f"the checkpoint {path} has schema {found}; this version of dlassign reads {SCHEMA}")
+    return state
+
+
+def weights_sha256(weights: State) -> str:
+    """Return a digest of names, types, shapes and bytes of a model's weights; equal digests mean equal bits."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def to_tensors(value: Any) -> Any:
+    """Turn the NumPy arrays inside lists and dicts into tensors, which a checkpoint may hold."""
+    match value:
+        case np.ndarray():
+            return torch.from_numpy(value.copy())
+        case dict():
+            return {key: to_tensors(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_tensors(item) for item in value]
+        case _:
+            return value
+
+
+def to_numpy(value: Any) -> Any:
+    """Turn the tensors inside lists and dicts back into NumPy arrays."""
+    match value:
+        case torch.Tensor():
+            return value.numpy()
+        case dict():
+            return {key: to_numpy(item) for key, item in value.items()}
+        case list():
+            return [to_numpy(item) for item in value]
+        case _:
+            return value

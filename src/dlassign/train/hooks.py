@@ -1,0 +1,133 @@
+"""What can happen at evaluations: keep the best weights, stop early, write checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dlassign.train.checkpoint import CheckpointStore
+from dlassign.train.learner import Evaluation, State
+from dlassign.train.loop import At, Hook
+
+
+class Best:
+    """Tracks the best validation value.
+
+    Args:
+        metric: accuracy (higher is better) or loss (lower is better).
+        min_delta: an improvement must be larger than this.
+    """
+
+    def __init__(self, metric: str, min_delta: float = 0.0) -> None:
+        self.metric, self.min_delta = metric, min_delta
+        self.value: float | None = None
+        self.step: int | None = None
+
+    def improves(self, at: At, evaluations: dict[str, Evaluation]) -> bool:
+        """Take in the validation result; True if it is the best so far (the first of equals stays best)."""
+        value: float = getattr(evaluations["val"], self.metric)
+        sign = 1.0 if self.metric == "accuracy" else -1.0
+        if self.value is not None and not sign * value > sign * self.value + self.min_delta:
+            return False
+        self.value, self.step = value, at.step
+        return True
+
+    def record(self) -> dict[str, Any] | None:
+        """Return step, metric and value as the log has them, or None before the first evaluation."""
+        return None if self.step is None else {"step": self.step, "metric": self.metric, "value": self.value}
+
+
+class KeepBest:
+    """Keeps a copy of the weights of the best evaluation; it travels inside every checkpoint."""
+
+    def __init__(self, best: Best, weights: Callable[[], State]) -> None:
+        self.best, self._read = best, weights
+        self.weights: State | None = None
+
+    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Callable[[], State]) -> bool:
+        """Copy the weights if validation improved; never stops."""
+        if self.best.improves(at, evaluations):
+            self.weights = {name: tensor.detach().clone() for name, tensor in self._read().items()}
+        return False
+
+    def on_end(self, at: At, state: Callable[[], State]) -> None:
+        """Do nothing: the Checkpointer saves what state_dict gives."""
+
+    def state_dict(self) -> State:
+        """Return the best value, its step and its weights."""
+        return {"value": self.best.value, "step": self.best.step, "weights": self.weights}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go back to a state that state_dict gave."""
+        self.best.value, self.best.step, self.weights = state["value"], state["step"], state["weights"]
+
+
+class EarlyStop:
+    """Ends training when validation has not improved for `patience` evaluations in a row."""
+
+    def __init__(self, best: Best, patience: int) -> None:
+        self._best, self._patience, self._waited = best, patience, 0
+
+    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Callable[[], State]) -> bool:
+        """Count evaluations without improvement; True once patience is used up."""
+        self._waited = 0 if self._best.improves(at, evaluations) else self._waited + 1
+        return self._waited >= self._patience
+
+    def on_end(self, at: At, state: Callable[[], State]) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> State:
+        """Return the best value, its step and the count."""
+        return {"value": self._best.value, "step": self._best.step, "waited": self._waited}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go back to a state that state_dict gave."""
+        self._best.value, self._best.step = state["value"], state["step"]
+        self._waited = state["waited"]
+
+
+class Checkpointer:
+    """Writes checkpoints at evaluations, and at the end or when interrupted.
+
+    Args:
+        store: where checkpoints go.
+        extra: () -> what a checkpoint holds beside learner and progress, such as the other hooks' states.
+        before: called first, to flush the log, so that it never says less than the checkpoint.
+        seconds: a checkpoint at an evaluation is left out if the last one is younger than this.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        *,
+        extra: Callable[[], State],
+        before: Callable[[], None],
+        seconds: float,
+    ) -> None:
+        self._store, self._extra, self._before, self._seconds = store, extra, before, seconds
+        self._saved_at = time.monotonic()
+
+    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Callable[[], State]) -> bool:
+        """Save, unless the last checkpoint is young or training is over (on_end saves then)."""
+        if not at.last and time.monotonic() - self._saved_at >= self._seconds:
+            self.on_end(at, state)
+        return False
+
+    def on_end(self, at: At, state: Callable[[], State]) -> None:
+        """Save."""
+        self._before()
+        self._store.save({**state(), **self._extra()}, step=at.step)
+        self._saved_at = time.monotonic()
+
+
+def hook_states(hooks: dict[str, Hook]) -> State:
+    """Return the states of the hooks that have one, by name."""
+    return {name: hook.state_dict() for name, hook in hooks.items() if isinstance(hook, KeepBest | EarlyStop)}
+
+
+def restore_hooks(hooks: dict[str, Hook], states: State) -> None:
+    """Give hooks the states that hook_states returned."""
+    for name, hook in hooks.items():
+        if isinstance(hook, KeepBest | EarlyStop) and name in states:
+            hook.load_state_dict(states[name])

@@ -1,0 +1,72 @@
+"""What is minimised: the mean loss of a batch plus penalties on the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlassign.config.model import CrossEntropy, DoubleSoftmax, Hinge, Logistic, LossFunction, Penalty
+from dlassign.nets.init import weighted_layers
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""(scores (N, K) or (N, 1), labels (N,) int64) -> mean loss, a scalar."""
+
+
+def make_loss(cfg: LossFunction) -> LossOf:
+    """Return the loss as a function of scores and labels.
+
+    Source: double_softmax, UvA 2018 report (experiments with a softmax layer before the cross-entropy, by mistake);
+    logistic and hinge, EECS 598 homework 1.
+    """
+    match cfg:
+        case CrossEntropy(label_smoothing=smoothing):
+            return lambda scores, y: F.cross_entropy(scores, y, label_smoothing=smoothing)
+        case DoubleSoftmax():
+            return lambda scores, y: F.cross_entropy(scores.softmax(1), y)
+        case Logistic():
+            return lambda scores, y: F.softplus(-_signs(y, scores) * scores.squeeze(1)).mean()
+        case Hinge():
+            return lambda scores, y: F.relu(1 - _signs(y, scores) * scores.squeeze(1)).mean()
+
+
+def n_scores(cfg: LossFunction, n_classes: int) -> int:
+    """Return how many scores a sample needs: 1 for the two-class losses, else one for each class."""
+    return 1 if isinstance(cfg, Logistic | Hinge) else n_classes
+
+
+def predict(scores: Tensor) -> Tensor:
+    """Return the predicted class of each row, (N,) int64: the largest of K scores, or 1 where a single one is > 0."""
+    return (scores.squeeze(1) > 0).long() if scores.shape[1] == 1 else scores.argmax(1)
+
+
+def make_penalty(penalties: Sequence[Penalty], model: nn.Module) -> Callable[[], Tensor] | None:
+    """Return the sum of all penalties as a function of the model's present parameters, or None without penalties.
+
+    Each is coefficient * [1/2] * sum over tensors p of ||p|| or ||p||^2. Source: un-squared L2 over all parameters, UvA
+    2018; squared without 1/2 over weights, HLCV; squared with 1/2 over weights, EECS 598.
+    """
+    terms = [_penalty(cfg, model) for cfg in penalties]
+    if not terms:
+        return None
+    return lambda: torch.stack([term() for term in terms]).sum()
+
+
+def _penalty(cfg: Penalty, model: nn.Module) -> Callable[[], Tensor]:
+    tensors = list(model.parameters()) if cfg.on == "all" else [layer.weight for layer in weighted_layers(model)]
+    factor = cfg.coefficient * (0.5 if cfg.half else 1.0)
+    match cfg.name, cfg.squared:
+        case "l2", True:
+            return lambda: factor * torch.stack([p.square().sum() for p in tensors]).sum()
+        case "l1", True:
+            return lambda: factor * torch.stack([p.abs().sum().square() for p in tensors]).sum()
+        case "l2", _:
+            return lambda: factor * torch.stack([torch.linalg.vector_norm(p) for p in tensors]).sum()
+        case _:
+            return lambda: factor * torch.stack([p.abs().sum() for p in tensors]).sum()
+
+
+def _signs(y: Tensor, like: Tensor) -> Tensor:
+    return (2 * y - 1).to(like.dtype)

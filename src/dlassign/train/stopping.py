@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, leave."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopRequest:
+    """While active, the first signal sets `requested`, and a second Ctrl-C interrupts at once.
+
+    Outside the main thread, where Python allows no handlers, it is never set.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._former: dict[int, object] = {}
+
+    def __call__(self) -> bool:
+        """Return whether a signal has come."""
+        return self.requested
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._former = {
+                number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True

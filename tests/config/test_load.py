@@ -1,0 +1,195 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dlassign.config.load import dump_config, load_config, load_located
+from dlassign.config.run import RunConfig
+from dlassign.config.schema import json_schema, resolve
+from dlassign.errors import ConfigError, Problem
+
+MINIMAL = "data: {name: digits}\nmodel: {name: mlp}\noptimizer: {name: adam}\ntrain: {epochs: 10}\n"
+SCHEMA = json_schema()
+relaxed = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_name_is_the_stem_unless_given(tmp_path):
+    assert load_config(write(tmp_path, "first.yaml", MINIMAL)).name == "first"
+    assert load_config(write(tmp_path, "second.yaml", MINIMAL + "name: other\n")).name == "other"
+    with pytest.raises(ConfigError, match=r"name: missing; expected a name of letters"):
+        load_config(write(tmp_path, "my run.yaml", MINIMAL))
+
+
+def test_a_byte_order_mark_is_fine(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert load_config(str(path)).train.epochs == 10
+
+
+def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
+    (tmp_path / "sub").mkdir()
+    base = MINIMAL.replace("{name: mlp}", "{name: mlp, hidden: [1, 2], norm: batch}").replace(
+        "{name: adam}", "{name: adam, lr: 0.1, betas: [0.5, 0.5]}"
+    )
+    write(tmp_path, "base.yaml", base)
+    text = "extends: ../base.yaml\nmodel: {hidden: [7]}\noptimizer: {name: rmsprop}\nseed: 4\n"
+    config = load_config(write(tmp_path / "sub", "a.yaml", text))
+    assert config.model.hidden == (7,)
+    assert config.model.norm == "batch"
+    assert (config.optimizer.name, config.optimizer.lr, config.seed, config.name) == ("rmsprop", 0.1, 4, "a")
+
+
+def test_overrides_reach_values_of_the_base(tmp_path):
+    write(tmp_path, "base.yaml", MINIMAL)
+    path = write(tmp_path, "a.yaml", "extends: base.yaml\n")
+    assert load_config(path, ["train.epochs=3"]).train.epochs == 3
+
+
+def test_place_finds_the_key_or_the_nearest_above(tmp_path):
+    text = MINIMAL + "loss:\n  name: cross_entropy\n  penalty:\n    - {name: l2, coefficient: 0.1}\n"
+    located = load_located(write(tmp_path, "a.yaml", text), ["seed=3"])
+
+    def spot(path):
+        problem = located.place(Problem(message="m", path=path))
+        assert (problem.path, problem.message) == (path, "m")
+        return Path(problem.file).name, problem.line, problem.column, problem.width
+
+    assert spot("data.name") == ("a.yaml", 1, 14, 6)
+    assert spot("data.split.val") == ("a.yaml", 1, 1, 4)
+    assert spot("loss.penalty.0.coefficient") == ("a.yaml", 8, 31, 3)
+    assert spot("loss.penalty.0.half") == ("a.yaml", 8, 7, 28)
+    assert spot("schedule.name") == ("a.yaml", 1, 1, 1)
+    assert spot("") == ("a.yaml", 1, 1, 20)
+    assert spot("seed") == ("--set", 1, 6, 1)
+    placed = Problem(message="m", file="b", line=3)
+    assert located.place(placed) is placed
+
+
+def test_all_problems_are_sorted_by_line(tmp_path):
+    text = MINIMAL.replace("digits", "x").replace("adam", "y") + "a: 1\nb: 2\na: 3\n"
+    path = write(tmp_path, "a.yaml", text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert [problem.line for problem in caught.value.problems] == [1, 3, 5, 6, 7]
+
+
+def values(node):
+    """Return a strategy for what the schema accepts."""
+    node = resolve(node, SCHEMA)
+    if node.get("nullable"):
+        return st.none() | values({**node, "nullable": False})
+    if "const" in node or "enum" in node:
+        return st.sampled_from(node.get("enum") or [node["const"]])
+    if "oneOf" in node or "anyOf" in node:
+        return st.one_of([values(option) for option in node.get("oneOf") or node["anyOf"]])
+    match node["type"]:
+        case "object":
+            known = {key: values(option) for key, option in node["properties"].items() if key != "extends"}
+            required = {key: known.pop(key) for key in node.get("required", ())}
+            return st.fixed_dictionaries(required, optional=known)
+        case "array":
+            low, high = node.get("minItems", 0), node.get("maxItems", 3)
+            return st.lists(values(node.get("items") or node["prefixItems"][0]), min_size=low, max_size=high)
+        case "string":
+            size = node.get("maxLength", 12)
+            letters = st.characters(exclude_categories=["Cs"])
+            text = st.text(letters, max_size=size, min_size=node.get("minLength", 0))
+            odd = st.sampled_from(["1e3", "no", "010", "~", "null", "0x1f", "a: b", "- x", "#", ".nan", "1_0", "="])
+            pattern = node.get("pattern")
+            return st.from_regex(pattern, fullmatch=True) if pattern else (text if size < 5 else text | odd)
+        case "integer":
+            return st.integers(node.get("minimum"), min(node.get("exclusiveMaximum", 2**53), 2**63) - 1)
+        case "number":
+            return numbers(node)
+        case "boolean":
+            return st.booleans()
+        case _:
+            return st.none()
+
+
+def numbers(node):
+    low = node.get("minimum", node.get("exclusiveMinimum"))
+    high = node.get("maximum", node.get("exclusiveMaximum"))
+    kept = {"exclude_min": "exclusiveMinimum" in node, "exclude_max": "exclusiveMaximum" in node}
+    return st.floats(low, high, allow_nan=False, allow_infinity=False, **kept)
+
+
+SECTIONS = {key: values(SCHEMA["properties"][key]) for key in ("data", "model", "init", "loss", "optimizer")}
+SECTIONS |= {key: values(SCHEMA["properties"][key]) for key in ("name", "schedule", "train", "seed", "device")}
+
+
+@relaxed
+@given(st.fixed_dictionaries(SECTIONS))
+def test_load_gives_back_what_dump_wrote(tmp_path, data):
+    length = {"steps": 7} if data["seed"] % 2 else {"epochs": 2.5}
+    data["train"] = {**data["train"], "steps": None, "epochs": None, **length}
+    try:
+        config = RunConfig.model_validate(data)
+    except ValueError:  # a rule between keys, which the schema does not know
+        data |= {"train": length, "data": {"name": "digits"}}
+        data |= {"model": {"name": "mlp"}, "schedule": {"name": "cosine"}, "optimizer": {"name": "adam"}}
+        config = RunConfig.model_validate(data)
+    path = write(tmp_path, "a.yaml", dump_config(config))
+    assert load_config(path) == config
+
+
+TEXT = """
+data model optimizer train name digits mlp sgd adam lr betas split val hidden scale extends preprocess
+: - [ ] { } ' " # & * ! | > % @ ` , ? ~ null true 1e-3 -1 .nan <<
+"""
+WORDS = st.sampled_from(TEXT.split())
+SPACES = st.sampled_from(["\n", "\n  ", "\n    ", "\t", " ", ": ", "- ", "---\n", "\\"])
+PIECES = WORDS | SPACES | st.characters()
+
+
+def nothing_but_a_config_error(path, overrides=()):
+    problems = []
+    try:
+        load_config(path, overrides)
+    except ConfigError as error:
+        problems = error.problems
+        str(error).encode()
+    assert all("\n" not in problem.message for problem in problems)
+
+
+@relaxed
+@given(st.binary(max_size=200))
+def test_any_bytes(tmp_path, content):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    nothing_but_a_config_error(path)
+
+
+@settings(relaxed, max_examples=200)
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_any_text(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    nothing_but_a_config_error(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(relaxed, max_examples=60)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(SCHEMA["properties"], JSON) | {"x": JSON}))
+def test_any_values(tmp_path, data):
+    nothing_but_a_config_error(write(tmp_path, "a.yaml", json.dumps(data)))
+
+
+@settings(relaxed, max_examples=60)
+@given(st.lists(st.lists(PIECES | st.sampled_from([".", "=", "0"]), max_size=8).map("".join), max_size=3))
+def test_any_overrides(tmp_path, overrides):
+    nothing_but_a_config_error(write(tmp_path, "a.yaml", MINIMAL), overrides)

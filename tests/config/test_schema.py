@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from dlassign.config.schema import json_schema, schema_text
+from dlassign.config.yamlpos import parse_yaml
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json_schema()
+VALID = """\
+data: {name: digits, split: {val: 0.1}, preprocess: [{name: scale, divisor: 16}, {name: pca, components: 10}]}
+model: {name: mlp, hidden: [100, 50], activation: [relu, tanh]}
+optimizer: {name: adam, lr: 1e-3, betas: [0.9, 0.99]}
+schedule: {name: multistep, milestones: [{epochs: 30}], warmup: {steps: 10}}
+loss: {name: cross_entropy, penalty: [{name: l2, coefficient: 1e-3}]}
+train: {epochs: 10, early_stop: {patience: 3}}
+device: cuda:1
+"""
+
+
+def errors(text):
+    document = parse_yaml(text, "f").data
+    return list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(document))
+
+
+def test_the_file_is_current():
+    current = (ROOT / "configs" / "schema.json").read_text(encoding="utf-8")
+    assert current == schema_text(), "write schema_text() to configs/schema.json"
+
+
+def test_the_schema_is_valid():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_key_is_described():
+    for definition in [SCHEMA, *SCHEMA["$defs"].values()]:
+        assert definition["description"]
+        for key, node in definition["properties"].items():
+            assert node["description"].strip(), key
+            assert "\n" not in node["description"]
+            assert "title" not in node
+
+
+def test_good_configs_validate():
+    assert errors(VALID) == []
+    assert errors("extends: base.yaml\nseed: 3\n") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("adam", "adan"),
+        ("betas", "beta"),
+        ("lr: 1e-3", "lr: 0"),
+        ("[0.9, 0.99]", "[0.9]"),
+        ("[100, 50]", "100"),
+        ("train:", "training:"),
+        ("cuda:1", "gpu"),
+        ("epochs: 10", "epochs: ten"),
+        ("[{epochs: 30}]", "[]"),
+    ],
+)
+def test_broken_configs_do_not(old, new):
+    assert old in VALID
+    assert errors(VALID.replace(old, new, 1))
