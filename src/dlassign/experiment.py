@@ -14,7 +14,7 @@ from dlassign.config.load import dump_config
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, Interrupted, UserError
 from dlassign.runlog.files import make_folder, reason, remove_leftovers, write_text
-from dlassign.runlog.manifest import environment, write_manifest
+from dlassign.runlog.manifest import environment, numeric_differences, write_manifest
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, RunRecords, read_records
 from dlassign.runlog.result import has_start
@@ -141,21 +141,24 @@ class _Run:
         except Diverged:
             self._end("diverged")
             raise
-        self._paths.point_latest()
 
     def _complete(self) -> bool:
         return self._progress.stopped or self._progress.step >= self._parts.plan.steps
 
     def _begin(self) -> None:
         """Write what the run is, and go back to the newest checkpoint if there is one."""
+        # Before anything is written, so that a folder of another schema version is refused as it is.
+        start = read_records(self._paths.log).start if has_start(self._paths) else None
         state, warnings = self._store.load_newest()
         for warning in warnings:
             self._say(f"{warning}; going on from the checkpoint before it")
         self._write_manifest("running")
-        if not has_start(self._paths):
+        self._paths.point_latest()
+        if start is None:
             self._log.write("start", **self._start_record())
             return
-        read_records(self._paths.log)  # refuses a folder of another schema version
+        for difference in numeric_differences(start["environment"], self._environment):
+            self._say(f"{difference}: the result may differ in its last bits from that of an unbroken run")
         if state is not None:
             self._progress = Progress(**state["progress"])
             self._parts.learner.load_state_dict(state["learner"])

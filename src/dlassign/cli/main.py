@@ -79,7 +79,11 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 @main.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
-    "--metric", type=click.Choice(["loss", "accuracy", "both", "confusion"]), default="both", show_default=True
+    "--metric",
+    type=click.Choice(["loss", "accuracy", "both", "confusion"]),
+    default="both",
+    show_default=True,
+    help="What to draw.",
 )
 @click.option(
     "--split", "splits", multiple=True, type=click.Choice(["train", "val", "test"]), help="Draw only these. Repeatable."
@@ -88,10 +92,18 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 @click.option(
     "--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Weight of the past in a moving average."
 )
-@click.option("--x", type=click.Choice(["step", "epoch", "seconds"]), default="step", show_default=True)
+@click.option(
+    "--x",
+    type=click.Choice(["step", "epoch", "seconds"]),
+    default="step",
+    show_default=True,
+    help="Unit of the x axis.",
+)
 @click.option("--log-x", is_flag=True, help="Logarithmic x axis.")
 @click.option("--log-y", is_flag=True, help="Logarithmic y axis.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), help="Repeatable.")
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), help="Kind of file. Repeatable."
+)
 @click.option("--output", metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
 @click.option("--title", help="Title of the picture.")
 @click.pass_context
@@ -138,15 +150,16 @@ def check(ctx: click.Context, /, **options: Any) -> None:
 
 
 @main.command()
+@click.option("--markdown", is_flag=True, help="Print the reference of all keys instead.")
 @click.pass_context
-def schema(ctx: click.Context) -> None:
+def schema(ctx: click.Context, /, **options: Any) -> None:
     """Print the JSON Schema of configs, for editors.
 
     Example: dlassign schema > configs/schema.json
     """
     from dlassign.cli.commands.schema import schema_command
 
-    _call(ctx, schema_command, {})
+    _call(ctx, schema_command, options)
 
 
 @main.group()
@@ -181,7 +194,7 @@ def _call(ctx: click.Context, body: Callable[..., int | None], options: dict[str
         if ctx.obj["traceback"]:
             raise
         count = len(error.problems) if isinstance(error, ConfigError) else 1
-        click.echo(f"{error}\n\n{count} problems" if count > 1 else f"error: {error}", err=True)
+        click.echo(f"{error}\n\n{count} problems" if count > 1 else str(error), err=True)
         code = error.exit_code
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

@@ -50,7 +50,7 @@ class _Rate:
     def __init__(self, steps: int, images_per_step: float) -> None:
         self.steps, self._images_per_step = steps, images_per_step
         self._first: Record | None = None
-        self.text = ""
+        self.text, self._speed = "", ""
         self.step = 0
         self._evals: dict[str, float] = {}
 
@@ -61,16 +61,16 @@ class _Rate:
             return
         self.step = record["step"]
         loss = "nan" if record["loss"] is None else f"{record['loss']:.4f}"
-        self.text = f"loss {loss}  accuracy {record['accuracy']:.4f}"
+        self.text, self._speed = f"loss {loss}  acc {record['accuracy']:.4f}", ""
         self._first = self._first or record
         steps, seconds = self.step - self._first["step"], record["seconds"] - self._first["seconds"]
         if steps > 0 and seconds > 0:
             left = (self.steps - self.step) * seconds / steps
-            self.text += f"  {steps * self._images_per_step / seconds:,.0f} images/s  {_clock(left)} left"
+            self._speed = f"  {steps * self._images_per_step / seconds:,.0f} img/s  {_clock(left)} left"
 
     def line(self) -> str:
         evals = "".join(f"  {split} {accuracy:.4f}" for split, accuracy in self._evals.items())
-        return f"{self.text}{evals}"
+        return f"{self.text}{evals}{self._speed}"
 
 
 class PlainLines:
@@ -101,11 +101,10 @@ class LiveBar:
         self._rate, self._shown = rate, 0.0
         self._progress = Progress(
             MofNCompleteColumn(),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=10),
             TextColumn("{task.description}", markup=False),
             console=Console(stderr=True),
             auto_refresh=False,
-            expand=True,
         )
         self._task = self._progress.add_task("starting", total=rate.steps)
 
@@ -129,7 +128,7 @@ class LiveBar:
 
     def _draw(self) -> None:
         self._shown = time.monotonic()
-        description = self._rate.line() or "starting"
+        description = self._rate.line().strip() or "starting"
         self._progress.update(self._task, completed=self._rate.step, description=description)
         self._progress.refresh()
 

@@ -34,6 +34,15 @@ class Split(Config):
     """Seed of the split. It is not the seed of the run, so runs with several seeds share one split."""
 
 
+class WholeSplit(Split):
+    """How the samples of a source without a test set of its own are dealt to train, val and test."""
+
+    val: Size | None = 0.15
+    """Samples held out for validation: a count or a fraction of all samples. null: no validation."""
+    test: Size | None = 0.2
+    """Samples held out for the test: a count or a fraction of all samples. null: no test."""
+
+
 class Scale(Config):
     """Divide every value by a number."""
 
@@ -103,7 +112,7 @@ class Digits(Source):
     """scikit-learn's 1,797 digits of 8x8 pixels, values 0..16, 10 classes. Embedded: nothing to download."""
 
     name: Literal["digits"]
-    split: Split = Split(val=0.15, test=0.2)
+    split: WholeSplit = WholeSplit()
     """How the 1,797 samples are dealt to train, val and test."""
 
 
@@ -174,7 +183,7 @@ class CSVTable(Source):
     """The character between two values."""
     label: str | None = None
     """What results on this data are labelled with. null: the name of the file without its ending."""
-    split: Split = Split(val=0.15, test=0.2)
+    split: WholeSplit = WholeSplit()
     """How the rows are dealt to train, val and test."""
 
     @model_validator(mode="after")
@@ -203,4 +212,4 @@ def has_test(data: Data) -> bool:
     """Return whether this config makes a test split."""
     if isinstance(data, MNIST | CIFAR10) or (isinstance(data, ImageFolder) and data.test is not None):
         return True
-    return data.split.test is not None and not isinstance(data, Toy)
+    return data.split.test is not None

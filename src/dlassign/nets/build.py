@@ -30,19 +30,16 @@ def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Modul
 
 
 def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
-    """Build the model on torch's meta device, run a batch of shapes through it, and return its parameter count.
+    """Build the model on torch's meta device, which takes no memory, and return its parameter count.
 
-    No memory is taken and no data is read.
+    Builders check that every layer fits the one before it, so nothing needs to be run (a first operation on the meta
+    device takes seconds).
 
     Raises:
         ConfigError: a layer does not fit; the problem names the key.
     """
     with torch.device("meta"):
-        model = build_model(cfg, in_shape, n_outputs)
-        scores = model(torch.empty(2, *in_shape))
-    if scores.shape != (2, n_outputs):
-        raise ConfigError([Problem(path="model", message=f"gives {tuple(scores.shape[1:])} scores, not {n_outputs}")])
-    return n_parameters(model)
+        return n_parameters(build_model(cfg, in_shape, n_outputs))
 
 
 def n_parameters(model: nn.Module) -> int:

@@ -37,6 +37,13 @@ def environment(device: str, device_name: str, threads: int) -> dict[str, Any]:
     }
 
 
+def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what differs between two environments and may change the last bits of a result, one text each."""
+    pairs = [(name, before["packages"].get(name), now["packages"].get(name)) for name in ("torch", "numpy")]
+    pairs += [(key, before.get(key), now.get(key)) for key in ("device_name", "threads")]
+    return [f"{name.replace('_', ' ')} was {old}, is {new}" for name, old, new in pairs if old != new]
+
+
 def package_version(name: str) -> str | None:
     """Return the installed version of a package, or None."""
     try:

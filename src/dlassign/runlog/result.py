@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from dlassign.runlog.paths import RunPaths
@@ -23,11 +24,11 @@ def finished_records(paths: RunPaths) -> RunRecords | None:
 
 
 def has_start(paths: RunPaths) -> bool:
-    """Return whether the log holds at least one complete line."""
+    """Return whether the log holds at least one complete record; a torn one that a later session closed is none."""
     try:
         with paths.log.open("rb") as log:
-            return any(line.startswith(b'{"kind":') and line.endswith(b"\n") for line in log)
-    except FileNotFoundError:
+            return any(_is_record(line) for line in log)
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -63,6 +64,14 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
         return None
     best = max(seen, key=lambda record: record["accuracy"])
     return {"accuracy": best["accuracy"], "step": best["step"], "evaluations": len(seen)}
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and "kind" in record
 
 
 def _scores(record: Record | None) -> dict[str, Any] | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from dlassign.errors import UserError
-from dlassign.runlog.files import TEMPORARY, replacing
+from dlassign.runlog.files import TEMPORARY, reason, replacing
 from dlassign.runlog.paths import RunPaths
 from dlassign.train.learner import State
 
@@ -33,11 +32,12 @@ class CheckpointStore:
         Raises:
             UserError: it could not be written; the message names the last good checkpoint, which is untouched.
         """
+        content = sealed({"schema": SCHEMA, "step": step, **state})
         try:
             with replacing(self._paths.last) as file:
-                torch.save({"schema": SCHEMA, "step": step, **state}, file)
+                file.write(content)
                 self._keep_previous()
-        except (UserError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        except UserError as error:
             raise UserError(f"the checkpoint of step {step} was not saved: {error}. {self._last_good()}") from error
 
     def save_best(self, state: State, *, step: int) -> None:
@@ -46,10 +46,11 @@ class CheckpointStore:
         Raises:
             UserError: it could not be written; the message names the last good checkpoint, which is untouched.
         """
+        content = sealed({"schema": SCHEMA, "step": step, **state})
         try:
             with replacing(self._paths.best) as file:
-                torch.save({"schema": SCHEMA, "step": step, **state}, file)
-        except (UserError, RuntimeError) as error:
+                file.write(content)
+        except UserError as error:
             raise UserError(f"the best weights (step {step}) were not saved: {error}. {self._last_good()}") from error
 
     def load_newest(self) -> tuple[State | None, list[str]]:
@@ -89,27 +90,41 @@ class CheckpointStore:
         return "There is no earlier checkpoint"
 
 
+def sealed(value: Any) -> bytes:
+    """Return the file that torch.save writes for a value, with its digest as the comment of the zip file that it is."""
+    file = io.BytesIO()  # in memory first: torch hides what went wrong when it writes to a full disk
+    torch.save(value, file)
+    content = file.getbuffer()[:-2]  # without the length of the comment, which is 0 so far
+    return b"".join((content, _seal(content)))
+
+
+def _seal(content: bytes | memoryview) -> bytes:
+    """Return the length of a zip comment, and the comment: the digest of the content. 73 bytes."""
+    comment = b"sha256:" + hashlib.sha256(content).hexdigest().encode()
+    return len(comment).to_bytes(2, "little") + comment
+
+
 def load_checkpoint(path: Path) -> State:
-    """Read a checkpoint, checking every byte; only tensors and plain values are accepted.
+    """Read a checkpoint after checking its digest; only tensors and plain values are accepted.
 
     Raises:
         UserError: it is missing, damaged, of another schema version, or carries code.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise UserError(f"the checkpoint {path} is damaged (wrong checksum in {damaged})")
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
+    except OSError as error:
+        raise UserError(f"the checkpoint {path} cannot be read: {reason(error)}") from error
+    if _seal(data[:-73]) != data[-73:]:
+        raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign (its digest is wrong)")
+    try:
+        state: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"the checkpoint {path} holds something other than tensors and plain values and was not loaded: "
             "it could run code. Only use checkpoints that dlassign wrote"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"the checkpoint {path} is damaged ({error})") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         found = state.get("schema") if isinstance(state, dict) else None
         raise UserError(f"the checkpoint {path} has schema {found}; this version of dlassign reads {SCHEMA}")

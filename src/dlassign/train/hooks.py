@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,8 +26,10 @@ class Best:
         self.step: int | None = None
 
     def improves(self, at: At, evaluations: dict[str, Evaluation]) -> bool:
-        """Take in the validation result; True if it is the best so far (the first of equals stays best)."""
+        """Take in the validation result; True if it is finite and the best so far (the first of equals stays best)."""
         value: float = getattr(evaluations["val"], self.metric)
+        if not math.isfinite(value):
+            return False
         sign = 1.0 if self.metric == "accuracy" else -1.0
         if self.value is not None and not sign * value > sign * self.value + self.min_delta:
             return False

@@ -44,7 +44,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class At:
-    """The moment of an evaluation."""
+    """The moment of an evaluation; `last` if training ends with it."""
 
     step: int
     epoch: float
@@ -72,7 +72,7 @@ class _Session:
 
     def at(self) -> At:
         step = self.progress.step
-        return At(step=step, epoch=self.plan.epoch(step), last=step == self.plan.steps)
+        return At(step=step, epoch=self.plan.epoch(step), last=self.progress.stopped or step == self.plan.steps)
 
     def read_pending(self) -> None:
         """Bring the values of the last steps to the host, and stop if one is not finite."""
@@ -185,6 +185,8 @@ def fit(
             evaluations = session.evaluate(evals)
             for hook in hooks:
                 progress.stopped |= hook.on_eval(session.at(), evaluations, state)
+    if progress.stopped:
+        session.log_means()
     for hook in hooks:
         hook.on_end(session.at(), state)
     return progress

@@ -32,8 +32,8 @@ class Plan:
     lr_factor: Callable[[int], float]
 
     def logs_at(self, step: int) -> bool:
-        """Return whether training means are logged after this step: regularly, and before every evaluation."""
-        return step % self.log_every == 0 or self.evaluates_at(step)
+        """Return whether training means are logged after this step."""
+        return step % self.log_every == 0 or step == self.steps
 
     def evaluates_at(self, step: int) -> bool:
         """Return whether splits are evaluated after this step."""

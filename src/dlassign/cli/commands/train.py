@@ -103,7 +103,9 @@ def draw(paths: RunPaths) -> list[Path]:
 
 
 def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
-    pictures = sorted(paths.plots.glob("*.png")) or draw(paths)
+    pictures = [paths.plots / "loss.png", paths.plots / "accuracy.png"]
+    if not all(picture.exists() for picture in pictures):
+        pictures = draw(paths)
     result = result_line(paths, records)
     if as_json:
         click.echo(json.dumps(result))

@@ -1,0 +1,182 @@
+"""What starting dlassign costs: CPU seconds of `dlassign --help` beside those of importing click.
+
+For information also a whole first run (configs/quickstart.yaml), the same command again, and importing torch.
+
+Command: python scripts/bench_startup.py             (about two minutes; leave the machine alone meanwhile)
+Exit:    0 the bound holds, or --quick; 1 it does not
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from dlassign.train.device import cpu_name
+
+ROOT = Path(__file__).parents[1]
+OUTPUT = ROOT / "docs" / "benchmarks" / "startup.md"
+CONFIG = "configs/quickstart.yaml"
+MOST_RATIO = 2.0
+
+TEXT = """\
+# What starting dlassign costs
+
+Every command is a new process, and commands take turns. "CPU" is the processor time of the process and its children,
+user and system together; "wall" is the time that a user waits. Numbers are medians of seconds, with the smallest and
+the largest in brackets. The ratio is that of CPU seconds in the same round. One round before the first does not count:
+after it, files are in the system's cache and Python's bytecode is written.
+
+| | |
+|---|---|
+{facts}
+
+## The command line alone
+
+{help}
+
+## A whole run, for information
+
+The first run trains, evaluates, writes a checkpoint and draws two pictures. The same command again finds the finished
+run and prints its result.
+
+{train}
+
+## Bound
+
+{bound}
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one process."""
+
+    cpu: float
+    wall: float
+
+
+Costs = dict[str, list[Cost]]
+Round = Callable[[], dict[str, Cost]]
+
+
+def cost(*command: str) -> Cost:
+    """Run a command to its end and return what it cost."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(cpu=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall=wall)
+
+
+def help_round(dlassign: str) -> dict[str, Cost]:
+    return {
+        "dlassign --help": cost(dlassign, "--help"),
+        'python -c "import click"': cost(sys.executable, "-c", "import click"),
+    }
+
+
+def train_round(dlassign: str) -> dict[str, Cost]:
+    with tempfile.TemporaryDirectory() as out:
+        train = (dlassign, "train", "--config", CONFIG, "--out", out)
+        return {
+            f"dlassign train --config {CONFIG}": cost(*train),
+            "the same again": cost(*train),
+            'python -c "import torch"': cost(sys.executable, "-c", "import torch"),
+        }
+
+
+def measure(one: Round, repeats: int) -> Costs:
+    """Return the costs of every command over some rounds, after one that does not count."""
+    one()
+    rounds = [one() for _ in range(repeats)]
+    return {name: [found[name] for found in rounds] for name in rounds[0]}
+
+
+def ratios(costs: Costs, name: str) -> list[float]:
+    """Return CPU seconds of a command over those of the last one, round by round."""
+    *_, base = costs.values()
+    return [own.cpu / other.cpu for own, other in zip(costs[name], base, strict=True)]
+
+
+def table(costs: Costs) -> str:
+    """Return costs as a Markdown table; the last command is the measure of the others."""
+    *_, base = costs
+    lines = [f"| command | CPU | wall | CPU, ratio to `{base}` |", "|---|---|---|---|"]
+    for name, found in costs.items():
+        ratio = "1" if name == base else spread(ratios(costs, name), ".2f")
+        shown = name if name.startswith("the") else f"`{name}`"
+        cpu, wall = spread([one.cpu for one in found], ".3f"), spread([one.wall for one in found], ".3f")
+        lines.append(f"| {shown} | {cpu} | {wall} | {ratio} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+
+
+def facts(repeats: int, runs: int) -> str:
+    """Return where and with what this was measured, as rows of a table."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("dlassign", "click", "torch"))
+    rows = {
+        "Processor": f"{cpu_name()}, {os.cpu_count()} cores",
+        "System": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "Versions": f"Python {platform.python_version()}, {versions}",
+        "Rounds": f"{repeats}; {runs} of whole runs",
+        "Date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "Command": f"`{shlex.join(['python', 'scripts/bench_startup.py', *sys.argv[1:]])}`",
+    }
+    return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+
+
+def find_command() -> str:
+    """Return the installed command of this Python."""
+    path = Path(sys.executable).with_name("dlassign")
+    if not path.exists():
+        sys.exit("the command dlassign is not installed beside this Python: pip install -e .")
+    return str(path)
+
+
+def parse() -> argparse.Namespace:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--repeats", type=int, default=15, metavar="N", help="rounds of --help (default: 15)")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds of whole runs (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="one round, to see that it works; judges nothing")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/startup.md"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse()
+    repeats, runs = (1, 1) if options.quick else (options.repeats, options.runs)
+    dlassign = find_command()
+    helps = measure(lambda: help_round(dlassign), repeats)
+    trains = measure(lambda: train_round(dlassign), runs)
+    ratio = median(ratios(helps, "dlassign --help"))
+    holds = ratio <= MOST_RATIO
+    bound = f"{'Holds' if holds else 'DOES NOT HOLD'}: `dlassign --help` takes {ratio:.2f} times the CPU seconds of "
+    bound += f"importing click; at most {MOST_RATIO:g}."
+    if options.quick:
+        bound = "Not judged: a trial of the script in one round."
+    text = TEXT.format(facts=facts(repeats, runs), help=table(helps), train=table(trains), bound=bound)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(text, encoding="utf-8")
+    print(text)
+    return 0 if options.quick or holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""docs/config.md: every key of a config, its type, its default and one sentence, made from the JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from dlassign.config.schema import Node, json_schema, resolve
+
+_HEAD = """# Config reference
+
+Made by `dlassign schema --markdown` from the classes that check configs; do not edit. `extends: FILE` builds on another
+file: mappings are merged, lists and single values replace those of the other file. A key without a default is required.
+"""
+
+
+def reference_text() -> str:
+    """Return the reference as Markdown."""
+    schema = json_schema()
+    lines = [_HEAD, "## Top level\n", *_table(schema, schema)]
+    for key, node in schema["properties"].items():
+        if key != "extends":
+            lines += _section(key, node, schema)
+    return "\n".join(lines) + "\n"
+
+
+def _section(path: str, node: Node, root: Node) -> Iterator[str]:
+    """Yield a heading and a table for a mapping, or for each member of a union, and for what lies in them."""
+    items = [resolve(option, root) for option in _alternatives(resolve(node, root), root)]
+    mappings = [item for item in items if item.get("type") == "object"]
+    for item in mappings:
+        name = item["properties"].get("name", {}).get("const")
+        yield f"\n## `{path}`" + (f": `{name}`" if name else "") + f"\n\n{item['description']}\n"
+        yield from _table(item, root)
+    seen: set[str] = set()
+    for item in reversed(mappings):
+        for key, inner in item["properties"].items():
+            if key not in seen and not _is_duration(inner, root):
+                seen.add(key)
+                yield from _section(f"{path}.{key}", inner, root)
+
+
+def _alternatives(node: Node, root: Node) -> list[Node]:
+    """Return the members of a union, of a list's items, or the node itself."""
+    if node.get("type") == "array" and "items" in node:
+        return _alternatives(resolve(node["items"], root), root)
+    options: list[Node] = node.get("oneOf") or node.get("anyOf") or [node]
+    return options
+
+
+def _table(item: Node, root: Node) -> Iterator[str]:
+    required = item.get("required", ())
+    yield "| key | type | default | |"
+    yield "|---|---|---|---|"
+    for key, node in item["properties"].items():
+        if key == "name" and "const" in node:
+            continue
+        default = "" if key in required or "default" not in node else f"`{json.dumps(node['default'])}`"
+        yield f"| `{key}` | {_type(node, root)} | {default} | {node['description']} |".replace("||", "\\|\\|")
+
+
+def _type(node: Node, root: Node) -> str:
+    """Return a type in words, with its range."""
+    node = resolve(node, root)
+    null = " or null" if node.get("nullable") or {"type": "null"} in node.get("anyOf", ()) else ""
+    if _is_duration(node, root):
+        return f"`{{steps: N}}` or `{{epochs: X}}`{null}"
+    if "oneOf" in node:
+        return " or ".join(f"`{name}`" for name in node["discriminator"]["mapping"]) + null
+    if "anyOf" in node:
+        options = [_type(option, root) for option in node["anyOf"] if option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(options)) + null
+    if "const" in node or "enum" in node:
+        return ", ".join(f"`{word}`" for word in node.get("enum") or [node["const"]]) + null
+    if node["type"] == "array":
+        inner = node.get("items") or node["prefixItems"][0]
+        return f"list of {_type(inner, root)}{null}"
+    words = {"string": "text", "boolean": "true or false", "integer": "whole number", "object": "mapping"}
+    kind: str = node["type"]
+    return words.get(kind, kind) + _range(node) + null
+
+
+def _range(node: Node) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node and abs(node[key]) < 2**53]
+    return f" {', '.join(bounds)}" if bounds else ""
+
+
+def _is_duration(node: Node, root: Node) -> bool:
+    node = resolve(node, root)
+    return node.get("type") == "object" and set(node["properties"]) == {"steps", "epochs"}

@@ -1,0 +1,298 @@
+"""`dlassign train` from the outside: results, exit codes, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from filelock import FileLock
+
+from dlassign.cli.main import main
+from dlassign.runlog.paths import RunPaths, find_runs
+from dlassign.runlog.records import read_records
+from dlassign.train import checkpoint
+
+CONFIG = """\
+name: small
+data: {name: digits, preprocess: [{name: scale, divisor: 16}]}
+model: {name: mlp, hidden: [16]}
+optimizer: {name: sgd, lr: 0.1}
+train:
+  steps: 40
+  batch_size: 100
+  log_every: {steps: 5}
+  eval_every: {steps: 10}
+  checkpoint_seconds: 0
+"""
+Train = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    former = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, former)
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text(CONFIG)
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(main, ["train", "--config", "a.yaml", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+def only_run() -> RunPaths:
+    [paths] = find_runs(Path("out"))
+    return paths
+
+
+class Killed(BaseException):
+    """Stands for a kill at a certain place."""
+
+
+def interrupt(train: Train, monkeypatch: pytest.MonkeyPatch, *, saves: int = 2) -> None:
+    """Stop a run as a kill would, right after its checkpoint number `saves` was written."""
+    save, done = checkpoint.CheckpointStore.save, []
+
+    def counted(self: Any, state: Any, *, step: int) -> None:
+        save(self, state, step=step)
+        done.append(step)
+        if len(done) == saves:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.CheckpointStore, "save", counted)
+        with pytest.raises(Killed):
+            CliRunner().invoke(main, ["train", "--config", "a.yaml"], catch_exceptions=False)
+
+
+def test_json_result(train: Train) -> None:
+    result = train("--json")
+    assert result.exit_code == 0
+    [line] = result.stdout.splitlines()
+    values = json.loads(line)
+    assert values["status"] == "finished"
+    assert values["steps"] == 40
+    assert values["n_params"] == 64 * 16 + 16 + 16 * 10 + 10
+    assert set(values["val"]) == set(values["test"]) == {"loss", "accuracy"}
+    assert values["test"]["accuracy"] > 0.3
+    assert len(values["weights_sha256"]) == 64
+    assert values["run"] == str(only_run().root)
+    assert values["images_per_second"] > 0
+
+
+def test_same_command_again_returns_the_same_at_once_and_again_trains_anew(train: Train) -> None:
+    first, log = train("--json"), only_run().log.read_bytes()
+    second = train("--json")
+    assert second.exit_code == 0
+    assert second.stdout == first.stdout
+    assert "already finished" in second.stderr
+    assert only_run().log.read_bytes() == log
+    third = train("--json", "--again")
+    assert json.loads(third.stdout)["weights_sha256"] == json.loads(first.stdout)["weights_sha256"]
+    [old] = only_run().root.parent.glob("*.old-1")
+    assert (old / "log.jsonl").read_bytes() == log
+
+
+def test_plots_and_files_of_a_run(train: Train) -> None:
+    result = train()
+    paths = only_run()
+    for path in (paths.config, paths.manifest, paths.log, paths.last, paths.best):
+        assert path.is_file()
+    assert json.loads(paths.manifest.read_text())["status"] == "finished"
+    for name in ("loss.png", "accuracy.png"):
+        assert (paths.plots / name).read_bytes().startswith(b"\x89PNG")
+        assert str(paths.plots / name) in result.stdout
+    assert paths.latest.resolve() == paths.root.resolve()
+
+
+def test_finished_run_and_help_import_no_torch(train: Train) -> None:
+    train()
+    code = (
+        "import sys\nfrom dlassign.cli.main import main\n"
+        "try:\n    main({})\nexcept SystemExit as end:\n    code = end.code\n"
+        "print(code, *sorted({{'torch', 'matplotlib', 'numpy', 'pydantic', 'rich'}} & set(sys.modules)))"
+    )
+
+    def modules(*arguments: str) -> tuple[set[str], str]:
+        line = [sys.executable, "-c", code.format(list(arguments))]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        exit_code, *found = done.stdout.splitlines()[-1].split()
+        assert exit_code == "0"
+        return set(found), done.stderr
+
+    assert modules("--help") == (set(), "")
+    assert modules("train", "--help") == (set(), "")
+    found, said = modules("train", "--config", "a.yaml")
+    assert "already finished" in said
+    assert not {"torch", "matplotlib"} & found
+
+
+def test_a_run_does_not_import_the_compiler(train: Train) -> None:
+    code = (
+        "import sys\nfrom dlassign.cli.main import main\n"
+        "try:\n    main(['train', '--config', 'a.yaml'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' in sys.modules\nassert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_divergence_exits_3_names_the_step_and_draws(train: Train) -> None:
+    result = train("--set", "optimizer.lr=1e20", "--json")
+    assert result.exit_code == 3
+    assert "the loss became" in result.stderr
+    assert "at step 2 " in result.stderr or "at step 3 " in result.stderr
+    assert "smaller optimizer.lr" in result.stderr
+    paths = only_run()
+    assert read_records(paths.log).end is not None
+    assert (paths.plots / "loss.png").exists()
+    again = train("--set", "optimizer.lr=1e20", "--json")
+    assert again.exit_code == 3
+    assert json.loads(again.stdout)["status"] == "diverged"
+
+
+def test_config_error_exits_2(train: Train) -> None:
+    Path("a.yaml").write_text(CONFIG.replace("steps: 40", "stepz: 40"))
+    result = train()
+    assert result.exit_code == 2
+    assert "a.yaml:6:3: train.stepz: unknown key. Did you mean 'steps'?" in result.stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["train.batch_size=5000"], ["--set:1:18: train.batch_size", "5000", "1168"]),
+        (["model.in_features=65"], ["--set:1:19: model.in_features", "1x8x8 = 64", "set 64 or null"]),
+        (["loss={name: hinge}"], ["loss.name", "2 classes", "10", "cross_entropy"]),
+        (["model.hidden=[4000000000]"], ["model.hidden", "GiB", "smaller"]),
+        (["data.split.val=5000"], ["--set:1:16: data.split.val", "5000"]),
+        (["model.norm=batch", "train.batch_size=389"], ["train.batch_size", "batch of 1", "drop_last"]),
+        (["schedule={name: cosine, warmup: {steps: 50}}"], ["schedule.warmup", "50", "40"]),
+        (["device=cuda:63"], ["device", "CUDA", "cpu"]),
+    ],
+)
+def test_what_does_not_fit_is_shown_where_it_stands(train: Train, sets: list[str], words: list[str]) -> None:
+    result = train(*[part for item in sets for part in ("--set", item)])
+    assert result.exit_code == 2, result.output
+    for word in words:
+        assert word in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_missing_data_says_how_to_get_it(train: Train) -> None:
+    result = train("--set", "data.name=mnist", "--set", "data.root=nowhere")
+    assert result.exit_code == 1
+    assert "nowhere" in result.stderr
+    assert "dlassign data fetch mnist" in result.stderr
+
+
+def test_damaged_checkpoint_falls_back(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = json.loads(train("--json", "--out", "other").stdout)
+    interrupt(train, monkeypatch)
+    last = only_run().last
+    last.write_bytes(last.read_bytes()[:-100])
+    result = train("--json")
+    assert result.exit_code == 0
+    assert f"{last} is damaged" in result.stderr
+    assert "going on from step 10 of 40" in result.stderr
+    assert json.loads(result.stdout)["weights_sha256"] == expected["weights_sha256"]
+
+
+def test_killed_before_the_first_checkpoint_starts_over(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = json.loads(train("--json", "--out", "other").stdout)
+    interrupt(train, monkeypatch, saves=1)
+    only_run().last.unlink()
+    result = train("--json")
+    assert json.loads(result.stdout)["weights_sha256"] == expected["weights_sha256"]
+    assert [record["step"] for record in read_records(only_run().log).train] == list(range(5, 41, 5))
+
+
+class Malice:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("owned"),)
+
+
+def test_a_checkpoint_that_carries_code_is_not_run(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(train, monkeypatch)
+    only_run().last.write_bytes(checkpoint.sealed({"schema": 1, "step": 10, "x": Malice()}))
+    only_run().previous.unlink()
+    result = train()
+    assert result.exit_code == 1
+    assert "could run code" in result.stderr
+    assert "--again" in result.stderr
+    assert not Path("owned").exists()
+
+
+def test_full_disk_keeps_the_last_good_checkpoint(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, saves = os.fsync, []
+
+    def full(handle: int) -> None:
+        if any(os.path.samestat(os.fstat(handle), path.stat()) for path in Path("out").rglob(".tmp-*-last.pt")):
+            saves.append(handle)
+        if len(saves) == 3:
+            saves.append(handle)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = train()
+    assert result.exit_code == 1
+    paths = only_run()
+    assert "the checkpoint of step 30 was not saved" in result.stderr
+    assert "no space left on the disk" in result.stderr
+    assert str(paths.last) in result.stderr
+    assert checkpoint.load_checkpoint(paths.last)["step"] == 20
+    assert not list(paths.checkpoints.glob(".tmp-*"))
+    result = train("--json")
+    assert json.loads(result.stdout)["status"] == "finished"
+
+
+def test_two_processes_on_one_folder(train: Train) -> None:
+    train()
+    paths = only_run()
+    log = paths.log.read_text()
+    paths.log.write_text("".join(log.splitlines(keepends=True)[:-1]))
+    with FileLock(paths.lock):
+        result = train()
+    assert result.exit_code == 1
+    assert "another process is training" in result.stderr
+    assert str(paths.root) in result.stderr
+
+
+def test_folder_of_another_schema_version(train: Train) -> None:
+    train()
+    paths = only_run()
+    paths.log.write_text(paths.log.read_text().replace('"schema":1', '"schema":99'))
+    result = train()
+    assert result.exit_code == 1
+    assert "schema 99" in result.stderr
+    assert str(paths.log) in result.stderr
+
+
+def test_out_that_cannot_be_a_folder(train: Train) -> None:
+    Path("file").touch()
+    result = train("--out", "file/out")
+    assert result.exit_code == 1
+    assert "cannot create the folder" in result.stderr
+    assert "--out" in result.stderr
+
+
+def test_traceback_is_shown_on_demand(train: Train) -> None:
+    result = CliRunner().invoke(main, ["--traceback", "train", "--config", "missing.yaml"])
+    assert type(result.exception).__name__ == "ConfigError"

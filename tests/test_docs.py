@@ -1,0 +1,75 @@
+"""What the documents say is what the program does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from dlassign.cli.main import main
+from dlassign.config.load import load_config
+from dlassign.config.reference import reference_text
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "out" / "README.md"])
+
+
+def commands(group: click.Group = main, prefix: str = "dlassign") -> list[tuple[str, click.Command]]:
+    found = []
+    for name, command in group.commands.items():
+        here = f"{prefix} {name}"
+        found += commands(command, here) if isinstance(command, click.Group) else [(here, command)]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_has_help_with_an_example_and_stands_in_the_readme(name: str, command: click.Command) -> None:
+    assert command.help
+    assert f"Example: {name}" in command.help
+    assert all(param.help for param in command.params if isinstance(param, click.Option)), "an option without help"
+    assert f"`{name}" in README
+
+
+def test_the_config_reference_is_current() -> None:
+    assert (ROOT / "docs" / "config.md").read_text() == reference_text()
+
+
+def test_the_readme_config_loads(tmp_path: Path) -> None:
+    [text] = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "a.yaml").write_text(text)
+    assert load_config(tmp_path / "a.yaml").name == "my_mlp"
+
+
+def masked(text: str) -> list[str]:
+    """Lines with numbers and hashes masked, in an order that does not matter."""
+    text = re.sub(r"[0-9a-f]{8}-s\d+", "HASH", text)
+    return [re.sub(r"\d[\d,.]*", "N", line) for line in text.strip().splitlines()]
+
+
+def readme_blocks() -> list[tuple[str, str]]:
+    return re.findall(r"```console\n\$ (.*?)\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(("command", "shown"), readme_blocks(), ids=lambda text: text.split()[1])
+def test_readme_output_is_what_the_command_prints(command: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    line = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode in (0, 2), done.stderr
+    printed = done.stdout if done.returncode == 0 else done.stderr
+    assert masked(printed) == masked(shown)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), f"{document} links to {target}"
+
+
+def test_no_placeholder_is_left() -> None:
+    assert not [document for document in DOCUMENTS if re.search(r"@\w+@|TODO|FIXME", document.read_text())]

@@ -1,0 +1,228 @@
+"""TorchLearner against training loops written out by hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlassign.config.model import CrossEntropy, Penalty
+from dlassign.config.optim import SGD, Adam
+from dlassign.data.batches import Full, Order, Shuffled, UvaNextBatch
+from dlassign.data.bundle import Split
+from dlassign.data.sources import toy
+from dlassign.nets.mlp import mlp
+from dlassign.optim.schedules import exponential
+from dlassign.optim.torch_optim import make_optimizer
+from dlassign.train.objective import make_loss, make_penalty
+from dlassign.train.torch_learner import TensorSplit, TorchLearner, to_device, torch_batches
+
+CPU = torch.device("cpu")
+K = 3
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def net(dropout: float = 0.0, norm: str = "none", seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return mlp(4, [6], n_outputs=K, activation=["tanh"], dropout=[dropout], norm=norm).double()
+
+
+def learner(model: nn.Module, optimizer: Any = None, **options: Any) -> TorchLearner:
+    cfg = optimizer or SGD(name="sgd", lr=0.1)
+    given = {"loss": make_loss(CrossEntropy(name="cross_entropy")), "penalty": None, "clip": None, "n_classes": K}
+    return TorchLearner(model, make_optimizer(cfg, model), **{**given, "eval_batch_size": 7, **options})
+
+
+def samples(n: int = 30, seed: int = 5) -> TensorSplit:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    return TensorSplit(x, torch.randint(K, (n,), generator=generator))
+
+
+def test_steps_are_gradient_descent_on_loss_and_penalty() -> None:
+    model, data = net(), samples()
+    by_hand = copy.deepcopy(model)
+    penalty = make_penalty([Penalty(name="l2", coefficient=0.01)], model)
+    ours = learner(model, penalty=penalty)
+    for lr_factor in (1.0, 0.5, 2.0):
+        stats = ours.step(data.x, data.y, lr_factor)
+        scores = by_hand(data.x)
+        extra = 0.01 * (by_hand.linear1.weight.square().sum() + by_hand.head.weight.square().sum())
+        loss = F.cross_entropy(scores, data.y) + extra
+        grads = torch.autograd.grad(loss, list(by_hand.parameters()))
+        with torch.no_grad():
+            for p, grad in zip(by_hand.parameters(), grads, strict=True):
+                p -= 0.1 * lr_factor * grad
+        loss_read, penalty_read, correct = ours.read([stats.loss, stats.penalty, stats.correct])
+        assert loss_read == pytest.approx(loss.item(), rel=1e-12)
+        assert penalty_read == pytest.approx(extra.item(), rel=1e-12)
+        assert correct == int((scores.argmax(1) == data.y).sum())
+        assert stats.n == 30
+        assert not stats.loss.requires_grad
+    for a, b in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_clipping_comes_between_backward_and_step() -> None:
+    model, data = net(), samples()
+    before = [p.detach().clone() for p in model.parameters()]
+    loss = F.cross_entropy(model(data.x), data.y)
+    grads = torch.autograd.grad(loss, list(model.parameters()))
+    total = sum(grad.square().sum() for grad in grads).sqrt()
+    clip = 0.5 * total.item()
+    learner(model, clip=lambda params: nn.utils.clip_grad_norm_(params, clip)).step(data.x, data.y, 1.0)
+    for p, old, grad in zip(model.parameters(), before, grads, strict=True):
+        torch.testing.assert_close(p.detach(), old - 0.1 * grad * 0.5, rtol=1e-5, atol=1e-9)
+
+
+def test_toy_training_of_the_hlcv_exercise() -> None:
+    """Source: experiments.md 4.2 and 4.3: given weights, full batch, lr 0.1 decaying from the first step, reg 5e-6."""
+    draw = np.random.RandomState(0)
+    w1, w2 = 0.1 * draw.randn(4, 10), 0.1 * draw.randn(10, 3)
+    model = mlp(4, [10], n_outputs=3, activation=["relu"], dropout=[0.0]).double()
+    with torch.no_grad():
+        model.linear1.weight.copy_(torch.from_numpy(w1.T))
+        model.head.weight.copy_(torch.from_numpy(w2.T))
+        model.linear1.bias.zero_()
+        model.head.bias.zero_()
+    data = to_device(toy().train, CPU, dtype=torch.float64)
+    expected_scores = torch.tensor(
+        [
+            [0.36446210, 0.22911264, 0.40642526],
+            [0.47590629, 0.17217039, 0.35192332],
+            [0.43035767, 0.26164229, 0.30800004],
+            [0.41583127, 0.29832280, 0.28584593],
+            [0.36328815, 0.32279939, 0.31391246],
+        ],
+        dtype=torch.float64,
+    )
+    assert (model(data.x).softmax(1) - expected_scores).abs().sum().item() == pytest.approx(2.917e-8, abs=1e-10)
+    strong = make_penalty([Penalty(name="l2", coefficient=0.05)], model)
+    assert strong is not None
+    start = F.cross_entropy(model(data.x), data.y) + strong()
+    assert start.item() == pytest.approx(1.3037878913298202, abs=1e-12)
+
+    ours = learner(model, penalty=make_penalty([Penalty(name="l2", coefficient=5e-6)], model))
+    factor = exponential(1, 0.95, after_first_step=True)
+    losses = []
+    for step, (x, y) in enumerate(torch_batches(data, Full(5)).between(0, 100)):
+        losses.append(ours.step(x, y, factor(step)).loss.item())
+    found = [losses[i] for i in (0, 1, 2, 5, 10, 20, 50, 99)]
+    reported = [1.265861, 0.892763, 0.714596, 0.313848, 0.093978, 0.034493, 0.017722, 0.015635]
+    assert found == pytest.approx(reported, abs=6e-7)
+    assert ours.evaluate(data).accuracy == 1.0
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 7, 30, 1000])
+def test_evaluation_does_not_depend_on_the_batch_size(eval_batch_size: int) -> None:
+    model, data = net(), samples()
+    found = learner(model, eval_batch_size=eval_batch_size).evaluate(data)
+    scores = model(data.x).detach()
+    assert found.loss == pytest.approx(F.cross_entropy(scores, data.y).item(), rel=1e-12)
+    predicted = scores.argmax(1)
+    confusion = np.zeros((K, K), dtype=int)
+    for true, guess in zip(data.y.tolist(), predicted.tolist(), strict=True):
+        confusion[true, guess] += 1
+    assert found.confusion == tuple(map(tuple, confusion.tolist()))
+    assert (found.n, found.accuracy) == (30, np.trace(confusion) / 30)
+
+
+def test_evaluation_excludes_the_penalty() -> None:
+    model, data = net(), samples()
+    penalty = make_penalty([Penalty(name="l2", coefficient=100.0)], model)
+    assert learner(model, penalty=penalty).evaluate(data) == learner(model).evaluate(data)
+
+
+def test_evaluation_turns_dropout_off_uses_running_statistics_and_changes_nothing() -> None:
+    model, data = net(dropout=0.5, norm="batch"), samples()
+    ours = learner(model)
+    for _ in range(3):
+        ours.step(data.x, data.y, 1.0)
+    before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    first, second = ours.evaluate(data), ours.evaluate(data)
+    assert first == second
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert model.training
+    alone = ours.evaluate(TensorSplit(data.x[:1], data.y[:1]))  # impossible with batch statistics
+    assert alone.n == 1
+    ours.step(data.x, data.y, 1.0)  # the model is not left in inference mode
+
+
+def test_two_class_losses_have_a_two_by_two_confusion() -> None:
+    torch.manual_seed(0)
+    model = mlp(4, [], n_outputs=1, activation=[], dropout=[]).double()
+    data = samples()
+    data = TensorSplit(data.x, (data.y > 0).long())
+    found = learner(model, n_classes=2, loss=lambda scores, y: scores.sum() * 0).evaluate(data)
+    guess = (model(data.x)[:, 0] > 0).long()
+    expected = [[int(((data.y == i) & (guess == j)).sum()) for j in range(2)] for i in range(2)]
+    assert found.confusion == tuple(map(tuple, expected))
+
+
+def train(ours: TorchLearner, batches: list[tuple[Tensor, Tensor]]) -> list[float]:
+    return [ours.step(x, y, 1.0).loss.item() for x, y in batches]
+
+
+def test_a_state_holds_weights_optimizer_and_random_numbers() -> None:
+    data = samples(40)
+    batches = list(torch_batches(data, Shuffled(40, 8, 0)).between(0, 20))
+    first = learner(net(dropout=0.5, norm="batch"), Adam(name="adam", lr=0.01))
+    train(first, batches[:10])
+    state = copy.deepcopy(first.state_dict())
+    losses = train(first, batches[10:])
+    second = learner(net(dropout=0.5, norm="batch", seed=99), Adam(name="adam", lr=0.01))
+    torch.manual_seed(12345)
+    second.load_state_dict(state)
+    assert train(second, batches[10:]) == losses
+    assert all(torch.equal(a, b) for a, b in zip(first.weights().values(), second.weights().values(), strict=True))
+
+
+def test_weights_can_be_put_back() -> None:
+    ours, data = learner(net(norm="batch")), samples()
+    kept = copy.deepcopy(ours.weights())
+    before = ours.evaluate(data)
+    train(ours, [(data.x, data.y)] * 5)
+    assert ours.evaluate(data) != before
+    ours.load_weights(kept)
+    assert ours.evaluate(data) == before
+    assert set(kept) >= {"norm1.running_mean", "linear1.weight"}
+
+
+def test_number_of_parameters() -> None:
+    assert learner(net()).n_params == 4 * 6 + 6 + 6 * 3 + 3
+
+
+@pytest.mark.parametrize("order", [Shuffled(30, 8, 3), UvaNextBatch(30, 8, 3), Full(30)])
+def test_torch_batches_hold_the_rows_of_the_order(order: Order) -> None:
+    data = samples()
+    found = list(torch_batches(data, order).between(0, 3 * order.steps_per_epoch))
+    rows = [rows for epoch in range(3) for rows in order.epoch(epoch)]
+    assert len(found) == len(rows)
+    for (x, y), row in zip(found, rows, strict=True):
+        np.testing.assert_array_equal(x.numpy(), data.x.numpy()[row])
+        np.testing.assert_array_equal(y.numpy(), data.y.numpy()[row])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_to_device_copies_and_casts(dtype: torch.dtype) -> None:
+    split = Split(np.arange(24.0).reshape(2, 3, 4)[:, ::-1], np.array([1, 0], dtype=np.int32))
+    found = to_device(split, CPU, dtype=dtype)
+    assert (found.x.dtype, found.y.dtype, len(found)) == (dtype, torch.int64, 2)
+    np.testing.assert_array_equal(found.x.numpy(), split.x)
+    split.y[0] = 5
+    assert found.y.tolist() == [1, 0]
