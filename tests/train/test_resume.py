@@ -30,10 +30,10 @@ CONFIG: dict[str, Any] = {
     "optimizer": {"name": "adam", "lr": 3e-3},
     "schedule": {"name": "cosine", "warmup": {"steps": 40}},
     "train": {
-        "steps": 400,
+        "steps": 240,
         "batch_size": 50,
         "log_every": {"steps": 7},
-        "eval_every": {"steps": 25},
+        "eval_every": {"steps": 20},
         "evaluate": ["val"],
         "checkpoint_seconds": 0,
     },
