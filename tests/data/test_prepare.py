@@ -196,3 +196,21 @@ def test_more_components_than_samples(images: Split) -> None:
 def test_normalize_after_pca_by_variance(images: Split) -> None:
     with pytest.raises(ConfigError, match=r"data\.preprocess\.1\.mean: 1 values, but the samples are flat rows"):
         fit_preprocess([pca(0.9), given_normalize(1)], images)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_looking_pixels_up_gives_the_bits_of_arithmetic(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (700, 3, 9, 7), dtype=np.uint8)
+    steps = [
+        {"name": "scale", "divisor": 255.0},
+        {"name": "normalize", "mean": [0.4, 0.5, 0.3], "std": [0.2, 0.25, 0.3]},
+        {"name": "normalize", "mean": None, "std": None},
+    ]
+    train = Split(x, np.zeros(len(x), dtype=np.int64))
+    looked_up = fit_preprocess(steps, train)
+    found = looked_up.apply(x, dtype)
+    monkeypatch.setattr(prepare_module, "_has_table", lambda x, steps: False)
+    computed = fit_preprocess(steps, train)
+    for key in ("mean", "std"):
+        assert_allclose(looked_up.steps[2][key], computed.steps[2][key], rtol=1e-12, atol=1e-15)
+    assert_array_equal(found, looked_up.apply(x, dtype))

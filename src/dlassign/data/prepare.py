@@ -52,6 +52,8 @@ class Preprocess:
         Raises:
             DataError: the samples have another shape than those it was fitted on.
         """
+        if _has_table(x, self.steps):
+            return _look_up(x, _table(x.shape[1], self.steps), dtype)
         empty = _through(self.steps, np.zeros((0, *x.shape[1:])))
         out = np.empty((len(x), *empty.shape[1:]), dtype=dtype)
         for start, chunk in _chunks(x, self.steps):
@@ -204,17 +206,68 @@ def _fit_normalize(step: Step, x: Samples, *, before: Sequence[Step], path: str)
         if len(mean) != features:  # known only now if a PCA by variance comes before
             raise _problem(f"{path}.mean", _wrong_length(len(mean), (features,)))
         return {"name": "normalize", "mean": mean, "std": std}, ""
+    mean, std = _channel_moments(x, before)
+    constant = std <= 1e-12 * np.maximum(1.0, np.abs(mean))
+    std[constant] = 1.0
+    kind = (
+        "channels"
+        if x.ndim > 2 and not any(earlier["name"] in ("flatten", "pca") for earlier in before)
+        else "features"
+    )
+    note = f"{constant.sum()} of {len(std)} {kind} are constant on train; their std is taken as 1"
+    return {"name": "normalize", "mean": mean, "std": std}, note if constant.any() else ""
+
+
+def _channel_moments(x: Samples, before: Sequence[Step]) -> tuple[Float64, Float64]:
+    """Return mean and population standard deviation of each channel or feature after the steps so far."""
+    if _has_table(x, before):
+        table = _table(x.shape[1], before)
+        share = _pixel_counts(x) / x[:, 0].size
+        mean = (share * table).sum(axis=0)
+        return mean, np.sqrt((share * np.square(table - mean)).sum(axis=0))
     mean_sample = _mean_sample(x, before)
     mean = mean_sample.reshape(len(mean_sample), -1).mean(axis=1)
     squares = np.zeros_like(mean)
     for _, chunk in _chunks(x, before):
         squares += np.square(_by_channel(_through(before, chunk)) - mean[:, None]).sum(axis=(0, 2))
-    std = np.sqrt(squares / (len(x) * (mean_sample.size // len(mean))))
-    constant = std <= 1e-12 * np.maximum(1.0, np.abs(mean))
-    std[constant] = 1.0
-    kind = "channels" if mean_sample.ndim > 1 else "features"
-    note = f"{constant.sum()} of {len(std)} {kind} are constant on train; their std is taken as 1"
-    return {"name": "normalize", "mean": mean, "std": std}, note if constant.any() else ""
+    return mean, np.sqrt(squares / (len(x) * (mean_sample.size // len(mean))))
+
+
+def _has_table(x: Samples, steps: Sequence[Step]) -> bool:
+    """Return whether the steps do the same to every 8-bit pixel of a channel, so that 256 results say it all."""
+    return x.dtype == np.uint8 and x.ndim == 4 and all(step["name"] in ("scale", "normalize") for step in steps)
+
+
+def _table(channels: int, steps: Sequence[Step]) -> Float64:
+    """Return what the steps make of each pixel value: (256, channels)."""
+    ramp = np.repeat(np.arange(256.0), channels).reshape(256, channels, 1, 1)
+    return _through(steps, ramp).reshape(256, channels)
+
+
+def _look_up(x: Samples, table: Float64, dtype: DTypeLike) -> NDArray[np.floating[Any]]:
+    """Return table[x] channel by channel, rounded to `dtype`."""
+    columns = np.ascontiguousarray(table.T.astype(dtype))
+    out = np.empty(x.shape, dtype=dtype)
+    for rows in _cached_rows(x):
+        for c, column in enumerate(columns):
+            out[rows, c] = np.take(column, x[rows, c])
+    return out
+
+
+def _pixel_counts(x: Samples) -> NDArray[np.int64]:
+    """Return how often each channel has each pixel value: (256, channels)."""
+    counts = np.zeros((256, x.shape[1]), dtype=np.int64)
+    for rows in _cached_rows(x):
+        for c in range(x.shape[1]):
+            counts[:, c] += np.bincount(x[rows, c].ravel(), minlength=256)
+    return counts
+
+
+def _cached_rows(x: Samples) -> Iterator[slice]:
+    """Yield slices of rows small enough for the processor's cache."""
+    size = max(1, CHUNK_VALUES // math.prod(x.shape[1:]))
+    for start in range(0, len(x), size):
+        yield slice(start, start + size)
 
 
 def _by_channel(chunk: Float64) -> Float64:
