@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,11 @@ class CheckpointStore:
         Raises:
             UserError: it could not be written; the message names the last good checkpoint, which is untouched.
         """
-        content = sealed({"schema": SCHEMA, "step": step, **state})
-        try:
+        with self._naming_the_last_good(f"the checkpoint of step {step} was not saved"):
+            content = sealed({"schema": SCHEMA, "step": step, **state})
             with replacing(self._paths.last) as file:
                 file.write(content)
                 self._keep_previous()
-        except UserError as error:
-            raise UserError(f"the checkpoint of step {step} was not saved: {error}. {self._last_good()}") from error
 
     def save_best(self, state: State, *, step: int) -> None:
         """Write `best.pt`.
@@ -46,12 +46,10 @@ class CheckpointStore:
         Raises:
             UserError: it could not be written; the message names the last good checkpoint, which is untouched.
         """
-        content = sealed({"schema": SCHEMA, "step": step, **state})
-        try:
+        with self._naming_the_last_good(f"the best weights (step {step}) were not saved"):
+            content = sealed({"schema": SCHEMA, "step": step, **state})
             with replacing(self._paths.best) as file:
                 file.write(content)
-        except UserError as error:
-            raise UserError(f"the best weights (step {step}) were not saved: {error}. {self._last_good()}") from error
 
     def load_newest(self) -> tuple[State | None, list[str]]:
         """Return the newest readable checkpoint, or None if there is none, and a warning for each damaged one.
@@ -83,11 +81,14 @@ class CheckpointStore:
         except OSError:  # a file system without hard links
             self._paths.last.replace(self._paths.previous)
 
-    def _last_good(self) -> str:
-        for path in (self._paths.last, self._paths.previous):
-            if path.exists():
-                return f"The last good checkpoint is kept: {path}"
-        return "There is no earlier checkpoint"
+    @contextmanager
+    def _naming_the_last_good(self, failure: str) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            there = [path for path in (self._paths.last, self._paths.previous) if path.exists()]
+            kept = f"The last good checkpoint is kept: {there[0]}" if there else "There is no earlier checkpoint"
+            raise UserError(f"{failure}: {error}. {kept}") from error
 
 
 def sealed(value: Any) -> bytes:
