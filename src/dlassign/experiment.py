@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from dlassign.config.data import has_validation
@@ -54,7 +55,7 @@ def run_experiment(
         Diverged: the loss is not finite.
     """
     clock = {"import": import_seconds}
-    with only_writer(paths):
+    with only_writer(paths), _naming_memory():
         make_folder(paths.checkpoints)
         remove_leftovers(paths.root)
         remove_leftovers(paths.checkpoints)
@@ -87,6 +88,22 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
         raise UserError(message) from error
     except OSError as error:
         raise UserError(f"cannot write to {paths.lock.parent}: {reason(error)}, or choose another --out") from error
+
+
+@contextmanager
+def _naming_memory() -> Iterator[None]:
+    """Say in plain words that memory has run out.
+
+    Raises:
+        UserError: it has.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+            message = "out of memory; use a smaller train.batch_size, train.eval_batch_size or model, then go on"
+            raise UserError(f"{message} ({str(error).splitlines()[0]})") from error
+        raise
 
 
 class _Run:

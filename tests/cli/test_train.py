@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
+from dlassign import experiment
 from dlassign.cli.main import main
 from dlassign.runlog.paths import RunPaths, find_runs
 from dlassign.runlog.records import read_records
@@ -185,6 +186,10 @@ def test_config_error_exits_2(train: Train) -> None:
         (["model.norm=batch", "train.batch_size=389"], ["train.batch_size", "batch of 1", "drop_last"]),
         (["schedule={name: cosine, warmup: {steps: 50}}"], ["schedule.warmup", "50", "40"]),
         (["device=cuda:63"], ["device", "CUDA", "cpu"]),
+        (["model.hidden=[99999999999999999999]"], ["--set:1:14: model.hidden", "too large"]),
+        (["train.order=with_replacement", "train.batch_size=1000000000000"], ["train.batch_size", "below 2^31"]),
+        (["train.clip={value: 1e308}"], ["train.clip.value", "1e308"]),
+        (["schedule={name: cosine, warmup: {epochs: 1e308}}"], ["schedule.warmup", "leaves nothing"]),
     ],
 )
 def test_what_does_not_fit_is_shown_where_it_stands(train: Train, sets: list[str], words: list[str]) -> None:
@@ -296,3 +301,44 @@ def test_out_that_cannot_be_a_folder(train: Train) -> None:
 def test_traceback_is_shown_on_demand(train: Train) -> None:
     result = CliRunner().invoke(main, ["--traceback", "train", "--config", "missing.yaml"])
     assert type(result.exception).__name__ == "ConfigError"
+
+
+def test_an_endless_training_can_be_stated(train: Train) -> None:
+    result = CliRunner().invoke(main, ["check", "a.yaml", "--set", "train.steps=null", "--set", "train.epochs=1e308"])
+    assert result.exit_code == 0
+    assert "1,000,000,000,000,000 steps" in result.stdout
+
+
+@pytest.mark.parametrize("line", ['{"kind":"resume"}', '{"kind":"train","step":null}', "[" * 100_000, "\0\0", "[1]"])
+def test_garbage_in_a_log_is_reported_and_skipped(line: str, train: Train) -> None:
+    first = json.loads(train("--json").stdout)
+    log = only_run().log
+    log.write_text(line + "\n" + log.read_text().replace('{"kind":"end"', line + '\n{"kind":"end"'))
+    assert json.loads(train("--json").stdout) == first
+    result = CliRunner().invoke(main, ["plot", "out"])
+    assert result.exit_code == 0
+    assert f"{log}:1: not a complete record, skipped" in result.stderr
+
+
+def test_a_log_of_garbage_alone_starts_over(train: Train) -> None:
+    first = json.loads(train("--json").stdout)
+    only_run().log.write_text('{"kind":"train"}\n{}\n')
+    assert json.loads(train("--json").stdout)["weights_sha256"] == first["weights_sha256"]
+
+
+def test_out_of_memory_is_said_in_plain_words(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(experiment, "assemble", full)
+    result = train()
+    assert result.exit_code == 1
+    assert "out of memory; use a smaller train.batch_size" in result.stderr
+
+
+def test_what_the_system_refuses_is_one_line(train: Train) -> None:
+    Path("loop").symlink_to("loop")
+    result = train("--out", "loop")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) <= 2
+    assert "loop" in result.stderr

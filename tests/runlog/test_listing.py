@@ -95,8 +95,7 @@ def test_damaged_folders_are_listed(tmp_path, text):
 
 def test_damaged_records_are_listed(tmp_path):
     paths = make_run(tmp_path, status=None)
-    with paths.log.open("a") as log:
-        log.write('{"kind":"resume"}\n')
+    paths.log.write_text('{"kind":"start","schema":1}\n')
     assert summarise(paths).status == "unreadable"
 
 

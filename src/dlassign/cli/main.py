@@ -199,4 +199,12 @@ def _call(ctx: click.Context, body: Callable[..., int | None], options: dict[str
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = 130
+    except BrokenPipeError:
+        raise  # click ends quietly
+    except OSError as error:
+        if ctx.obj["traceback"]:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{name}{error.strerror or error}; --traceback shows where", err=True)
+        code = 1
     sys.exit(code or 0)

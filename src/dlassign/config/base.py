@@ -28,6 +28,7 @@ Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
 """A list of two items."""
 
 Count = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -203,19 +203,14 @@ def _expected_number(node: Node) -> str:
     below, high = node.get("exclusiveMaximum"), node.get("maximum")
     if (above, below) == (0, 1):
         return "a fraction between 0 and 1"
-    if whole and low == 1:
+    if whole and low == 1 and below is None:
         return "a count (whole number, 1 or more)"
     if (low, below) == (0, 1):
         return "a number from 0 to less than 1"
     text = "a whole number" if whole else "a number"
     text += f", {low} or more" if low is not None else f" above {above}" if above is not None else ""
-    limit = (
-        f"below {'2^63' if below == 2**63 else below}"
-        if below is not None
-        else f"at most {high}"
-        if high is not None
-        else ""
-    )
+    powers = {2**31: "2^31", 2**63: "2^63"}
+    limit = f"below {powers.get(below, below)}" if below is not None else f"at most {high}" if high is not None else ""
     return f"{text} and {limit}" if limit else text
 
 

@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from dlassign.config.base import Config, Count, Duration, Many, NonNegative, Positive, broken_rule
+from dlassign.config.base import BatchSize, Config, Count, Duration, Many, NonNegative, Positive, broken_rule
 
 SplitName = Literal["train", "val", "test"]
 Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
+
+
+Limit = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 
 
 class EarlyStop(Config):
@@ -26,9 +29,9 @@ class Clip(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"norm": 1.0}]})
 
-    norm: Positive | None = None
+    norm: Limit | None = None
     """Largest Euclidean norm of the gradient of all parameters together."""
-    value: Positive | None = None
+    value: Limit | None = None
     """Largest absolute value of any one component."""
 
     @model_validator(mode="after")
@@ -44,7 +47,7 @@ class Train(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"epochs": 10}]})
 
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
     """Samples a step. Not used with `order: full`."""
     order: Order = "shuffled"
     """How batches are drawn: shuffled epochs; as the UvA starter code does (first epoch in file order, tail
@@ -64,7 +67,7 @@ class Train(Config):
     """Evaluate this many steps later: with 1 and `eval_every: {steps: 100}` after steps 1, 101, 201, ..."""
     log_every: Duration = Duration(steps=50)
     """Time between two log records of training loss and accuracy."""
-    eval_batch_size: Count = 2048
+    eval_batch_size: BatchSize = 2048
     """Samples evaluated at once; changes memory, not results beyond rounding."""
     metric: Literal["accuracy", "loss"] = "accuracy"
     """What `keep` and `early_stop` go by, on the validation split."""

@@ -38,8 +38,12 @@ def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
     Raises:
         ConfigError: a layer does not fit; the problem names the key.
     """
-    with torch.device("meta"):
-        return n_parameters(build_model(cfg, in_shape, n_outputs))
+    try:
+        with torch.device("meta"):
+            return n_parameters(build_model(cfg, in_shape, n_outputs))
+    except (RuntimeError, TypeError) as error:  # what torch says of a size that does not fit 64 bits
+        message = "a layer is too large for any machine; make the model smaller"
+        raise ConfigError([Problem(path="model.hidden", message=message)]) from error
 
 
 def n_parameters(model: nn.Module) -> int:

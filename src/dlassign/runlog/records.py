@@ -28,6 +28,14 @@ from dlassign.runlog.files import reason
 SCHEMA = 1
 Record = dict[str, Any]
 Kind = Literal["start", "train", "eval", "resume", "end"]
+_KEYS: dict[str, dict[str, type]] = {
+    "start": {},
+    "train": {"step": int},
+    "eval": {"step": int, "split": str},
+    "resume": {"from_step": int},
+    "end": {"status": str},
+}
+"""What a line must hold to be taken for a record."""
 
 
 class MetricsWriter:
@@ -144,7 +152,7 @@ def read_records(path: Path) -> RunRecords:
     records: RunRecords | None = None
     warnings = []
     for number, line in enumerate(_lines(path), 1):
-        record = _parse(line)
+        record = parse_record(line)
         if record is None:
             if line.strip():
                 warnings.append(
@@ -166,12 +174,17 @@ def _lines(path: Path) -> list[str]:
         raise UserError(f"cannot read the log {path}: {reason(error)}") from error
 
 
-def _parse(line: str) -> Record | None:
+def parse_record(line: str) -> Record | None:
+    """Return the record that a line holds, or None if it holds none."""
     try:
-        record = json.loads(line)
-    except ValueError:
+        record: Any = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "kind" in record else None
+    if not isinstance(record, dict):
+        return None
+    keys = _KEYS.get(str(record.get("kind")))
+    complete = keys is not None and all(isinstance(record.get(key), kind) for key, kind in keys.items())
+    return record if complete else None
 
 
 def _check_start(record: Record, path: Path) -> Record:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record, RunRecords, read_records
+from dlassign.runlog.records import Record, RunRecords, parse_record, read_records
 
 FINISHED = ("finished", "diverged")
 
@@ -26,8 +25,8 @@ def finished_records(paths: RunPaths) -> RunRecords | None:
 def has_start(paths: RunPaths) -> bool:
     """Return whether the log holds at least one complete record; a torn one that a later session closed is none."""
     try:
-        with paths.log.open("rb") as log:
-            return any(_is_record(line) for line in log)
+        with paths.log.open(encoding="utf-8", errors="replace") as log:
+            return any(parse_record(line) for line in log)
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -64,14 +63,6 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
         return None
     best = max(seen, key=lambda record: record["accuracy"])
     return {"accuracy": best["accuracy"], "step": best["step"], "evaluations": len(seen)}
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(record, dict) and "kind" in record
 
 
 def _scores(record: Record | None) -> dict[str, Any] | None:

@@ -59,7 +59,8 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int) -> Pl
     """
 
     def steps(duration: Duration) -> int:
-        return duration.steps or max(round((duration.epochs or 0) * steps_per_epoch), 1)
+        """Return a duration in steps, at least 1; longer than any training is the same as endless."""
+        return duration.steps or max(round(min((duration.epochs or 0.0) * steps_per_epoch, 1e15)), 1)
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
     return Plan(
