@@ -319,7 +319,8 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
 def test_a_missing_cuda_device_is_refused(tmp_path: Path) -> None:
     path, message = problem(tmp_path, {"device": "cuda:93"})
     assert path == "device"
-    assert "cuda:93: this machine has" in message
+    assert "cuda:93 is not there, this machine has" in message
+    assert "use cpu or auto" in message
 
 
 HOLD = """

@@ -21,7 +21,7 @@ from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, RunRecords, r
 from dlassign.runlog.result import has_start
 from dlassign.train.assemble import Parts, assemble
 from dlassign.train.checkpoint import CheckpointStore, to_tensors, weights_sha256
-from dlassign.train.device import describe_device, resolve_device
+from dlassign.train.device import describe_device, fitting_threads, resolve_device
 from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, hook_states, restore_hooks
 from dlassign.train.learner import State
 from dlassign.train.loop import Hook, Progress, fit
@@ -56,16 +56,17 @@ def run_experiment(
     """
     clock = {"import": import_seconds}
     with only_writer(paths), _naming_memory():
+        device = resolve_device(cfg.device)
+        parts = assemble(cfg, device, clock=clock)
         make_folder(paths.checkpoints)
         remove_leftovers(paths.root)
         remove_leftovers(paths.checkpoints)
-        device = resolve_device(cfg.device)
-        parts = assemble(cfg, device, clock=clock)
         for note in parts.dataset.notes:
             say(note)
         log = MetricsWriter(paths.log, on_record=on_record)
         try:
-            with StopRequest() as stop:
+            batch_size = -(-len(parts.splits["train"]) // parts.order.steps_per_epoch)
+            with StopRequest() as stop, fitting_threads(parts.learner.n_params, batch_size):
                 _Run(cfg, paths, parts, log=log, say=say, clock=clock).go(stop)
         finally:
             log.close()

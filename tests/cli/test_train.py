@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
@@ -342,3 +343,57 @@ def test_what_the_system_refuses_is_one_line(train: Train) -> None:
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) <= 2
     assert "loop" in result.stderr
+
+
+def test_again_leaves_the_old_run_alone_if_a_new_one_cannot_begin(train: Train) -> None:
+    train()
+    log = only_run().log.read_bytes()
+    result = train("--again", "--device", "cuda:63")
+    assert result.exit_code == 2
+    assert only_run().log.read_bytes() == log
+    assert not list(Path("out").rglob("*.old-*"))
+
+
+def test_missing_data_leaves_no_run_folder(train: Train) -> None:
+    assert train("--set", "data.name=mnist", "--set", "data.root=nowhere").exit_code == 1
+    assert not list(Path("out/small").glob("[!.]*"))
+
+
+def test_early_stop_is_said(train: Train) -> None:
+    stop = ["--set", "train.early_stop={patience: 1, min_delta: 0.9}", "--set", "data.split.val=0.1"]
+    result = train(*stop)
+    assert "finished: 20 steps of 40, stopped early," in result.stdout
+    assert json.loads(train(*stop, "--json").stdout)["test"] is not None  # the other keys of split keep their defaults
+
+
+def test_a_section_with_a_default_name_needs_none(train: Train) -> None:
+    assert train("--set", "loss.label_smoothing=0.1", "--set", "schedule.warmup={steps: 4}").exit_code == 0
+    config = only_run().config.read_text()
+    assert "name: cross_entropy" in config
+    assert "label_smoothing: 0.1" in config
+
+
+def test_learning_rate_is_taken_for_lr(train: Train) -> None:
+    assert "Did you mean 'lr'?" in train("--set", "optimizer.learning_rate=0.1").stderr
+
+
+def test_a_small_network_uses_one_thread_and_the_log_says_so(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        train("--json")
+        assert read_records(only_run().log).start["environment"]["threads"] == 1
+        assert torch.get_num_threads() == 2
+        train("--json", "--out", "big", "--set", "model.hidden=[3000]", "--set", "train.order=full")
+        [big] = find_runs(Path("big"))
+        assert read_records(big.log).start["environment"]["threads"] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_evaluating_a_folder_of_runs_names_them(train: Train) -> None:
+    train()
+    result = CliRunner().invoke(main, ["evaluate", "out/small"])
+    assert result.exit_code == 1
+    assert str(only_run().root) in result.stderr

@@ -304,11 +304,12 @@ def test_result_of_a_finished_run(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     final = evaluation(8, "test", final=True, loss=0.125, accuracy=0.5)
     more = {"images_per_second": 7.0, "weights_sha256": "ab", "chosen": {"weights": "best", "step": 8}}
-    write(paths.log, ("start", START), train(9), final, end(**more))
+    write(paths.log, ("start", {**START, "steps": 20}), train(9), final, end(**more))
     assert result_line(paths, read_records(paths.log)) == {
         "run": str(tmp_path),
         "status": "finished",
         "steps": 9,
+        "planned": 20,
         "n_params": 3,
         "seconds": 1.5,
         "val": None,

@@ -299,7 +299,9 @@ def test_interrupted_anywhere_and_continued_gives_the_same_records(
 def test_divergence_names_the_exact_step(step: int, bad: float, tmp_path: Path) -> None:
     learner = FakeLearner(bad_steps=(step, step + 1, 20), bad=bad)
     hook = Recorder()
-    with pytest.raises(Diverged, match=rf"became {bad} at step {step} \(epoch {step / 5:.2f}, .*factor {1 / step:g}\)"):
+    with pytest.raises(
+        Diverged, match=rf"became {bad} at step {step} \(epoch {step / 5:.2f}, learning rate {0.5 / step:g}\)"
+    ):
         run(learner, folder=tmp_path, plan=plan(20, 100, 100), hooks=[hook])
     assert hook.calls == []  # a checkpoint of it would be of no use
     (record,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -16,10 +16,22 @@ set_option = click.option(
 )
 out_option = click.option("--out", default="out", metavar="DIR", show_default=True, help="Folder of all runs.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-device_option = click.option("--device", metavar="auto|cpu|cuda:N", help="Where to compute.")
+device_option = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
 
 
-@click.group(context_settings=CONTEXT)
+class Commands(click.Group):
+    """A group that leaves with 130 when interrupted while a command is being imported."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(package_name="dlassign")
 @click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")
 @click.pass_context
@@ -64,7 +76,13 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 )
 @device_option
 @json_option
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a data key, such as data.root.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a config key, such as data.root where the data has moved.",
+)
 @click.pass_context
 def evaluate(ctx: click.Context, /, **options: Any) -> None:
     """Evaluate the weights of RUN: accuracy, loss, per-class scores and a confusion matrix.
@@ -119,7 +137,9 @@ def plot(ctx: click.Context, /, **options: Any) -> None:
 
 @main.command()
 @click.argument("out", default="out", metavar="[DIR]")
-@click.option("--where", multiple=True, metavar="KEY=VALUE", help="= != < > <= >=; VALUE is YAML. Repeatable.")
+@click.option(
+    "--where", multiple=True, metavar="KEY=VALUE", help="= != < > <= >=; val and test are in percent. Repeatable."
+)
 @click.option("--sort", metavar="[-]KEY", help="Sort by this column; with - in front, largest first.")
 @click.option("--columns", metavar="A,B,...", help="Columns to show; config keys such as optimizer.lr are allowed.")
 @click.option("--limit", type=click.IntRange(min=1), help="Show only so many.")
@@ -196,9 +216,6 @@ def _call(ctx: click.Context, body: Callable[..., int | None], options: dict[str
         count = len(error.problems) if isinstance(error, ConfigError) else 1
         click.echo(f"{error}\n\n{count} problems" if count > 1 else str(error), err=True)
         code = error.exit_code
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        code = 130
     except BrokenPipeError:
         raise  # click ends quietly
     except OSError as error:

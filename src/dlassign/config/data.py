@@ -23,7 +23,8 @@ class Split(Config):
     train: Size | None = None
     """Samples to train on: a count or a fraction of the samples. null: all that val and test leave."""
     val: Size | None = None
-    """Samples held out for validation: a count or a fraction of the training part. null: no validation."""
+    """Samples held out for validation: a count, or a fraction of what they are taken from (the training part of a
+    source that has a test set, else all samples). null: no validation."""
     test: Size | None = None
     """Test samples: a count or a fraction. null: the whole test set of the source; without one, no test."""
     by: Literal["random", "stratified", "position"] = "stratified"

@@ -28,6 +28,7 @@ from dlassign.config.schema import (
 from dlassign.config.yamlpos import plain_value
 from dlassign.errors import Problem
 
+_SYNONYMS = {"learning_rate": "lr", "max_steps": "steps", "num_epochs": "epochs", "hidden_layers": "hidden"}
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -97,6 +98,8 @@ def short(text: str) -> str:
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return ` Did you mean 'x'?` with a leading space, or nothing."""
     lowered = {name.lower(): name for name in known}
+    if _SYNONYMS.get(word.lower()) in known:
+        return f" Did you mean {_SYNONYMS[word.lower()]!r}?"
     close = get_close_matches(word.lower().replace("-", "_"), lowered, n=1)
     return f" Did you mean {lowered[close[0]]!r}?" if close else ""
 

@@ -74,10 +74,19 @@ def load_located(
     stem = Path(path).stem
     if "name" not in document.data and re.fullmatch(NAME_PATTERN, stem):
         document.data["name"] = stem
+    _fill_default_names(document.data)
     config, problems = _check(document)
     if config is None or problems:
         raise ConfigError(problems)
     return Located(config, document)
+
+
+def _fill_default_names(data: dict[str, Any]) -> None:
+    """Name the member of a union that is the default, where only its other keys are given: `loss: {penalty: [...]}`."""
+    for key, field in RunConfig.model_fields.items():
+        section = data.get(key)
+        if isinstance(section, dict) and "name" not in section and hasattr(field.default, "name"):
+            section["name"] = field.default.name
 
 
 def dump_config(config: RunConfig) -> str:

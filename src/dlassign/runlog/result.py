@@ -43,6 +43,7 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "run": str(paths.root),
         "status": end["status"],
         "steps": end.get("steps", records.train[-1]["step"] if records.train else 0),
+        "planned": records.start.get("steps", 0),
         "n_params": records.start["n_params"],
         "seconds": end["seconds"]["total"] if "seconds" in end else None,
         "images_per_second": end.get("images_per_second"),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dlassign.errors import ConfigError, Problem
+
+SMALL_STEP = 2**24
+"""Parameters times batch size, about the multiplications of a forward pass, below which one thread is enough."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -21,7 +27,10 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     device = torch.device("cuda:0" if name == "cuda" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        message = f"{name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        count = torch.cuda.device_count()
+        message = (
+            f"{name} is not there, this machine has {count or 'no'} CUDA device{'s' * (count != 1)}; use cpu or auto"
+        )
         raise ConfigError([Problem(path="device", message=message)])
     return device
 
@@ -30,6 +39,26 @@ def describe_device(device: torch.device) -> tuple[str, str, int]:
     """Return the device, what it is called, and the threads that one operation may use."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return str(device), name, torch.get_num_threads()
+
+
+@contextmanager
+def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
+    """Compute with one thread an operation while a network is small, unless OMP_NUM_THREADS says otherwise.
+
+    The threads of a small operation mostly wait for each other, and for whatever else runs on the machine: two small
+    runs side by side were 20 times slower with two threads each than with one.
+
+    Args:
+        n_params: trainable numbers.
+        batch_size: samples a step.
+    """
+    before = torch.get_num_threads()
+    if n_params * batch_size < SMALL_STEP and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cpu_name() -> str:

@@ -93,10 +93,10 @@ class _Session:
                 self._diverge(step, loss)
 
     def _diverge(self, step: int, loss: float) -> None:
-        lr = self.plan.lr_factor(step - 1)
+        lr = self.learner.lr * self.plan.lr_factor(step - 1)
         self.log_means()
         raise Diverged(
-            f"the loss became {loss} at step {step} (epoch {self.plan.epoch(step):.2f}, learning rate factor {lr:g}); "
+            f"the loss became {loss} at step {step} (epoch {self.plan.epoch(step):.2f}, learning rate {lr:g}); "
             "try a smaller optimizer.lr, train.clip: {norm: 1.0}, a schedule with warmup, or scaled inputs "
             "(data.preprocess)"
         )

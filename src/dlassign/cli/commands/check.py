@@ -35,4 +35,5 @@ def _check(file: str, overrides: tuple[str, ...]) -> str:
 def _summary(cfg: RunConfig, fit: Fit) -> str:
     params = "?" if fit.n_params is None else f"{fit.n_params:,}"
     sizes = f"{fit.info.n_train:,} train, {fit.info.n_val:,} val, {fit.info.n_test:,} test"
-    return f"ok: {cfg.model.name} with {params} parameters on {cfg.data.name} ({sizes}), {fit.plan.steps:,} steps"
+    model = f"{cfg.model.name} with {params} parameters"
+    return f"ok: {model} on {cfg.data.name} ({sizes}), {fit.plan.steps:,} steps; data not read"

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from dlassign.errors import UserError
 from dlassign.evaluation import Report, evaluate_run
 from dlassign.plots.confusion import draw_confusion
-from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.paths import RunPaths, find_runs
 
 
 def evaluate_command(
@@ -19,6 +20,8 @@ def evaluate_command(
 ) -> None:
     """Evaluate the weights of a run, print the scores and draw the confusion matrix into the run's plots folder."""
     paths = RunPaths(Path(run))
+    if not paths.log.exists() and (inner := [str(found.root) for found in find_runs(paths.root)]):
+        raise UserError(f"{run} holds runs but is none itself; give one of {', '.join(inner[:5])}")
     report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
     title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"

@@ -14,6 +14,7 @@ import click
 
 from dlassign.cli.progress import make_display
 from dlassign.config.load import Located, load_located
+from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, Diverged
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import RunRecords
@@ -36,7 +37,7 @@ def train_command(
     with placing(located):
         paths = find_folder(located, Path(out))
         if again:
-            _set_aside(paths)
+            _set_aside(located.config, paths)
         records = finished_records(paths)
         if records is None:
             records = _train(located, paths)
@@ -69,22 +70,27 @@ def placing(located: Located) -> Iterator[None]:
         raise ConfigError([located.place(problem) for problem in error.problems]) from error
 
 
-def _set_aside(paths: RunPaths) -> None:
+def _set_aside(config: RunConfig, paths: RunPaths) -> None:
+    """Move an earlier run aside, once it is sure that a new one can begin."""
+    from dlassign.checks.shapes import check_fit
     from dlassign.experiment import only_writer
+    from dlassign.train.device import resolve_device
 
     if paths.root.exists():
+        check_fit(config)
+        resolve_device(config.device)
         with only_writer(paths):
             _say(f"moved the earlier run to {paths.set_aside()}")
 
 
 def _train(located: Located, paths: RunPaths) -> RunRecords:
+    _say(f"run    {paths.root}")
     started = time.perf_counter()
     from dlassign.checks.shapes import check_fit
     from dlassign.experiment import run_experiment
 
     import_seconds = time.perf_counter() - started
     fit = check_fit(located.config)
-    _say(f"run    {paths.root}")
     try:
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
             return run_experiment(
@@ -116,21 +122,27 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
 
 def _lines(result: dict[str, Any], pictures: list[Path]) -> Iterator[str]:
     rate = result["images_per_second"]
-    speed = f", {rate:,.0f} images/s" if rate else ""
-    yield f"{result['status']}: {result['steps']:,} steps in {result['seconds']:.1f} s{speed}"
+    speed = f" (training {rate:,.0f} images/s)" if rate else ""
+    early = f" of {result['planned']:,}, stopped early," if result["steps"] < result["planned"] else ""
+    yield f"{result['status']}: {result['steps']:,} steps{early} in {result['seconds']:.1f} s{speed}"
     yield f"data   {result['data']}"
     yield f"model  {result['n_params']:,} parameters"
     chosen = result["chosen"]
     for split in ("val", "test"):
         if result[split]:
             weights = f"{chosen['weights']} weights, step {chosen['step']:,}"
-            yield f"{split:<6} accuracy {result[split]['accuracy']:.4f}, loss {result[split]['loss']:.4f} ({weights})"
+            accuracy, loss = result[split]["accuracy"], _short(result[split]["loss"])
+            yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({weights})"
     if maximum := result.get("test_maximum"):
         text = f"maximum over {maximum['evaluations']} test evaluations, step {maximum['step']:,}"
         yield f"test   accuracy {maximum['accuracy']:.4f} ({text}: chosen on the test set)"
     yield f"run    {result['run']}"
     for picture in pictures:
         yield f"plot   {picture}"
+
+
+def _short(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
 
 
 def _say(text: str) -> None:
