@@ -91,7 +91,12 @@ def _evaluate(cfg: RunConfig, state: State, samples: Split, *, n_classes: int) -
     preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
     prepared = Split(x=preprocess.apply(samples.x, np_dtype), y=samples.y)
     learner = build_learner(cfg, prepared.x.shape[1:], n_classes, device=device, dtype=dtype)
-    learner.load_weights(state["weights"])
+    try:
+        learner.load_weights(state["weights"])
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights do not fit the model of config.yaml ({' '.join(str(error).split())[:200]})"
+        ) from error
     return learner.evaluate(to_device(prepared, device, dtype=dtype))
 
 

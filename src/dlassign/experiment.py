@@ -140,7 +140,7 @@ class _Run:
         return [name for name in self._parts.splits if name in (("val",) if chosen is None else chosen)]
 
     def _extra_state(self) -> State:
-        return {"hooks": hook_states(self._hooks), **self._about()}
+        return {"run": self._paths.root.name, "hooks": hook_states(self._hooks), **self._about()}
 
     def _about(self) -> State:
         """Return what is needed to use the weights: preprocessing and class names."""
@@ -178,11 +178,18 @@ class _Run:
         for difference in numeric_differences(start["environment"], self._environment):
             self._say(f"{difference}: the result may differ in its last bits from that of an unbroken run")
         if state is not None:
+            self._check_owner(state)
             self._progress = Progress(**state["progress"])
             self._parts.learner.load_state_dict(state["learner"])
             restore_hooks(self._hooks, state["hooks"])
             self._say(f"going on from step {self._progress.step} of {self._parts.plan.steps}")
         self._log.write("resume", from_step=self._progress.step, time=now(), environment=self._environment)
+
+    def _check_owner(self, state: State) -> None:
+        """Refuse a checkpoint that was copied here from another run: it would silently mix two configs."""
+        if state.get("run") != self._paths.root.name:
+            message = f"the checkpoint in {self._paths.checkpoints} is that of another run, {state.get('run')}"
+            raise UserError(f"{message}; remove it to train from the beginning, or use --again")
 
     def _start_record(self) -> Record:
         dataset, parts = self._parts.dataset, self._parts

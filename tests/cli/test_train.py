@@ -397,3 +397,40 @@ def test_evaluating_a_folder_of_runs_names_them(train: Train) -> None:
     result = CliRunner().invoke(main, ["evaluate", "out/small"])
     assert result.exit_code == 1
     assert str(only_run().root) in result.stderr
+
+
+def test_a_checkpoint_of_another_run_is_refused(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("--set", "optimizer.lr=0.2")
+    other = only_run().last.read_bytes()
+    interrupt(train, monkeypatch)
+    [paths] = [paths for paths in find_runs(Path("out")) if read_records(paths.log).end is None]
+    paths.last.write_bytes(other)
+    result = train()
+    assert result.exit_code == 1
+    assert "is that of another run" in result.stderr
+    assert "--again" in result.stderr
+
+
+def test_weights_that_do_not_fit_an_edited_config(train: Train) -> None:
+    train()
+    config = only_run().config
+    config.write_text(config.read_text().replace("hidden: [16]", "hidden: [17]"))
+    result = CliRunner().invoke(main, ["evaluate", str(only_run().root)])
+    assert result.exit_code == 1
+    assert "the weights do not fit the model of config.yaml" in result.stderr
+
+
+def test_an_endless_rise_of_the_rate_diverges(train: Train) -> None:
+    result = train("--set", "schedule={name: step, every: {steps: 1}, gamma: 1e200}")
+    assert result.exit_code == 3
+    assert "the loss became" in result.stderr
+
+
+def test_a_terminal_without_unicode_gets_escapes(train: Train) -> None:
+    Path("d.csv").write_text(encoding="utf-8", data="x,label\n" + "1,ä\n2,\u4e2d\n" * 20)
+    train("--set", "data={name: csv_table, path: d.csv}", "--set", "train.batch_size=5")
+    line = [sys.executable, "-m", "dlassign", "evaluate", str(only_run().root)]
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    done = subprocess.run(line, capture_output=True, env=env, check=True)
+    assert "ä ".encode("latin-1") in done.stdout
+    assert b"\\u4e2d" in done.stdout

@@ -20,13 +20,13 @@ def constant() -> Factor:
 
 def step_decay(every: int, gamma: float) -> Factor:
     """Return gamma^floor(step / every)."""
-    return lambda step: gamma ** (step // every)
+    return lambda step: _power(gamma, step // every)
 
 
 def multistep(milestones: Sequence[int], gamma: float) -> Factor:
     """Return gamma^(number of milestones at or before the step)."""
     ordered = sorted(milestones)
-    return lambda step: gamma ** bisect_right(ordered, step)
+    return lambda step: _power(gamma, bisect_right(ordered, step))
 
 
 def exponential(steps_per_epoch: int, gamma: float, *, after_first_step: bool = False) -> Factor:
@@ -39,8 +39,8 @@ def exponential(steps_per_epoch: int, gamma: float, *, after_first_step: bool = 
             Source: HLCV exercise 2, training loop.
     """
     if after_first_step:
-        return lambda step: gamma ** -(-step // steps_per_epoch)
-    return lambda step: gamma ** (step // steps_per_epoch)
+        return lambda step: _power(gamma, -(-step // steps_per_epoch))
+    return lambda step: _power(gamma, step // steps_per_epoch)
 
 
 def cosine(total: int, final: float) -> Factor:
@@ -74,3 +74,11 @@ def warm_up(factor: Factor, steps: int) -> Factor:
 
 def _anneal(start: float, stop: float, share: float) -> float:
     return stop + (start - stop) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _power(gamma: float, times: int) -> float:
+    """Return gamma^times; infinite, so that the run is told to diverge, where it has no float."""
+    try:
+        return float(gamma**times)
+    except OverflowError:
+        return math.inf
