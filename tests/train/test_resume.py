@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def kill_when(process: ForkServerProcess, due: Callable[[], bool]) -> bool:
     """Kill a child as soon as `due`; False if it had ended by itself before."""
     while process.is_alive():
         if due():
-            os.kill(process.pid or 0, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may end by itself in this very moment
+                os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
             return process.exitcode == -signal.SIGKILL
     process.join()
