@@ -139,7 +139,7 @@ def train_bare(work: Workload, x: Tensor, y: Tensor) -> nn.Module:
 def train_dlassign(work: Workload, x: Tensor, y: Tensor) -> nn.Module:
     """Train as run_experiment does, on tensors that are there already."""
     cfg, device = work.config(), torch.device("cpu")
-    order = check_batches(cfg, len(x))
+    order = check_batches(cfg, {"train": len(x)})
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
     seed_everything(cfg.seed, device)
     learner = build_learner(cfg, x.shape[1:], work.sizes[-1], device=device, dtype=torch.float32)

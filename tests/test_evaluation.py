@@ -175,7 +175,7 @@ def test_a_run_that_is_not_over_has_its_best_weights_in_its_checkpoint(
 
     state = load_checkpoint(paths.last)
     CheckpointStore(paths).save({key: state[key] for key in state if key != "hooks"} | {"hooks": {}}, step=24)
-    with pytest.raises(UserError, match="has no best weights yet; use --weights last"):
+    with pytest.raises(UserError, match="has no best weights yet; take the last weights"):
         evaluate_run(paths, "val")
     assert evaluate_run(paths, "val", weights="last").step == 24
 

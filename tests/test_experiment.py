@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, Diverged, Interrupted, UserError
+from dlassign.evaluation import evaluate_run
 from dlassign.experiment import only_writer, run_experiment
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import SCHEMA, Record, RunRecords
 from dlassign.runlog.result import result_line
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.loop import Progress
+from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.torch_learner import TorchLearner
 
 TIMES = {"seconds", "time", "images_per_second"}
@@ -385,13 +387,15 @@ class Stop:
 
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stop]]:
-    step = TorchLearner.step
+    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
+        def count(self: Any, *arguments: Any) -> Any:
+            Stop.steps += 1
+            return step(self, *arguments)
 
-    def counted(self: TorchLearner, *arguments: Any) -> Any:
-        Stop.steps += 1
-        return step(self, *arguments)
+        return count
 
-    monkeypatch.setattr(TorchLearner, "step", counted)
+    for learner in (TorchLearner, NumpyLearner):
+        monkeypatch.setattr(learner, "step", counted(learner.step))
     monkeypatch.setattr("dlassign.experiment.StopRequest", Stop)
     Stop.steps, Stop.after = 0, 10**9
     yield Stop
@@ -479,3 +483,58 @@ def test_every_record_is_shown(tmp_path: Path) -> None:
     assert [json.dumps(record) for record in shown] == [
         json.dumps(json.loads(line)) for line in paths.log.read_text().splitlines()
     ]
+
+
+NUMPY: dict[str, dict[str, Any]] = {
+    "mlp": {"backend": "numpy", "model.norm": "batch"},
+    "convnet": {"backend": "numpy", "model": {"name": "eecs_convnet", "filters": 3, "kernel_size": 3, "dropout": 0.2}},
+    "momentum": {
+        "backend": "numpy",
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+        "train.precision": "fp64",
+    },
+}
+
+
+@pytest.mark.parametrize("changes", NUMPY.values(), ids=NUMPY)
+def test_a_numpy_run_goes_on_bit_for_bit(changes: dict[str, Any], tmp_path: Path, stop: type[Stop]) -> None:
+    _, unbroken = train(tmp_path / "whole", changes)
+    stop.steps = 0
+    for after in (7, 16):
+        stop.after = after
+        with pytest.raises(Interrupted):
+            train(tmp_path, changes)
+    stop.after = 10**9
+    _, records = train(tmp_path, changes)
+    assert stop.steps == 24
+    assert without_times(records) == without_times(unbroken)
+
+
+def test_a_numpy_run_learns_and_is_evaluated_again(tmp_path: Path) -> None:
+    changes = {"backend": "numpy", "model.dropout": 0.0, "train.steps": 300, "train.precision": "fp64"}
+    paths, records = train(tmp_path, changes)
+    assert records.finals["test"]["accuracy"] > 0.75
+    again = evaluate_run(paths, "test").evaluation
+    assert again.accuracy == records.finals["test"]["accuracy"]
+    assert again.loss == records.finals["test"]["loss"]
+    torch_records = train(tmp_path, {**changes, "backend": "torch"})[1]
+    assert records.start["n_params"] == torch_records.start["n_params"]
+    assert records.finals["test"]["accuracy"] == pytest.approx(torch_records.finals["test"]["accuracy"], abs=0.1)
+
+
+def test_both_backends_give_the_same_run_from_the_same_weights(tmp_path: Path) -> None:
+    changes = {
+        "init": {"name": "legacy_normal", "std": 0.3},
+        "model.dropout": 0.0,
+        "train.precision": "fp64",
+        "loss": {"name": "cross_entropy", "penalty": [{"name": "l2", "coefficient": 0.01}]},
+    }
+    ours, theirs = (train(tmp_path, {**changes, "backend": name})[1] for name in ("numpy", "torch"))
+    for a, b in zip((*ours.train, *ours.evals), (*theirs.train, *theirs.evals), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-11)
+        assert a["accuracy"] == b["accuracy"]
+
+
+def test_a_diverging_numpy_run_is_told_without_warnings(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="the loss became"):
+        train(tmp_path, {"backend": "numpy", "optimizer": {"name": "sgd", "lr": 1e30}})

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
@@ -13,11 +16,10 @@ from dlassign.data.prepare import Preprocess
 from dlassign.errors import DataError, UserError
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import read_records
-from dlassign.train.assemble import build_learner, dtypes
+from dlassign.train.assemble import dtypes, make_learner, place
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Evaluation, State
-from dlassign.train.torch_learner import to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +89,16 @@ def evaluate_run(
 
 def _evaluate(cfg: RunConfig, state: State, samples: Split, *, n_classes: int) -> Evaluation:
     device = resolve_device(cfg.device)
-    np_dtype, dtype = dtypes(cfg)
     preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
-    prepared = Split(x=preprocess.apply(samples.x, np_dtype), y=samples.y)
-    learner = build_learner(cfg, prepared.x.shape[1:], n_classes, device=device, dtype=dtype)
+    prepared = Split(x=preprocess.apply(samples.x, dtypes(cfg)[0]), y=samples.y)
+    learner = make_learner(cfg, prepared.x.shape[1:], n_classes=n_classes, device=device)
     try:
         learner.load_weights(state["weights"])
     except RuntimeError as error:
         raise UserError(
             f"the weights do not fit the model of config.yaml ({' '.join(str(error).split())[:200]})"
         ) from error
-    return learner.evaluate(to_device(prepared, device, dtype=dtype))
+    return learner.evaluate(place(cfg, prepared, device))
 
 
 def _load_weights(paths: RunPaths, weights: str) -> State:
@@ -111,5 +112,79 @@ def _load_weights(paths: RunPaths, weights: str) -> State:
         return {**state, "weights": state["learner"]["model"]}
     kept = state["hooks"].get("keep_best", {})
     if not kept.get("weights"):
-        raise UserError(f"{paths.root} has no best weights yet; use --weights last")
+        raise UserError(f"{paths.root} has no best weights yet; take the last weights")
     return {**state, "weights": kept["weights"], "step": kept["step"]}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FirstLayerWeights:
+    """The weights of a model's first layer, and where they come from.
+
+    Attributes:
+        name: of the layer, such as linear1.
+        array: (units, D), or (filters, C, KH, KW) of a convolution.
+        sample_shape: of what the layer is applied to: (C, H, W), or (D,) if that is no image.
+        components: principal components that the weights were mapped back from; None without PCA.
+        step: optimizer steps done when the weights were as they are.
+        chosen: best, or last; a finished run without validation has its last weights as best.
+    """
+
+    name: str
+    array: NDArray[np.float64]
+    sample_shape: tuple[int, ...]
+    components: int | None
+    step: int
+    chosen: str
+
+
+def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
+    """Return the weights of a run's first layer, from its checkpoint.
+
+    Args:
+        paths: the run.
+        weights: best, or last.
+
+    Raises:
+        UserError: there is no such run or checkpoint, no layer to show, or its weights are not finite.
+    """
+    data = read_records(paths.log).start["data"]
+    shape = tuple(int(size) for size in data.get("raw_shape", data["shape"]))
+    state = _load_weights(paths, weights)
+    layers = (key for key, tensor in state["weights"].items() if key.endswith(".weight") and tensor.ndim in (2, 4))
+    key = next(layers, None)
+    if key is None:
+        raise UserError(f"{paths.root}: the model has no linear or convolution layer whose weights could be drawn")
+    name, array = key.removesuffix(".weight"), to_numpy(state["weights"][key]).astype(np.float64)
+    if not np.isfinite(array).all():
+        raise UserError(f"{paths.root}: the {weights} weights of {name} are not finite; training diverged")
+    steps = to_numpy(state["preprocess"])
+    array, components = _before_pca(array, steps)
+    return FirstLayerWeights(
+        name=name,
+        array=array,
+        sample_shape=shape,
+        components=components,
+        step=int(state["step"]),
+        chosen=str(state.get("chosen", weights)),
+    )
+
+
+def _before_pca(array: NDArray[np.float64], steps: list[State]) -> tuple[NDArray[np.float64], int | None]:
+    """Return the weights with which the layer acts on what went into the first PCA, and its number of components.
+
+    For z = A x + b and scores W z, these are W A; steps before the PCA stay as they are.
+    """
+    names = [step["name"] for step in steps]
+    if "pca" not in names:
+        return array, None
+    first = names.index("pca")
+    for step in reversed(steps[first:]):
+        match step["name"]:
+            case "scale":
+                array = array / step["divisor"]
+            case "normalize":
+                array = array / step["std"]
+            case "pca":
+                array = array / step.get("scale", 1.0) @ step["components"]
+    return array, len(steps[first]["components"])
+

@@ -21,12 +21,11 @@ from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, RunRecords, r
 from dlassign.runlog.result import has_start
 from dlassign.train.assemble import Parts, assemble
 from dlassign.train.checkpoint import CheckpointStore, to_tensors, weights_sha256
-from dlassign.train.device import describe_device, fitting_threads, resolve_device
+from dlassign.train.device import fitting_threads, resolve_device
 from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, hook_states, restore_hooks
 from dlassign.train.learner import State
 from dlassign.train.loop import Hook, Progress, fit
 from dlassign.train.stopping import StopRequest
-from dlassign.train.torch_learner import torch_batches
 
 Say = Callable[[str], None]
 
@@ -65,7 +64,7 @@ def run_experiment(
             say(note)
         log = MetricsWriter(paths.log, on_record=on_record)
         try:
-            batch_size = -(-len(parts.splits["train"]) // parts.order.steps_per_epoch)
+            batch_size = -(-len(parts.splits["train"]) // parts.batches.steps_per_epoch)
             with StopRequest() as stop, fitting_threads(parts.learner.n_params, batch_size):
                 _Run(cfg, paths, parts, log=log, say=say, clock=clock).go(stop)
         finally:
@@ -117,7 +116,7 @@ class _Run:
         self._clock, self._started = clock, time.perf_counter()
         self._store = CheckpointStore(paths)
         self._progress = Progress()
-        self._environment = environment(*describe_device(parts.learner.device))
+        self._environment = environment(*parts.machine())
         self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
         self._hooks = self._make_hooks()
 
@@ -205,6 +204,7 @@ class _Run:
             "data": {
                 "label": dataset.label,
                 "sha256": dataset.sha256,
+                "raw_shape": list(parts.raw_shape),
                 "shape": list(dataset.train.x.shape[1:]),
                 "classes": list(dataset.classes),
                 **{f"n_{name}": len(split) for name, split in parts.splits.items()},
@@ -231,7 +231,7 @@ class _Run:
         parts = self._parts
         fit(
             parts.learner,
-            torch_batches(parts.splits["train"], parts.order),
+            parts.batches,
             evals={name: parts.splits[name] for name in self._evaluated()},
             plan=parts.plan,
             log=self._log,

@@ -388,6 +388,9 @@ def test_a_small_network_uses_one_thread_and_the_log_says_so(train: Train, monke
         train("--json", "--out", "big", "--set", "model.hidden=[3000]", "--set", "train.order=full")
         [big] = find_runs(Path("big"))
         assert read_records(big.log).start["environment"]["threads"] == 2
+        train("--json", "--out", "numpy", "--set", "backend=numpy")
+        [small] = find_runs(Path("numpy"))
+        assert read_records(small.log).start["environment"]["threads"] == 1
     finally:
         torch.set_num_threads(before)
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dlassign.nets.mlp import ACTIVATIONS, NORMS, mlp
+from dlassign.nets.mlp import ACTIVATIONS, mlp
+from dlassign.nets.normalization import NORMS_1D
 
 Array = NDArray[np.float64]
 CIFAR = 3 * 32 * 32
@@ -63,7 +64,7 @@ def test_plain_layers_alternate_with_activations() -> None:
     assert (type(model.tanh1), type(model.elu2)) == (nn.Tanh, nn.ELU)
 
 
-@pytest.mark.parametrize("norm", sorted(NORMS))
+@pytest.mark.parametrize("norm", sorted(NORMS_1D))
 @pytest.mark.parametrize("at", ["before_activation", "after_activation"])
 @pytest.mark.parametrize("bias", [True, False])
 def test_order_of_a_full_layer(norm: str, at: str, bias: bool) -> None:
@@ -71,7 +72,7 @@ def test_order_of_a_full_layer(norm: str, at: str, bias: bool) -> None:
     inner = ["norm", "relu"] if at == "before_activation" else ["relu", "norm"]
     first, second = ([f"linear{i}", *(f"{name}{i}" for name in inner)] for i in (1, 2))
     assert names(model) == ["flatten", *first, *second, "dropout2", "head"]
-    kind = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm]
+    kind = type(NORMS_1D[norm](1))
     assert type(model.norm1) is kind
     assert (model.norm1.weight.shape, model.norm2.weight.shape) == ((7,), (5,))
     assert model.dropout2.p == 0.3
@@ -106,7 +107,7 @@ def test_parameter_counts_of_the_reports(in_features: int, hidden: list[int], no
 
 def normalise(norm: str, z: Array) -> Array:
     """Both with gamma 1, beta 0, as freshly made; the batch's own statistics, biased variance, eps 1e-5."""
-    axis = 0 if norm == "batch" else 1
+    axis = 0 if norm.startswith("batch") else 1
     mean, variance = z.mean(axis, keepdims=True), z.var(axis, keepdims=True)
     return (z - mean) / np.sqrt(variance + 1e-5)
 
@@ -115,7 +116,7 @@ def normalise(norm: str, z: Array) -> Array:
     ("activation", "norm", "at"),
     [
         *((name, "none", "before_activation") for name in sorted(ACTIVATIONS)),
-        *(("tanh", norm, at) for norm, at in product(sorted(NORMS), ["before_activation", "after_activation"])),
+        *(("tanh", norm, at) for norm, at in product(sorted(NORMS_1D), ["before_activation", "after_activation"])),
     ],
 )
 @pytest.mark.parametrize("bias", [True, False])

@@ -31,7 +31,7 @@ def write(path: Path, *records: tuple[str, dict[str, Any]]) -> None:
 
 
 def train(step: int, **more: Any) -> tuple[str, dict[str, Any]]:
-    return "train", {"step": step, "loss": 1 / step, "accuracy": 0.1 * step, **more}
+    return "train", {"step": step, "loss": 1 / step, "accuracy": 0.1 * step, "n": 32, **more}
 
 
 def evaluation(step: int, split: str = "val", **more: Any) -> tuple[str, dict[str, Any]]:
@@ -312,6 +312,7 @@ def test_result_of_a_finished_run(tmp_path: Path) -> None:
         "planned": 20,
         "n_params": 3,
         "seconds": 1.5,
+        "train": {"step": 9, "loss": 1 / 9, "accuracy": 0.1 * 9, "n": 32},
         "val": None,
         "test": {"loss": 0.125, "accuracy": 0.5},
         "data": "digits ß",

@@ -54,7 +54,7 @@ def check_fit(cfg: RunConfig) -> Fit:
     except ConfigError as error:
         problems += error.problems
     try:
-        order = check_batches(cfg, info.n_train)
+        order = check_batches(cfg, {"train": info.n_train, "val": info.n_val, "test": info.n_test})
         plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
     except ConfigError as error:
         problems += error.problems

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
@@ -33,6 +34,20 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _no_impossible_path(value: str) -> str:
+    if "\0" in value:
+        raise broken_rule("", "a path cannot hold a null character; remove it")
+    try:
+        Path(value).expanduser()
+    except (RuntimeError, ValueError):
+        raise broken_rule("", f"there is no user {value.split('/')[0]!r}; write the path of the folder out") from None
+    return value
+
+
+PathText = Annotated[str, AfterValidator(_no_impossible_path)]
+"""A path as the user writes it; `~` is the home folder."""
 
 
 def broken_rule(key: str, message: str) -> PydanticCustomError:

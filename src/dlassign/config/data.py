@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from dlassign.config.base import Config, Count, Finite, Fraction, Many, Pair, Positive, broken_rule
+from dlassign.config.base import Config, Count, Finite, Fraction, Many, Pair, PathText, Positive, broken_rule
 
 Size = Count | Fraction
 
@@ -121,7 +121,7 @@ class MNIST(Source):
     """MNIST: 60,000 training and 10,000 test images, 1x28x28, values 0..255, 10 classes."""
 
     name: Literal["mnist"]
-    root: str = "data"
+    root: PathText = "data"
     """Folder that holds `MNIST/raw/`, relative to the working directory."""
     download: bool = False
     """Download the files if they are missing. Without it training never touches the network."""
@@ -131,7 +131,7 @@ class CIFAR10(Source):
     """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, values 0..255, 10 classes."""
 
     name: Literal["cifar10"]
-    root: str = "data"
+    root: PathText = "data"
     """Folder that holds `cifar-10-batches-py/`, relative to the working directory."""
     download: bool = False
     """Download the files if they are missing. Without it training never touches the network."""
@@ -141,7 +141,7 @@ class ImageFolder(Source):
     """Images in one subfolder a class. Decoded once, in parallel, into a cache that later starts read."""
 
     name: Literal["image_folder"]
-    root: Annotated[str, Field(examples=["data/pets"])]
+    root: Annotated[PathText, Field(examples=["data/pets"])]
     """Folder that holds the folders named in `train`, `val` and `test`, relative to the working directory."""
     train: str = "train"
     """Subfolder of `root` to train on, with one folder a class; `.` if they lie in `root` itself."""
@@ -157,7 +157,7 @@ class ImageFolder(Source):
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
     label: str | None = None
     """What results on this data are labelled with. null: the name of the root folder."""
-    cache: str | None = None
+    cache: PathText | None = None
     """Folder for decoded images. null: `dlassign` in the user's cache folder."""
 
     @model_validator(mode="after")
@@ -174,7 +174,7 @@ class CSVTable(Source):
     """A table of numeric features and a label column, as comma-separated values."""
 
     name: Literal["csv_table"]
-    path: Annotated[str, Field(examples=["data/table.csv"])]
+    path: Annotated[PathText, Field(examples=["data/table.csv"])]
     """The file, relative to the working directory."""
     label_column: str | int = "label"
     """Name of the label column, or its number counted from 0 (-1 is the last)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dlassign.config.data import Data
 from dlassign.config.explain import explain, explain_rule, show, value_place
 from dlassign.config.overrides import apply_overrides, extend, set_option
 from dlassign.config.places import Document, KeyPath, Place
 from dlassign.config.run import NAME_PATTERN, RunConfig, broken_rules
-from dlassign.config.train import Train
 from dlassign.config.yamlpos import EXPECTED, parse_yaml, plain_value
 from dlassign.errors import ConfigError, Problem
 
@@ -174,7 +172,8 @@ def _read(path: Path) -> Document:
     except ConfigError as error:
         if error.problems[0].line:
             raise
-        raise ConfigError([place.problem(f"{base_path}: {error.problems[0].message}", ("extends",))]) from None
+        shown = str(base_path).encode(errors="backslashreplace").decode()
+        raise ConfigError([place.problem(f"{shown}: {error.problems[0].message}", ("extends",))]) from None
     if "extends" in base.data:
         message = f"{base_path} extends another file itself; only one level is allowed: remove `extends` there"
         raise ConfigError([place.problem(message, ("extends",))])
@@ -188,15 +187,16 @@ def _check(document: Document) -> tuple[RunConfig | None, list[Problem]]:
     except ValidationError as error:
         known = {(problem.file, problem.line, problem.path) for problem in document.problems}
         wrong_sections = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
-        found = explain(error, document)
-        if wrong_sections.isdisjoint({"data", "train"}):
-            found += _broken_rules(document)
+        found = explain(error, document) + _broken_rules(document, wrong_sections)
         return None, document.problems + [p for p in found if (p.file, p.line, p.path) not in known]
 
 
-def _broken_rules(document: Document) -> list[Problem]:
+def _broken_rules(document: Document, wrong: set[str]) -> list[Problem]:
     """Return the broken rules between sections that are valid by themselves."""
-    sections: Mapping[str, Any] = document.data
-    data = TypeAdapter[Data](Data).validate_python(sections["data"])
-    train = Train.model_validate(sections["train"])
-    return [explain_rule(rule, document) for rule in broken_rules(data, train)]
+    valid: dict[str, Any] = {}
+    for name, field in RunConfig.model_fields.items():
+        if name in document.data and name not in wrong:
+            valid[name] = TypeAdapter[Any](field.rebuild_annotation()).validate_python(document.data[name])
+        elif name not in wrong:
+            valid[name] = field.default
+    return [explain_rule(rule, document) for rule in broken_rules(valid)]

@@ -10,6 +10,11 @@ from dlassign.config.base import Config, Count, Many, NonNegative, Positive, bro
 
 Activation = Literal["relu", "elu", "gelu", "identity", "leaky_relu", "sigmoid", "silu", "tanh"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+BatchNorm = Literal["batch", "batch_from_zero", "batch_without_running", "batch_autograd", "batch_manual"]
+LayerNorm = Literal["layer", "layer_autograd", "layer_manual"]
+DropoutScale = Literal["training", "evaluation"]
+TORCH_ONLY_NORMS = ("batch_autograd", "batch_manual", "layer_autograd", "layer_manual")
+NORMS_WITHOUT_RUNNING = ("batch_without_running", "batch_autograd", "batch_manual")
 
 
 class MLP(Config):
@@ -20,12 +25,18 @@ class MLP(Config):
     """Width of each hidden layer. [] is no hidden layer: softmax or logistic regression, or a linear SVM."""
     activation: Activation | Many[Activation] = "relu"
     """Activation after every hidden layer, or a list with one for each."""
-    norm: Literal["none", "batch", "layer"] = "none"
-    """Normalisation of hidden layers: none, over the batch, or over the features."""
+    norm: Literal["none"] | BatchNorm | LayerNorm = "none"
+    """Normalisation of hidden layers: none, over the batch, or over the features. batch_from_zero: running statistics
+    start at 0, both of them (EECS 598); batch_without_running: the batch's own statistics in evaluation too (UvA 2018).
+    With the torch backend also, as the reports write them, without running statistics: batch_autograd and
+    layer_autograd, by autograd; batch_manual and layer_manual, with a backward of their own."""
     norm_at: Literal["before_activation", "after_activation"] = "before_activation"
     """Whether normalisation stands between linear layer and activation, or after the activation."""
     dropout: Rate | Many[Rate] = 0.0
     """Probability to drop a hidden unit, after activation and norm; one number, or one for each layer."""
+    dropout_scale: DropoutScale = "training"
+    """When dropout makes up for what it drops, by the share it keeps: units are divided by it in training, or, as in
+    EECS 598, multiplied by it in evaluation."""
     bias: bool = True
     """Whether linear layers have a bias."""
     in_features: Count | None = None
@@ -41,7 +52,27 @@ class MLP(Config):
         return self
 
 
-Model = MLP
+class EECSConvNet(Config):
+    """The EECS 598 ConvNet: valid convolution without bias, [norm,] ReLU, max-pool, [dropout,] linear, ReLU, linear."""
+
+    name: Literal["eecs_convnet"]
+    filters: Count = 32
+    """Number of filters."""
+    kernel_size: Count = 7
+    """Height and width of a filter."""
+    pool: Count = 2
+    """Height, width and stride of the max-pool."""
+    hidden: Count = 100
+    """Width of the hidden linear layer."""
+    norm: Literal["none"] | BatchNorm = "none"
+    """Normalisation after the convolution; the names are those of the MLP's norm."""
+    dropout: Rate = 0.0
+    """Probability to drop a value after the max-pool. The home work's own p is the probability to keep one."""
+    dropout_scale: DropoutScale = "training"
+    """When dropout makes up for what it drops; the names are those of the MLP's dropout_scale."""
+
+
+Model = Annotated[MLP | EECSConvNet, Field(discriminator="name")]
 
 
 class PytorchInit(Config):
@@ -74,7 +105,23 @@ class XavierInit(Config):
     """Distribution that the weights are drawn from."""
 
 
-Init = Annotated[PytorchInit | NormalInit | HeInit | XavierInit, Field(discriminator="name")]
+class LegacyNormalInit(Config):
+    """Weights from np.random.seed and np.random.randn, as the courses' starter code has them; biases 0.
+
+    The same numbers on every machine and with both backends.
+    """
+
+    name: Literal["legacy_normal"]
+    std: Annotated[Positive, Field(examples=[0.1])]
+    """Standard deviation of the weights."""
+    layout: Literal["out_in", "in_out"] = "out_in"
+    """In which shape a linear layer's weights are drawn: (outputs, inputs) as UvA has them, or (inputs, outputs) as
+    HLCV and EECS do."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of np.random. null: the seed of the run."""
+
+
+Init = Annotated[PytorchInit | NormalInit | HeInit | XavierInit | LegacyNormalInit, Field(discriminator="name")]
 
 
 class Penalty(Config):
@@ -125,4 +172,27 @@ class Hinge(Loss):
     name: Literal["hinge"]
 
 
-LossFunction = Annotated[CrossEntropy | DoubleSoftmax | Logistic | Hinge, Field(discriminator="name")]
+class CrossEntropyOnProbabilities(Loss):
+    """Mean of -log(p[y] + eps) with p = softmax(scores), in two steps as the UvA NumPy exercise has them."""
+
+    name: Literal["cross_entropy_on_probabilities"]
+    eps: NonNegative = 1e-15
+    """Added to the probability, so that its logarithm is finite."""
+
+
+class MulticlassHinge(Loss):
+    """Mean over samples of the sum over wrong classes j of max(0, 1 + s_j - s_y); a multi-class linear SVM."""
+
+    name: Literal["multiclass_hinge"]
+
+
+class SquaredError(Loss):
+    """Mean over samples and classes of (score - target)^2, with target 1 for the true class and 0 for the others."""
+
+    name: Literal["squared_error"]
+
+
+LossFunction = Annotated[
+    CrossEntropy | CrossEntropyOnProbabilities | DoubleSoftmax | Logistic | Hinge | MulticlassHinge | SquaredError,
+    Field(discriminator="name"),
+]

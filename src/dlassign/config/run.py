@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, broken_rule
 from dlassign.config.data import Data, has_test, has_validation
-from dlassign.config.model import CrossEntropy, Init, LossFunction, Model, PytorchInit
+from dlassign.config.model import TORCH_ONLY_NORMS, CrossEntropy, Init, LossFunction, Model, PytorchInit
 from dlassign.config.optim import Constant, LRSchedule, Optimizer
 from dlassign.config.train import Train
 
@@ -38,8 +38,8 @@ class RunConfig(Config):
 
     name: Name
     """Name of the experiment and of its folder under out/: letters, digits, `.`, `_` and `-`."""
-    backend: Literal["torch"] = "torch"
-    """What computes."""
+    backend: Literal["torch", "numpy"] = "torch"
+    """What computes: PyTorch, or NumPy with hand-written backward passes, on the CPU."""
     data: Data
     """The data set, its split and its preprocessing."""
     model: Model
@@ -61,13 +61,24 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _rules_between_sections(self) -> RunConfig:
-        for rule in broken_rules(self.data, self.train):
+        for rule in broken_rules({name: getattr(self, name) for name in type(self).model_fields}):
             raise rule
         return self
 
 
-def broken_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
-    """Yield every broken rule between the sections of a config."""
+def broken_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
+    """Yield every broken rule between the sections of a config.
+
+    Args:
+        sections: those that are valid by themselves, by name.
+    """
+    if "data" in sections and "train" in sections:
+        yield from _evaluation_rules(sections["data"], sections["train"])
+    if sections.get("backend") == "numpy":
+        yield from _numpy_rules(sections)
+
+
+def _evaluation_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
     evaluate = train.evaluate
     by_validation = [key for key in ("early_stop", "keep") if getattr(train, key) not in (None, "last")]
     if not has_validation(data):
@@ -84,3 +95,13 @@ def broken_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
         yield broken_rule(
             "train.evaluate", "there is no test split to evaluate; give data.split.test, such as `test: 0.2`"
         )
+
+
+def _numpy_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
+    device, norm = sections.get("device", "cpu"), getattr(sections.get("model"), "norm", "none")
+    if device.startswith("cuda"):
+        yield broken_rule("device", f"`backend: numpy` computes on the CPU, not on {device}; use cpu or auto")
+    if norm in TORCH_ONLY_NORMS:
+        cure = "batch_without_running" if norm.startswith("batch") else "layer"
+        message = f"{norm} is written in PyTorch only; use {cure}, the same in NumPy, or `backend: torch`"
+        yield broken_rule("model.norm", message)

@@ -68,7 +68,8 @@ class Train(Config):
     log_every: Duration = Duration(steps=50)
     """Time between two log records of training loss and accuracy."""
     eval_batch_size: BatchSize = 2048
-    """Samples evaluated at once; changes memory, not results beyond rounding."""
+    """Samples evaluated at once; changes memory, not results beyond rounding, unless a norm without running statistics
+    uses those of the evaluated batch."""
     metric: Literal["accuracy", "loss"] = "accuracy"
     """What `keep` and `early_stop` go by, on the validation split."""
     keep: Literal["best", "last"] | None = None

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from dlassign.config.model import MLP, Model
+from dlassign.config.model import MLP, EECSConvNet, Model
 from dlassign.errors import ConfigError, Problem
+from dlassign.nets.eecs import eecs_convnet
 from dlassign.nets.mlp import mlp
 
 
@@ -27,6 +28,8 @@ def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Modul
     match cfg:
         case MLP():
             return _build_mlp(cfg, in_shape, n_outputs)
+        case EECSConvNet():
+            return _build_eecs_convnet(cfg, in_shape, n_outputs)
 
 
 def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
@@ -67,4 +70,24 @@ def _build_mlp(cfg: MLP, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
         norm=cfg.norm,
         norm_at=cfg.norm_at,
         bias=cfg.bias,
+        dropout_inverted=cfg.dropout_scale == "training",
     )
+
+
+def _build_eecs_convnet(cfg: EECSConvNet, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
+    try:
+        return eecs_convnet(
+            in_shape,
+            n_outputs=n_outputs,
+            filters=cfg.filters,
+            kernel_size=cfg.kernel_size,
+            pool=cfg.pool,
+            hidden=cfg.hidden,
+            norm=cfg.norm,
+            dropout=cfg.dropout,
+            dropout_inverted=cfg.dropout_scale == "training",
+        )
+    except ValueError as error:
+        key = str(error).split()[0]
+        path = f"model.{key}" if key in type(cfg).model_fields else "model.name"
+        raise ConfigError([Problem(path=path, message=f"{error}; make the layers smaller or use mlp")]) from error

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlassign.config.model import HeInit, Init, NormalInit, PytorchInit, XavierInit
+from dlassign.config.model import HeInit, Init, LegacyNormalInit, NormalInit, PytorchInit, XavierInit
 
 
-def initialise(model: nn.Module, init: Init) -> None:
+def initialise(model: nn.Module, init: Init, *, seed: int = 0) -> None:
     """Set the weights and biases of linear and convolution layers; normalisation layers keep weight 1, bias 0.
 
-    Source: He et al. 2015 (he), Glorot and Bengio 2010 (xavier); normal as in all five reports.
+    Source: He et al. 2015 (he), Glorot and Bengio 2010 (xavier); normal as in all five reports; legacy_normal as in the
+    starter code of UvA, HLCV and EECS 598.
+
+    Args:
+        model: changed in place.
+        init: which initialisation.
+        seed: of the run; for legacy_normal, which does not draw from torch's generator.
     """
     match init:
         case PytorchInit():
@@ -28,6 +35,19 @@ def initialise(model: nn.Module, init: Init) -> None:
             _fill(model, nn.init.xavier_normal_)
         case XavierInit():
             _fill(model, nn.init.xavier_uniform_)
+        case LegacyNormalInit():
+            _fill(model, _legacy_normal(init, seed))
+
+
+def _legacy_normal(init: LegacyNormalInit, seed: int) -> Callable[[Tensor], Tensor]:
+    rng = np.random.RandomState(seed % 2**32 if init.seed is None else init.seed)
+
+    def draw(w: Tensor) -> Tensor:
+        if init.layout == "in_out" and w.dim() == 2:
+            return w.copy_(torch.from_numpy(init.std * rng.randn(*w.T.shape)).T)
+        return w.copy_(torch.from_numpy(init.std * rng.randn(*w.shape)))
+
+    return draw
 
 
 def weighted_layers(model: nn.Module) -> Iterator[nn.Linear | nn.Conv2d]:

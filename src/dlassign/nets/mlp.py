@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from dlassign.nets.dropout import dropout as dropout_module
+from dlassign.nets.normalization import NORMS_1D
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "elu": nn.ELU,
@@ -16,7 +19,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 def mlp(
@@ -29,6 +31,7 @@ def mlp(
     norm: str = "none",
     norm_at: str = "before_activation",
     bias: bool = True,
+    dropout_inverted: bool = True,
 ) -> nn.Sequential:
     """Build linear layers with activation, normalisation and dropout between them.
 
@@ -41,9 +44,10 @@ def mlp(
         n_outputs: number of scores.
         activation: a key of ACTIVATIONS for each hidden layer.
         dropout: probability to drop, for each hidden layer; 0 adds no module.
-        norm: none, batch or layer.
+        norm: none, or a key of NORMS_1D.
         norm_at: before_activation or after_activation.
         bias: whether linear layers have one.
+        dropout_inverted: rescale in training; else in evaluation.
     """
     model = nn.Sequential()
     model.add_module("flatten", nn.Flatten())
@@ -51,12 +55,12 @@ def mlp(
     for number, (size, act, drop) in enumerate(zip(hidden, activation, dropout, strict=True), 1):
         model.add_module(f"linear{number}", nn.Linear(width, size, bias=bias))
         if norm != "none" and norm_at == "before_activation":
-            model.add_module(f"norm{number}", NORMS[norm](size))
+            model.add_module(f"norm{number}", NORMS_1D[norm](size))
         model.add_module(f"{act}{number}", ACTIVATIONS[act]())
         if norm != "none" and norm_at == "after_activation":
-            model.add_module(f"norm{number}", NORMS[norm](size))
+            model.add_module(f"norm{number}", NORMS_1D[norm](size))
         if drop > 0:
-            model.add_module(f"dropout{number}", nn.Dropout(drop))
+            model.add_module(f"dropout{number}", dropout_module(drop, inverted=dropout_inverted))
         width = size
     model.add_module("head", nn.Linear(width, n_outputs, bias=bias))
     return model

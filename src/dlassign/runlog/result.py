@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dlassign.runlog.paths import RunPaths
@@ -34,7 +35,8 @@ def has_start(paths: RunPaths) -> bool:
 def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
     """Return what `train --json` prints.
 
-    val and test are {"loss", "accuracy"} with the chosen weights, or None. `test_maximum` is there only if the config
+    val and test are {"loss", "accuracy"} with the chosen weights, or None; train is the last log record, means over the
+    `n` samples before `step`. `test_maximum` is there only if the config
     evaluates the test split during training: the largest of those accuracies, at which step, of how many.
     """
     end = records.end or {"status": "interrupted"}
@@ -47,6 +49,7 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "n_params": records.start["n_params"],
         "seconds": end["seconds"]["total"] if "seconds" in end else None,
         "images_per_second": end.get("images_per_second"),
+        "train": _last_means(records.train),
         "val": _scores(finals.get("val")),
         "test": _scores(finals.get("test")),
         "weights_sha256": end.get("weights_sha256"),
@@ -68,3 +71,7 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
 
 def _scores(record: Record | None) -> dict[str, Any] | None:
     return record and {"loss": record["loss"], "accuracy": record["accuracy"]}
+
+
+def _last_means(train: Sequence[Record]) -> dict[str, Any] | None:
+    return {key: train[-1][key] for key in ("step", "loss", "accuracy", "n")} if train else None

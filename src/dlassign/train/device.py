@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from dlassign.errors import ConfigError, Problem
 
+THREAD_VARIABLES = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
 SMALL_STEP = 2**24
 """Parameters times batch size, about the multiplications of a forward pass, below which one thread is enough."""
 
@@ -41,9 +43,15 @@ def describe_device(device: torch.device) -> tuple[str, str, int]:
     return str(device), name, torch.get_num_threads()
 
 
+def describe_blas() -> tuple[str, str, int]:
+    """Return the same of what NumPy computes on: its matrix products run in a BLAS library with threads of its own."""
+    threads = [int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"]
+    return "cpu", cpu_name(), max(threads, default=1)
+
+
 @contextmanager
 def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
-    """Compute with one thread an operation while a network is small, unless OMP_NUM_THREADS says otherwise.
+    """Compute with one thread an operation while a network is small, unless the environment says how many.
 
     The threads of a small operation mostly wait for each other, and for whatever else runs on the machine: two small
     runs side by side were 20 times slower with two threads each than with one.
@@ -52,11 +60,14 @@ def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
         n_params: trainable numbers.
         batch_size: samples a step.
     """
-    before = torch.get_num_threads()
-    if n_params * batch_size < SMALL_STEP and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    try:
+    if n_params * batch_size >= SMALL_STEP or not THREAD_VARIABLES.isdisjoint(os.environ):
         yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -8,7 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlassign.config.model import CrossEntropy, DoubleSoftmax, Hinge, Logistic, LossFunction, Penalty
+from dlassign.config.model import (
+    CrossEntropy,
+    CrossEntropyOnProbabilities,
+    DoubleSoftmax,
+    Hinge,
+    Logistic,
+    LossFunction,
+    MulticlassHinge,
+    Penalty,
+    SquaredError,
+)
 from dlassign.nets.init import weighted_layers
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
@@ -19,17 +29,24 @@ def make_loss(cfg: LossFunction) -> LossOf:
     """Return the loss as a function of scores and labels.
 
     Source: double_softmax, UvA 2018 report (experiments with a softmax layer before the cross-entropy, by mistake);
-    logistic and hinge, EECS 598 homework 1.
+    cross_entropy_on_probabilities, UvA 2018 and 2020, question 1.2; logistic and hinge, EECS 598 homework 1;
+    multiclass_hinge, Weston and Watkins 1999.
     """
     match cfg:
         case CrossEntropy(label_smoothing=smoothing):
             return lambda scores, y: F.cross_entropy(scores, y, label_smoothing=smoothing)
+        case CrossEntropyOnProbabilities(eps=eps):
+            return lambda scores, y: F.nll_loss((scores.softmax(1) + eps).log(), y)
         case DoubleSoftmax():
             return lambda scores, y: F.cross_entropy(scores.softmax(1), y)
         case Logistic():
             return lambda scores, y: F.softplus(-_signs(y, scores) * scores.squeeze(1)).mean()
         case Hinge():
             return lambda scores, y: F.relu(1 - _signs(y, scores) * scores.squeeze(1)).mean()
+        case MulticlassHinge():
+            return lambda scores, y: scores.shape[1] * F.multi_margin_loss(scores, y)
+        case SquaredError():
+            return lambda scores, y: F.mse_loss(scores, F.one_hot(y, scores.shape[1]).to(scores.dtype))
 
 
 def n_scores(cfg: LossFunction, n_classes: int) -> int:

@@ -127,7 +127,10 @@ def _lines(result: dict[str, Any], pictures: list[Path]) -> Iterator[str]:
     yield f"{result['status']}: {result['steps']:,} steps{early} in {result['seconds']:.1f} s{speed}"
     yield f"data   {result['data']}"
     yield f"model  {result['n_params']:,} parameters"
-    chosen = result["chosen"]
+    chosen, train = result["chosen"], result["train"]
+    if train and not (result["val"] or result["test"]):
+        n = f"{train['n']:,} samples before step {train['step']:,}"
+        yield f"train  accuracy {train['accuracy']:.4f}, loss {_short(train['loss'])} (mean over the last {n})"
     for split in ("val", "test"):
         if result[split]:
             weights = f"{chosen['weights']} weights, step {chosen['step']:,}"

@@ -1,0 +1,77 @@
+"""The convolutional network of EECS 598, homework 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from dlassign.nets.dropout import dropout as dropout_module
+from dlassign.nets.normalization import NORMS_2D
+
+
+def eecs_convnet(
+    in_shape: Sequence[int],
+    *,
+    n_outputs: int,
+    filters: int = 32,
+    kernel_size: int = 7,
+    pool: int = 2,
+    hidden: int = 100,
+    norm: str = "none",
+    dropout: float = 0.0,
+    dropout_inverted: bool = True,
+) -> nn.Sequential:
+    """Build convolution, [norm,] ReLU, max-pool, [dropout,] linear, ReLU, linear.
+
+    Input (N, C, H, W); output (N, n_outputs) scores, no softmax. The convolution is valid (no padding, stride 1) and
+    has no bias. Modules are named conv1, norm1, relu1, pool1, dropout1, flatten, linear1, relu2 and head.
+
+    Args:
+        in_shape: shape of one image, (C, H, W).
+        n_outputs: number of scores.
+        filters: number of filters.
+        kernel_size: height and width of a filter.
+        pool: height, width and stride of the max-pool; rows and columns left over at the end are cut off.
+        hidden: width of the hidden linear layer.
+        norm: none, or a key of NORMS_2D.
+        dropout: probability to drop a value; 0 adds no module. The home work's own p is the probability to keep one.
+        dropout_inverted: rescale in training; else in evaluation, as the home work does.
+
+    Raises:
+        ValueError: the sample is not an image, or the kernel or the pool is larger than what it slides over; the
+            message begins with the argument's name.
+
+    Source: EECS 598, homework 1; the norm and dropout variant is the report's question 5.4.
+    """
+    height, width = _pooled_size(in_shape, kernel_size, pool)
+    model = nn.Sequential()
+    model.add_module("conv1", nn.Conv2d(in_shape[0], filters, kernel_size, bias=False))
+    if norm != "none":
+        model.add_module("norm1", NORMS_2D[norm](filters))
+    model.add_module("relu1", nn.ReLU())
+    model.add_module("pool1", nn.MaxPool2d(pool, stride=pool))
+    if dropout > 0:
+        model.add_module("dropout1", dropout_module(dropout, inverted=dropout_inverted))
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("linear1", nn.Linear(filters * height * width, hidden))
+    model.add_module("relu2", nn.ReLU())
+    model.add_module("head", nn.Linear(hidden, n_outputs))
+    return model
+
+
+def _pooled_size(in_shape: Sequence[int], kernel_size: int, pool: int) -> tuple[int, int]:
+    """Return height and width after convolution and max-pool.
+
+    Raises:
+        ValueError: something does not fit.
+    """
+    if len(in_shape) != 3:
+        raise ValueError(f"in_shape is {tuple(in_shape)}; a convolution needs images, (C, H, W)")
+    _, height, width = in_shape
+    if kernel_size > min(height, width):
+        raise ValueError(f"kernel_size {kernel_size} is larger than the image, {height}x{width}")
+    height, width = height - kernel_size + 1, width - kernel_size + 1
+    if pool > min(height, width):
+        raise ValueError(f"pool {pool} is larger than what the convolution gives, {height}x{width}")
+    return height // pool, width // pool

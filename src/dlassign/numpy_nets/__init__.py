@@ -1,0 +1,1 @@
+"""Networks in NumPy with hand-written backward passes."""

@@ -1,0 +1,194 @@
+"""The convolution, as products of matrices over blocks of the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from dlassign.numpy_nets.layer import Array, Saved, check_input
+
+COLUMN_BYTES = 2 * 2**20
+"""Most bytes that the columns of a block of images take, and its outputs, unless those of one image take more."""
+
+
+class Conv2d:
+    """Cross-correlation of images with F filters: y_nfij = b_f + sum_cuv W_fcuv x_n,c,si+u,tj+v, x padded by zeros.
+
+    Backward, with d = dL/dy. y is linear in W and in x, so from dL = sum_nfij d_nfij dy_nfij the factor of each one is
+    read off: dL/dW_fcuv = sum_nij d_nfij x_n,c,si+u,tj+v (the correlation of x with d), dL/db_f = sum_nij d_nfij, and
+    dL/dx_ncpq = sum W_fcuv d_nfij over all f and the u, v, i, j with si+u = p, tj+v = q: only over places where the
+    filter lies inside the padded image. At stride 1 that is the full convolution of d with W.
+    Source: EECS 598 (2019), homework 1, question 1.
+
+    All three are products of matrices on the columns, where every place of the filter is a row of the C*KH*KW values
+    that it covers. Columns of a whole batch would take N*H'*W'*C*KH*KW values, KH*KW times the input or so. They are
+    made for a few images at a time, at most `COLUMN_BYTES` (or one image), and made again in backward, so that beside
+    input and output a call needs a few times `COLUMN_BYTES`, and between forward and backward only x is kept.
+    The blocks lie with the channels last: whole rows of KW*C values are copied and added at once.
+
+    Args:
+        in_channels: C.
+        out_channels: F.
+        kernel_size: KH and KW, or one number for both; likewise the next two.
+        stride: rows and columns from one place of the filter to the next, s and t.
+        padding: rows and columns of zeros on every side.
+        bias: whether there is b.
+        rng: draws the initial weights, uniform in +-1/sqrt(C*KH*KW), as PyTorch has them; None is a generator seeded
+            with 0.
+        dtype: float32 or float64.
+
+    Attributes:
+        params: weight (F, C, KH, KW), bias (F,).
+
+    Raises:
+        ValueError: a size is below 1, or padding below 0.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        *,
+        bias: bool = True,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.in_channels, self.out_channels, self.dtype = in_channels, out_channels, np.dtype(dtype)
+        self.kernel_size, self.stride, self.padding = pair(kernel_size), pair(stride), pair(padding)
+        self._has_bias = bias
+        if min(in_channels, out_channels, *self.kernel_size, *self.stride) < 1 or min(self.padding) < 0:
+            raise ValueError(f"{self}: channels, kernel_size and stride must be at least 1, padding at least 0")
+        rng = rng or np.random.default_rng(0)
+        bound = 1 / math.sqrt(in_channels * math.prod(self.kernel_size))
+        shapes: dict[str, tuple[int, ...]] = {"weight": (out_channels, in_channels, *self.kernel_size)}
+        if bias:
+            shapes["bias"] = (out_channels,)
+        self.params: dict[str, Array] = {
+            name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()
+        }
+        self.grads: dict[str, Array] = {name: np.zeros_like(p) for name, p in self.params.items()}
+        self.buffers: dict[str, Array] = {}
+        self._x = Saved[Array](self)
+
+    def __repr__(self) -> str:
+        padding = f", padding={self.padding}" if any(self.padding) else ""
+        bias = "" if self._has_bias else ", bias=False"
+        sizes = f"kernel_size={self.kernel_size}, stride={self.stride}{padding}{bias}"
+        return f"Conv2d({self.in_channels}, {self.out_channels}, {sizes})"
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, C, H, W). Returns (N, F, H', W') with H' = (H + 2 padding - KH) // stride + 1, W' likewise."""
+        check_input(self, x, ("N", self.in_channels, "H", "W"), dtype=self.dtype)
+        out_size = places(self, x.shape[2:], self.kernel_size, self.stride, self.padding)
+        y = np.empty((len(x), self.out_channels, *out_size), self.dtype)
+        filters = self._filters()
+        for block in self._blocks(y.shape):
+            outputs = self._columns(x[block], out_size) @ filters.T
+            if self._has_bias:
+                outputs += self.params["bias"]
+            y[block] = outputs.reshape(-1, *out_size, self.out_channels).transpose(0, 3, 1, 2)
+        self._x.keep(x, y, train=train)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """dy: (N, F, H', W'). Returns (N, C, H, W)."""
+        x = self._x.take(dy)
+        self._write_grads(x, dy)
+        return self._input_gradient(x.shape, dy)
+
+    def backward_params(self, dy: Array) -> None:
+        """Write the gradients of weight and bias. dy: (N, F, H', W')."""
+        self._write_grads(self._x.take(dy), dy)
+
+    def _write_grads(self, x: Array, dy: Array) -> None:
+        """Sum the gradients over the blocks, always in the same order, so that equal input gives equal bits."""
+        total = np.zeros((self.out_channels, self.params["weight"][0].size), self.dtype)
+        for block in self._blocks(dy.shape):
+            total += self._rows(dy[block]).T @ self._columns(x[block], dy.shape[2:])
+        by_place = total.reshape(self.out_channels, *self.kernel_size, self.in_channels)
+        self.grads["weight"][...] = by_place.transpose(0, 3, 1, 2)
+        if self._has_bias:
+            np.sum(dy, axis=(0, 2, 3), out=self.grads["bias"])
+
+    def _input_gradient(self, shape: tuple[int, ...], dy: Array) -> Array:
+        """Return the gradient by the input of that shape."""
+        dx = np.empty(shape, self.dtype)
+        by_place = self._filters().reshape(self.out_channels, -1, self.in_channels).transpose(1, 0, 2)
+        for block in self._blocks(dy.shape):
+            dcolumns = np.matmul(self._rows(dy[block]), by_place)
+            dx[block] = self._added_up(dcolumns, dx[block].shape, dy.shape[2:])
+        return dx
+
+    def _added_up(self, dcolumns: Array, shape: tuple[int, ...], out_size: tuple[int, ...]) -> Array:
+        """Add the gradients of the columns to the pixels that they were copied from.
+
+        dcolumns: (KH * KW, places, C). Returns the shape (b, C, H, W).
+        """
+        (kh, kw), (sh, sw), (oh, ow) = self.kernel_size, self.stride, out_size
+        padded, inside = self._padded(shape)
+        for (u, v), values in zip(np.ndindex(kh, kw), dcolumns, strict=True):
+            pixels = padded[:, u : u + sh * oh : sh, v : v + sw * ow : sw]
+            pixels += values.reshape(pixels.shape)
+        return inside.transpose(0, 3, 1, 2)
+
+    def _columns(self, x: Array, out_size: tuple[int, ...]) -> Array:
+        """x: (b, C, H, W). Returns (b * H' * W', KH * KW * C): what the filter covers, place by place."""
+        padded, inside = self._padded(x.shape)
+        inside[...] = x.transpose(0, 2, 3, 1)
+        windows = sliding_window_view(padded, self.kernel_size, axis=(1, 2))
+        windows = windows[:, :: self.stride[0], :: self.stride[1]]
+        return windows.transpose(0, 1, 2, 4, 5, 3).reshape(len(x) * math.prod(out_size), -1)
+
+    def _padded(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return zeros (b, H + 2 padding, W + 2 padding, C) and the view of it within the padding."""
+        (b, c, h, w), (ph, pw) = shape, self.padding
+        padded = np.zeros((b, h + 2 * ph, w + 2 * pw, c), self.dtype)
+        return padded, padded[:, ph : ph + h, pw : pw + w]
+
+    def _filters(self) -> Array:
+        """Return the weight as a matrix (F, KH * KW * C)."""
+        return self.params["weight"].transpose(0, 2, 3, 1).reshape(self.out_channels, -1)
+
+    def _rows(self, dy: Array) -> Array:
+        """dy: (b, F, H', W'). Returns (b * H' * W', F)."""
+        return dy.transpose(0, 2, 3, 1).reshape(-1, self.out_channels)
+
+    def _blocks(self, out_shape: tuple[int, ...]) -> Iterator[slice]:
+        """Cut a batch into blocks whose columns, and outputs likewise, keep to `COLUMN_BYTES`."""
+        n, _, oh, ow = out_shape
+        image_bytes = oh * ow * max(self.out_channels, self.params["weight"][0].size) * self.dtype.itemsize
+        size = max(1, COLUMN_BYTES // image_bytes)
+        return (slice(start, start + size) for start in range(0, n, size))
+
+
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return a size given as one number or two as two."""
+    if isinstance(size, int):
+        return size, size
+    rows, columns = size
+    return rows, columns
+
+
+def places(
+    layer: object,
+    size: tuple[int, ...],
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> tuple[int, ...]:
+    """Return in how many places, down and across, a window lies wholly inside a padded image.
+
+    Raises:
+        ValueError: in none.
+    """
+    padded = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
+    if any(n < k for n, k in zip(padded, kernel_size, strict=True)):
+        raise ValueError(f"{layer}: the padded image, {padded[0]} x {padded[1]}, is smaller than the kernel")
+    return tuple((n - k) // s + 1 for n, k, s in zip(padded, kernel_size, stride, strict=True))

@@ -1,0 +1,99 @@
+"""The fully connected layer, and the flattening before it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dlassign.numpy_nets.layer import Array, Saved, check_input
+
+
+class Linear:
+    """y = x W^T + b.
+
+    Backward, with d = dL/dy. From dy_nj = sum_i W_ji dx_ni + dW_ji x_ni + db_j:
+    dL/dW = d^T x, dL/db = sum_n d_n, dL/dx = d W. The bias is shared by the rows of the batch, so its gradient is their
+    sum. Source: UvA Deep Learning 2018, assignment 1, question 1.1.
+
+    Args:
+        in_features: values a sample, D.
+        out_features: outputs a sample, H.
+        bias: whether there is b.
+        rng: draws the initial weights, uniform in +-1/sqrt(D), as PyTorch has them; None is a generator seeded with 0.
+        dtype: float32 or float64.
+
+    Attributes:
+        params: weight (H, D), bias (H,).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.in_features, self.out_features, self.dtype = in_features, out_features, np.dtype(dtype)
+        rng = rng or np.random.default_rng(0)
+        bound = 1 / math.sqrt(in_features)
+        shapes = {"weight": (out_features, in_features), **({"bias": (out_features,)} if bias else {})}
+        self.params: dict[str, Array] = {
+            name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()
+        }
+        self.grads: dict[str, Array] = {name: np.zeros_like(p) for name, p in self.params.items()}
+        self.buffers: dict[str, Array] = {}
+        self._x = Saved[Array](self)
+
+    def __repr__(self) -> str:
+        bias = "bias" in self.params
+        return f"Linear(in_features={self.in_features}, out_features={self.out_features}, bias={bias})"
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, D). Returns (N, H)."""
+        check_input(self, x, ("N", self.in_features), dtype=self.dtype)
+        y = x @ self.params["weight"].T
+        if "bias" in self.params:
+            y += self.params["bias"]
+        self._x.keep(x, y, train=train)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """dy: (N, H). Returns (N, D)."""
+        self.backward_params(dy)
+        return dy @ self.params["weight"]
+
+    def backward_params(self, dy: Array) -> None:
+        """Write the gradients of weight and bias. dy: (N, H)."""
+        x = self._x.take(dy)
+        np.matmul(dy.T, x, out=self.grads["weight"])
+        if "bias" in self.params:
+            np.sum(dy, axis=0, out=self.grads["bias"])
+
+
+class Flatten:
+    """Lays every sample out as one row, channel by channel; backward gives the gradient its shape back."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.buffers: dict[str, Array] = {}
+        self._shape = Saved[tuple[int, ...]](self)
+
+    def __repr__(self) -> str:
+        return "Flatten()"
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, ...). Returns (N, product of the rest)."""
+        if x.ndim < 2:
+            raise ValueError(f"{self}: expected input (N, ...); got {x.shape}")
+        y = x.reshape(len(x), -1)
+        self._shape.keep(x.shape, y, train=train)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """dy: (N, D). Returns the shape of x."""
+        return dy.reshape(self._shape.take(dy))

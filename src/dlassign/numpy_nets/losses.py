@@ -1,0 +1,178 @@
+"""Losses: each returns its mean over the batch and the gradient of that by the scores, a new array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.numpy_nets.activations import sigmoid
+from dlassign.numpy_nets.layer import Array, described
+
+Labels = NDArray[np.integer[Any]]
+"""(N,), from 0."""
+
+
+def softmax_cross_entropy(scores: Array, y: Labels, *, label_smoothing: float = 0.0) -> tuple[float, Array]:
+    """L = -mean_n sum_k t_nk log p_nk, with p = softmax(s) and t = (1 - e) onehot(y) + e/K, as F.cross_entropy.
+
+    Since log p_nk = s_nk - log sum_j exp(s_nj) and every t_n sums to 1: dL/ds = (p - t)/N.
+    The largest score of a row is subtracted first, which changes nothing but keeps exp finite.
+
+    Args:
+        scores: s, (N, K).
+        y: classes 0..K-1, (N,).
+        label_smoothing: e, in [0, 1].
+
+    Raises:
+        ValueError: scores or y have the wrong shape or type, or label_smoothing is out of range.
+    """
+    _check("softmax_cross_entropy", scores, y, "K")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"softmax_cross_entropy: expected label_smoothing in [0, 1]; got {label_smoothing}")
+    n, k = scores.shape
+    rows, confidence = np.arange(n), 1 - float(label_smoothing)
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    dscores: Array = np.exp(shifted)
+    total = dscores.sum(axis=1)
+    losses = np.log(total) - confidence * shifted[rows, y]
+    dscores /= total[:, None] * n
+    dscores[rows, y] -= confidence / n
+    if label_smoothing:
+        losses -= float(label_smoothing) * shifted.mean(axis=1)
+        dscores -= float(label_smoothing) / (k * n)
+    return _mean(losses), dscores
+
+
+def cross_entropy_on_probabilities(probabilities: Array, y: Labels, *, eps: float = 1e-15) -> tuple[float, Array]:
+    """L = -mean_n log(p_ny + e), for a network that ends in Softmax; dL/dp_nk = -[k = y_n] / (p_ny + e) / N.
+
+    With e = 0 this is the loss of UvA Deep Learning 2018, assignment 1; the e is that of a report on it.
+
+    Args:
+        probabilities: p, (N, K).
+        y: classes 0..K-1, (N,).
+        eps: e, which keeps the logarithm finite.
+
+    Raises:
+        ValueError: probabilities or y have the wrong shape or type.
+    """
+    _check("cross_entropy_on_probabilities", probabilities, y, "K")
+    n = len(probabilities)
+    rows = np.arange(n)
+    of_label = probabilities[rows, y] + float(eps)
+    dp = np.zeros_like(probabilities)
+    dp[rows, y] = -1 / (of_label * n)
+    return _mean(-np.log(of_label)), dp
+
+
+def logistic(scores: Array, y: Labels) -> tuple[float, Array]:
+    """L = mean_n log(1 + exp(-t_n s_n)), with t = 1 for y = 1 and t = -1 for y = 0; dL/ds_n = -t_n sigmoid(-t_n s_n)/N.
+
+    exp never grows: log(1 + exp(z)) = max(0, z) + log(1 + exp(-|z|)). Source: EECS 598 (2019), homework 1.
+
+    Args:
+        scores: s, (N, 1).
+        y: 0 or 1, (N,).
+
+    Raises:
+        ValueError: scores or y have the wrong shape or type.
+    """
+    _check("logistic", scores, y, 1)
+    sign = _signs(scores, y)
+    z = -sign * scores
+    losses = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+    return _mean(losses), sigmoid(z) * sign / -len(scores)
+
+
+def hinge(scores: Array, y: Labels) -> tuple[float, Array]:
+    """L = mean_n max(0, 1 - t_n s_n), with t = 1 for y = 1 and t = -1 for y = 0; dL/ds_n = -t_n [1 - t_n s_n > 0]/N.
+
+    Source: EECS 598 (2019), homework 1.
+
+    Args:
+        scores: s, (N, 1).
+        y: 0 or 1, (N,).
+
+    Raises:
+        ValueError: scores or y have the wrong shape or type.
+    """
+    _check("hinge", scores, y, 1)
+    sign = _signs(scores, y)
+    margins = 1 - sign * scores
+    return _mean(np.maximum(margins, 0)), (margins > 0) * sign / -len(scores)
+
+
+def multiclass_hinge(scores: Array, y: Labels) -> tuple[float, Array]:
+    """L = mean_n sum_{j != y_n} max(0, m_nj), with m_nj = 1 + s_nj - s_ny. It is K times F.multi_margin_loss.
+
+    dL/ds_nj = [m_nj > 0]/N for j != y_n; as s_ny stands in every m_nj, dL/ds_ny = -sum_{j != y_n} [m_nj > 0]/N.
+    Source: Weston and Watkins 1999.
+
+    Args:
+        scores: s, (N, K).
+        y: classes 0..K-1, (N,).
+
+    Raises:
+        ValueError: scores or y have the wrong shape or type.
+    """
+    _check("multiclass_hinge", scores, y, "K")
+    n = len(scores)
+    rows = np.arange(n)
+    margins = scores - scores[rows, y][:, None]
+    margins += 1
+    margins[rows, y] = 0
+    np.maximum(margins, 0, out=margins)
+    losses = margins.sum(axis=1)
+    dscores = (margins > 0).astype(scores.dtype)
+    dscores[rows, y] = -dscores.sum(axis=1)
+    dscores /= n
+    return _mean(losses), dscores
+
+
+def squared_error(scores: Array, y: Labels) -> tuple[float, Array]:
+    """L = mean over all N K elements of (s - onehot(y))^2, as F.mse_loss; dL/ds = 2 (s - onehot(y)) / (N K).
+
+    Args:
+        scores: s, (N, K).
+        y: classes 0..K-1, (N,).
+
+    Raises:
+        ValueError: scores or y have the wrong shape or type.
+    """
+    _check("squared_error", scores, y, "K")
+    difference = np.array(scores, order="C")
+    difference[np.arange(len(y)), y] -= 1
+    loss = _mean(difference * difference)
+    difference *= 2 / difference.size
+    return loss, difference
+
+
+def _mean(values: Array) -> float:
+    """The mean, summed in float64: it is logged, and a float32 sum would lose digits of a large batch."""
+    return float(np.mean(values, dtype=np.float64))
+
+
+def _signs(scores: Array, y: Labels) -> Array:
+    """Return -1 for 0 and 1 for 1, (N, 1), in the type of the scores."""
+    return 2 * y.astype(scores.dtype)[:, None] - 1
+
+
+def _check(name: str, scores: Array, y: Labels, columns: int | str) -> None:
+    """Check shapes and types, and that every label is the number of a class.
+
+    Raises:
+        ValueError: one is not as it should be.
+    """
+    given = described(scores.shape, scores.dtype)
+    right = scores.ndim == 2 and scores.size > 0 and (isinstance(columns, str) or scores.shape[1] == columns)
+    if not right or scores.dtype.char not in "fd":
+        raise ValueError(f"{name}: expected scores {described(('N', columns), 'float32 or float64')}; got {given}")
+    if y.shape != scores.shape[:1] or y.dtype.kind not in "iu":
+        expected = described(scores.shape[:1], "integers")
+        raise ValueError(f"{name}: expected y {expected} for scores {given}; got {described(y.shape, y.dtype)}")
+    classes = scores.shape[1] if columns == "K" else 2
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"{name}: expected y in 0..{classes - 1}; got values from {low} to {high}")

@@ -1,0 +1,109 @@
+"""Layers one after another, and around a shortcut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dlassign.numpy_nets.layer import Array, FirstLayer, Layer, Saved
+
+
+class Network:
+    """Layers in a row; itself a layer.
+
+    Forward is f_L(... f_1(x)). Backward is the chain rule from the last layer to the first, dL/dx_(l-1) = J_l^T dL/dx_l,
+    where layer l knows how to multiply by its own J_l^T.
+
+    Args:
+        layers: from input to output, by name.
+
+    Attributes:
+        layers: as given.
+        params, grads, buffers: those of all layers, as `layer.name`; the layers' own arrays.
+    """
+
+    def __init__(self, layers: Mapping[str, Layer]) -> None:
+        self.layers = dict(layers)
+        self.params = {f"{name}.{key}": p for name, layer in layers.items() for key, p in layer.params.items()}
+        self.grads = {f"{name}.{key}": g for name, layer in layers.items() for key, g in layer.grads.items()}
+        self.buffers = {f"{name}.{key}": b for name, layer in layers.items() for key, b in layer.buffers.items()}
+        with_params = [number for number, layer in enumerate(self.layers.values()) if layer.params]
+        self._reversed = list(reversed(self.layers.values()))
+        self._first_with_params = len(self._reversed) - 1 - with_params[0] if with_params else None
+
+    def __repr__(self) -> str:
+        return "\n".join(["Network(", *(f"  {name}: {layer}" for name, layer in self.layers.items()), ")"])
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, ...). Returns what the last layer does.
+
+        Raises:
+            ValueError: a layer does not fit its input; the message names it.
+        """
+        for name, layer in self.layers.items():
+            try:
+                x = layer.forward(x, train=train)
+            except ValueError as error:
+                raise ValueError(f"layer {name!r}: {error}") from error
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        """dy: as the output. Returns the gradient by x and writes `grads`."""
+        for layer in self._reversed:
+            dy = layer.backward(dy)
+        return dy
+
+    def backward_params(self, dy: Array) -> None:
+        """Write `grads` only; what lies before the first layer with parameters is left out."""
+        if self._first_with_params is None:
+            return
+        for layer in self._reversed[: self._first_with_params]:
+            dy = layer.backward(dy)
+        first = self._reversed[self._first_with_params]
+        if isinstance(first, FirstLayer):
+            first.backward_params(dy)
+        else:
+            first.backward(dy)
+
+    def forward_layers(self, x: Array, *, train: bool) -> dict[str, Array]:
+        """Return the output of every layer by name, for looking inside."""
+        outputs: dict[str, Array] = {}
+        for name, layer in self.layers.items():
+            x = outputs[name] = layer.forward(x, train=train)
+        return outputs
+
+
+class Residual:
+    """y = x + f(x), for a body f that keeps the shape.
+
+    Backward: dL/dx = d + J_f^T d, since x reaches the loss both through the shortcut and through the body.
+    Source: He et al. 2016, identity mappings in deep residual networks.
+
+    Args:
+        body: a layer or a Network.
+    """
+
+    def __init__(self, body: Layer) -> None:
+        self.body = body
+        self.params, self.grads, self.buffers = body.params, body.grads, body.buffers
+        self._ready = Saved[bool](self)
+
+    def __repr__(self) -> str:
+        return f"Residual({self.body})"
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, ...). Returns the same shape.
+
+        Raises:
+            ValueError: the body changes the shape.
+        """
+        inner = self.body.forward(x, train=train)
+        if inner.shape != x.shape:
+            raise ValueError(f"{self}: the body turns {x.shape} into {inner.shape}; the shortcut needs the same shape")
+        y = x + inner
+        self._ready.keep(True, y, train=train)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """dy: as x. Returns the same shape."""
+        self._ready.take(dy)
+        return dy + self.body.backward(dy)

@@ -1,0 +1,304 @@
+"""Batch and layer normalisation.
+
+All normalise groups of values: y = g xh + b with xh = r (x - mean), r = 1 / sqrt(var + eps), and means over the group.
+As var changes by 2 mean((x - mean) dx), r changes by -r^2 mean(xh dx), so that
+
+    dxh = r (dx - mean(dx) - xh mean(xh dx)).
+
+This map is symmetric, so it also carries gradients back: with d = dL/dy, dL/dx = r (g d - mean(g d) - xh mean(g d xh)).
+Both sum over all groups that share g and b: dL/dg = sum(d xh), dL/db = sum(d).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dlassign.numpy_nets.layer import Array, Saved, check_input, described
+
+
+class BatchNorm1d:
+    """Normalises every feature over the batch: y = g xh + b, with the biased variance.
+
+    Evaluation uses running statistics, r <- (1 - momentum) r + momentum s, where s is the mean of a training batch, or
+    its unbiased variance. Backward: see the module; g is the same for a group, so
+    dL/dx = g r (d - mean(d) - xh mean(d xh)), dL/dg = sum(d xh), dL/db = sum(d), all over the batch.
+    Sources: Ioffe and Szegedy 2015; UvA Deep Learning 2018, assignment 1, question 3; EECS 598 (2019), homework 1.
+
+    Args:
+        num_features: features a sample, C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics; EECS 598's momentum is 1 minus this.
+        affine: whether there are g and b.
+        track_running_stats: whether evaluation uses running statistics; otherwise those of its own batch, as UvA 2018.
+        from_zero: start both statistics at 0 and let the variance follow the biased one, as EECS 598 does; otherwise
+            they start at 0 and 1. Without running statistics it changes nothing.
+        dtype: float32 or float64.
+
+    Attributes:
+        params: weight (C,), which is g, and bias (C,), which is b.
+        buffers: running_mean (C,), running_var (C,).
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        from_zero: bool = False,
+        dtype: Any = np.float32,
+    ) -> None:
+        self._norm = _BatchNorm(self, ("N", num_features), eps, momentum, from_zero)
+        self.params, self.grads = _affine((num_features,), affine, affine, dtype)
+        self.buffers = _running_statistics(num_features, track_running_stats, from_zero, dtype)
+        self.dtype = np.dtype(dtype)
+
+    def __repr__(self) -> str:
+        return self._norm.described(self.params, self.buffers)
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, C). Returns (N, C).
+
+        Raises:
+            ValueError: x has the wrong shape or type, or statistics are to be taken of a single sample.
+        """
+        return self._norm.forward(x, self.params, self.buffers, self.dtype, train=train)
+
+    def backward(self, dy: Array) -> Array:
+        """dy: (N, C). Returns (N, C)."""
+        return self._norm.backward(dy, self.params, self.grads)
+
+
+class BatchNorm2d:
+    """BatchNorm1d for images: every channel is normalised over the batch and all pixels.
+
+    Args:
+        num_features: channels, C.
+        eps: see BatchNorm1d, as for all that follow.
+        momentum: weight of the newest batch in the running statistics.
+        affine: whether there are weight and bias.
+        track_running_stats: whether evaluation uses running statistics.
+        from_zero: the running statistics of EECS 598.
+        dtype: float32 or float64.
+
+    Attributes:
+        params: weight (C,), bias (C,).
+        buffers: running_mean (C,), running_var (C,).
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        from_zero: bool = False,
+        dtype: Any = np.float32,
+    ) -> None:
+        self._norm = _BatchNorm(self, ("N", num_features, "H", "W"), eps, momentum, from_zero)
+        self.params, self.grads = _affine((num_features,), affine, affine, dtype)
+        self.buffers = _running_statistics(num_features, track_running_stats, from_zero, dtype)
+        self.dtype = np.dtype(dtype)
+
+    def __repr__(self) -> str:
+        return self._norm.described(self.params, self.buffers)
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (N, C, H, W). Returns (N, C, H, W).
+
+        Raises:
+            ValueError: x has the wrong shape or type, or statistics are to be taken of a single value.
+        """
+        return self._norm.forward(x, self.params, self.buffers, self.dtype, train=train)
+
+    def backward(self, dy: Array) -> Array:
+        """dy: (N, C, H, W). Returns (N, C, H, W)."""
+        return self._norm.backward(dy, self.params, self.grads)
+
+
+class LayerNorm:
+    """Normalises every sample over its last axes: y = g xh + b, with the biased variance; the same in evaluation.
+
+    Backward: see the module; with e = g d, dL/dx = r (e - mean(e) - xh mean(e xh)), means over the normalised axes;
+    dL/dg = sum(d xh), dL/db = sum(d), over all others.
+    Sources: Ba, Kiros and Hinton 2016; UvA Deep Learning 2020, assignment 1, question 3.
+
+    Args:
+        normalized_shape: sizes of the last axes.
+        eps: added to the variance.
+        elementwise_affine: whether there is g.
+        bias: whether there is b; never without g.
+        dtype: float32 or float64.
+
+    Attributes:
+        params: weight, which is g, and bias, which is b; both of the normalized shape.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps, self.dtype = shape, float(eps), np.dtype(dtype)
+        self.params, self.grads = _affine(shape, elementwise_affine, elementwise_affine and bias, dtype)
+        self.buffers: dict[str, Array] = {}
+        self._kept = Saved[tuple[Array, Array]](self)
+
+    def __repr__(self) -> str:
+        affine, bias = "weight" in self.params, "bias" in self.params
+        return f"LayerNorm({self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias})"
+
+    def forward(self, x: Array, *, train: bool) -> Array:
+        """x: (..., *normalized_shape). Returns the same shape."""
+        others = x.ndim - len(self.normalized_shape)
+        check_input(self, x, ("any",) * others + self.normalized_shape, dtype=self.dtype)
+        rows = x.reshape(-1, math.prod(self.normalized_shape))
+        xh = rows - rows.mean(axis=1, keepdims=True)
+        r = 1 / np.sqrt(_row_dots(xh, xh) / xh.shape[1] + self.eps)
+        xh *= r
+        y: Array = xh * self.params["weight"].reshape(-1) if "weight" in self.params else xh.copy()
+        if "bias" in self.params:
+            y += self.params["bias"].reshape(-1)
+        y = y.reshape(x.shape)
+        self._kept.keep((xh, r), y, train=train)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """dy: the shape of x. Returns the same shape."""
+        xh, r = self._kept.take(dy)
+        e = d = dy.reshape(xh.shape)
+        if "weight" in self.params:
+            self.grads["weight"][...] = np.einsum("md,md->d", d, xh).reshape(self.normalized_shape)
+            e = d * self.params["weight"].reshape(-1)
+        if "bias" in self.params:
+            self.grads["bias"][...] = d.sum(axis=0).reshape(self.normalized_shape)
+        dx: Array = e - e.mean(axis=1, keepdims=True)
+        xh *= _row_dots(e, xh) / xh.shape[1]  # used up: forward keeps it for one backward only
+        dx -= xh
+        dx *= r
+        return dx.reshape(dy.shape)
+
+
+class _BatchNorm:
+    """What BatchNorm1d and BatchNorm2d share: statistics of the channels, axis 1, over all other axes.
+
+    Args:
+        layer: named in errors.
+        expected: shape of the input.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        from_zero: whether the running variance follows the biased one.
+    """
+
+    def __init__(
+        self, layer: object, expected: tuple[int | str, ...], eps: float, momentum: float, from_zero: bool
+    ) -> None:
+        self._layer, self._expected = layer, expected
+        self._eps, self._momentum, self._from_zero = float(eps), float(momentum), from_zero
+        self._axes = tuple(axis for axis in range(len(expected)) if axis != 1)
+        self._kept = Saved[tuple[Array, Array]](layer)
+
+    def described(self, params: dict[str, Array], buffers: dict[str, Array]) -> str:
+        """Return what repr says of the layer."""
+        end = ", from_zero=True" if self._from_zero else ""
+        return (
+            f"{type(self._layer).__name__}({self._expected[1]}, eps={self._eps}, momentum={self._momentum}, "
+            f"affine={bool(params)}, track_running_stats={bool(buffers)}{end})"
+        )
+
+    def forward(
+        self, x: Array, params: dict[str, Array], buffers: dict[str, Array], dtype: Any, *, train: bool
+    ) -> Array:
+        """Return y; in training move the running statistics."""
+        check_input(self._layer, x, self._expected, dtype=dtype)
+        if train or not buffers:
+            count = self._count(x)
+            mean = x.mean(axis=self._axes)
+            centered: Array = x - self._wide(mean)
+            var: Array = self._dots(centered, centered) / count
+            if train and buffers:
+                self._move(buffers["running_mean"], mean)
+                self._move(buffers["running_var"], var if self._from_zero else var * (count / (count - 1)))
+        else:
+            centered, var = x - self._wide(buffers["running_mean"]), buffers["running_var"]
+        r: Array = 1 / np.sqrt(var + self._eps)
+        y: Array = centered * self._wide(r * params["weight"] if params else r)
+        if params:
+            y += self._wide(params["bias"])
+        self._kept.keep((centered, r), y, train=train)
+        return y
+
+    def backward(self, dy: Array, params: dict[str, Array], grads: dict[str, Array]) -> Array:
+        """Return dL/dx and write the gradients of the parameters."""
+        centered, r = self._kept.take(dy)
+        count = self._count(dy)
+        of_bias, of_weight = dy.sum(axis=self._axes), self._dots(dy, centered) * r
+        if params:
+            grads["bias"][...], grads["weight"][...] = of_bias, of_weight
+        dx = centered  # used up: forward keeps it for one backward only
+        dx *= self._wide(of_weight * r / -count)
+        dx += dy
+        dx -= self._wide(of_bias / count)
+        dx *= self._wide(r * params["weight"] if params else r)
+        return dx
+
+    def _count(self, x: Array) -> int:
+        """Return the values a channel, M.
+
+        Raises:
+            ValueError: there are none or one, of which the variance says nothing.
+        """
+        count: int = x.size // x.shape[1]
+        if count < 2:
+            given = described(x.shape, x.dtype)
+            raise ValueError(f"{self._layer}: expected more than 1 value per channel for batch statistics; got {given}")
+        return count
+
+    def _move(self, running: Array, newest: Array) -> None:
+        running *= 1 - self._momentum
+        running += self._momentum * newest
+
+    def _wide(self, of_channels: Array) -> Array:
+        """Give (C,) the axes of x, for broadcasting."""
+        return of_channels.reshape(-1, *[1] * (len(self._expected) - 2))
+
+    def _dots(self, a: Array, b: Array) -> Array:
+        """Return sum(a b) for every channel; unlike (a * b).sum() it needs no temporary array."""
+        axes = "nchw"[: len(self._expected)]
+        found: Array = np.einsum(f"{axes},{axes}->c", a, b)
+        return found
+
+
+def _affine(shape: tuple[int, ...], weight: bool, bias: bool, dtype: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the parameters at their start, weight 1 and bias 0, and their gradients."""
+    params: dict[str, Array] = {}
+    if weight:
+        params["weight"] = np.ones(shape, dtype)
+    if bias:
+        params["bias"] = np.zeros(shape, dtype)
+    return params, {name: np.zeros_like(p) for name, p in params.items()}
+
+
+def _running_statistics(num_features: int, tracked: bool, from_zero: bool, dtype: Any) -> dict[str, Array]:
+    if not tracked:
+        return {}
+    var = np.zeros(num_features, dtype) if from_zero else np.ones(num_features, dtype)
+    return {"running_mean": np.zeros(num_features, dtype), "running_var": var}
+
+
+def _row_dots(a: Array, b: Array) -> Array:
+    """Return sum(a b) for every row, (M, 1)."""
+    found: Array = np.einsum("md,md->m", a, b)
+    return found[:, None]

@@ -1,0 +1,134 @@
+"""NumpyLearner: a NumPy network behind the Learner protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlassign.data.batches import Batches, Order, Rows
+from dlassign.data.bundle import Split
+from dlassign.numpy_nets.layer import Array
+from dlassign.numpy_nets.network import Network
+from dlassign.optim.numpy_rules import NumpyOptimizer
+from dlassign.train.checkpoint import to_numpy, to_tensors
+from dlassign.train.learner import Evaluation, State, StepStats
+from dlassign.train.numpy_objective import AddPenalty, Labels, LossWithGradient, numpy_predict
+
+
+class NumpyLearner:
+    """Trains and evaluates one NumPy network.
+
+    Overflow and division by zero are silent here: a loss that is not finite ends the run with a message of its own.
+
+    Args:
+        network: the layers.
+        optimizer: of the network's parameters.
+        loss: (scores, labels) -> mean loss and its gradient.
+        penalty: adds its gradient to the parameters' and gives its value, or None.
+        clip: limits the gradients in place, or None.
+        n_classes: number of classes, for confusion counts.
+        eval_batch_size: samples evaluated at once.
+        rng: the generator that the network's dropout draws from.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: NumpyOptimizer,
+        *,
+        loss: LossWithGradient,
+        penalty: AddPenalty | None,
+        clip: Callable[[Mapping[str, Array]], None] | None,
+        n_classes: int,
+        eval_batch_size: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.network, self.optimizer, self.rng = network, optimizer, rng
+        self._loss, self._penalty, self._clip = loss, penalty, clip
+        self._n_classes, self._eval_batch_size = n_classes, eval_batch_size
+        self.n_params = sum(p.size for p in network.params.values())
+        self.lr = optimizer.lr
+
+    def step(self, x: Array, y: Labels, lr_factor: float) -> StepStats:
+        """Update the network on one batch. x: (B, ...) prepared, y: (B,) int64."""
+        with np.errstate(all="ignore"):
+            scores = self.network.forward(x, train=True)
+            loss, dscores = self._loss(scores, y)
+            self.network.backward_params(dscores)
+            penalty = self._penalty() if self._penalty is not None else None
+            if self._clip is not None:
+                self._clip(self.network.grads)
+            self.optimizer.lr = self.lr * lr_factor
+            self.optimizer.step(self.network.grads)
+        correct = np.count_nonzero(numpy_predict(scores) == y)
+        return StepStats(loss if penalty is None else loss + penalty, penalty, correct, len(y))
+
+    def read(self, values: list[Any]) -> list[float]:
+        """Return the values as they are: they lie on the host."""
+        return [float(value) for value in values]
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared."""
+        k, n = self._n_classes, len(split)
+        loss, cells = 0.0, np.zeros(k * k, dtype=np.int64)
+        with np.errstate(all="ignore"):
+            for start in range(0, n, self._eval_batch_size):
+                x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
+                scores = self.network.forward(x, train=False)
+                loss += self._loss(scores, y)[0] * len(y)
+                cells += np.bincount(y * k + numpy_predict(scores), minlength=k * k)
+        counts = cells.reshape(k, k)
+        confusion = tuple(tuple(row) for row in counts.tolist())
+        return Evaluation(loss=loss / n, accuracy=int(counts.trace()) / n, n=n, confusion=confusion)
+
+    def weights(self) -> State:
+        """Return parameters and buffers by name, as tensors over the same memory."""
+        return {name: torch.from_numpy(array) for name, array in self._arrays().items()}
+
+    def load_weights(self, weights: State) -> None:
+        """Set parameters and buffers.
+
+        Raises:
+            RuntimeError: names or shapes are others.
+        """
+        arrays = self._arrays()
+        if arrays.keys() != weights.keys():
+            raise RuntimeError(f"expected {', '.join(arrays)}; got {', '.join(weights)}")
+        for name, array in arrays.items():
+            if array.shape != tuple(weights[name].shape):
+                raise RuntimeError(f"{name} is {array.shape}; got {tuple(weights[name].shape)}")
+            array[...] = weights[name].cpu().numpy()
+
+    def state_dict(self) -> State:
+        """Return weights, optimizer state and the generator's state."""
+        return {
+            "model": self.weights(),
+            "optimizer": to_tensors(self.optimizer.state_dict()),
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go back to a state that state_dict gave, in place."""
+        self.load_weights(state["model"])
+        self.optimizer.load_state_dict(to_numpy(state["optimizer"]))
+        self.rng.bit_generator.state = state["rng"]
+
+    def _arrays(self) -> dict[str, Array]:
+        return {**self.network.params, **self.network.buffers}
+
+
+def numpy_batches(split: Split, order: Order) -> Batches[Any]:
+    """Return training batches cut out of arrays.
+
+    Args:
+        split: prepared samples and labels.
+        order: which rows a step sees.
+    """
+
+    def take(array: Any, rows: Rows) -> Any:
+        return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
+
+    return Batches(split.x, split.y, order=order, take=take, as_rows=list)

@@ -1,0 +1,155 @@
+"""What is minimised, in NumPy: the mean loss of a batch plus penalties, each with its gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.config.model import (
+    CrossEntropy,
+    CrossEntropyOnProbabilities,
+    DoubleSoftmax,
+    Hinge,
+    Logistic,
+    LossFunction,
+    MulticlassHinge,
+    Penalty,
+    SquaredError,
+)
+from dlassign.config.train import Clip
+from dlassign.numpy_nets import losses
+from dlassign.numpy_nets.activations import Softmax
+from dlassign.numpy_nets.layer import Array
+
+Labels = NDArray[np.int64]
+LossWithGradient = Callable[[Array, Labels], tuple[float, Array]]
+"""(scores (N, K) or (N, 1), labels (N,)) -> (mean loss, its gradient by the scores)."""
+AddPenalty = Callable[[], float]
+"""() -> the penalty on the present parameters; adds its gradient to theirs."""
+
+
+def make_numpy_loss(cfg: LossFunction) -> LossWithGradient:
+    """Return the loss as a function of scores and labels."""
+    match cfg:
+        case CrossEntropy(label_smoothing=smoothing):
+            return partial(losses.softmax_cross_entropy, label_smoothing=smoothing)
+        case CrossEntropyOnProbabilities(eps=eps):
+            return _after_softmax(partial(losses.cross_entropy_on_probabilities, eps=eps))
+        case DoubleSoftmax():
+            return _after_softmax(losses.softmax_cross_entropy)
+        case Logistic():
+            return losses.logistic
+        case Hinge():
+            return losses.hinge
+        case MulticlassHinge():
+            return losses.multiclass_hinge
+        case SquaredError():
+            return losses.squared_error
+
+
+def _after_softmax(loss: LossWithGradient) -> LossWithGradient:
+    """Return the loss of softmax(scores)."""
+    softmax = Softmax()
+
+    def through(scores: Array, y: Labels) -> tuple[float, Array]:
+        value, dprobabilities = loss(softmax.forward(scores, train=True), y)
+        return value, softmax.backward(dprobabilities)
+
+    return through
+
+
+def numpy_predict(scores: Array) -> Labels:
+    """Return the predicted class of each row, (N,): the largest of K scores, or 1 where a single one is > 0."""
+    return (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(1)
+
+
+def make_numpy_penalty(
+    penalties: Sequence[Penalty],
+    *,
+    weights: Mapping[str, Array],
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+) -> AddPenalty | None:
+    """Return what adds the gradients of all penalties and gives their sum, or None without penalties.
+
+    Args:
+        penalties: each coefficient * [1/2] * sum over tensors p of ||p|| or ||p||^2.
+        weights: weights of linear and convolution layers, by name.
+        params: all parameters, by name.
+        grads: the gradient of each parameter; added to.
+    """
+    terms = [_term(cfg, params if cfg.on == "all" else weights, grads) for cfg in penalties]
+    if not terms:
+        return None
+    return lambda: math.fsum(term() for term in terms)
+
+
+def _term(cfg: Penalty, tensors: Mapping[str, Array], grads: Mapping[str, Array]) -> AddPenalty:
+    factor = cfg.coefficient * (0.5 if cfg.half else 1.0)
+    rule = {
+        ("l1", False): _l1,
+        ("l1", True): _l1_squared,
+        ("l2", False): _l2,
+        ("l2", True): _l2_squared,
+    }[cfg.name, cfg.squared]
+    pairs = [(p, grads[name]) for name, p in tensors.items()]
+    return lambda: math.fsum(rule(p, g, factor) for p, g in pairs)
+
+
+def _l1(p: Array, g: Array, factor: float) -> float:
+    """d ||p||_1 / dp = sign(p)."""
+    g += factor * np.sign(p)
+    return factor * float(np.abs(p).sum())
+
+
+def _l1_squared(p: Array, g: Array, factor: float) -> float:
+    """d ||p||_1^2 / dp = 2 ||p||_1 sign(p)."""
+    norm = float(np.abs(p).sum())
+    g += 2 * factor * norm * np.sign(p)
+    return factor * norm * norm
+
+
+def _l2(p: Array, g: Array, factor: float) -> float:
+    """d ||p||_2 / dp = p / ||p||_2; at 0, where there is no derivative, 0 as in PyTorch."""
+    norm = math.sqrt(_square_sum(p))
+    if norm:
+        g += factor / norm * p
+    return factor * norm
+
+
+def _l2_squared(p: Array, g: Array, factor: float) -> float:
+    """d ||p||_2^2 / dp = 2 p."""
+    g += 2 * factor * p
+    return factor * _square_sum(p)
+
+
+def _square_sum(p: Array) -> float:
+    return float(np.vdot(p, p))
+
+
+def make_numpy_clip(cfg: Clip | None) -> Callable[[Mapping[str, Array]], None] | None:
+    """Return what limits gradients in place, as torch.nn.utils.clip_grad_norm_ and clip_grad_value_ do."""
+    match cfg:
+        case Clip(norm=float() as norm):
+            return partial(_clip_norm, largest=norm)
+        case Clip(value=float() as value):
+            return partial(_clip_value, largest=value)
+        case _:
+            return None
+
+
+def _clip_norm(grads: Mapping[str, Array], *, largest: float) -> None:
+    norm = math.sqrt(math.fsum(_square_sum(g) for g in grads.values()))
+    if norm + 1e-6 > largest:
+        for g in grads.values():
+            g *= largest / (norm + 1e-6)
+
+
+def _clip_value(grads: Mapping[str, Any], *, largest: float) -> None:
+    for g in grads.values():
+        np.clip(g, -largest, largest, out=g)
