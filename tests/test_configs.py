@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlassign.checks.shapes import check_fit
+from dlassign.config.data import CSVTable
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Dataset, Split
@@ -27,27 +28,50 @@ def random_data(cfg: RunConfig) -> Dataset:
 
     def split(n: int) -> Split:
         n = min(n, 600)
-        return Split(rng.integers(0, 256, (n, *info.shape), dtype=np.uint8), rng.integers(0, info.n_classes, n))
+        x = (
+            rng.integers(0, 256, (n, *info.shape), dtype=np.uint8)
+            if len(info.shape) == 3
+            else rng.random((n, *info.shape))
+        )
+        return Split(x, rng.integers(0, info.n_classes, n))
 
     val, test = (split(n) if n else None for n in (info.n_val, info.n_test))
     return Dataset(split(info.n_train), val, test, info.classes, "0" * 64, "random")
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in for the table of EECS 598: 1,000 rows of 20 features and a label."""
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    rng = np.random.default_rng(0)
+    rows = [",".join([*map("{:.3f}".format, rng.random(20)), str(rng.integers(2))]) for _ in range(1000)]
+    path.write_text("\n".join([",".join([*(f"x{i}" for i in range(20)), "label"]), *rows]))
+    return path
+
+
+def load(file: Path, table: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Load a config whose table, if it has one, is the stand-in."""
+    cfg = load_config(file, overrides or [])
+    return load_config(file, [*(overrides or []), f"data.path={table}"]) if isinstance(cfg.data, CSVTable) else cfg
+
+
 def test_there_are_configs() -> None:
-    assert {"quickstart.yaml", "mnist_mlp.yaml", "cifar10_mlp.yaml"} <= {file.name for file in FILES}
+    names = {"quickstart.yaml", "mnist_mlp.yaml", "cifar10_mlp.yaml", "toy.yaml", "numpy_mlp.yaml", "convnet.yaml"}
+    assert names <= {file.name for file in FILES}
+    assert {folder.name for folder in (CONFIGS / "reports").iterdir()} == {"uva2018", "uva2020", "hlcv", "eecs598"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
 class TestEveryConfig:
-    def test_trains_two_steps(self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        cfg = load_config(file, ["train.epochs=null", "train.steps=2", "train.log_every={steps: 1}"])
+    def test_trains_two_steps(self, file: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        cfg = load(file, table, ["train.epochs=null", "train.steps=2", "train.log_every={steps: 1}"])
         monkeypatch.setattr(assemble, "load_dataset", lambda data: random_data(cfg))
         records = run_experiment(cfg, RunPaths(tmp_path / "run"))
         assert [record["step"] for record in records.train] == [1, 2]
         assert records.end is not None
         assert records.end["status"] == "finished"
 
-    def test_header_says_what_to_expect(self, file: Path) -> None:
+    def test_header_says_what_to_expect(self, file: Path, table: Path) -> None:
         header = [line for line in file.read_text().splitlines() if line.startswith("#")]
         assert header[0].startswith("# yaml-language-server: $schema=")
         schema = file.parent / header[0].split("=", 1)[1]
@@ -56,5 +80,5 @@ class TestEveryConfig:
         for word in ("Expected:", "Parameters:", "Time:", "Command:"):
             assert f"# {word}" in text
         assert f"--config configs/{file.relative_to(CONFIGS)}" in text
-        fit = check_fit(load_config(file))
+        fit = check_fit(load(file, table))
         assert f"Parameters: {fit.n_params:,}" in text
