@@ -2,14 +2,28 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 
 from dlassign.cli.commands.plot import plot_command
 from dlassign.cli.commands.runs import runs_command
+from dlassign.cli.main import main
+from dlassign.config.run import RunConfig
+from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, UserError
+from dlassign.evaluation import first_layer
+from dlassign.experiment import run_experiment
+from dlassign.plots import weights as weights_plot
+from dlassign.runlog.paths import RunPaths
+from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 
 make_run = runpy.run_path(str(Path(__file__).parents[1] / "plots" / "synthetic.py"))["make_run"]
 
@@ -94,6 +108,179 @@ class TestPlot:
             plot_command([str(next(out.glob("a/*-s1")))], metric="confusion")
         with pytest.raises(UserError, match="matrix of val; there are: test"):
             plot_command([str(out / "b")], metric="confusion", splits=("val",))
+
+
+def train(root: Path, preprocess: list | None = None, **changes) -> RunPaths:
+    config = {
+        "name": "tiny",
+        "data": {"name": "digits", "split": {"train": 200, "val": 50, "test": 60}, "preprocess": preprocess or []},
+        "model": {"name": "mlp", "hidden": [12], "norm": "batch"},
+        "optimizer": {"name": "adam", "lr": 0.02},
+        # The rate explodes after 4 of 8 steps, so the best weights are not the last.
+        "schedule": {"name": "multistep", "milestones": [{"steps": 4}], "gamma": 1000.0},
+        "train": {"steps": 8, "batch_size": 40, "eval_every": {"steps": 4}, "metric": "loss"},
+        "device": "cpu",
+    }
+    run_experiment(RunConfig.model_validate(config | changes), RunPaths(root))
+    return RunPaths(root)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> RunPaths:
+    return train(tmp_path_factory.mktemp("trained") / "run-s0")
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> RunPaths:
+    return RunPaths(shutil.copytree(trained.root, tmp_path / "copy"))
+
+
+def with_weights(paths: RunPaths, **weights: torch.Tensor) -> RunPaths:
+    """Put other weights into best.pt; __ stands for a dot."""
+    state = load_checkpoint(paths.best)
+    named = {name.replace("__", "."): tensor for name, tensor in weights.items()}
+    CheckpointStore(paths).save_best(state | {"weights": named}, step=8)
+    return paths
+
+
+class TestFirstLayer:
+    def test_best_and_last(self, trained):
+        best, last = first_layer(trained), first_layer(trained, weights="last")
+        assert (best.name, best.sample_shape, best.components) == ("linear1", (1, 8, 8), None)
+        assert [(layer.step, layer.chosen) for layer in (best, last)] == [(4, "best"), (8, "last")]
+        wanted = load_checkpoint(trained.last)["learner"]["model"]["linear1.weight"]
+        assert wanted.shape == (12, 64)
+        np.testing.assert_array_equal(last.array, wanted.numpy())
+        np.testing.assert_array_equal(best.array, load_checkpoint(trained.best)["weights"]["linear1.weight"].numpy())
+        assert (best.array != last.array).any()
+
+    @pytest.mark.parametrize("whiten", [False, True])
+    def test_pca_is_undone(self, tmp_path, whiten):
+        """The mapped weights answer to samples before the PCA as the layer does to samples after it."""
+        before, after = (
+            [{"name": "scale", "divisor": 16}, {"name": "mean_image"}],
+            [
+                {"name": "pca", "components": 6, "whiten": whiten},
+                {"name": "normalize"},
+                {"name": "scale", "divisor": 3},
+            ],
+        )
+        paths = train(tmp_path / "run", [*before, *after])
+        layer = first_layer(paths)
+        assert (layer.array.shape, layer.sample_shape, layer.components) == ((12, 64), (1, 8, 8), 6)
+        state = load_checkpoint(paths.best)
+        whole = Preprocess.from_state(to_numpy(state["preprocess"]))
+        x = np.random.default_rng(0).integers(0, 17, (5, 1, 8, 8), dtype=np.uint8)
+        z = whole.apply(x, "float64") @ state["weights"]["linear1.weight"].numpy().astype(float).T
+        mapped = Preprocess(whole.steps[:2]).apply(x, "float64").reshape(5, -1) @ layer.array.T
+        np.testing.assert_allclose(np.diff(mapped, axis=0), np.diff(z, axis=0), atol=1e-10)
+
+    def test_flattened_images_have_their_shape_back(self, tmp_path):
+        layer = first_layer(train(tmp_path / "run", [{"name": "flatten"}]))
+        assert (layer.array.shape, layer.sample_shape) == ((12, 64), (1, 8, 8))
+
+    def test_tables_have_no_images_even_when_they_are_gone(self, tmp_path):
+        rows = [f"{i % 7},{i % 5},{i % 3},{i % 4},{'ab'[i % 2]}" for i in range(60)]
+        table = tmp_path / "a.csv"
+        table.write_text("\n".join(["w,x,y,z,label", *rows]) + "\n")
+        data = {"name": "csv_table", "path": str(table), "preprocess": [{"name": "pca", "components": 2}]}
+        paths = train(tmp_path / "run", data=data, train={"steps": 2, "batch_size": 10})
+        there = first_layer(paths)
+        table.unlink()
+        gone = first_layer(paths)
+        assert (there.array.shape, there.sample_shape, there.components) == ((12, 4), (4,), 2)
+        assert (gone.array.shape, gone.sample_shape) == ((12, 4), (4,))
+
+    def test_without_validation_the_best_are_the_last(self, tmp_path):
+        paths = train(tmp_path / "run", data={"name": "toy"}, train={"steps": 2, "batch_size": 5})
+        layer = first_layer(paths)
+        assert (layer.chosen, layer.step, layer.sample_shape) == ("last", 2, (4,))
+
+    def test_the_first_linear_or_convolution_layer_counts(self, copied):
+        filters = torch.arange(2.0 * 3 * 5 * 5).reshape(2, 3, 5, 5)
+        with_weights(copied, norm__weight=torch.ones(3), conv__weight=filters, head__weight=torch.ones(10, 4))
+        layer = first_layer(copied)
+        assert layer.name == "conv"
+        np.testing.assert_array_equal(layer.array, filters.numpy())
+
+    def test_nothing_to_draw(self, copied):
+        with pytest.raises(UserError, match="no linear or convolution layer"):
+            first_layer(with_weights(copied, norm__weight=torch.ones(3), a__bias=torch.ones(2, 2)))
+        with pytest.raises(UserError, match="the best weights of linear1 are not finite; training diverged"):
+            first_layer(with_weights(copied, linear1__weight=torch.tensor([[1.0, torch.nan]])))
+        shutil.rmtree(copied.checkpoints)
+        with pytest.raises(UserError, match="has no checkpoint yet; train it first"):
+            first_layer(copied)
+
+
+class TestWeights:
+    @pytest.fixture
+    def titles(self, monkeypatch) -> list[str]:
+        """Titles of the pictures that are written, instead of the pictures."""
+        found: list[str] = []
+
+        def note(figure, path):
+            found.append(figure.axes[0].get_title())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+        monkeypatch.setattr(weights_plot, "save_figure", note)
+        return found
+
+    def test_picture_of_a_run(self, copied):
+        done = CliRunner().invoke(main, ["plot", str(copied.root), "--weights"])
+        assert done.stdout.split() == [str(copied.plots / "weights.png")]
+        assert done.exit_code == 0
+        assert (copied.plots / "weights.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_titles(self, copied, titles):
+        shown = "\nfirst-layer weights linear1 (12 units, each scaled on its own)"
+        for arguments in (["--weights"], ["--weights", "--last"], ["--weights", "--title", "mine"]):
+            assert CliRunner().invoke(main, ["plot", str(copied.root), *arguments]).exit_code == 0
+        heads = "tiny (digits, seed 0), best weights (step 4)", "tiny (digits, seed 0), last weights (step 8)", "mine"
+        assert titles == [head + shown for head in heads]
+
+    def test_one_picture_a_run_and_format(self, trained, copied, tmp_path, capsys, titles):
+        runs = [str(trained.root), str(copied.root)]
+        plot_command(runs, weights=True, formats=("svg", "pdf"), output=str(tmp_path / "new"))
+        written = [tmp_path / "new" / f"weights-{n}.{e}" for n in ("run-s0", "copy") for e in ("svg", "pdf")]
+        assert capsys.readouterr().out.split() == list(map(str, written))
+        assert all(path.is_file() for path in written)
+        plot_command(runs[:1], weights=True, output=str(tmp_path / "x.png"))
+        assert (tmp_path / "x.png").is_file()
+        assert len(titles) == 5
+
+    def test_options_of_curves_are_refused(self, trained):
+        with pytest.raises(UserError, match=r"not curves; leave out --metric, --group, --log-x$"):
+            plot_command([str(trained.root)], weights=True, metric="confusion", group="seed", log_x=True)
+        with pytest.raises(UserError, match=r"leave out --split, --smooth, --x, --log-y$"):
+            plot_command(
+                [str(trained.root)], weights=True, last=True, splits=("val",), smooth=0.5, x="epoch", log_y=True
+            )
+
+    def test_options_stand_before_or_after_the_run(self, copied):
+        done = CliRunner().invoke(main, ["plot", "--weights", "--last", str(copied.root)])
+        assert done.exit_code == 0
+        with pytest.raises(UserError, match="add --weights, or leave out --last"):
+            plot_command([str(copied.root)], last=True)
+
+    def test_a_run_without_checkpoint(self, out):
+        run = next(out.glob("b/*-s0"))
+        with pytest.raises(UserError, match=f"{run.name} has no checkpoint yet; train it first"):
+            plot_command([str(run)], weights=True)
+
+    def test_curves_are_drawn_without_torch(self, out):
+        program = """
+import sys
+from dlassign.cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print({"matplotlib", "torch"} & set(sys.modules))
+"""
+        line = [sys.executable, "-c", program, "plot", str(out / "b"), "--metric", "loss"]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "{'matplotlib'}"
 
 
 class TestRuns:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlassign.data.bundle import Dataset, Raw, Split
-from dlassign.data.split import deal, largest_remainder, split_sizes
+from dlassign.data.split import deal, largest_remainder, shuffled, split_sizes
 from dlassign.errors import ConfigError
 
 
@@ -196,3 +196,17 @@ def test_a_class_missing_from_train_is_noted() -> None:
     [note] = deal(raw, val=2, by="position").notes
     assert "train has no sample of 1 of 2 classes (b)" in note
     assert "stratified" in note
+
+
+def test_shuffling_keeps_samples_and_labels_together() -> None:
+    raw = source(100, test=30, val=20)
+    mixed = shuffled(raw, 5)
+    assert mixed.val is not None
+    assert mixed.test is not None
+    for before, after in ((raw.train, mixed.train), (raw.val, mixed.val), (raw.test, mixed.test)):
+        assert ids(after) != ids(before)
+        assert sorted(ids(after)) == ids(before)
+        assert (after.y == np.array(ids(after)) % 20_000 % 10_000 % 3).all()
+    assert ids(shuffled(raw, 5).train) == ids(mixed.train)
+    assert ids(shuffled(raw, 6).train) != ids(mixed.train)
+    assert (shuffled(source(10), 0).val, shuffled(source(10), 0).test) == (None, None)

@@ -85,7 +85,7 @@ CHANGES: list[dict[str, Any]] = [
     {"schedule": {"name": "constant", "warmup": {"steps": 1}}},
     {"train.steps": 11},
     {"train.batch_size": 63},
-    {"train.order": "uva"},
+    {"train.order": "full"},
     {"train.precision": "fp64"},
     {"train.log_every": {"steps": 51}},
     {"train.clip": {"norm": 1.0}},

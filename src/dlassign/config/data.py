@@ -153,6 +153,8 @@ class ImageFolder(Source):
     """Height and width that every image is resized to. null: all images must have one size already."""
     grayscale: bool = False
     """Read images as one gray channel instead of three colours."""
+    shuffle_seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed with which the images of each part are shuffled once. null: sorted by class, as the folders are."""
     skip_bad: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
     label: str | None = None

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, broken_rule
-from dlassign.config.data import Data, has_test, has_validation
+from dlassign.config.data import Data, ImageFolder, has_test, has_validation
 from dlassign.config.model import TORCH_ONLY_NORMS, CrossEntropy, Init, LossFunction, Model, PytorchInit
 from dlassign.config.optim import Constant, LRSchedule, Optimizer
 from dlassign.config.train import Train
@@ -74,8 +74,15 @@ def broken_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
     """
     if "data" in sections and "train" in sections:
         yield from _evaluation_rules(sections["data"], sections["train"])
+        yield from _order_rules(sections["data"], sections["train"])
     if sections.get("backend") == "numpy":
         yield from _numpy_rules(sections)
+
+
+def _order_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
+    if isinstance(data, ImageFolder) and data.shuffle_seed is None and train.order in ("uva", "window"):
+        message = f"{train.order} takes images as they lie, and a folder is sorted by class; give data.shuffle_seed: 0"
+        yield broken_rule("train.order", message)
 
 
 def _evaluation_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:

@@ -10,7 +10,7 @@ from dlassign.data import csv_table, known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
 from dlassign.data.image_decode import image_shape
 from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
-from dlassign.data.split import deal, split_sizes
+from dlassign.data.split import deal, shuffled, split_sizes
 
 
 def load_dataset(cfg: Data) -> Dataset:
@@ -105,7 +105,8 @@ def _read(cfg: Data) -> Raw:
         case CIFAR10():
             return sources.cifar10(cfg.root, download=cfg.download)
         case ImageFolder():
-            return image_folder(_folder_source(cfg))
+            raw = image_folder(_folder_source(cfg))
+            return raw if cfg.shuffle_seed is None else shuffled(raw, cfg.shuffle_seed)
         case CSVTable():
             return csv_table.csv_table(
                 cfg.path,

@@ -75,6 +75,21 @@ def split_sizes(
     return SplitSizes(size_train, size_val, size_test)
 
 
+def shuffled(raw: Raw, seed: int) -> Raw:
+    """Return a source whose parts are in another order, the same for the same seed on every machine."""
+
+    def permuted(part: Split, number: int) -> Split:
+        rows = np.random.default_rng((seed, number)).permutation(len(part))
+        return Split(part.x[rows], part.y[rows])
+
+    return replace(
+        raw,
+        train=permuted(raw.train, 0),
+        val=permuted(raw.val, 1) if raw.val is not None else None,
+        test=permuted(raw.test, 2) if raw.test is not None else None,
+    )
+
+
 def deal(
     raw: Raw,
     *,

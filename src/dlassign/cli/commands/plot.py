@@ -16,6 +16,7 @@ from dlassign.plots.curves import draw_runs
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Metric, Run, SplitName, XAxis
 from dlassign.plots.style import FORMATS
+from dlassign.plots.weights import draw_weights
 from dlassign.runlog.paths import RunPaths, find_runs
 from dlassign.runlog.records import read_records
 
@@ -35,8 +36,10 @@ def plot_command(
     formats: tuple[str, ...] = (),
     output: str | None = None,
     title: str | None = None,
+    weights: bool = False,
+    last: bool = False,
 ) -> None:
-    """Draw curves of runs from their logs, and print the name of every file written.
+    """Draw curves of runs from their logs, or weights from their checkpoints, and print the name of every file written.
 
     Args:
         runs: run folders, or folders that hold some.
@@ -51,15 +54,26 @@ def plot_command(
         output: a file (it ends in a format) or a folder; None is the run's own plots folder, or for several
             runs the folder `plots` in the nearest folder that holds them all.
         title: None makes one.
+        weights: draw the first layer's weights instead, one file a run; then nothing may be said of curves.
+        last: the last weights instead of the best.
 
     Raises:
-        UserError: there is no such run, log, key or split, or a picture cannot be written.
+        UserError: there is no such run, log, key, split or checkpoint, options contradict each other, or a picture
+            cannot be written.
     """
+    options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
+    if weights:
+        _refuse_curves(metric, options)
+    elif last:
+        raise UserError("--last says which weights --weights draws; add --weights, or leave out --last")
     found = [_load(paths) for paths in _find(runs)]
+    if weights:
+        chosen = "last" if last else "best"
+        _draw_weights(found, chosen, _targets(found, formats, output, "weights"), title=title)
+        return
     if metric == "confusion":
         _draw_confusions(found, splits, _targets(found, formats, output, "confusion"), title=title)
         return
-    options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
     together = _is_file(output)
     for metrics in [_METRICS] if metric == "both" and together else [(m,) for m in _METRICS]:
         if metric == "both" or metric in metrics:
@@ -153,3 +167,43 @@ def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]
         found = f"{', '.join(missing)}; there are: {', '.join(there)}"
         raise UserError(f"{run.paths.root} has no final confusion matrix of {found}")
     return {split: there[split] for split in wanted}
+
+
+def _refuse_curves(metric: str, options: CurveOptions) -> None:
+    """Refuse options that say how curves are drawn.
+
+    Raises:
+        UserError: there are some.
+    """
+    given = {
+        "--metric": metric != "both",
+        "--split": bool(options.splits),
+        "--group": options.group is not None,
+        "--smooth": options.smooth != 0,
+        "--x": options.x != "step",
+        "--log-x": options.log_x,
+        "--log-y": options.log_y,
+    }
+    if any(given.values()):
+        named = ", ".join(option for option, there in given.items() if there)
+        raise UserError(f"--weights draws the first layer of each run, not curves; leave out {named}")
+
+
+def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:
+    """Draw the first layer of each run."""
+    from dlassign.evaluation import first_layer  # imports torch, which curves do not need
+
+    for run in runs:
+        start, layer = run.records.start, first_layer(run.paths, weights=weights)
+        head = f"{start['name']} ({start['data']['label']}, seed {start['seed']})"
+        for target in targets:
+            path = target.with_stem(f"{target.stem}-{run.paths.root.name}") if len(runs) > 1 else target
+            draw_weights(
+                layer.array,
+                path,
+                sample_shape=layer.sample_shape,
+                name=layer.name,
+                title=title or f"{head}, {layer.chosen} weights (step {layer.step})",
+                components=layer.components,
+            )
+            click.echo(str(path))
