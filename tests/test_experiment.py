@@ -522,17 +522,48 @@ def test_a_numpy_run_learns_and_is_evaluated_again(tmp_path: Path) -> None:
     assert records.finals["test"]["accuracy"] == pytest.approx(torch_records.finals["test"]["accuracy"], abs=0.1)
 
 
-def test_both_backends_give_the_same_run_from_the_same_weights(tmp_path: Path) -> None:
-    changes = {
-        "init": {"name": "legacy_normal", "std": 0.3},
-        "model.dropout": 0.0,
-        "train.precision": "fp64",
-        "loss": {"name": "cross_entropy", "penalty": [{"name": "l2", "coefficient": 0.01}]},
-    }
-    ours, theirs = (train(tmp_path, {**changes, "backend": name})[1] for name in ("numpy", "torch"))
-    for a, b in zip((*ours.train, *ours.evals), (*theirs.train, *theirs.evals), strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=1e-11)
-        assert a["accuracy"] == b["accuracy"]
+SAME: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "penalties": {
+        "loss": {
+            "name": "cross_entropy",
+            "label_smoothing": 0.1,
+            "penalty": [{"name": "l2", "coefficient": 0.01}, {"name": "l1", "coefficient": 1e-3, "on": "all"}],
+        }
+    },
+    "schedule": {"schedule": {"name": "one_cycle", "warmup": {"steps": 5}}},
+    "clip": {"train.clip": {"norm": 0.1}, "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.9, "nesterov": True}},
+    "early stopping": {
+        "train.early_stop": {"patience": 2},
+        "train.eval_every": {"steps": 2},
+        "optimizer": {"name": "adam", "lr": 0.3},
+        "train.metric": "loss",
+    },
+    "keep last": {
+        "train.keep": "last",
+        "train.order": "with_replacement",
+        "optimizer": {"name": "rmsprop", "lr": 1e-3},
+    },
+    "norm": {"model.norm": "batch_from_zero", "model.activation": "elu", "optimizer": {"name": "sgd", "lr": 0.1}},
+    "convnet": {"model": {"name": "eecs_convnet", "filters": 3, "kernel_size": 3, "hidden": 7}},
+    "hinge": {"loss": {"name": "multiclass_hinge"}},
+}
+
+
+@pytest.mark.parametrize("changes", SAME.values(), ids=SAME)
+def test_both_backends_give_the_same_run_from_the_same_weights(changes: dict[str, Any], tmp_path: Path) -> None:
+    start = {"init": {"name": "legacy_normal", "std": 0.3}, "model.dropout": 0.0, "train.precision": "fp64"}
+    given = {key: value for key, value in start.items() if not (key.startswith("model.") and "model" in changes)}
+    runs = [train(tmp_path, {**given, **changes, "backend": name})[1] for name in ("numpy", "torch")]
+    ours, theirs = ((*run.train, *run.evals) for run in runs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-9)
+        assert (a["step"], a["accuracy"]) == (b["step"], b["accuracy"])
+    ends = [run.end or {} for run in runs]
+    assert ends[0]["steps"] == ends[1]["steps"]
+    assert ends[0]["chosen"] == ends[1]["chosen"]
+    if "train.early_stop" in changes:
+        assert ends[0]["steps"] < 24
 
 
 def test_a_diverging_numpy_run_is_told_without_warnings(tmp_path: Path) -> None:

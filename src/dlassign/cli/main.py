@@ -128,9 +128,11 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 )
 @click.option("--output", metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
 @click.option("--title", help="Title of the picture.")
+@click.option("--weights", is_flag=True, help="Draw the first layer's weights instead of curves.")
+@click.option("--last", is_flag=True, help="With --weights: the last weights, not those that were best on validation.")
 @click.pass_context
 def plot(ctx: click.Context, /, **options: Any) -> None:
-    """Draw loss and accuracy of runs again, from their logs alone.
+    """Draw loss and accuracy of runs again, from their logs alone; or weights, from their checkpoints.
 
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
@@ -171,6 +173,56 @@ def check(ctx: click.Context, /, **options: Any) -> None:
     from dlassign.cli.commands.check import check_command
 
     _call(ctx, check_command, options)
+
+
+@main.command()
+@config_option
+@set_option
+@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Steps to compare.")
+@click.option(
+    "--bound",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-10,
+    show_default=True,
+    help="Largest relative difference that counts as equal.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
+@click.option("--random-data", is_flag=True, help="Use random samples of the data's shape; needs no MNIST or CIFAR-10.")
+@json_option
+@click.pass_context
+def crosscheck(ctx: click.Context, /, **options: Any) -> None:
+    """Train a config's net with NumPy and with PyTorch side by side and say where they part; exit code 1 if they do.
+
+    Example: dlassign crosscheck --config configs/quickstart.yaml
+    """
+    from dlassign.cli.commands.crosscheck import crosscheck_command
+
+    _call(ctx, crosscheck_command, options)
+
+
+@main.command()
+@click.option("--layer", metavar="NAME", help="One layer or loss, or one of your own: MODULE:CLASS or FILE.py:CLASS.")
+@click.option("--config", metavar="FILE", help="The net of this YAML config, with its loss and penalty.")
+@set_option
+@click.option(
+    "--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of --layer; VALUE is YAML. Repeatable."
+)
+@click.option("--input", "input_shape", metavar="N,D", help="Shape of the input of --layer; 5,4 if not given.")
+@click.option("--torch", "torch_peer", metavar="MODULE:CLASS", help="The same as --layer in PyTorch, to compare with.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs, weights and dropout.")
+@json_option
+@click.pass_context
+def gradcheck(ctx: click.Context, /, **options: Any) -> None:
+    """Check hand-written gradients against differences, PyTorch and random directions; exit code 1 if one is wrong.
+
+    Errors are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out.
+    Without --layer and --config: all layers and losses.
+
+    Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=2 --torch torch.nn:SiLU
+    """
+    from dlassign.cli.commands.gradcheck import gradcheck_command
+
+    _call(ctx, gradcheck_command, options)
 
 
 @main.command()

@@ -1,0 +1,311 @@
+"""Does the NumPy net of a config compute what its PyTorch net does? Both take the same steps, compared layer by layer.
+
+The nets start from the same weights, in float64 on the CPU, and see the same batches; dropout drops the same values.
+The steps are those of `train`: its learners, with the config's preprocessing, batch order, loss, penalty, clipping,
+optimizer and schedule. Where the nets part is the first of these comparisons that exceeds the bound:
+
+    forward     the output of each layer in training mode, from input to output; the loss; the penalty
+    backward    the gradient by the scores, then by the input of each layer, from output to input
+    gradient    those of each layer's parameters after penalty and clipping, from output to input
+    weights     each layer's parameters and running statistics after the update, from input to output
+    evaluation  after the last step: outputs in evaluation mode, loss and confusion counts on some training samples
+
+The difference of a layer is max |a - b| over its tensors divided by the largest |value| among them. A layer's tensors
+stand together, since the gradient of one may be nothing but rounding error: that of a bias in front of batch norm is 0.
+
+Adam, AdamW and RMSprop divide a gradient by its own size, and would make a step of such a rounding error. So with them
+both nets, once their gradients are compared, take the step that the NumPy net's gradient asks for. With SGD each net
+goes its own way from the first step to the last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from dlassign.checks.random_data import random_dataset
+from dlassign.checks.recording import (
+    LOSS,
+    Arrays,
+    Grouped,
+    NumpyRecorder,
+    TorchRecorder,
+    before,
+    difference,
+    grouped,
+    share_dropout,
+    single,
+)
+from dlassign.checks.shapes import check_fit
+from dlassign.config.run import RunConfig
+from dlassign.data.bundle import Dataset, Split
+from dlassign.data.load import load_dataset, preprocess_steps
+from dlassign.data.prepare import prepare
+from dlassign.errors import Diverged, UserError
+from dlassign.train.assemble import build_learner, build_numpy_learner, check_batches
+from dlassign.train.device import fitting_threads, seed_everything
+from dlassign.train.learner import State, StepStats
+from dlassign.train.numpy_learner import numpy_batches
+from dlassign.train.plan import make_plan
+from dlassign.train.torch_learner import TensorSplit, to_device, torch_batches
+
+STAGES = ("forward", "backward", "gradient", "weights", "evaluation")
+PENALTY, CONFUSION = "penalty", "confusion"
+CPU = torch.device("cpu")
+N_EVALUATED = 256
+"""Samples evaluated at the end."""
+SUSPICIOUS = 1e-8
+"""A difference from here on is a mistake; a smaller one may be the rounding of a net that is hardly alive."""
+
+
+class Difference(NamedTuple):
+    """How far the nets are apart in one place.
+
+    Attributes:
+        layer: its name; or loss, penalty or confusion.
+        stage: one of STAGES.
+        step: counted from 1.
+        size: largest absolute difference by largest absolute value; infinite if only one of them is finite.
+    """
+
+    layer: str
+    stage: str
+    step: int
+    size: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What a cross-check found.
+
+    Attributes:
+        steps: those taken; the last is the one where the nets part, if they do.
+        batch_size: samples in the first of them.
+        bound: the largest difference that is none.
+        parted: the first difference that exceeds the bound, or None.
+        hint: where to look then.
+        largest: the largest difference of each layer and stage.
+    """
+
+    steps: int
+    batch_size: int
+    bound: float
+    parted: Difference | None
+    hint: str
+    largest: tuple[Difference, ...]
+
+    @property
+    def worst(self) -> Difference:
+        """The largest difference of all."""
+        return max(self.largest, key=lambda found: found.size)
+
+
+def crosscheck(cfg: RunConfig, *, steps: int = 20, bound: float = 1e-10, random_data: bool = False) -> Agreement:
+    """Train the NumPy and the PyTorch net of a config side by side and compare them.
+
+    Args:
+        cfg: the run; its backend, device and precision do not matter.
+        steps: how many to take, if training is not shorter.
+        bound: the largest difference that is none.
+        random_data: random samples of the data's shape and classes instead of the data.
+
+    Raises:
+        ConfigError: the config does not fit its data.
+        DataError: the data cannot be read.
+        Diverged: the loss of both nets stopped being finite.
+        UserError: the nets do not have the same layers and parameters, or a NumPy layer does not fit its input.
+    """
+    cfg = cfg.model_copy(update={"train": cfg.train.model_copy(update={"precision": "fp64"})})
+    check_fit(cfg)
+    raw = random_dataset(cfg) if random_data else load_dataset(cfg.data)
+    dataset, _ = prepare(raw, preprocess_steps(cfg.data), dtype="float64")
+    twins = _Twins(cfg, dataset)
+    batch_size = len(dataset.train) // twins.steps_per_epoch
+    with fitting_threads(twins.numpy.n_params, batch_size):
+        return twins.compare(steps, bound)
+
+
+class _Twins:
+    """A NumPy and a PyTorch learner of one config, with the same weights, recorded.
+
+    Args:
+        cfg: the run, in double precision.
+        dataset: prepared.
+    """
+
+    def __init__(self, cfg: RunConfig, dataset: Dataset) -> None:
+        in_shape, n_classes, train = dataset.train.x.shape[1:], len(dataset.classes), dataset.train
+        order = check_batches(cfg, {"train": len(train)})
+        tensors = to_device(train, CPU, dtype=torch.float64)
+        self._cfg, self._train, self._tensors = cfg, train, tensors
+        self._batches = numpy_batches(train, order), torch_batches(tensors, order)
+        self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
+        self.steps_per_epoch = order.steps_per_epoch
+        seed_everything(cfg.seed, CPU)
+        self.torch = build_learner(cfg, in_shape, n_classes, device=CPU, dtype=torch.float64)
+        self.numpy = build_numpy_learner(cfg, in_shape, n_classes)
+        self._check_names()
+        self.numpy.load_weights({name: torch.from_numpy(p) for name, p in _arrays(self.torch.weights()).items()})
+        self._down = list(self.numpy.network.layers)
+        self._up = self._down[::-1]
+        share_dropout(self.numpy.network, self.torch.model)
+        self._recorders = NumpyRecorder(self.numpy.network), TorchRecorder(self.torch.model)
+        self._torch_grads: Arrays = {}
+        before(self.torch.optimizer, "step", self._take_gradients)
+        self._largest: dict[tuple[str, str], Difference] = {}
+
+    def compare(self, steps: int, bound: float) -> Agreement:
+        """Take steps until the nets part, and evaluate at the end."""
+        steps = min(steps, self._plan.steps)
+        numpy_steps, torch_steps = (batches.between(0, steps) for batches in self._batches)
+        parted, step, batch_size = None, 0, 0
+        for step, ((x, y), (x_torch, y_torch)) in enumerate(zip(numpy_steps, torch_steps, strict=True), 1):
+            ours, theirs = self._step(step, (x, y), (x_torch, y_torch))
+            batch_size = batch_size or len(y)
+            if (parted := self._first(self._after_step(ours, theirs), step, bound)) is not None:
+                break
+        parted = parted or self._first(self._evaluation(), step, bound)
+        return Agreement(
+            steps=step,
+            batch_size=batch_size,
+            bound=bound,
+            parted=parted,
+            hint=self._hint(parted) if parted else "",
+            largest=tuple(self._largest.values()),
+        )
+
+    def _step(self, step: int, batch: tuple[Any, Any], torch_batch: tuple[Any, Any]) -> tuple[StepStats, StepStats]:
+        """Update both nets, NumPy's first, since PyTorch's takes its dropout masks."""
+        factor = self._plan.lr_factor(step - 1)
+        with _blaming(f"at step {step}"):
+            ours = self.numpy.step(*batch, factor)
+        theirs = self.torch.step(*torch_batch, factor)
+        if not math.isfinite(ours.loss) and not math.isfinite(theirs.loss):
+            raise Diverged(f"the loss of both nets became {ours.loss} at step {step}; try a smaller optimizer.lr")
+        return ours, theirs
+
+    def _first(self, found: Iterable[tuple[str, str, float]], step: int, bound: float) -> Difference | None:
+        """Keep what was found at a step if it is the largest so far; return the first that exceeds the bound."""
+        differences = [Difference(layer, stage, step, size) for layer, stage, size in found]
+        for new in differences:
+            key = new.layer, new.stage
+            if key not in self._largest or new.size > self._largest[key].size:
+                self._largest[key] = new
+        return next((new for new in differences if not new.size <= bound), None)
+
+    def _after_step(self, ours: StepStats, theirs: StepStats) -> Iterator[tuple[str, str, float]]:
+        """Yield layer, stage and difference of everything in a step, in the order in which it was computed."""
+        numpy, pytorch = self._recorders
+        yield from _by_layer("forward", single(numpy.outputs), single(pytorch.outputs), self._down)
+        yield from _losses(ours, theirs)
+        from_loss = [LOSS, *self._up]
+        yield from _by_layer("backward", single(numpy.input_grads), single(pytorch.input_grads), from_loss)
+        yield from _by_layer("gradient", grouped(self.numpy.network.grads), grouped(self._torch_grads), self._up)
+        weights, their_weights = (grouped(_arrays(learner.weights())) for learner in (self.numpy, self.torch))
+        yield from _by_layer("weights", weights, their_weights, self._down)
+
+    def _evaluation(self) -> Iterator[tuple[str, str, float]]:
+        """Yield layer, stage and difference of everything in an evaluation of some training samples."""
+        rows = slice(0, _n_evaluated(len(self._train), self._cfg.train.eval_batch_size))
+        with _blaming("in evaluation"):
+            ours = self.numpy.evaluate(Split(self._train.x[rows], self._train.y[rows]))
+        theirs = self.torch.evaluate(TensorSplit(self._tensors.x[rows], self._tensors.y[rows]))
+        numpy, pytorch = self._recorders
+        yield from _by_layer("evaluation", single(numpy.outputs), single(pytorch.outputs), self._down)
+        yield LOSS, "evaluation", difference([np.asarray(ours.loss)], [np.asarray(theirs.loss)])
+        yield CONFUSION, "evaluation", difference([np.asarray(ours.confusion)], [np.asarray(theirs.confusion)])
+
+    def _take_gradients(self) -> None:
+        """Keep torch's gradients, which are about to be used; replace them by NumPy's if the rule blows up rounding."""
+        for name, p in self.torch.model.named_parameters():
+            if p.grad is not None:
+                self._torch_grads[name] = p.grad.numpy().copy()
+                if self._cfg.optimizer.name != "sgd":
+                    p.grad.copy_(torch.from_numpy(self.numpy.network.grads[name]))
+
+    def _check_names(self) -> None:
+        """Check that both nets have the same layers in the same order, and in them the same parameters and buffers.
+
+        Raises:
+            UserError: they do not.
+        """
+        layers = list(self.numpy.network.layers), [name for name, _ in self.torch.model.named_children()]
+        weights = sorted(self.numpy.weights()), sorted(_arrays(self.torch.weights()))
+        for what, (ours, theirs) in (("layers", layers), ("parameters", weights)):
+            if ours != theirs:
+                raise UserError(f"the {what} are not the same: {', '.join(ours)} (NumPy); {', '.join(theirs)} (torch)")
+
+    def _hint(self, parted: Difference) -> str:
+        """Return where to look for the cause, one hint a line."""
+        lines = [f"see {self._suspect(parted)}"]
+        if parted.stage in ("backward", "gradient") and parted.layer != LOSS:
+            lines.append(f"try: dlassign gradcheck --layer {type(self.numpy.network.layers[parted.layer]).__name__}")
+        if parted.stage == "gradient" and (self._cfg.train.clip or self._cfg.loss.penalty):
+            lines.append("rule out penalty and clipping with: --set train.clip=null --set loss.penalty=[]")
+        if parted.size < SUSPICIOUS:
+            lines.append("so small a difference may be rounding where large values cancel: try another --seed")
+        return "\n".join(lines)
+
+    def _suspect(self, parted: Difference) -> str:
+        """Return what computes the place where the nets part."""
+        layer = self.numpy.network.layers.get(parted.layer)
+        if parted.layer == PENALTY:
+            return "make_numpy_penalty in dlassign.train.numpy_objective"
+        if parted.layer == CONFUSION:
+            return "numpy_predict in dlassign.train.numpy_objective"
+        if layer is None:
+            return f"{self._cfg.loss.name} in dlassign.numpy_nets.losses and make_numpy_loss that calls it"
+        name, module = type(layer).__name__, type(layer).__module__
+        match parted.stage:
+            case "forward":
+                return f"{name}.forward in {module}"
+            case "evaluation":
+                return f"{name}.forward with train=False in {module}"
+            case "weights":
+                statistics = f", or the running statistics of {name} in {module}" if layer.buffers else ""
+                return f"{self._cfg.optimizer.name} in dlassign.optim.numpy_rules{statistics}; the gradients agree"
+            case _:
+                return f"{name}.backward in {module}"
+
+
+@contextmanager
+def _blaming(when: str) -> Iterator[None]:
+    """Say of arrays that do not fit each other that the NumPy net has them."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"the NumPy net fails {when}: {error}; --traceback shows where") from error
+
+
+def _by_layer(stage: str, ours: Grouped, theirs: Grouped, layers: Iterable[str]) -> Iterator[tuple[str, str, float]]:
+    """Yield the difference of each of these layers; left out is what a net has no use for, as the data's gradient."""
+    for name in layers:
+        if name in ours and name in theirs:
+            yield name, stage, difference(ours[name], theirs[name])
+
+
+def _losses(ours: StepStats, theirs: StepStats) -> Iterator[tuple[str, str, float]]:
+    """Yield the differences of loss and penalty; the loss is given with its penalty, so that it loses digits to it."""
+    total, penalty = (float(value or 0) for value in ours[:2])
+    their_total, their_penalty = (float(value or 0) for value in theirs[:2])
+    off = difference([np.array([total - penalty, total])], [np.array([their_total - their_penalty, total])])
+    yield LOSS, "forward", off
+    if ours.penalty is not None:
+        yield PENALTY, "forward", difference([np.asarray(penalty)], [np.asarray(their_penalty)])
+
+
+def _arrays(weights: State) -> Arrays:
+    """Return parameters and buffers; torch counts the batches that batch norm has seen, which is used for nothing."""
+    return {name: p.numpy() for name, p in weights.items() if not name.endswith(".num_batches_tracked")}
+
+
+def _n_evaluated(n: int, batch_size: int) -> int:
+    """Return how many of n samples to evaluate: some, and no last batch of one, which does not suit batch norm."""
+    some = min(n, N_EVALUATED)
+    return some - 1 if some > 1 and some % batch_size == 1 else some

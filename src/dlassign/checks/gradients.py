@@ -1,0 +1,237 @@
+"""Is every gradient that NumPy code computes right? Proved three ways, in float64.
+
+    central     every entry against differences of values along its axis (see dlassign.numpy_nets.gradcheck)
+    autograd    every entry against PyTorch's autograd of the same function at the same point
+    directions  the derivative along random vectors, in which all entries of a tensor take part, against differences
+
+A layer alone is checked with L = sum(y r), r fixed and random, at parameters moved a little from where they start, so
+that a weight of 1 or a bias of 0 hides nothing. Before the backward that counts there was another, with other input:
+gradients that add up and values that were kept too long show. Every forward sees the same state of the generator that
+the layer draws from, so dropout drops the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlassign.checks.layer_cases import LayerCase, LossCase, Rng, layer_cases, loss_cases
+from dlassign.checks.layer_protocol import Probe
+from dlassign.errors import UserError
+from dlassign.numpy_nets.gradcheck import FLOOR, Bounds, Differences, check_gradients, largest, relative_error
+from dlassign.numpy_nets.layer import Array, Layer
+
+BOUNDS = Bounds(central=1e-9, autograd=1e-13, directions=1e-9)
+"""For one layer or loss."""
+MAX_ENTRIES = 1000
+"""Most entries of a tensor that are compared with differences; the rest of a larger one is left to the other ways."""
+INPUT = "input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What was found of one gradient.
+
+    Attributes:
+        layer: class or function, or name in the net.
+        form: what is special about it.
+        tensor: what the gradient is by.
+        size: its entries.
+        differences: the comparison with differences.
+        autograd: relative error against PyTorch; None without a peer.
+        bounds: what passes.
+    """
+
+    layer: str
+    form: str
+    tensor: str
+    size: int
+    differences: Differences
+    autograd: float | None
+    bounds: Bounds
+
+    @property
+    def ok(self) -> bool:
+        """Whether all three are within their bounds, and enough entries could be compared."""
+        found, bounds = self.differences, self.bounds
+        within = found.central <= bounds.central and found.directions <= bounds.directions
+        return within and not found.undecided and (self.autograd is None or self.autograd <= bounds.autograd)
+
+    @property
+    def errors(self) -> list[float]:
+        """The relative errors of all ways."""
+        found = [self.differences.central, self.differences.directions]
+        return found if self.autograd is None else [*found, self.autograd]
+
+
+def known_classes() -> dict[str, type[Any]]:
+    """Return the classes of our layers by name."""
+    rng = np.random.default_rng(0)
+    return {case.layer: type(case.build(rng)) for case in layer_cases()}
+
+
+def known_names() -> list[str]:
+    """Return the names of all layers and losses of ours."""
+    return list(dict.fromkeys([*(case.layer for case in layer_cases()), *(case.loss for case in loss_cases())]))
+
+
+def check_known(names: Iterable[str] | None = None, *, seed: int) -> Iterator[Row]:
+    """Check all forms of layers and losses of ours.
+
+    Args:
+        names: which; None is all.
+        seed: of inputs and parameters.
+    """
+    wanted = set(known_names() if names is None else names)
+    for case in layer_cases():
+        if case.layer in wanted:
+            yield from check_case(case, seed=seed)
+    for loss in loss_cases():
+        if loss.loss in wanted:
+            yield check_loss(loss, seed=seed)
+
+
+def check_case(case: LayerCase, *, seed: int) -> list[Row]:
+    """Check one form of a layer."""
+    rng = np.random.default_rng(seed)
+    layer = case.build(rng)
+    return check_layer(layer, case.layer, form=case.form, shape=case.shape, peer=case.peer(layer), rng=rng)
+
+
+def check_layer(
+    layer: Layer, name: str, *, form: str, shape: tuple[int, ...], peer: nn.Module | None, rng: Rng
+) -> list[Row]:
+    """Check the gradients by the input and all parameters of a layer.
+
+    Args:
+        layer: float64; its parameters are moved a little.
+        name: shown.
+        form: shown.
+        shape: of the input, which is random.
+        peer: the same in PyTorch, with parameters of the same names; it gets those of the layer.
+        rng: what the layer draws from, if it does; draws everything else as well.
+
+    Raises:
+        UserError: the layer does not keep to what layers must do, or the peer has other parameters.
+    """
+    probe = Probe(layer, name, shape=shape, rng=rng)
+    grads = probe.gradients()
+    found = check_gradients(
+        probe.value,
+        grads,
+        tensors=probe.tensors,
+        rng=rng.spawn(1)[0],
+        bounds=BOUNDS,
+        max_entries=MAX_ENTRIES,
+    )
+    autograd: dict[str, float] = {}
+    if peer is not None:
+        set_parameters(peer, layer.params, name)
+        y = probe.output()  # last, as dropout keeps the mask of its last forward
+        x_peer = torch.from_numpy(probe.x.copy()).requires_grad_()
+        y_peer = run_peer(peer.train(), x_peer, name)
+        if y_peer.shape != y.shape:
+            shapes = f"{tuple(y_peer.shape)}, not {y.shape} as the layer's"
+            raise UserError(f"{name}: the output of the PyTorch peer is {shapes}; they are to compute the same")
+        (y_peer * torch.from_numpy(probe.r)).sum().backward()  # type: ignore[no-untyped-call]
+        off = relative_error(y, y_peer.detach().numpy(), floor=0)
+        autograd = autograd_errors(grads, {INPUT: x_peer, **dict(peer.named_parameters())})
+        if off > BOUNDS.autograd:  # gradients of another function prove nothing
+            autograd = {key: max(error, off) for key, error in autograd.items()}
+    return rows(name, form, grads, found=found, autograd=autograd, bounds=BOUNDS)
+
+
+def check_loss(case: LossCase, *, seed: int) -> Row:
+    """Check the gradient of one form of a loss by the scores."""
+    rng = np.random.default_rng(seed)
+    n, k = case.shape
+    scores: Array = rng.uniform(0.1, 0.9, case.shape) if case.positive else 1.5 * rng.standard_normal(case.shape)
+    y = rng.permutation(np.arange(n) % max(k, 2))
+    case.ours(scores[::-1].copy(), y)
+    loss, dscores = case.ours(scores, y)
+    grads = {"scores": dscores.copy()}
+    tensors = {"scores": scores}
+    found = check_gradients(lambda: case.ours(scores, y)[0], grads, tensors=tensors, rng=rng.spawn(1)[0], bounds=BOUNDS)
+    scores_peer = torch.from_numpy(scores.copy()).requires_grad_()
+    loss_peer = case.peer(scores_peer, torch.from_numpy(y))
+    loss_peer.backward()  # type: ignore[no-untyped-call]
+    autograd = autograd_errors(grads, {"scores": scores_peer})
+    off = abs(loss - loss_peer.item()) / max(abs(loss), 1.0)
+    if off > BOUNDS.autograd:
+        autograd = {"scores": max(autograd["scores"], off)}
+    return rows(case.loss, case.form, grads, found=found, autograd=autograd, bounds=BOUNDS)[0]
+
+
+def autograd_errors(grads: Mapping[str, Array], tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the relative errors of gradients against those of tensors of the same names."""
+    floor = FLOOR * max((largest(g) for g in grads.values()), default=0.0)
+    errors = {}
+    for name, g in grads.items():
+        theirs = tensors[name].grad
+        expected: Array = np.zeros_like(g) if theirs is None else theirs.numpy()
+        errors[name] = relative_error(g, expected, floor=floor)
+    return errors
+
+
+def set_parameters(peer: nn.Module, params: Mapping[str, Array], name: str) -> None:
+    """Make a module's parameters double precision and equal to arrays of the same names.
+
+    Raises:
+        UserError: the names or the shapes are others.
+    """
+    peer.double()
+    ours = {key: p.shape for key, p in params.items()}
+    theirs = {key: tuple(p.shape) for key, p in peer.named_parameters()}
+    if ours != theirs:
+        shown = [
+            ", ".join(f"{key} {shape}" for key, shape in sorted(each.items())) or "none" for each in (ours, theirs)
+        ]
+        raise UserError(f"{name}: the parameters of layer and PyTorch peer are not the same: {shown[0]}; {shown[1]}")
+    with torch.no_grad():
+        for key, p in peer.named_parameters():
+            p.copy_(torch.from_numpy(params[key]))
+
+
+def run_peer(peer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
+    """Return what the peer makes of x.
+
+    Raises:
+        UserError: it fails, or its output is no tensor with a gradient.
+    """
+    try:
+        y = peer(x)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise UserError(f"{name}: the PyTorch peer fails on input {tuple(x.shape)}: {message}") from error
+    if not isinstance(y, Tensor) or not y.requires_grad:
+        raise UserError(f"{name}: the PyTorch peer gives {type(y).__name__} without a gradient; expected a Tensor")
+    return y
+
+
+def rows(
+    layer: str,
+    form: str,
+    grads: Mapping[str, Array],
+    *,
+    found: Mapping[str, Differences],
+    autograd: Mapping[str, float],
+    bounds: Bounds,
+) -> list[Row]:
+    """Return a row for each gradient."""
+    return [
+        Row(
+            layer=layer,
+            form=form,
+            tensor=name,
+            size=g.size,
+            differences=found[name],
+            autograd=autograd.get(name),
+            bounds=bounds,
+        )
+        for name, g in grads.items()
+    ]

@@ -1,0 +1,175 @@
+"""Does a layer keep to what layers must do? What does not is told in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dlassign.errors import UserError
+from dlassign.numpy_nets.layer import Array, FirstLayer, Layer, described
+
+Rng = np.random.Generator
+MEMBERS = {
+    "params": "a dict of arrays by name, empty if there are none",
+    "grads": "a dict with the gradient of each of params",
+    "buffers": "a dict of arrays such as running statistics, empty if there are none",
+    "forward": "forward(x, *, train) -> y",
+    "backward": "backward(dy) -> dx, which also writes grads",
+}
+
+
+class Probe:
+    """A layer as a function of its input and parameters: L = sum(y r), with r random.
+
+    Args:
+        layer: its parameters are moved a little.
+        name: shown in errors.
+        shape: of the input.
+        rng: what the layer draws from, if it does; draws everything else as well.
+
+    Attributes:
+        x: the input.
+        r: what the output is weighted with, and so the gradient by it.
+        tensors: the input and the parameters, the arrays that the layer uses.
+
+    Raises:
+        UserError: the layer lacks something, fails, or forward does not do what it must.
+    """
+
+    def __init__(self, layer: Layer, name: str, *, shape: tuple[int, ...], rng: Rng) -> None:
+        _check_members(layer, name)
+        self._layer, self._name, self._rng = layer, name, rng
+        self.x: Array = rng.standard_normal(shape)
+        self._other: Array = rng.standard_normal(shape)
+        for p in layer.params.values():
+            p += 0.1 * rng.standard_normal(p.shape)
+        self.tensors = {"input": self.x, **layer.params}
+        self._rng_state = rng.bit_generator.state
+        self._buffers = {key: buffer.copy() for key, buffer in layer.buffers.items()}
+        self._restore()
+        self._forward(self._other)  # a layer that keeps the first input it ever saw keeps the wrong one
+        y = self.output()
+        self._check_output(y)
+        self.r: Array = rng.standard_normal(y.shape)
+        self._check_same(y, self.output())
+
+    def output(self) -> Array:
+        """Return y."""
+        self._restore()
+        return self._forward(self.x)
+
+    def value(self) -> float:
+        """Return L."""
+        self._restore()
+        y = _call(lambda: self._layer.forward(self.x, train=True), self._name, "forward(x, train=True)", self.x)
+        return float(np.sum(y * self.r))
+
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradients of L by `tensors`; before, the layer went forward and backward with another input.
+
+        Raises:
+            UserError: backward fails, or what it gives does not fit.
+        """
+        self._restore()
+        self._forward(self._other)
+        self._backward(np.flip(self.r).copy())
+        self._restore()
+        self._forward(self.x)
+        dx = self._backward(self.r)
+        self._check_array(dx, self.x, what="backward returns", whose="the input")
+        for key, p in self._layer.params.items():
+            if key not in self._layer.grads:
+                raise UserError(f"{self._name}: grads has no {key!r}, which params has")
+            self._check_array(self._layer.grads[key], p, what=f"grads[{key!r}] is", whose=f"params[{key!r}]")
+        grads = {key: self._layer.grads[key].copy() for key in self._layer.params}
+        if isinstance(self._layer, FirstLayer):
+            grads = self._as_first(self._layer, grads)
+        return {"input": dx.copy(), **grads}
+
+    def _restore(self) -> None:
+        self._rng.bit_generator.state = self._rng_state
+        for key, saved in self._buffers.items():
+            self._layer.buffers[key][...] = saved
+
+    def _forward(self, x: Array) -> Array:
+        before = x.copy()
+        y: Array = _call(lambda: self._layer.forward(x, train=True), self._name, "forward(x, train=True)", x)
+        if not np.array_equal(before, x):
+            cure = "it belongs to the layer before; work on a copy"
+            raise UserError(f"{self._name}: forward changes its input x, but {cure}")
+        return y
+
+    def _backward(self, dy: Array) -> Any:
+        before = dy.copy()
+        dx = _call(lambda: self._layer.backward(dy), self._name, "backward(dy)", dy)
+        if not np.array_equal(before, dy):
+            cure = "it belongs to the layer after; work on a copy"
+            raise UserError(f"{self._name}: backward changes its input dy, but {cure}")
+        return dx
+
+    def _as_first(self, layer: FirstLayer, grads: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the gradients that a first layer writes instead of backward, where they differ, so that they show."""
+        self.output()
+        for g in self._layer.grads.values():
+            g[...] = np.nan
+        _call(lambda: layer.backward_params(self.r), self._name, "backward_params(dy)", self.r)
+        written = self._layer.grads
+        return {
+            key: g if np.allclose(written[key], g, rtol=1e-12, atol=1e-14) else written[key].copy()
+            for key, g in grads.items()
+        }
+
+    def _check_output(self, y: Any) -> None:
+        if not isinstance(y, np.ndarray):
+            raise UserError(f"{self._name}: forward returns {_kind(y)}; expected an array")
+        if y.dtype != np.float64:
+            cure = "compute in the type of x, and make params with the constructor's dtype"
+            raise UserError(f"{self._name}: forward turns float64 into {y.dtype}; {cure}")
+        if not np.isfinite(y).all():
+            raise UserError(
+                f"{self._name}: forward returns numbers that are not finite, for x from a normal distribution"
+            )
+
+    def _check_same(self, y: Array, again: Array) -> None:
+        if y.shape != again.shape or not np.array_equal(y, again):
+            cure = "draw from a generator that the constructor takes as rng, and keep no state from the last forward"
+            raise UserError(f"{self._name}: forward gives something else when called again with the same input; {cure}")
+
+    def _check_array(self, found: Any, like: Array, *, what: str, whose: str) -> None:
+        """Check that a gradient is an array like what it is the gradient of."""
+        if not isinstance(found, np.ndarray):
+            raise UserError(f"{self._name}: {what} {_kind(found)}; expected an array like {whose}")
+        if found.shape != like.shape or found.dtype != like.dtype:
+            expected, given = described(like.shape, like.dtype), described(found.shape, found.dtype)
+            raise UserError(f"{self._name}: {what} {given}; expected the shape and type of {whose}, {expected}")
+
+
+def _check_members(layer: Any, name: str) -> None:
+    missing = [f"  {key}: {what}" for key, what in MEMBERS.items() if not hasattr(layer, key)]
+    if missing:
+        raise UserError("\n".join([f"{name} is no layer yet; it lacks", *missing]))
+    for key in ("params", "grads", "buffers"):
+        held = getattr(layer, key)
+        if not isinstance(held, Mapping) or not all(isinstance(p, np.ndarray) for p in held.values()):
+            raise UserError(f"{name}: {key} is not {MEMBERS[key]}")
+    for key, p in layer.params.items():
+        if p.dtype != np.float64:
+            cure = "take dtype in the constructor and make params with it"
+            raise UserError(f"{name}: params[{key!r}] is {p.dtype}, differences need float64; {cure}")
+
+
+def _call(call: Callable[[], Any], name: str, what: str, given: Array) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        shown = f"an array {described(given.shape, given.dtype)}"
+        raise UserError(
+            f"{name}: {what} fails for {shown}: {why}; --traceback shows where, --input gives another shape"
+        ) from error
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__}"

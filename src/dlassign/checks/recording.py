@@ -1,0 +1,175 @@
+"""What passes through the layers of a NumPy network and of its PyTorch twin, by layer, and how far it is apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dlassign.numpy_nets.dropout import Dropout
+from dlassign.numpy_nets.network import Network
+
+LOSS = "loss"
+"""The loss in the place of a layer: its input are the scores."""
+TINY = float(np.finfo(np.float64).tiny)
+Arrays = dict[str, NDArray[Any]]
+Grouped = Mapping[str, Sequence[NDArray[Any]]]
+"""Arrays by layer."""
+
+
+class NumpyRecorder:
+    """Records the outputs of a network's layers and the gradients that they pass on.
+
+    Args:
+        network: its methods and those of its layers are wrapped, so that it still computes what it did.
+
+    Attributes:
+        outputs: of the last forward, by layer.
+        input_grads: the gradient by the input of each layer that computed one, by layer, and that of the loss.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.outputs: Arrays = {}
+        self.input_grads: Arrays = {}
+        _after(network, "backward_params", lambda dscores, _: self.input_grads.update({LOSS: dscores.copy()}))
+        for name, layer in network.layers.items():
+            _after(layer, "forward", _copier(name, self.outputs))
+            _after(layer, "backward", _copier(name, self.input_grads))
+
+
+class TorchRecorder:
+    """Records the outputs of a model's layers and the gradients by their inputs.
+
+    Args:
+        model: its children run one after another; they get hooks.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._outputs: dict[str, Tensor] = {}
+        self._inputs: dict[str, Tensor] = {}
+        for name, module in model.named_children():
+            module.register_forward_hook(self._layer_hook(name))
+        model.register_forward_hook(lambda _module, _args, scores: self._keep_input(LOSS, scores))
+
+    @property
+    def outputs(self) -> Arrays:
+        """Those of the last forward, by layer."""
+        return {name: y.detach().numpy() for name, y in self._outputs.items()}
+
+    @property
+    def input_grads(self) -> Arrays:
+        """The gradient by the input of each layer that has one, by layer, and that of the loss."""
+        return {name: x.grad.numpy() for name, x in self._inputs.items() if x.grad is not None}
+
+    def _layer_hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def keep(_module: nn.Module, args: tuple[Any, ...], y: Tensor) -> None:
+            self._keep_input(name, args[0])
+            self._outputs[name] = y
+
+        return keep
+
+    def _keep_input(self, name: str, x: Tensor) -> None:
+        self._inputs[name] = x
+        if x.requires_grad:
+            x.retain_grad()
+
+
+class MaskOf(nn.Module):
+    """Dropout that drops, in training, what a NumPy layer dropped in its last forward.
+
+    Args:
+        layer: the NumPy layer, which runs first.
+        dropout: the module that this one replaces; it computes in evaluation.
+    """
+
+    def __init__(self, layer: Dropout, dropout: nn.Module) -> None:
+        super().__init__()
+        self._layer, self._dropout = layer, dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, of x's shape."""
+        if not self.training:
+            y: Tensor = self._dropout(x)
+            return y
+        return x * torch.from_numpy(np.array(self._layer.mask)).to(x.dtype)
+
+
+def share_dropout(network: Network, model: nn.Module) -> None:
+    """Replace the dropout modules of a model, in place, by ones with the masks of the network's layers."""
+    for name, layer in network.layers.items():
+        if isinstance(layer, Dropout):
+            setattr(model, name, MaskOf(layer, model.get_submodule(name)))
+
+
+def difference(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> float:
+    """Return max |a - b| by the largest finite |value|; infinite where only one is finite, or shapes are not equal."""
+    if [a.shape for a in ours] != [b.shape for b in theirs]:
+        return math.inf
+    off = largest = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        if not a.size:
+            continue
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = a - b
+        if np.isfinite(apart).all():
+            off, largest = max(off, _largest(apart)), max(largest, _largest(a), _largest(b))
+        else:
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            both = np.isfinite(a) & np.isfinite(b)
+            if not (same | both).all():
+                return math.inf
+            off, largest = max(off, _largest(apart[both])), max(largest, _largest(a[both]), _largest(b[both]))
+    return off / max(largest, TINY)
+
+
+def _largest(values: NDArray[Any]) -> float:
+    """Return the largest absolute value."""
+    return float(max(values.max(initial=0.0), -values.min(initial=0.0)))
+
+
+def single(arrays: Arrays) -> Grouped:
+    """Return a group of one for each array."""
+    return {name: [array] for name, array in arrays.items()}
+
+
+def grouped(arrays: Mapping[str, NDArray[Any]]) -> Grouped:
+    """Return the arrays of each layer, in the order of their own names, from those of `layer.name`."""
+    groups: dict[str, list[NDArray[Any]]] = {}
+    for name in sorted(arrays):
+        groups.setdefault(name.split(".")[0], []).append(arrays[name])
+    return groups
+
+
+def before(owner: object, method: str, call: Callable[[], None]) -> None:
+    """Have a function called before every call of a method of this one object."""
+    original = getattr(owner, method)
+
+    def wrapped(*args: Any) -> Any:
+        call()
+        return original(*args)
+
+    setattr(owner, method, wrapped)
+
+
+def _after(owner: object, method: str, record: Callable[[Any, Any], None]) -> None:
+    """Have record(first argument, result) called after every call of a method of this one object."""
+    original = getattr(owner, method)
+
+    def recorded(x: Any, **options: Any) -> Any:
+        result = original(x, **options)
+        record(x, result)
+        return result
+
+    setattr(owner, method, recorded)
+
+
+def _copier(name: str, arrays: Arrays) -> Callable[[Any, Any], None]:
+    def copy(_: Any, result: Any) -> None:
+        arrays[name] = result.copy()
+
+    return copy

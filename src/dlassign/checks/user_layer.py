@@ -1,0 +1,150 @@
+"""A layer of the user's own, by import path: `my_layers:Swish` or `path/to/my_layers.py:Swish`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dlassign.config.explain import did_you_mean
+from dlassign.errors import ConfigError, UserError
+from dlassign.numpy_nets.layer import Layer
+
+
+def load_class(place: str, *, option: str) -> type[Any]:
+    """Return the class that an import path names.
+
+    Args:
+        place: module or file, a colon, and the name.
+        option: where it was given, for errors.
+
+    Raises:
+        ConfigError: there is no such module or class.
+        UserError: the module fails when it is imported.
+    """
+    module_name, _, name = place.rpartition(":")
+    if not module_name or not name:
+        raise ConfigError(f"{option}: {place!r} is no import path; expected MODULE:CLASS or FILE.py:CLASS")
+    module = _import(module_name, option)
+    found = getattr(module, name, None)
+    if found is None:
+        known = [key for key, value in vars(module).items() if inspect.isclass(value) and not key.startswith("_")]
+        hint = did_you_mean(name, known)
+        have = f"Its classes: {', '.join(sorted(known)[:20]) or 'none'}"
+        raise ConfigError(f"{option}: {module_name} has no {name!r}.{hint} {have}")
+    if not inspect.isclass(found):
+        raise ConfigError(f"{option}: {place} is {_article(type(found).__name__)}; expected a class")
+    return found
+
+
+def build_layer(cls: type[Any], arguments: Mapping[str, Any], *, rng: np.random.Generator) -> Layer:
+    """Return a layer in float64: dtype and rng are given if the constructor takes them.
+
+    Raises:
+        ConfigError: the constructor does not take the arguments.
+        UserError: it fails.
+    """
+    taken = _parameters(cls)
+    extra = {"dtype": np.float64, "rng": rng}
+    layer: Layer = _build(cls, {**{key: value for key, value in extra.items() if key in taken}, **arguments}, "--layer")
+    return layer
+
+
+def build_peer(cls: type[Any], arguments: Mapping[str, Any], *, seed: int) -> nn.Module:
+    """Return the PyTorch peer, made with the same arguments.
+
+    Raises:
+        ConfigError: it is no module, or its constructor does not take the arguments.
+        UserError: it fails.
+    """
+    if not issubclass(cls, nn.Module):
+        raise ConfigError(f"--torch: {cls.__name__} is no torch.nn.Module")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module: nn.Module = _build(cls, arguments, "--torch")
+        return module
+
+
+def _build(cls: type[Any], arguments: Mapping[str, Any], option: str) -> Any:
+    call = f"{cls.__name__}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        known = ", ".join(key for key in _parameters(cls) if key not in ("dtype", "rng", "self"))
+        cure = f"give arguments with --arg KEY=VALUE; it takes: {known or 'none'}"
+        raise ConfigError(f"{option}: {call} fails: {error}; {cure}") from error
+    except Exception as error:
+        raise UserError(f"{option}: {call} fails: {type(error).__name__}: {error}; --traceback shows where") from error
+
+
+def _parameters(cls: type[Any]) -> list[str]:
+    try:
+        return list(inspect.signature(cls).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _import(name: str, option: str) -> ModuleType:
+    path = Path(name)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise ConfigError(f"{option}: there is no file {name}")
+    with _on_path(path.parent if is_file else Path()):
+        try:
+            return _load_file(path) if is_file else importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+                cure = f"expected a module to be found from this folder, such as {path.name}.py in it"
+                raise ConfigError(f"{option}: there is no module {name!r}; {cure}") from error
+            raise UserError(_failed(name, error)) from error
+        except (Exception, SystemExit) as error:
+            raise UserError(_failed(name, error)) from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"_gradcheck_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """Have modules found in a folder, and do not leave compiled files there."""
+    entry, before = str(folder.resolve()), sys.dont_write_bytecode
+    sys.path.insert(0, entry)
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+        sys.path.remove(entry)
+
+
+def _failed(name: str, error: BaseException) -> str:
+    """Say what went wrong in an import, and in which line of the user's file."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    ours = [frame for frame in frames if frame.filename != __file__]
+    where = f"{ours[-1].filename}:{ours[-1].lineno}: " if ours else ""
+    return f"{where}{type(error).__name__}: {error}; {name} cannot be imported"
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -1,0 +1,107 @@
+"""`dlassign crosscheck`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from dlassign.checks.crosscheck import STAGES, Agreement, Difference, crosscheck
+from dlassign.cli.commands.train import placing
+from dlassign.config.data import CIFAR10, MNIST
+from dlassign.config.load import load_located
+from dlassign.config.run import RunConfig
+from dlassign.errors import DataError
+
+COLUMN = 16
+
+
+def crosscheck_command(
+    config: str,
+    overrides: tuple[str, ...],
+    *,
+    seed: int | None,
+    steps: int,
+    bound: float,
+    random_data: bool,
+    as_json: bool,
+) -> int:
+    """Cross-check the backends, print what was found, and return 1 if they part."""
+    # The rules of `backend: numpy` are those of what can be compared; where a config computes does not matter here.
+    located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu")
+    with placing(located):
+        try:
+            found = crosscheck(located.config, steps=steps, bound=bound, random_data=random_data)
+        except DataError as error:
+            if random_data or not isinstance(located.config.data, MNIST | CIFAR10):
+                raise
+            raise DataError(f"{error}; or give --random-data, which needs no files") from error
+    if as_json:
+        click.echo(json.dumps(_as_json(located.config.name, found, random_data=random_data)))
+    else:
+        click.echo("\n".join(_lines(located.config, found, random_data=random_data)))
+    return 0 if found.parted is None else 1
+
+
+def _lines(cfg: RunConfig, found: Agreement, *, random_data: bool) -> Iterator[str]:
+    data = f"random data like {cfg.data.name}" if random_data else cfg.data.name
+    yield f"{cfg.name}: NumPy and PyTorch in float64 on the CPU, batches of {found.batch_size} of {data}"
+    yield "largest difference of all steps @ its step; max |a - b| / max |value| over a layer's tensors"
+    if cfg.optimizer.name != "sgd":
+        yield f"steps are those of NumPy's gradients, once compared: {cfg.optimizer.name} would magnify rounding errors"
+    yield ""
+    by_place = {(one.layer, one.stage): one for one in found.largest}
+    layers = list(dict.fromkeys(one.layer for one in found.largest))
+    width = max(len("layer"), *map(len, layers)) + 2
+    yield ("layer".ljust(width) + "".join(stage.ljust(COLUMN) for stage in STAGES)).rstrip()
+    for layer in layers:
+        cells = (_cell(by_place.get((layer, stage))) for stage in STAGES)
+        yield (layer.ljust(width) + "".join(cell.ljust(COLUMN) for cell in cells)).rstrip()
+    yield ""
+    yield from _verdict(found)
+
+
+def _cell(one: Difference | None) -> str:
+    if one is None:
+        return "-"
+    return f"{_size(one.size)} @ {one.step}" if one.size else "0"
+
+
+def _verdict(found: Agreement) -> Iterator[str]:
+    parted, bound = found.parted, f"bound {found.bound:g}"
+    if parted is None:
+        worst = found.worst
+        where = f"({worst.layer}, {worst.stage}, step {worst.step})"
+        steps = f"{found.steps} step{'s' * (found.steps != 1)}"
+        yield f"equal: {steps}, worst difference {_size(worst.size)} {where}, {bound}"
+        return
+    layer = parted.layer if parted.layer in ("loss", "penalty", "confusion") else f"layer {parted.layer}"
+    yield f"parted: {layer}, {parted.stage}, step {parted.step}: difference {_size(parted.size)} ({bound})"
+    yield from found.hint.splitlines()
+
+
+def _size(size: float) -> str:
+    return f"{size:.1e}" if math.isfinite(size) else "infinite"
+
+
+def _as_json(name: str, found: Agreement, *, random_data: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "equal": found.parted is None,
+        "steps": found.steps,
+        "bound": found.bound,
+        "random_data": random_data,
+        "worst": _one(found.worst),
+        "parted": found.parted and _one(found.parted),
+        "hint": found.hint,
+        "differences": [_one(one) for one in found.largest],
+    }
+
+
+def _one(one: Difference) -> dict[str, Any]:
+    """Return a difference for JSON, which has no infinity: null."""
+    size = one.size if math.isfinite(one.size) else None
+    return {"layer": one.layer, "stage": one.stage, "step": one.step, "difference": size}

@@ -1,0 +1,302 @@
+"""Is a gradient that of the function? Compared with differences of the function's values, in float64.
+
+The derivative f'(0) of f(t) = L(x + t u) is estimated with five points, at two step sizes, h and h/2,
+
+    D(h) = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h = f'(0) - h^4 f'''''(0) / 30 + ...,
+
+for h of 1e-3 of the tensor's size, then smaller and, where rounding is the trouble, larger ones, until both agree to a
+tenth of what is asked; D(h/2) of the h where they agree best counts. Only values of L choose h, a wrong gradient
+cannot.
+
+Where L has a kink, as ReLU, max-pooling and hinge losses have, a step across it makes D(h) and D(h/2) disagree, and a
+smaller one need not cross it. Two cases remain, both counted. At the kink itself, where the slopes to the left and to
+the right differ and neither changes from h to h/2, any gradient between the two is right, and one outside is off by its
+distance. Where D(h) and D(h/2) never agree, the entry is left out, and a tensor of which more than half is left out is
+not right.
+
+Errors are relative: |a - b| by the largest |entry| of the tensor's gradient. Gradients that cancel to nothing, as that
+of a bias in front of batch norm, keep rounding errors, so there is a floor: 1/1000 of the largest entry of all tensors,
+or such that an error of 1e-12 |L| by the size of the tensor's values passes, about what differences tell from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlassign.numpy_nets.layer import Array
+
+STEP = 2.0**-10
+SMALLER, LARGER = (2.0**-13, 2.0**-17, 2.0**-20), (2.0**-7, 2.0**-4, 2.0**-1, 2.0**2, 2.0**5)
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""What is taken for the rounding error of a value, relative to it."""
+FLOOR = 1e-3
+"""Gradients below this share of the largest of all tensors are measured against it."""
+RESOLUTION = 1e-12
+"""The least change of L by its own size that differences see, when a tensor changes by its own size."""
+JUMP = 1e-4
+"""Least difference of the slopes to both sides that is a kink, relative as errors are."""
+TINY = float(np.finfo(np.float64).tiny)
+Value = Callable[[], float]
+"""() -> L at the present values of the tensors; the same every time."""
+
+
+class Bounds(NamedTuple):
+    """The largest relative errors that pass.
+
+    Attributes:
+        central: of an entry, against differences along its axis.
+        autograd: of an entry, against PyTorch.
+        directions: of the derivative along random vectors, against differences.
+    """
+
+    central: float
+    autograd: float
+    directions: float
+
+
+class Entry(NamedTuple):
+    """One entry of a gradient: where it is, what backward gives and what the differences give."""
+
+    at: tuple[int, ...]
+    given: float
+    expected: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """How the gradient by one tensor compares with differences.
+
+    Attributes:
+        central: the largest relative error of an entry.
+        directions: the largest relative error of the derivative along a random vector.
+        entries: compared, with those at kinks, without those left out.
+        kinks: entries that lie at a kink.
+        left_out: entries (or random vectors) without a derivative that two step sizes agree on.
+        undecided: whether more than half of the entries or of the vectors were left out.
+        worst: the entry with the largest error, if there is one.
+    """
+
+    central: float
+    directions: float
+    entries: int
+    kinks: int
+    left_out: int
+    undecided: bool
+    worst: Entry | None
+
+
+class Slope(NamedTuple):
+    """An estimate of a derivative.
+
+    Attributes:
+        value: the estimate.
+        doubt: how far the estimates of two step sizes are apart, plus what rounding may do.
+        low, high: what a right derivative lies between; both the estimate, but for a kink.
+        kink: whether there is one at this very point.
+    """
+
+    value: float
+    doubt: float
+    low: float
+    high: float
+    kink: bool
+
+
+@np.errstate(all="ignore")  # large steps may overflow; what is not finite is no estimate
+def check_gradients(
+    value: Value,
+    grads: Mapping[str, Array],
+    *,
+    tensors: Mapping[str, Array],
+    rng: np.random.Generator,
+    bounds: Bounds,
+    max_entries: int | None = None,
+    n_directions: int = 5,
+) -> dict[str, Differences]:
+    """Compare gradients with differences of values.
+
+    Args:
+        value: reads the tensors.
+        grads: what backward gives, by tensor; finite or not.
+        tensors: float64; changed in place, and back.
+        rng: draws entries and directions.
+        bounds: what is asked.
+        max_entries: compare at most so many entries of each tensor, drawn at random; None is all.
+        n_directions: random vectors for each tensor.
+    """
+    of_all, of_value = FLOOR * max(map(largest, grads.values()), default=0.0), RESOLUTION * abs(value())
+    found: dict[str, Differences] = {}
+    for name, tensor in tensors.items():
+        floor = max(of_all, of_value / typical_size(tensor) / min(bounds.central, bounds.directions))
+        picked = _pick(tensor.shape, rng, max_entries)
+        g, scale = grads[name], max(floor, largest(grads[name]))
+        entries = _by_entry(value, tensor, g=g, picked=picked, scale=scale, bound=bounds.central)
+        vectors = [_random_vector(tensor.shape, rng) for _ in range(n_directions)]
+        along = _by_direction(value, tensor, g=g, vectors=vectors, floor=floor, bound=bounds.directions)
+        worst = entries.worst()
+        found[name] = Differences(
+            central=entries.largest(),
+            directions=along.largest(),
+            entries=len(picked) - entries.left_out(),
+            kinks=sum(one.kink for one in entries.slopes),
+            left_out=entries.left_out() + along.left_out(),
+            undecided=any(2 * tried.left_out() > len(tried.errors) for tried in (entries, along)),
+            worst=None if worst is None else Entry(picked[worst], entries.given[worst], entries.slopes[worst].value),
+        )
+    return found
+
+
+def relative_error(a: Array, b: Array, *, floor: float) -> float:
+    """Return max |a - b| by the largest |entry| of both, or by the floor; infinite if one is not finite."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    off = float(np.abs(a - b).max(initial=0.0))
+    return off / max(largest(a), largest(b), floor, TINY)
+
+
+def slope(f: Callable[[float], float], *, unit: float, enough: float, jump: float) -> Slope:
+    """Return the derivative of f at 0.
+
+    Args:
+        f: a function of one number.
+        unit: the size of the argument that steps are parts of.
+        enough: the doubt at which no smaller step is tried.
+        jump: the least difference between the slopes to both sides that is a kink.
+    """
+    start = f(0.0)
+    noise = ROUNDING * abs(start)
+    best = _slope_at(f, start, h=STEP * unit, jump=jump)
+    # Where one digit more or less of L is too much already, larger steps come first.
+    for step in SMALLER if noise <= enough * STEP * unit else (*LARGER, *SMALLER):
+        if best.doubt <= enough:
+            break
+        best = min(best, _slope_at(f, start, h=step * unit, jump=jump), key=lambda found: found.doubt)
+    return best
+
+
+def _slope_at(f: Callable[[float], float], start: float, *, h: float, jump: float) -> Slope:
+    half, one, two = ((f(t), f(-t)) for t in (h / 2, h, 2 * h))
+    wide = (8 * (one[0] - one[1]) - (two[0] - two[1])) / (12 * h)
+    narrow = (8 * (half[0] - half[1]) - (one[0] - one[1])) / (6 * h)
+    noise = ROUNDING * abs(start) / h
+    doubt = abs(wide - narrow) + noise
+    if not math.isfinite(doubt):
+        return Slope(narrow, math.inf, narrow, narrow, False)
+    # To the right and to the left, with three points each: (-3 f(0) + 4 f(h) - f(2h)) / 2h.
+    sides_wide = [sign * (4 * one[i] - 3 * start - two[i]) / (2 * h) for i, sign in ((0, 1), (1, -1))]
+    sides = [sign * (4 * half[i] - 3 * start - one[i]) / h for i, sign in ((0, 1), (1, -1))]
+    off = max(abs(a - b) for a, b in zip(sides, sides_wide, strict=True))
+    # At a kink both slopes hardly depend on h. Those of a smooth f differ by errors of the formula, which do.
+    if abs(sides[0] - sides[1]) <= max(jump, 10 * noise, 100 * off):
+        return Slope(narrow, doubt, narrow, narrow, False)
+    return Slope(narrow, doubt, min(sides) - off, max(sides) + off, True)
+
+
+def largest(g: Array) -> float:
+    """Return the largest finite |entry|, 0 if there is none."""
+    return float(np.abs(g[np.isfinite(g)]).max(initial=0.0))
+
+
+def typical_size(tensor: Array, *, otherwise: float = 1.0) -> float:
+    """Return the root mean square; of zeros, or of nothing, another number."""
+    return float(np.sqrt(np.mean(np.square(tensor)))) or otherwise if tensor.size else otherwise
+
+
+class _Compared(NamedTuple):
+    """Derivatives of one tensor, their estimates, and the relative errors; None is left out."""
+
+    given: list[float]
+    slopes: list[Slope]
+    errors: list[float | None]
+
+    def largest(self) -> float:
+        return max((error for error in self.errors if error is not None), default=0.0)
+
+    def left_out(self) -> int:
+        return self.errors.count(None)
+
+    def worst(self) -> int | None:
+        """Return the number of the entry with the largest error above 0."""
+        worst = self.largest()
+        return self.errors.index(worst) if worst > 0 else None
+
+
+def _by_entry(
+    value: Value, tensor: Array, *, g: Array, picked: Sequence[tuple[int, ...]], scale: float, bound: float
+) -> _Compared:
+    size = typical_size(tensor)
+    given = [float(g[index]) for index in picked]
+    slopes = []
+    for index in picked:
+        unit = max(size, abs(float(tensor[index])))
+        moved = _mover(value, tensor, where=index, vector=np.ones(()))
+        slopes.append(slope(moved, unit=_power_of_2(unit), enough=scale * bound / 10, jump=JUMP * scale))
+        moved(0.0)
+    return _Compared(given, slopes, _errors(given, slopes, scales=[scale] * len(given), bound=bound))
+
+
+def _by_direction(
+    value: Value, tensor: Array, *, g: Array, vectors: Sequence[Array], floor: float, bound: float
+) -> _Compared:
+    """Errors are by |vector| times the root mean square of g, the typical size of such a derivative."""
+    typical = max(floor, typical_size(np.where(np.isfinite(g), g, 0), otherwise=0.0))
+    given = [float(np.vdot(vector, g)) for vector in vectors]
+    scales = [typical * float(np.linalg.norm(vector)) for vector in vectors]
+    slopes = []
+    for vector, scale in zip(vectors, scales, strict=True):
+        moved = _mover(value, tensor, where=..., vector=vector)
+        slopes.append(
+            slope(moved, unit=_power_of_2(typical_size(tensor)), enough=scale * bound / 10, jump=JUMP * scale)
+        )
+        moved(0.0)
+    return _Compared(given, slopes, _errors(given, slopes, scales=scales, bound=bound))
+
+
+def _errors(
+    given: Sequence[float], slopes: Sequence[Slope], *, scales: Sequence[float], bound: float
+) -> list[float | None]:
+    """Return relative errors. A given derivative that is not finite is infinitely wrong, whatever its estimate."""
+    expected = max((abs(one.value) for one in slopes if math.isfinite(one.value)), default=0.0)
+    errors: list[float | None] = []
+    for number, one, scale in zip(given, slopes, scales, strict=True):
+        by = max(scale, expected, TINY)
+        if not math.isfinite(number):
+            errors.append(math.inf)
+        elif not one.doubt <= bound / 2 * by:
+            errors.append(None)
+        else:
+            errors.append(max(one.low - number, number - one.high, 0.0) / by)
+    return errors
+
+
+def _mover(value: Value, tensor: Array, *, where: Any, vector: Array) -> Callable[[float], float]:
+    """Return L as a function of how far a part of the tensor is moved along a vector; 0 moves it back."""
+    start = np.array(tensor[where])
+
+    def moved(t: float) -> float:
+        tensor[where] = start + t * vector
+        return value()
+
+    return moved
+
+
+def _power_of_2(size: float) -> float:
+    """Return the nearest one: most numbers take it as a step without rounding."""
+    return 2.0 ** round(math.log2(size))
+
+
+def _random_vector(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return signs times numbers near 1: every entry takes part, and by another factor in every vector."""
+    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)
+
+
+def _pick(shape: tuple[int, ...], rng: np.random.Generator, most: int | None) -> list[tuple[int, ...]]:
+    """Return indices, at most so many, in order."""
+    size = math.prod(shape)
+    numbers = range(size) if most is None or size <= most else sorted(rng.choice(size, most, replace=False).tolist())
+    return [tuple(int(i) for i in np.unravel_index(number, shape)) for number in numbers]

@@ -1,0 +1,280 @@
+"""`dlassign gradcheck` from the outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dlassign.cli.main import main
+from dlassign.numpy_nets.linear import Linear
+
+LAYERS = """\
+import numpy as np
+import torch
+
+
+class Swish:
+    def __init__(self, beta=1.0):
+        self.beta, self.params, self.grads, self.buffers = beta, {}, {}, {}
+
+    def forward(self, x, *, train):
+        self.x, self.s = x, 1 / (1 + np.exp(-self.beta * x))
+        return x * self.s
+
+    def backward(self, dy):
+        return dy * (self.s + self.beta * self.x * self.s * (1 - self.s))
+
+
+class Wrong(Swish):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        dx[1, 2] *= 1.01
+        return dx
+
+
+class Noise:
+    def __init__(self, rng, dtype=np.float32):
+        self.rng, self.params, self.grads, self.buffers = rng, {"scale": np.ones(1, dtype)}, {"scale": np.ones(1)}, {}
+
+    def forward(self, x, *, train):
+        self.y = x + self.rng.standard_normal(x.shape)
+        return self.y * self.params["scale"]
+
+    def backward(self, dy):
+        self.grads["scale"] = np.sum(dy * self.y, keepdims=True).reshape(1)
+        return dy * self.params["scale"]
+
+
+class Half:
+    def forward(self, x, *, train):
+        return x
+
+
+class Fails:
+    def __init__(self):
+        raise RuntimeError("not today")
+
+
+class TorchSwish(torch.nn.Module):
+    def __init__(self, beta=1.0):
+        super().__init__()
+        self.beta = beta
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.beta * x)
+"""
+CONFIG = """\
+name: small
+data: {name: digits}
+model: {name: mlp, hidden: [8], norm: layer, dropout: 0.3}
+optimizer: {name: adam}
+train: {steps: 40, batch_size: 100}
+device: cuda
+"""
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    Path("swishes.py").write_text(LAYERS)
+    Path("a.yaml").write_text(CONFIG)
+
+    def invoke(*arguments: str) -> Result:
+        result = CliRunner().invoke(main, ["gradcheck", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return invoke
+
+
+def layer(run: Run, *arguments: str) -> Result:
+    return run("--layer", *arguments)
+
+
+def test_everything(run: Run) -> None:
+    result = run()
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[4].split() == ["layer", "tensor", "central", "autograd", "directions", "kinks"]
+    assert lines[5].split() == ["bound", "1e-09", "1e-13", "1e-09"]
+    table = lines[6:-2]
+    assert len(table) > 80
+    assert all(line.endswith("  0  ok") for line in table)
+    assert lines[-1].startswith(f"{len(table)} tensors, worst ")
+    assert lines[-1].endswith("; all within bounds")
+
+
+@pytest.mark.parametrize("name", ["Linear", "linear", "LINEAR"])
+def test_one_of_ours(run: Run, name: str) -> None:
+    result = layer(run, name, "--seed", "3")
+    assert result.exit_code == 0
+    assert {line.split()[0] for line in result.stdout.splitlines()[6:-2]} == {"Linear"}
+    assert layer(run, name, "--seed", "3").stdout == result.stdout
+    assert layer(run, name, "--seed", "4").stdout != result.stdout
+
+
+def test_one_of_ours_with_other_arguments(run: Run) -> None:
+    line = ["Conv2d", "--arg", "in_channels=2", "--arg", "out_channels=3", "--arg", "kernel_size=[2, 1]"]
+    result = layer(run, *line, "--input", "1,2,4,4", "--torch", "torch.nn:Conv2d")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[-1] for line in result.stdout.splitlines()[6:-2]] == ["ok"] * 3
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def test_a_loss(run: Run) -> None:
+    assert layer(run, "hinge").exit_code == 0
+    result = layer(run, "hinge", "--input", "3,1")
+    assert result.exit_code == 2
+    assert "hinge is a loss" in result.stderr
+
+
+def test_a_wrong_layer_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Linear.backward_params
+
+    def wrong(self: Any, dy: Any) -> None:
+        right(self, dy)
+        if "bias" in self.grads:
+            self.grads["bias"][...] = 0
+
+    monkeypatch.setattr(Linear, "backward_params", wrong)
+    result = layer(run, "Linear")
+    assert result.exit_code == 1
+    wrong_rows = [line.split()[:2] for line in result.stdout.splitlines() if line.endswith("  WRONG")]
+    assert wrong_rows == [["Linear", "bias"]]
+    assert re.search(r"\nWRONG  Linear bias: at \[.\] backward gives 0, differences give -?\d", result.stdout)
+    assert result.stdout.endswith("; 1 WRONG\n")
+    result = layer(run, "residual", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert not found["ok"]
+    assert [row["tensor"] for row in found["rows"] if not row["ok"]] == ["linear1.bias", "head.bias"]
+
+
+@pytest.mark.parametrize("where", ["swishes:Swish", "swishes.py:Swish", "./swishes.py:Swish"])
+def test_a_layer_of_the_user(run: Run, where: str) -> None:
+    result = layer(run, where)
+    assert result.exit_code == 0, result.stderr
+    row = result.stdout.splitlines()[6].split()
+    assert row[:2] == ["Swish", "input"]
+    assert row[3] == "-"
+    result = layer(run, where, "--arg", "beta=2.5", "--torch", "swishes.py:TorchSwish", "--input", "2,3,4", "--json")
+    [found] = json.loads(result.stdout)["rows"]
+    assert (found["form"], found["size"], found["ok"]) == ("beta 2.5", 24, True)
+    assert found["autograd"] < 1e-14
+    assert layer(run, where, "--torch", "torch.nn:SiLU").exit_code == 0
+    assert not list(Path().glob("__pycache__"))
+
+
+def test_a_layer_that_takes_rng_and_dtype(run: Run) -> None:
+    result = layer(run, "swishes:Noise")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[1] for line in result.stdout.splitlines()[6:-2]] == ["input", "scale"]
+
+
+def test_a_wrong_layer_of_the_user(run: Run) -> None:
+    result = layer(run, "swishes:Wrong")
+    assert result.exit_code == 1
+    assert "WRONG  Wrong input: at [1, 2] backward gives " in result.stdout
+    assert result.stdout.endswith("; 1 WRONG\n")
+    result = layer(run, "swishes:Swish", "--arg", "beta=2", "--torch", "swishes:Wrong")
+    assert result.exit_code == 2
+    assert "Wrong is no torch.nn.Module" in result.stderr
+
+
+def test_a_peer_that_computes_something_else(run: Run) -> None:
+    result = layer(run, "swishes:Swish", "--torch", "torch.nn:Tanh")
+    assert result.exit_code == 1
+    assert "PyTorch's output or gradient is another" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["Liner"], 2, "there is no layer or loss 'Liner'. Did you mean 'Linear'? Known: Linear, Flatten, "),
+        (["swishes:Swich"], 2, "swishes has no 'Swich'. Did you mean 'Swish'? Its classes: Fails, Half, "),
+        (["swishes:np"], 2, "swishes:np is a module; expected a class"),
+        (["nowhere:Swish"], 2, "there is no module 'nowhere'"),
+        (["nowhere.py:Swish"], 2, "there is no file nowhere.py"),
+        ([":Swish"], 2, "is no import path"),
+        (["swishes:Half"], 1, "Half is no layer yet; it lacks\n  params: "),
+        (["swishes:Fails"], 1, "Fails() fails: RuntimeError: not today"),
+        (["swishes:Swish", "--arg", "gamma=1"], 2, "unexpected keyword argument 'gamma'"),
+        (["swishes:Swish", "--arg", "beta"], 2, "'beta' is not KEY=VALUE"),
+        (["swishes:Swish", "--arg", "beta=[1"], 2, "the bracket `[` is not closed"),
+        (["swishes:Swish", "--arg", "beta=x"], 1, "forward(x, train=True) fails for an array (5, 4) float64: "),
+        (["swishes:Swish", "--input", "5,x"], 2, "'5,x' is no shape"),
+        (["swishes:Swish", "--input", "1000,1000"], 2, "1,000,000 values are too many"),
+        (["swishes:Swish", "--torch", "SiLU"], 2, "'SiLU' is no import path; expected one such as torch.nn:SiLU"),
+        (["swishes:Swish", "--torch", "torch.nn:Silu"], 2, "torch.nn has no 'Silu'. Did you mean 'SiLU'?"),
+        (["Linear", "--config", "a.yaml"], 2, "--layer and --config: give one of them"),
+        (["Linear", "--set", "seed=1"], 2, "--set changes a config; give --config FILE too"),
+    ],
+)
+def test_what_cannot_be_checked(run: Run, arguments: list[str], code: int, message: str) -> None:
+    result = layer(run, *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("x = (", "bad.py:1: '(' was never closed"),
+        ("\nraise ValueError('boo')", "bad.py:2: ValueError: boo"),
+        ("import nothing_like_it", "bad.py:1: ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("import sys\nsys.exit(3)", "bad.py:2: SystemExit: 3"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(run: Run, source: str, message: str) -> None:
+    Path("bad.py").write_text(source)
+    result = layer(run, "bad.py:X")
+    assert result.exit_code == 1
+    assert message in result.stderr
+
+
+def test_options_without_a_layer(run: Run) -> None:
+    result = run("--arg", "beta=1")
+    assert result.exit_code == 2
+    assert "give --layer NAME too" in result.stderr
+
+
+def test_a_config(run: Run) -> None:
+    result = run("--config", "a.yaml", "--set", "model.activation=elu", "--seed", "5")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "small, cross_entropy, 5 random samples like digits: gradients in float64"
+    assert lines[4].split() == ["layer", "tensor", "entries", "central", "autograd", "directions", "kinks"]
+    names = [" ".join(line.split()[:3]) for line in lines[6:-2]]
+    assert names == [
+        "input x 20/320",
+        "linear1 weight 20/512",
+        "linear1 bias 8/8",
+        "norm1 weight 8/8",
+        "norm1 bias 8/8",
+        "head weight 20/80",
+        "head bias 10/10",
+    ]
+    assert lines[-1].startswith("7 tensors, worst ")
+    found = json.loads(run("--config", "a.yaml", "--json").stdout)
+    assert found["ok"]
+    assert found["rows"][1]["entries"] == 20
+
+
+def test_what_is_wrong_with_a_config_is_shown_in_the_file(run: Run) -> None:
+    assert run("--config", "nowhere.yaml").exit_code == 2
+    result = run("--config", "a.yaml", "--set", "loss.name=hinge")
+    assert result.exit_code == 2
+    assert "hinge is for 2 classes, the data has 10" in result.stderr
+    result = run("--config", "a.yaml", "--set", "data={name: csv_table, path: nowhere.csv, label_column: 0}")
+    assert result.exit_code == 1
+    assert "there is no file nowhere.csv" in result.stderr
