@@ -65,6 +65,21 @@ def test_readme_output_is_what_the_command_prints(command: str, shown: str, tmp_
     assert masked(printed) == masked(shown)
 
 
+def test_the_layer_of_ones_own_in_the_docs_is_right(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "numpy_nets.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    [(command, shown)] = re.findall(r"```console\n\$ (.*?)\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "my_layers.py").write_text(code)
+    line = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert masked(done.stdout) == masked(shown)
+    (tmp_path / "my_layers.py").write_text(code.replace("x * x * slope", "x * slope"))
+    wrong = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert wrong.returncode == 1
+    assert "WRONG" in wrong.stdout
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):

@@ -187,4 +187,3 @@ def _before_pca(array: NDArray[np.float64], steps: list[State]) -> tuple[NDArray
             case "pca":
                 array = array / step.get("scale", 1.0) @ step["components"]
     return array, len(steps[first]["components"])
-

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
-BENCHES = ("bench_overhead.py", "bench_startup.py")
+BENCHES = ("bench_overhead.py", "bench_startup.py", "bench_numpy.py")
 GRID = SCRIPTS / "grid_search.sh"
 STUB = """#!/bin/sh
 echo "$*" >> "$CALLS"
@@ -110,6 +111,38 @@ def test_bench_startup_runs(tmp_path):
     written = (tmp_path / "table.md").read_text()
     assert done.stdout.strip() == written.strip()
     assert written.count("| `dlassign --help` | ") == 1
+
+
+@pytest.fixture(scope="module")
+def numpy_bench():
+    return runpy.run_path(str(SCRIPTS / BENCHES[2]))
+
+
+class TestBenchNumpy:
+    def test_all_loops_learn_the_same(self, numpy_bench):
+        x, y = numpy_bench["arrays"]()
+        losses = [loop(x[:2000], y[:2000], 3) for loop in numpy_bench["LOOPS"].values()]
+        before = numpy_bench["loss_of"](numpy_bench["first_weights"](), x[:2000], y[:2000])
+        assert losses[0] == pytest.approx(losses[1], abs=0.01)
+        assert losses[0] == pytest.approx(losses[2], abs=0.1)
+        assert max(losses) < before - 0.1
+
+    def test_both_convolutions_compute_the_same(self, numpy_bench):
+        conv = numpy_bench["Conv"]((3, 2, 9, 9), 4, 3, 1)
+        conv.dlassign()
+        x, w, b = (tensor.requires_grad_() for tensor in conv.tensors)
+        torch.nn.functional.conv2d(x, w, b, padding=1).backward(conv.torch_dy)
+        for ours, theirs in zip(conv.layer.grads.values(), (w.grad, b.grad), strict=True):
+            assert abs(ours - theirs.numpy()).max() < 1e-3
+        assert conv.columns == 3 * 81 * 2 * 9 * 4
+        assert conv.peak() > conv.results / 2
+
+    @pytest.mark.slow
+    def test_runs(self, tmp_path):
+        done = run(sys.executable, SCRIPTS / BENCHES[2], "--quick", "--output", tmp_path / "table.md")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == (tmp_path / "table.md").read_text().strip()
+        assert done.stdout.count("| dlassign | ") == len({1, os.cpu_count()})
 
 
 class TestGridSearchAlone:

@@ -16,6 +16,9 @@ T = TypeVar("T")
 class Layer(Protocol):
     """Forward and backward of one operation on a batch.
 
+    Nothing is copied that need not be: x and y belong to the layer until backward, which may read them, and a result
+    may share memory with what was given. No layer changes what it is given.
+
     Attributes:
         params: what is trained, by the names that torch.nn has; changed in place by update rules.
         grads: the gradient of each parameter; overwritten by every backward.
@@ -27,7 +30,7 @@ class Layer(Protocol):
     buffers: dict[str, Array]
 
     def forward(self, x: Array, *, train: bool) -> Array:
-        """Return y, a new array; with train, keep what one backward needs.
+        """Return y; with train, keep what one backward needs.
 
         Raises:
             ValueError: x has the wrong shape or type.

@@ -10,8 +10,8 @@ from dlassign.numpy_nets.layer import Array, FirstLayer, Layer, Saved
 class Network:
     """Layers in a row; itself a layer.
 
-    Forward is f_L(... f_1(x)). Backward is the chain rule from the last layer to the first, dL/dx_(l-1) = J_l^T dL/dx_l,
-    where layer l knows how to multiply by its own J_l^T.
+    Forward is f_L(... f_1(x)). Backward is the chain rule from the last layer to the first,
+    dL/dx_(l-1) = J_l^T dL/dx_l, where layer l knows how to multiply by its own J_l^T.
 
     Args:
         layers: from input to output, by name.
