@@ -245,6 +245,19 @@ class TestFinds:
         assert place(found) == ("dropout1", "evaluation", 20)
         assert "Dropout.forward with train=False" in found.hint
 
+    def test_a_wrong_dropout_scale(self, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+        right = Dropout._drawn
+        monkeypatch.setattr(Dropout, "_drawn", lambda self, x: 0.9 * right(self, x))
+        assert place(check("model.dropout=0.3")) == ("dropout1", "forward", 1)
+
+    @pytest.mark.parametrize("share", [0.0, 0.9])
+    def test_dropout_that_drops_too_much_or_nothing(
+        self, check: Check, share: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Dropout, "_drawn", lambda self, x: (self.rng.random(x.shape) >= share) / (1 - self.p))
+        with pytest.raises(UserError, match=r"Dropout\(p=0.3, .*\) dropped .* 30.0% were expected"):
+            check("model.dropout=0.3")
+
     @pytest.mark.parametrize("both", [False, True])
     def test_a_wrong_loss(self, check: Check, monkeypatch: pytest.MonkeyPatch, both: bool) -> None:
         right = numpy_objective.losses.squared_error

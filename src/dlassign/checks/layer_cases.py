@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlassign.checks.recording import MaskOf
+from dlassign.nets.dropout import dropout
 from dlassign.numpy_nets import losses
 from dlassign.numpy_nets.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from dlassign.numpy_nets.conv import Conv2d
@@ -151,7 +152,7 @@ def _dropout(form: str, *, p: float, inverted: bool) -> LayerCase:
         form,
         ROWS,
         lambda rng: Dropout(p, inverted=inverted, rng=rng),
-        lambda layer: MaskOf(layer, nn.Dropout(p)),
+        lambda layer: MaskOf(layer, dropout(p, inverted=inverted)),
     )
 
 

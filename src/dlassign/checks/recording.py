@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dlassign.errors import UserError
 from dlassign.numpy_nets.dropout import Dropout
 from dlassign.numpy_nets.network import Network
 
@@ -82,6 +83,8 @@ class TorchRecorder:
 class MaskOf(nn.Module):
     """Dropout that drops, in training, what a NumPy layer dropped in its last forward.
 
+    Only which values are dropped is taken over; what the others are multiplied by is PyTorch's own.
+
     Args:
         layer: the NumPy layer, which runs first.
         dropout: the module that this one replaces; it computes in evaluation.
@@ -90,13 +93,23 @@ class MaskOf(nn.Module):
     def __init__(self, layer: Dropout, dropout: nn.Module) -> None:
         super().__init__()
         self._layer, self._dropout = layer, dropout
+        self._p = float(dropout.p)  # type: ignore[arg-type]
+        self._scale = 1 / (1 - self._p) if isinstance(dropout, nn.Dropout) else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y, of x's shape."""
+        """Return y, of x's shape.
+
+        Raises:
+            UserError: the NumPy layer drops far more or fewer values than it should.
+        """
         if not self.training:
             y: Tensor = self._dropout(x)
             return y
-        return x * torch.from_numpy(np.array(self._layer.mask)).to(x.dtype)
+        kept = np.array(self._layer.mask) != 0
+        share, p = float(1 - kept.mean()), self._p
+        if abs(share - p) > 6 * math.sqrt(p * (1 - p) / kept.size) + 1 / kept.size:
+            raise UserError(f"{self._layer} dropped {share:.1%} of {kept.size:,} values; {p:.1%} were expected")
+        return x * torch.from_numpy(kept).to(x.dtype) * self._scale
 
 
 def share_dropout(network: Network, model: nn.Module) -> None:
