@@ -67,13 +67,17 @@ def test_readme_output_is_what_the_command_prints(command: str, shown: str, tmp_
 
 def test_the_layer_of_ones_own_in_the_docs_is_right(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "numpy_nets.md").read_text()
-    [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    code, training = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     [(command, shown)] = re.findall(r"```console\n\$ (.*?)\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "my_layers.py").write_text(code)
     line = [sys.executable, "-m", *command.split()]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert masked(done.stdout) == masked(shown)
+    trained = subprocess.run([sys.executable, "-c", training], capture_output=True, text=True, cwd=tmp_path, check=True)
+    [loss, beta] = map(float, re.findall(r"\d\.\d+", trained.stdout))
+    assert loss < 0.3
+    assert beta != 1
     (tmp_path / "my_layers.py").write_text(code.replace("x * x * slope", "x * slope"))
     wrong = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert wrong.returncode == 1

@@ -181,5 +181,5 @@ def test_a_run_that_is_not_over_has_its_best_weights_in_its_checkpoint(
 
     shutil.rmtree(paths.checkpoints)
     for weights in ("best", "last"):
-        with pytest.raises(UserError, match="has no checkpoint yet; train it first"):
+        with pytest.raises(UserError, match=r"has no checkpoint yet: .*; train it first"):
             evaluate_run(paths, "val", weights=weights)

@@ -107,7 +107,8 @@ def _load_weights(paths: RunPaths, weights: str) -> State:
         return load_checkpoint(paths.best)
     state, _ = CheckpointStore(paths).load_newest()
     if state is None:
-        raise UserError(f"{paths.root} has no checkpoint yet; train it first")
+        why = "it is not trained that far, it diverged, or the file was removed"
+        raise UserError(f"{paths.root} has no checkpoint yet: {why}; train it first, or anew with --again")
     if weights == "last":
         return {**state, "weights": state["learner"]["model"]}
     kept = state["hooks"].get("keep_best", {})

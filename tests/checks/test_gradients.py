@@ -229,11 +229,15 @@ class TestProtocol:
             ("backward", lambda self, dy: None, "backward returns None"),
             ("backward", lambda self, dy: dy.nothing, "AttributeError"),
             ("backward", lambda self, dy: np.multiply(dy, 2, out=dy), "backward changes its input dy"),
-            ("backward", lambda self, dy: (self.grads.pop("bias", 0), dy)[1], "grads has no 'bias'"),
+            (
+                "backward",
+                lambda self, dy: (self.grads.pop("bias", 0), dy)[1],
+                r"grads\['bias'\] is no longer the array",
+            ),
             (
                 "backward",
                 lambda self, dy: (self.grads.update(bias=0.0), dy)[1],
-                r"grads\['bias'\] is an object of type",
+                r"grads\['bias'\] is no longer the array of the constructor; make it there and write into it",
             ),
         ],
     )
@@ -241,6 +245,48 @@ class TestProtocol:
         cls = type("Bad", (Affine,), {method: body})
         with pytest.raises(UserError, match=message):
             check(cls())
+
+    def test_a_backward_that_is_not_linear(self) -> None:
+        class Wrong(Affine):
+            def backward(self, dy: Any) -> Any:
+                dx = super().backward(dy)
+                size = float(np.abs(dy).max())
+                self.usual = getattr(self, "usual", size)
+                return dx if size <= self.usual else 1.01 * dx
+
+        right = check(Affine())
+        assert all(row.ok for row in right.values())
+        with pytest.raises(UserError, match="for 2 dy, backward does not give twice the gradient by input"):
+            check(Wrong())
+
+    def test_a_parameter_named_input(self) -> None:
+        layer = Affine()
+        layer.params["input"] = layer.grads["input"] = np.zeros(1)
+        with pytest.raises(UserError, match="a parameter is named 'input'"):
+            check(layer)
+
+    def test_a_parameter_that_cannot_be_written(self) -> None:
+        layer = Affine()
+        layer.params["bias"].flags.writeable = False
+        with pytest.raises(UserError, match=r"params\['bias'\] cannot be written"):
+            check(layer)
+
+    def test_parameters_made_in_forward(self) -> None:
+        class Lazy(Affine):
+            def forward(self, x: Any, *, train: bool) -> Any:
+                self.params = {name: p.copy() for name, p in self.params.items()}
+                return super().forward(x, train=train)
+
+        with pytest.raises(UserError, match=r"params\['weight'\] is no longer the array of the constructor"):
+            check(Lazy())
+
+    def test_leaving_the_program(self) -> None:
+        class Leaves(Affine):
+            def backward(self, dy: Any) -> Any:
+                raise SystemExit(0)
+
+        with pytest.raises(UserError, match="SystemExit"):
+            check(Leaves())
 
     def test_single_precision(self) -> None:
         with pytest.raises(UserError, match="is float32, differences need float64; take dtype"):
@@ -323,7 +369,7 @@ class TestConfig:
 
         def wrong(self: Any, dy: Any) -> None:
             right(self, dy)
-            self.grads["weight"].reshape(-1)[np.argmax(np.abs(self.grads["weight"]))] *= 1.01
+            self.grads["weight"].flat[np.argmax(np.abs(self.grads["weight"]))] *= 1.01
 
         monkeypatch.setattr(Linear, "backward_params", wrong)
         rows, _ = check_config(config(SMALL, tmp_path))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from dlassign.config.model import MLP
+from dlassign.config.model import MLP, EECSConvNet
 from dlassign.errors import ConfigError
 from dlassign.nets.build import build_model, check_model, n_parameters
 
@@ -60,3 +62,27 @@ def test_check_model_refuses_what_build_model_refuses() -> None:
     with pytest.raises(ConfigError) as caught:
         check_model(MLP(name="mlp", in_features=5), (4,), 3)
     assert [problem.path for problem in caught.value.problems] == ["model.in_features"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "in_shape", "path"),
+    [
+        ({}, (20,), "model.name"),
+        ({"kernel_size": 9}, (1, 8, 8), "model.kernel_size"),
+        ({"kernel_size": 7, "pool": 3}, (1, 8, 8), "model.pool"),
+        ({"kernel_size": 8, "pool": 1, "norm": "batch"}, (1, 8, 8), "model.kernel_size"),
+    ],
+)
+def test_a_convnet_that_does_not_fit_names_the_key(
+    changes: dict[str, Any], in_shape: tuple[int, ...], path: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_model(EECSConvNet(name="eecs_convnet", **changes), in_shape, 10)
+    assert [problem.path for problem in caught.value.problems] == [path]
+
+
+def test_a_convnet() -> None:
+    cfg = EECSConvNet(name="eecs_convnet", norm="batch_from_zero", dropout=0.2, dropout_scale="evaluation")
+    model = build_model(cfg, (1, 28, 28), 10)
+    assert n_parameters(model) == 389_942
+    assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)

@@ -63,3 +63,9 @@ def test_same_bytes_twice(tmp_path, ending):
 def test_wrong_shape():
     with pytest.raises(ValueError, match=r"2 classes cannot have the shape \(2, 3\)"):
         build_confusion([[1, 2, 3], [1, 2, 3]], ["a", "b"], title="")
+
+
+def test_dollar_signs_are_no_mathematics(tmp_path):
+    odd = "$x \\frac{$"
+    draw_confusion([[1, 2], [3, 4]], [odd, "b"], tmp_path / "a.png", title=odd)
+    assert (tmp_path / "a.png").is_file()

@@ -268,3 +268,11 @@ def test_the_start_record_alone_draws(tmp_path):
     paths.log.write_text(paths.log.read_text().splitlines()[0] + "\n")
     assert json.loads(paths.log.read_text())["kind"] == "start"
     assert len(draw_run(paths)) == 2
+
+
+def test_dollar_signs_are_no_mathematics(tmp_path):
+    odd = "$x \\frac{$"
+    paths = make_run(tmp_path, label=odd)
+    draw_runs(load(paths), tmp_path / "a.png", metrics=("loss",), options=CurveOptions())
+    draw_runs(load(paths), tmp_path / "b.png", metrics=("loss",), options=CurveOptions(title=odd))
+    assert (tmp_path / "b.png").is_file()

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dlassign.config.model import CrossEntropy, DoubleSoftmax, Hinge, Logistic, Loss, Penalty
+from dlassign.config.model import CrossEntropy, DoubleSoftmax, Hinge, Logistic, Loss, MulticlassHinge, Penalty
 from dlassign.nets.mlp import mlp
 from dlassign.train.objective import make_loss, make_penalty, n_scores, predict
 
@@ -213,3 +213,12 @@ def test_a_penalty_sees_the_present_parameters() -> None:
 
 def test_no_penalty() -> None:
     assert make_penalty([], net()) is None
+
+
+def test_multiclass_hinge_of_scores_that_are_not_finite() -> None:
+    """F.multi_margin_loss takes NaN for 0, and a run that has diverged for a perfect one."""
+    loss = make_loss(MulticlassHinge(name="multiclass_hinge"))
+    assert math.isnan(loss(torch.tensor([[math.nan, 1.0, 2.0]]), torch.tensor([1])).item())
+    scores, y = torch.from_numpy(SCORES), torch.from_numpy(LABELS)
+    expected = SCORES.shape[1] * torch.nn.functional.multi_margin_loss(scores, y)
+    assert loss(scores, y).item() == pytest.approx(expected.item(), rel=1e-12)

@@ -11,6 +11,7 @@ from dlassign.errors import UserError
 from dlassign.numpy_nets.layer import Array, FirstLayer, Layer, described
 
 Rng = np.random.Generator
+HOLDERS = ("params", "grads", "buffers")
 MEMBERS = {
     "params": "a dict of arrays by name, empty if there are none",
     "grads": "a dict with the gradient of each of params",
@@ -41,6 +42,8 @@ class Probe:
     def __init__(self, layer: Layer, name: str, *, shape: tuple[int, ...], rng: Rng) -> None:
         _check_members(layer, name)
         self._layer, self._name, self._rng = layer, name, rng
+        self._held = {kind: dict(getattr(layer, kind)) for kind in HOLDERS}
+        self._check_held()
         self.x: Array = rng.standard_normal(shape)
         self._other: Array = rng.standard_normal(shape)
         for p in layer.params.values():
@@ -80,13 +83,34 @@ class Probe:
         dx = self._backward(self.r)
         self._check_array(dx, self.x, what="backward returns", whose="the input")
         for key, p in self._layer.params.items():
-            if key not in self._layer.grads:
-                raise UserError(f"{self._name}: grads has no {key!r}, which params has")
             self._check_array(self._layer.grads[key], p, what=f"grads[{key!r}] is", whose=f"params[{key!r}]")
         grads = {key: self._layer.grads[key].copy() for key in self._layer.params}
         if isinstance(self._layer, FirstLayer):
             grads = self._as_first(self._layer, grads)
         return {"input": dx.copy(), **grads}
+
+    def check_again(self, grads: Mapping[str, Array]) -> None:
+        """Check that a second backward gives the same gradients, and twice as large ones for twice the gradient of y.
+
+        Raises:
+            UserError: it does not.
+        """
+        once, self.r = self.r, 2 * self.r
+        twice = self.gradients()
+        self.r = once
+        for key, g in grads.items():
+            if not np.allclose(twice[key], 2 * g, rtol=1e-9, atol=1e-12 * np.abs(g).max(initial=0.0)):
+                cure = "keep nothing from the last call; backward is linear in dy"
+                raise UserError(f"{self._name}: for 2 dy, backward does not give twice the gradient by {key}; {cure}")
+
+    def _check_held(self) -> None:
+        """Check that the layer has the arrays that it was made with: a network and its update rule hold on to them."""
+        for kind in HOLDERS:
+            now, held = getattr(self._layer, kind), self._held[kind]
+            for key in {**held, **now}:
+                if now.get(key) is not held.get(key):
+                    cure = f"make it there and write into it: {kind}[{key!r}][...] = ..."
+                    raise UserError(f"{self._name}: {kind}[{key!r}] is no longer the array of the constructor; {cure}")
 
     def _restore(self) -> None:
         self._rng.bit_generator.state = self._rng_state
@@ -99,6 +123,7 @@ class Probe:
         if not np.array_equal(before, x):
             cure = "it belongs to the layer before; work on a copy"
             raise UserError(f"{self._name}: forward changes its input x, but {cure}")
+        self._check_held()
         return y
 
     def _backward(self, dy: Array) -> Any:
@@ -107,6 +132,7 @@ class Probe:
         if not np.array_equal(before, dy):
             cure = "it belongs to the layer after; work on a copy"
             raise UserError(f"{self._name}: backward changes its input dy, but {cure}")
+        self._check_held()
         return dx
 
     def _as_first(self, layer: FirstLayer, grads: Mapping[str, Array]) -> dict[str, Array]:
@@ -131,6 +157,10 @@ class Probe:
             raise UserError(
                 f"{self._name}: forward returns numbers that are not finite, for x from a normal distribution"
             )
+        top, spread = float(np.abs(y).max(initial=0.0)), float(np.ptp(y)) if y.size else 0.0
+        if top > 1e6 and top > 1e8 * spread:
+            seen = f"forward returns numbers near {top:.0e} that differ by {spread:.0e}"
+            raise UserError(f"{self._name}: {seen}; float64 leaves differences no digits, take the offset away")
 
     def _check_same(self, y: Array, again: Array) -> None:
         if y.shape != again.shape or not np.array_equal(y, again):
@@ -147,23 +177,39 @@ class Probe:
 
 
 def _check_members(layer: Any, name: str) -> None:
-    missing = [f"  {key}: {what}" for key, what in MEMBERS.items() if not hasattr(layer, key)]
+    missing = [f"  {key}: {what}" for key, what in MEMBERS.items() if not _has(layer, key)]
     if missing:
         raise UserError("\n".join([f"{name} is no layer yet; it lacks", *missing]))
-    for key in ("params", "grads", "buffers"):
-        held = getattr(layer, key)
-        if not isinstance(held, Mapping) or not all(isinstance(p, np.ndarray) for p in held.values()):
-            raise UserError(f"{name}: {key} is not {MEMBERS[key]}")
+    for kind in HOLDERS:
+        held = getattr(layer, kind)
+        if not isinstance(held, Mapping) or not all(
+            isinstance(key, str) and isinstance(p, np.ndarray) for key, p in held.items()
+        ):
+            raise UserError(f"{name}: {kind} is not {MEMBERS[kind]}")
+        if read_only := [key for key, p in held.items() if not p.flags.writeable]:
+            raise UserError(f"{name}: {kind}[{read_only[0]!r}] cannot be written; make it with np.array or np.zeros")
     for key, p in layer.params.items():
+        if key == "input":
+            raise UserError(f"{name}: a parameter is named 'input', which stands for x here; give it another name")
+        if key not in layer.grads:
+            cure = "make a zero array for each of params in the constructor"
+            raise UserError(f"{name}: grads has no {key!r}, which params has; {cure}")
         if p.dtype != np.float64:
             cure = "take dtype in the constructor and make params with it"
             raise UserError(f"{name}: params[{key!r}] is {p.dtype}, differences need float64; {cure}")
 
 
+def _has(layer: Any, key: str) -> bool:
+    try:
+        return hasattr(layer, key)
+    except Exception as error:
+        raise UserError(f"{layer.__class__.__name__}.{key} fails: {type(error).__name__}: {error}") from error
+
+
 def _call(call: Callable[[], Any], name: str, what: str, given: Array) -> Any:
     try:
         return call()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
         shown = f"an array {described(given.shape, given.dtype)}"
         raise UserError(

@@ -76,15 +76,27 @@ def build_peer(cls: type[Any], arguments: Mapping[str, Any], *, seed: int) -> nn
         return module
 
 
+def default_peer(name: str, arguments: Mapping[str, Any], *, seed: int) -> nn.Module | None:
+    """Return the layer of torch.nn with this name, made with the same arguments; None if it does not take them.
+
+    Dropout has none: it would drop other values.
+    """
+    cls = getattr(nn, name, None)
+    if cls is None or name == "Dropout" or not set(arguments) <= set(_parameters(cls)):
+        return None
+    return build_peer(cls, arguments, seed=seed)
+
+
 def _build(cls: type[Any], arguments: Mapping[str, Any], option: str) -> Any:
-    call = f"{cls.__name__}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+    shown = [f"{key}={value!r}" for key, value in arguments.items() if key not in ("dtype", "rng")]
+    call = f"{cls.__name__}({', '.join(shown)})"
     try:
         return cls(**arguments)
     except TypeError as error:
         known = ", ".join(key for key in _parameters(cls) if key not in ("dtype", "rng", "self"))
         cure = f"give arguments with --arg KEY=VALUE; it takes: {known or 'none'}"
         raise ConfigError(f"{option}: {call} fails: {error}; {cure}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{option}: {call} fails: {type(error).__name__}: {error}; --traceback shows where") from error
 
 
@@ -139,7 +151,7 @@ def _on_path(folder: Path) -> Iterator[None]:
 def _failed(name: str, error: BaseException) -> str:
     """Say what went wrong in an import, and in which line of the user's file."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}: {error.msg}"
+        return f"{error.filename or name}:{error.lineno or 1}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     ours = [frame for frame in frames if frame.filename != __file__]
     where = f"{ours[-1].filename}:{ours[-1].lineno}: " if ours else ""

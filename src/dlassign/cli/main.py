@@ -208,7 +208,12 @@ def crosscheck(ctx: click.Context, /, **options: Any) -> None:
     "--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of --layer; VALUE is YAML. Repeatable."
 )
 @click.option("--input", "input_shape", metavar="N,D", help="Shape of the input of --layer; 5,4 if not given.")
-@click.option("--torch", "torch_peer", metavar="MODULE:CLASS", help="The same as --layer in PyTorch, to compare with.")
+@click.option(
+    "--torch",
+    "torch_peer",
+    metavar="MODULE:CLASS",
+    help="A module with the same --arg and parameters, to compare with.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs, weights and dropout.")
 @json_option
 @click.pass_context
@@ -218,7 +223,7 @@ def gradcheck(ctx: click.Context, /, **options: Any) -> None:
     Errors are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out.
     Without --layer and --config: all layers and losses.
 
-    Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=2 --torch torch.nn:SiLU
+    Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=0.5 --input 3,4
     """
     from dlassign.cli.commands.gradcheck import gradcheck_command
 

@@ -147,11 +147,19 @@ def _downloader(known: KnownSet) -> Callable[[str], None]:
 
 
 def _read_idx(folder: Path, part: str) -> Split:
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    x = read_image_file(str(folder / f"{part}-images-idx3-ubyte")).numpy()
-    y = read_label_file(str(folder / f"{part}-labels-idx1-ubyte")).numpy()
+    x, y = _idx(folder / f"{part}-images-idx3-ubyte"), _idx(folder / f"{part}-labels-idx1-ubyte")
     return Split(x[:, None], y.astype(np.int64))
+
+
+def _idx(path: Path) -> NDArray[np.uint8]:
+    """Return the bytes of an idx file in their shape. Reading them ourselves spares the import of torchvision.
+
+    The header is two zero bytes, the type, the number of axes, and the size of each as a big-endian int32.
+    """
+    content = np.fromfile(path, np.uint8)
+    axes = int(content[3])
+    shape = content[4 : 4 + 4 * axes].view(">i4")
+    return content[4 + 4 * axes :].reshape(shape)
 
 
 def _read_cifar(root: str, *, train: bool) -> Split:

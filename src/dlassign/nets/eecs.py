@@ -45,6 +45,8 @@ def eecs_convnet(
     Source: EECS 598, homework 1; the norm and dropout variant is the report's question 5.4.
     """
     height, width = _pooled_size(in_shape, kernel_size, pool)
+    if norm != "none" and kernel_size == max(in_shape[1:]):
+        raise ValueError(f"kernel_size {kernel_size} leaves one pixel of {in_shape[1]}x{in_shape[2]}, too few for norm")
     model = nn.Sequential()
     model.add_module("conv1", nn.Conv2d(in_shape[0], filters, kernel_size, bias=False))
     if norm != "none":

@@ -40,6 +40,8 @@ RESOLUTION = 1e-12
 """The least change of L by its own size that differences see, when a tensor changes by its own size."""
 JUMP = 1e-4
 """Least difference of the slopes to both sides that is a kink, relative as errors are."""
+DENSE, MOST_VECTORS = 1000, 20
+"""Entries that take part in one random vector, unless more vectors than this would be needed."""
 TINY = float(np.finfo(np.float64).tiny)
 Value = Callable[[], float]
 """() -> L at the present values of the tensors; the same every time."""
@@ -90,6 +92,10 @@ class Differences:
     worst: Entry | None
 
 
+NOTHING = Differences(central=0.0, directions=0.0, entries=0, kinks=0, left_out=0, undecided=False, worst=None)
+"""What there is to say of a tensor without entries."""
+
+
 class Slope(NamedTuple):
     """An estimate of a derivative.
 
@@ -127,16 +133,19 @@ def check_gradients(
         rng: draws entries and directions.
         bounds: what is asked.
         max_entries: compare at most so many entries of each tensor, drawn at random; None is all.
-        n_directions: random vectors for each tensor.
+        n_directions: least random vectors for each tensor.
     """
     of_all, of_value = FLOOR * max(map(largest, grads.values()), default=0.0), RESOLUTION * abs(value())
     found: dict[str, Differences] = {}
     for name, tensor in tensors.items():
+        if not tensor.size:
+            found[name] = NOTHING
+            continue
         floor = max(of_all, of_value / typical_size(tensor) / min(bounds.central, bounds.directions))
         picked = _pick(tensor.shape, rng, max_entries)
         g, scale = grads[name], max(floor, largest(grads[name]))
         entries = _by_entry(value, tensor, g=g, picked=picked, scale=scale, bound=bounds.central)
-        vectors = [_random_vector(tensor.shape, rng) for _ in range(n_directions)]
+        vectors = _random_vectors(tensor.shape, rng, n_directions)
         along = _by_direction(value, tensor, g=g, vectors=vectors, floor=floor, bound=bounds.directions)
         worst = entries.worst()
         found[name] = Differences(
@@ -290,9 +299,18 @@ def _power_of_2(size: float) -> float:
     return 2.0 ** round(math.log2(size))
 
 
-def _random_vector(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return signs times numbers near 1: every entry takes part, and by another factor in every vector."""
-    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)
+def _random_vectors(shape: tuple[int, ...], rng: np.random.Generator, least: int) -> list[Array]:
+    """Return vectors of signs times numbers near 1: every entry takes part, and by another factor in every vector.
+
+    Of a large tensor each takes part in one vector only: along too many entries there is always a kink close by.
+    """
+    n = math.prod(shape)
+    parts = least if n <= DENSE else max(least, min(MOST_VECTORS, -(-n // DENSE)))
+    vectors: list[Array] = [rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape) for _ in range(parts)]
+    if n > DENSE:
+        owner = rng.integers(parts, size=shape)
+        vectors = [vector * (owner == i) for i, vector in enumerate(vectors)]
+    return vectors
 
 
 def _pick(shape: tuple[int, ...], rng: np.random.Generator, most: int | None) -> list[tuple[int, ...]]:

@@ -33,9 +33,9 @@ def softmax_cross_entropy(scores: Array, y: Labels, *, label_smoothing: float = 
         raise ValueError(f"softmax_cross_entropy: expected label_smoothing in [0, 1]; got {label_smoothing}")
     n, k = scores.shape
     rows, confidence = np.arange(n), 1 - float(label_smoothing)
-    shifted = scores - scores.max(axis=1, keepdims=True)
+    shifted = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
     dscores: Array = np.exp(shifted)
-    total = dscores.sum(axis=1)
+    total = np.add.reduce(dscores, axis=1)
     losses = np.log(total) - confidence * shifted[rows, y]
     dscores /= total[:, None] * n
     dscores[rows, y] -= confidence / n
@@ -151,7 +151,7 @@ def squared_error(scores: Array, y: Labels) -> tuple[float, Array]:
 
 def _mean(values: Array) -> float:
     """The mean, summed in float64: it is logged, and a float32 sum would lose digits of a large batch."""
-    return float(np.mean(values, dtype=np.float64))
+    return float(np.add.reduce(values, axis=None, dtype=np.float64)) / values.size
 
 
 def _signs(scores: Array, y: Labels) -> Array:
@@ -165,14 +165,14 @@ def _check(name: str, scores: Array, y: Labels, columns: int | str) -> None:
     Raises:
         ValueError: one is not as it should be.
     """
-    given = described(scores.shape, scores.dtype)
     right = scores.ndim == 2 and scores.size > 0 and (isinstance(columns, str) or scores.shape[1] == columns)
     if not right or scores.dtype.char not in "fd":
-        raise ValueError(f"{name}: expected scores {described(('N', columns), 'float32 or float64')}; got {given}")
+        expected, given = described(("N", columns), "float32 or float64"), described(scores.shape, scores.dtype)
+        raise ValueError(f"{name}: expected scores {expected}; got {given}")
     if y.shape != scores.shape[:1] or y.dtype.kind not in "iu":
-        expected = described(scores.shape[:1], "integers")
+        expected, given = described(scores.shape[:1], "integers"), described(scores.shape, scores.dtype)
         raise ValueError(f"{name}: expected y {expected} for scores {given}; got {described(y.shape, y.dtype)}")
     classes = scores.shape[1] if columns == "K" else 2
-    low, high = int(y.min()), int(y.max())
+    low, high = int(np.minimum.reduce(y)), int(np.maximum.reduce(y))
     if low < 0 or high >= classes:
         raise ValueError(f"{name}: expected y in 0..{classes - 1}; got values from {low} to {high}")

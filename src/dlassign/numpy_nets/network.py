@@ -26,9 +26,11 @@ class Network:
         self.params = {f"{name}.{key}": p for name, layer in layers.items() for key, p in layer.params.items()}
         self.grads = {f"{name}.{key}": g for name, layer in layers.items() for key, g in layer.grads.items()}
         self.buffers = {f"{name}.{key}": b for name, layer in layers.items() for key, b in layer.buffers.items()}
-        with_params = [number for number, layer in enumerate(self.layers.values()) if layer.params]
         self._reversed = list(reversed(self.layers.values()))
-        self._first_with_params = len(self._reversed) - 1 - with_params[0] if with_params else None
+        self._first = next((layer for layer in self.layers.values() if layer.params), None)
+        self._after_first = self._reversed[: self._reversed.index(self._first)] if self._first else []
+        # Asking a protocol takes longer than a small layer's backward, so it is done once.
+        self._backward_first = self._first.backward_params if isinstance(self._first, FirstLayer) else None
 
     def __repr__(self) -> str:
         return "\n".join(["Network(", *(f"  {name}: {layer}" for name, layer in self.layers.items()), ")"])
@@ -54,15 +56,12 @@ class Network:
 
     def backward_params(self, dy: Array) -> None:
         """Write `grads` only; what lies before the first layer with parameters is left out."""
-        if self._first_with_params is None:
-            return
-        for layer in self._reversed[: self._first_with_params]:
+        for layer in self._after_first:
             dy = layer.backward(dy)
-        first = self._reversed[self._first_with_params]
-        if isinstance(first, FirstLayer):
-            first.backward_params(dy)
-        else:
-            first.backward(dy)
+        if self._backward_first is not None:
+            self._backward_first(dy)
+        elif self._first is not None:
+            self._first.backward(dy)
 
     def forward_layers(self, x: Array, *, train: bool) -> dict[str, Array]:
         """Return the output of every layer by name, for looking inside."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ Array = NDArray[np.floating[Any]]
 Slots = dict[str, Array]
 Update = Callable[..., None]
 """(p, g, slots, *, lr, scratch) -> None, in place."""
+
+
+CHUNK_BYTES = 2**20
+"""Of a parameter that are updated at once."""
 
 
 def sgd(
@@ -187,6 +191,15 @@ def adamw(
     adam(p, g, slots, lr=lr, betas=betas, eps=eps, scratch=scratch)
 
 
+class _Part(NamedTuple):
+    """A part of a parameter in one row, what the rule remembers of it, and room to compute in."""
+
+    p: Array
+    slots: Slots
+    scratch: Array
+    rows: slice
+
+
 class NumpyOptimizer:
     """Parameters, what their update rule remembers of each, and the learning rate.
 
@@ -204,12 +217,20 @@ class NumpyOptimizer:
             key: {name: np.zeros(()) if name == "step" else np.zeros_like(p) for name in slots}
             for key, p in params.items()
         }
-        self._scratch = {key: np.empty_like(p) for key, p in params.items()}
+        self._parts = {key: _cut(p, self._slots[key]) for key, p in params.items()}
 
     def step(self, grads: Mapping[str, Array]) -> None:
-        """Update every parameter from its gradient, which has the same name."""
+        """Update every parameter from its gradient, which has the same name.
+
+        A rule goes over its arrays several times, so large ones are cut into parts that stay in the core's cache.
+        """
         for key, p in self.params.items():
-            self._update(p, grads[key], self._slots[key], lr=self.lr, scratch=self._scratch[key])
+            g, count = _flat(grads[key], p), self._slots[key].get("step")
+            done = 0.0 if count is None else float(count)
+            for part in self._parts[key]:
+                if count is not None:
+                    count[...] = done  # every part takes the same step
+                self._update(part.p, g[part.rows], part.slots, lr=self.lr, scratch=part.scratch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the slots, by parameter and name, and the learning rate."""
@@ -240,6 +261,23 @@ def make_numpy_optimizer(cfg: config.Optimizer, params: Mapping[str, Array]) -> 
             update = partial(rmsprop, alpha=cfg.alpha, eps=cfg.eps, momentum=cfg.momentum, weight_decay=decay)
             momentum = ("momentum",) if cfg.momentum else ()
             return NumpyOptimizer(params, cfg.lr, update=update, slots=("square", *momentum))
+
+
+def _cut(p: Array, slots: Slots) -> list[_Part]:
+    """Cut a parameter into parts of at most CHUNK_BYTES; all are views, and `step` stays one for all."""
+    size = min(CHUNK_BYTES // p.itemsize, p.size)
+    flat, scratch = _flat(p, p), np.empty(size, p.dtype)
+    parts = []
+    for start in range(0, p.size, size or 1):
+        rows = slice(start, start + size)
+        part = {name: slot if name == "step" else _flat(slot, p)[rows] for name, slot in slots.items()}
+        parts.append(_Part(flat[rows], part, scratch[: len(flat[rows])], rows))
+    return parts
+
+
+def _flat(array: Array, like: Array) -> Array:
+    """Return an array in one row, in the order in which another one lies in memory: a view, if it lies so too."""
+    return array.T.reshape(-1) if like.flags.f_contiguous else array.reshape(-1)
 
 
 def _decayed(p: Array, g: Array, weight_decay: float, out: Array) -> Array:

@@ -58,7 +58,7 @@ def build_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, 
         _label(axes, classes, annotated=annotated)
         _recalls(axes, image, table, annotated=annotated)
         accuracy = 100 * table.trace() / max(1, int(rows.sum()))
-        axes.set_title(f"{title}\naccuracy {accuracy:.2f} % of {rows.sum():,} samples", pad=18)
+        axes.set_title(f"{title}\naccuracy {accuracy:.2f} % of {rows.sum():,} samples", pad=18, parse_math=False)
     return figure
 
 
@@ -85,8 +85,8 @@ def _label(axes: Axes, classes: Sequence[str], *, annotated: bool) -> None:
     places = range(0, len(classes), step)
     size = 9 if annotated else 6
     long = max(len(name) for name in names) > 6 or not annotated
-    axes.set_xticks(places, [names[i] for i in places], rotation=90 if long else 0, fontsize=size)
-    axes.set_yticks(places, [names[i] for i in places], fontsize=size)
+    axes.set_xticks(places, [names[i] for i in places], rotation=90 if long else 0, fontsize=size, parse_math=False)
+    axes.set_yticks(places, [names[i] for i in places], fontsize=size, parse_math=False)
 
 
 def _recalls(axes: Axes, image: AxesImage, table: NDArray[np.int64], *, annotated: bool) -> None:

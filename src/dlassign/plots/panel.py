@@ -199,7 +199,7 @@ class Panel:
         axes, options = self.axes, self.options
         axes.set_xlabel(_X_LABELS[options.x])
         axes.set_ylabel(_Y_LABELS[self.metric])
-        axes.set_title(title(runs) if options.title is None else options.title)
+        axes.set_title(title(runs) if options.title is None else options.title, parse_math=False)
         axes.grid(visible=True, color="0.9", lw=0.6)
         axes.set_axisbelow(True)
         if options.log_y:
@@ -233,7 +233,7 @@ class Panel:
             return
         longest = max(len(str(handle.get_label())) for handle in handles)
         columns = max(1, min(3, -(-len(handles) // 4), int(WIDTH * 0.78 / (0.07 * longest + 0.6))))
-        self.axes.legend(
+        legend = self.axes.legend(
             handles=list(handles),
             loc="upper left",
             bbox_to_anchor=(0.0, -0.15),
@@ -241,6 +241,8 @@ class Panel:
             ncols=columns,
             frameon=False,
         )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
 
 
 def _plain_ticks(axis: Axis) -> None:

@@ -132,7 +132,7 @@ def _grid(grid: NDArray[np.float64], *, title: str) -> Figure:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
-        axes.set_title(title, pad=10)
+        axes.set_title(title, pad=10, parse_math=False)
     return figure
 
 
@@ -151,5 +151,5 @@ def _heat_map(weights: NDArray[np.float64], *, title: str) -> Figure:
         axes.set_ylabel("unit")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=max(1, round(2 * high))))
-        axes.set_title(title, pad=10)
+        axes.set_title(title, pad=10, parse_math=False)
     return figure

@@ -121,14 +121,23 @@ class NumpyLearner:
 
 
 def numpy_batches(split: Split, order: Order) -> Batches[Any]:
-    """Return training batches cut out of arrays.
+    """Return training batches cut out of arrays. Samples lie in one buffer, which the next batch overwrites.
 
     Args:
         split: prepared samples and labels.
         order: which rows a step sees.
     """
+    buffer = np.empty_like(split.x[:0])
 
     def take(array: Any, rows: Rows) -> Any:
-        return array[rows] if isinstance(rows, slice) else array.take(rows, axis=0)
+        nonlocal buffer
+        if isinstance(rows, slice):
+            return array[rows]
+        if array is not split.x:
+            return array.take(rows)
+        if len(buffer) < len(rows):
+            buffer = np.empty_like(array, shape=(len(rows), *array.shape[1:]))
+        # mode="clip" is the one that writes straight into `out`; rows are in range.
+        return array.take(rows, axis=0, out=buffer[: len(rows)], mode="clip")
 
     return Batches(split.x, split.y, order=order, take=take, as_rows=list)

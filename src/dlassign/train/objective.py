@@ -44,9 +44,15 @@ def make_loss(cfg: LossFunction) -> LossOf:
         case Hinge():
             return lambda scores, y: F.relu(1 - _signs(y, scores) * scores.squeeze(1)).mean()
         case MulticlassHinge():
-            return lambda scores, y: scores.shape[1] * F.multi_margin_loss(scores, y)
+            return _multiclass_hinge
         case SquaredError():
             return lambda scores, y: F.mse_loss(scores, F.one_hot(y, scores.shape[1]).to(scores.dtype))
+
+
+def _multiclass_hinge(scores: Tensor, y: Tensor) -> Tensor:
+    """Return the mean over samples of sum_{j != y} max(0, 1 + s_j - s_y). F.multi_margin_loss takes NaN for 0."""
+    margins = F.relu(1 + scores - scores.gather(1, y[:, None]))
+    return margins.scatter(1, y[:, None], 0.0).sum(1).mean()
 
 
 def n_scores(cfg: LossFunction, n_classes: int) -> int:

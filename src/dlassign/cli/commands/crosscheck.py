@@ -14,7 +14,7 @@ from dlassign.cli.commands.train import placing
 from dlassign.config.data import CIFAR10, MNIST
 from dlassign.config.load import load_located
 from dlassign.config.run import RunConfig
-from dlassign.errors import DataError
+from dlassign.errors import ConfigError, DataError
 
 COLUMN = 16
 
@@ -30,6 +30,8 @@ def crosscheck_command(
     as_json: bool,
 ) -> int:
     """Cross-check the backends, print what was found, and return 1 if they part."""
+    if math.isnan(bound):
+        raise ConfigError("--bound: expected a number above 0, got nan")
     # The rules of `backend: numpy` are those of what can be compared; where a config computes does not matter here.
     located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu")
     with placing(located):

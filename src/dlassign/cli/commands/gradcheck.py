@@ -15,7 +15,7 @@ import numpy as np
 from dlassign.checks.gradients import MAX_ENTRIES, Row, check_known, check_layer, known_classes, known_names
 from dlassign.checks.net_gradients import MAX_ENTRIES as MAX_ENTRIES_OF_NET
 from dlassign.checks.net_gradients import check_config
-from dlassign.checks.user_layer import build_layer, build_peer, load_class
+from dlassign.checks.user_layer import build_layer, build_peer, default_peer, load_class
 from dlassign.cli.commands.train import placing
 from dlassign.config.explain import did_you_mean
 from dlassign.config.load import load_located
@@ -108,6 +108,8 @@ def _of_layer(own: _Own, *, of_layer: bool, seed: int) -> list[Row]:
         if ":" not in own.peer:
             raise ConfigError(f"--torch: {own.peer!r} is no import path; expected one such as torch.nn:SiLU")
         peer = build_peer(load_class(own.peer, option="--torch"), own.arguments, seed=seed)
+    elif ":" not in own.layer:
+        peer = default_peer(cls.__name__, own.arguments, seed=seed)
     form = ", ".join(f"{key} {value}" for key, value in own.arguments.items())
     return check_layer(layer, cls.__name__, form=form, shape=own.shape, peer=peer, rng=rng)
 
@@ -177,8 +179,12 @@ def _cells(row: Row, *, with_entries: bool) -> list[str]:
         *entries,
         *("-" if error is None else "?" if error == 0 and found.undecided else f"{error:.1e}" for error in errors),
         f"{found.kinks + found.left_out}{left_out}",
-        "ok" if row.ok else "WRONG",
+        _verdict(row),
     ]
+
+
+def _verdict(row: Row) -> str:
+    return "ok" if row.ok else "not proved" if row.unproved else "WRONG"
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -194,22 +200,23 @@ def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
 def _explained(row: Row) -> str:
     """Say what is wrong with a gradient, and in which entry."""
     found, bounds = row.differences, row.bounds
-    name = f"WRONG  {row.layer} {row.tensor}:"
+    name = f"{_verdict(row)}  {row.layer} {row.tensor}:"
     if found.worst is not None and not found.central <= bounds.central:
         at = f"[{', '.join(map(str, found.worst.at))}]"
         given, expected = found.worst.given, found.worst.expected
         return f"{name} at {at} backward gives {given:.9g}, differences give {expected:.9g}"
     if not found.directions <= bounds.directions:
         return f"{name} entries that central did not compare are off, as random vectors show"
-    if found.undecided:
-        return f"{name} not proved, {found.left_out} differences depend on the step; is forward smooth?"
-    return f"{name} PyTorch's output or gradient is another"
+    if row.autograd is not None and not row.autograd <= bounds.autograd:
+        return f"{name} PyTorch's output or gradient is another"
+    cure = "is forward smooth, and in float64 throughout?"
+    return f"{name} {found.left_out} differences depend on the step; {cure}"
 
 
 def _summary(rows: Sequence[Row]) -> str:
     worst = ", ".join(f"{_size(value)} {way}" for way, value in _worst(rows).items() if value is not None)
-    wrong = sum(not row.ok for row in rows)
-    verdict = f"{wrong} WRONG" if wrong else "all within bounds"
+    counts = {word: sum(_verdict(row) == word for row in rows) for word in ("WRONG", "not proved")}
+    verdict = ", ".join(f"{n} {word}" for word, n in counts.items() if n) or "all within bounds"
     return f"{len(rows)} tensor{'s' * (len(rows) != 1)}, worst {worst}; {verdict}"
 
 

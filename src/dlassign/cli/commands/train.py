@@ -125,6 +125,8 @@ def _lines(result: dict[str, Any], pictures: list[Path]) -> Iterator[str]:
     speed = f" (training {rate:,.0f} images/s)" if rate else ""
     early = f" of {result['planned']:,}, stopped early," if result["steps"] < result["planned"] else ""
     yield f"{result['status']}: {result['steps']:,} steps{early} in {result['seconds']:.1f} s{speed}"
+    if result["status"] == "diverged":
+        yield "       the loss stopped being finite; try a smaller optimizer.lr, train.clip, warmup or scaled inputs"
     yield f"data   {result['data']}"
     yield f"model  {result['n_params']:,} parameters"
     chosen, train = result["chosen"], result["train"]

@@ -1,0 +1,387 @@
+"""How fast the NumPy nets are: an MLP beside a bare NumPy loop and scikit-learn, convolutions beside PyTorch.
+
+Everything is float32 on the CPU. Contestants take turns in one process, and each is compared within its own round.
+
+Command: python scripts/bench_numpy.py               (some minutes; leave the machine alone meanwhile)
+Exit:    0 every bound holds, or --quick; 1 one does not
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
+
+from dlassign.config.run import RunConfig
+from dlassign.data.bundle import Split
+from dlassign.numpy_nets.conv import Conv2d
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import MetricsWriter
+from dlassign.train.assemble import build_numpy_learner, check_batches
+from dlassign.train.device import cpu_name
+from dlassign.train.loop import fit
+from dlassign.train.numpy_learner import numpy_batches
+from dlassign.train.plan import make_plan
+from dlassign.train.stopping import StopRequest
+
+OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "numpy.md"
+SIZES, BATCH, SAMPLES, LR = (3072, 100, 10), 200, 20_000, 0.05
+CONVS = {
+    "100x1x28x28, 32 filters of 7x7": ((100, 1, 28, 28), 32, 7, 0),
+    "32x64x16x16, 64 filters of 3x3, padding 1": ((32, 64, 16, 16), 64, 3, 1),
+}
+CALLS, PAUSE = 5, 0.2
+LEAST_BARE, LEAST_SKLEARN, MOST_CONV = 0.95, 1.0, 2.5
+Array = Any
+
+TEXT = """\
+# How fast the NumPy nets are
+
+Everything is float32 on the CPU. Contestants take turns in one process; a round that does not count comes first.
+Numbers are medians, with the smallest and the largest in brackets; ratios are taken within each round.
+
+| | |
+|---|---|
+{facts}
+
+## MLP {sizes}, batch size {batch}, {samples:,} samples, plain SGD
+
+* **bare**: a hand-written NumPy loop. A permutation once an epoch, `x[rows]`, two matrix products forward, three
+  backward (the gradient by the input is left out), `p -= lr * g`. It counts nothing and logs nothing.
+* **dlassign**: `fit` with `NumpyLearner` and `backend: numpy`, as `dlassign train` sets it up: training accuracy at
+  every step, a log record every 50 steps, a look for Ctrl-C at every step.
+* **scikit-learn**: `MLPClassifier(solver="sgd")` on the same float32 arrays, without momentum and penalty.
+
+The ratio is dlassign's steps a second over those of the loop named. The loss is that of the trained network on its
+training data.
+
+| threads | loop | steps a second | ratio of dlassign to it | loss |
+|---|---|---|---|---|
+{mlp}
+
+## Convolution, forward and backward
+
+* **dlassign**: `Conv2d` with `forward(train=True)` and `backward`: output, gradients by filters, bias and input.
+* **PyTorch**: `F.conv2d` with `requires_grad` on input, filters and bias, and `backward`.
+
+"As a first layer" leaves out the gradient by the input on both sides. The ratio is dlassign's time over PyTorch's.
+
+| threads | convolution | dlassign ms | PyTorch ms | ratio | ratio as a first layer |
+|---|---|---|---|---|---|
+{conv}
+
+Memory of the im2col columns: they are made for a few images at a time, so they do not grow with the batch. The peak
+is what forward and backward allocate together, output and gradients included (tracemalloc).
+
+| convolution | columns of the whole batch | output and gradients | peak |
+|---|---|---|---|
+{memory}
+"""
+
+
+def arrays() -> tuple[Array, Array]:
+    """Return x: (N, D) float32 and y: (N,) int64, what a random linear map says, so that it can be learnt."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((SAMPLES, SIZES[0]), dtype=np.float32)
+    return x, (x @ rng.standard_normal((SIZES[0], SIZES[2]), dtype=np.float32)).argmax(1)
+
+
+def first_weights() -> list[Array]:
+    """Return W1, b1, W2, b2, weights as (inputs, outputs), from which bare and dlassign start; Glorot's law."""
+    rng = np.random.default_rng(1)
+    draws = [np.sqrt(2 / sum(shape)) * rng.standard_normal(shape) for shape in (SIZES[:2], SIZES[1:])]
+    w1, w2 = (draw.astype(np.float32) for draw in draws)
+    return [w1, np.zeros(SIZES[1], np.float32), w2, np.zeros(SIZES[2], np.float32)]
+
+
+def train_bare(x: Array, y: Array, epochs: int) -> float:
+    """Train as a student's script does; return the loss on all samples."""
+    params = first_weights()
+    rng = np.random.default_rng(0)
+    for _ in range(epochs):
+        order = rng.permutation(len(x))
+        for start in range(0, len(x), BATCH):
+            rows = order[start : start + BATCH]
+            inputs, labels = x[rows], y[rows]
+            w1, b1, w2, b2 = params
+            hidden = np.maximum(inputs @ w1 + b1, 0)
+            scores = hidden @ w2 + b2
+            scores -= scores.max(axis=1, keepdims=True)
+            d = np.exp(scores)
+            d /= d.sum(axis=1, keepdims=True)
+            d[np.arange(len(labels)), labels] -= 1
+            d /= len(labels)
+            dhidden = (d @ w2.T) * (hidden > 0)
+            grads = [inputs.T @ dhidden, dhidden.sum(axis=0), hidden.T @ d, d.sum(axis=0)]
+            for p, g in zip(params, grads, strict=True):
+                p -= LR * g
+    return loss_of(params, x, y)
+
+
+def train_dlassign(x: Array, y: Array, epochs: int) -> float:
+    """Train as run_experiment does, on arrays that are there already."""
+    cfg = RunConfig.model_validate(
+        {
+            "name": "bench",
+            "backend": "numpy",
+            "data": {"name": "digits"},
+            "model": {"name": "mlp", "hidden": [SIZES[1]]},
+            "optimizer": {"name": "sgd", "lr": LR},
+            "train": {"epochs": epochs, "batch_size": BATCH},
+        }
+    )
+    order = check_batches(cfg, {"train": len(x)})
+    plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
+    learner = build_numpy_learner(cfg, x.shape[1:], SIZES[2])
+    params = learner.network.params
+    for p, first in zip(params.values(), first_weights(), strict=True):
+        p[...] = first.T
+    with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
+        log = MetricsWriter(RunPaths(Path(folder)).log)
+        fit(learner, numpy_batches(Split(x, y), order), evals={}, plan=plan, log=log, interrupted=stop)
+        log.close()
+    if stop.requested:
+        raise KeyboardInterrupt
+    return loss_of([p.T for p in params.values()], x, y)
+
+
+def train_sklearn(x: Array, y: Array, epochs: int) -> float:
+    """Train scikit-learn's network for the same number of epochs."""
+    net = MLPClassifier(
+        SIZES[1:2],
+        solver="sgd",
+        alpha=0.0,
+        batch_size=BATCH,
+        learning_rate_init=LR,
+        momentum=0.0,
+        nesterovs_momentum=False,
+        max_iter=epochs,
+        tol=0.0,
+        n_iter_no_change=10**6,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        net.fit(x, y)
+    if net.n_iter_ != epochs or net.coefs_[0].dtype != np.float32:
+        raise RuntimeError(f"scikit-learn made {net.n_iter_} epochs in {net.coefs_[0].dtype}")
+    return loss_of([net.coefs_[0], net.intercepts_[0], net.coefs_[1], net.intercepts_[1]], x, y)
+
+
+def loss_of(params: list[Array], x: Array, y: Array) -> float:
+    """Return the mean cross-entropy of a two-layer net with weights as (inputs, outputs)."""
+    w1, b1, w2, b2 = params
+    scores = np.maximum(x @ w1 + b1, 0) @ w2 + b2
+    scores = scores - scores.max(axis=1, keepdims=True)
+    return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(y)), y]))
+
+
+LOOPS: dict[str, Callable[[Array, Array, int], float]] = {
+    "bare": train_bare,
+    "dlassign": train_dlassign,
+    "scikit-learn": train_sklearn,
+}
+
+
+def measure_mlp(repeats: int, epochs: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Let the loops take turns; return steps a second of each round, and the losses in the end."""
+    x, y = arrays()
+    rates: dict[str, list[float]] = {name: [] for name in LOOPS}
+    losses: dict[str, float] = {}
+    for number in range(repeats + 1):
+        for name, train in LOOPS.items():
+            gc.collect()
+            started = time.perf_counter()
+            losses[name] = train(x, y, epochs if number else 1)
+            if number:
+                rates[name].append(epochs * len(x) / BATCH / (time.perf_counter() - started))
+    return rates, losses
+
+
+class Conv:
+    """One convolution in both libraries, on the same numbers."""
+
+    def __init__(self, shape: tuple[int, int, int, int], filters: int, size: int, padding: int) -> None:
+        rng = np.random.default_rng(0)
+        self.layer = Conv2d(shape[1], filters, size, padding=padding, rng=rng)
+        self.x = rng.standard_normal(shape, dtype=np.float32)
+        y = self.layer.forward(self.x, train=False)
+        self.dy = rng.standard_normal(y.shape, dtype=np.float32)
+        self.padding = padding
+        self.tensors = [torch.from_numpy(a.copy()) for a in (self.x, *self.layer.params.values())]
+        self.torch_dy = torch.from_numpy(self.dy.copy())
+        self.columns = y[0, 0].size * shape[0] * shape[1] * size * size * 4
+        self.results = y.nbytes + self.x.nbytes + sum(p.nbytes for p in self.layer.params.values())
+
+    def dlassign(self, *, first: bool = False) -> None:
+        """Ours; without the gradient by the input if it is the first layer."""
+        self.layer.forward(self.x, train=True)
+        if first:
+            self.layer.backward_params(self.dy)
+        else:
+            self.layer.backward(self.dy)
+
+    def pytorch(self, *, first: bool = False) -> None:
+        """PyTorch's."""
+        x, w, b = self.tensors
+        x.requires_grad_(not first)
+        for p in (w, b):
+            p.requires_grad_()
+        F.conv2d(x, w, b, padding=self.padding).backward(self.torch_dy)
+        for tensor in self.tensors:
+            tensor.grad = None
+
+    def peak(self) -> int:
+        """Return the bytes that forward and backward have at most."""
+        tracemalloc.start()
+        self.dlassign()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+
+def measure_conv(conv: Conv, repeats: int) -> dict[str, list[float]]:
+    """Return milliseconds of each round, by contestant."""
+    calls: dict[str, Callable[[], None]] = {
+        "dlassign": conv.dlassign,
+        "pytorch": conv.pytorch,
+        "dlassign first": lambda: conv.dlassign(first=True),
+        "pytorch first": lambda: conv.pytorch(first=True),
+    }
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(repeats + 1):
+        for name, call in calls.items():
+            taken = burst(call)
+            if number:
+                found[name].append(taken)
+    return found
+
+
+def burst(call: Callable[[], None]) -> float:
+    """Return the milliseconds of a call, the median of some in a row.
+
+    The threads of one library keep spinning for a while after a call and would slow down the other's, hence the pause.
+    """
+    time.sleep(PAUSE)
+    seconds = []
+    for _ in range(CALLS + 1):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return 1000 * median(seconds[1:])
+
+
+def divided(a: list[float], b: list[float]) -> list[float]:
+    return [x / y for x, y in zip(a, b, strict=True)]
+
+
+def spread(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+
+
+def facts(repeats: int) -> str:
+    """Return where and with what this was measured, as rows of a table."""
+    packages = [f"{name} {version(name)}" for name in ("numpy", "torch", "scikit-learn", "dlassign")]
+    rows = {
+        "Processor": f"{cpu_name()}, {os.cpu_count()} cores",
+        "System": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "Versions": f"Python {platform.python_version()}, {', '.join(packages)}",
+        "Rounds": f"{repeats} for the MLP; {2 * repeats} for convolutions, each the median of {CALLS} calls in a row",
+        "Date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "Command": f"`python scripts/bench_numpy.py {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
+    }
+    return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+
+
+def mlp_rows(threads: int, rates: dict[str, list[float]], losses: dict[str, float]) -> list[str]:
+    rows = []
+    for name, values in rates.items():
+        ratio = "1" if name == "dlassign" else spread(divided(rates["dlassign"], values), ".3f")
+        rows.append(f"| {threads} | {name} | {spread(values, ',.0f')} | {ratio} | {losses[name]:.4f} |")
+    return rows
+
+
+def conv_row(threads: int, name: str, found: dict[str, list[float]]) -> str:
+    cells = [
+        str(threads),
+        name,
+        spread(found["dlassign"], ".1f"),
+        spread(found["pytorch"], ".1f"),
+        spread(divided(found["dlassign"], found["pytorch"]), ".2f"),
+        spread(divided(found["dlassign first"], found["pytorch first"]), ".2f"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def measure(repeats: int, epochs: int) -> tuple[str, list[tuple[bool, str]]]:
+    """Return the report, and for each bound whether it holds and a sentence."""
+    mlp, conv, bounds = list[str](), list[str](), list[tuple[bool, str]]()
+    convs = {name: Conv(*numbers) for name, numbers in CONVS.items()}
+    for threads in sorted({1, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            rates, losses = measure_mlp(repeats, epochs)
+            mlp += mlp_rows(threads, rates, losses)
+            for name, least in (("bare", LEAST_BARE), ("scikit-learn", LEAST_SKLEARN)):
+                ratio = median(divided(rates["dlassign"], rates[name]))
+                bounds.append((ratio >= least, f"{threads} threads, MLP: {ratio:.3f} of {name}; at least {least}"))
+            for name, one in convs.items():
+                found = measure_conv(one, 2 * repeats)
+                conv.append(conv_row(threads, name, found))
+                ratio = median(divided(found["dlassign"], found["pytorch"]))
+                text = f"{threads} threads, {name}: {ratio:.2f} times PyTorch's time; at most {MOST_CONV}"
+                bounds.append((ratio <= MOST_CONV, text))
+    megabytes = {name: [value / 2**20 for value in (c.columns, c.results, c.peak())] for name, c in convs.items()}
+    memory = [f"| {name} | {' | '.join(f'{value:.1f} MiB' for value in row)} |" for name, row in megabytes.items()]
+    report = TEXT.format(
+        facts=facts(repeats),
+        sizes="-".join(map(str, SIZES)),
+        batch=BATCH,
+        samples=SAMPLES,
+        mlp="\n".join(mlp),
+        conv="\n".join(conv),
+        memory="\n".join(memory),
+    )
+    return report, bounds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="rounds that count (default: 7)")
+    parser.add_argument("--epochs", type=int, default=5, metavar="N", help="epochs of an MLP's turn (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="a few steps, to see that it works; judges nothing")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/numpy.md")
+    options = parser.parse_args()
+    report, bounds = measure(1 if options.quick else options.repeats, 1 if options.quick else options.epochs)
+    if options.quick:
+        report += "\nA trial of the script with a few steps: these numbers mean nothing.\n"
+    else:
+        lines = [f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in bounds]
+        report += "\n".join(["", "## Bounds", "", *lines, ""])
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(report, encoding="utf-8")
+    print(report)
+    return 0 if options.quick or all(holds for holds, _ in bounds) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
