@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from dlassign.cli.main import main
 from dlassign.config.load import load_config
@@ -65,22 +66,25 @@ def test_readme_output_is_what_the_command_prints(command: str, shown: str, tmp_
     assert masked(printed) == masked(shown)
 
 
-def test_the_layer_of_ones_own_in_the_docs_is_right(tmp_path: Path) -> None:
+def test_the_layer_of_ones_own_in_the_docs_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = (ROOT / "docs" / "numpy_nets.md").read_text()
     code, training = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     [(command, shown)] = re.findall(r"```console\n\$ (.*?)\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_layers.py").write_text(code)
-    line = [sys.executable, "-m", *command.split()]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(main, command.split()[1:])
+    assert done.exit_code == 0, done.stderr
     assert masked(done.stdout) == masked(shown)
-    trained = subprocess.run([sys.executable, "-c", training], capture_output=True, text=True, cwd=tmp_path, check=True)
-    [loss, beta] = map(float, re.findall(r"\d\.\d+", trained.stdout))
+    exec(training, {})
+    [loss, beta] = map(float, re.findall(r"\d\.\d+", capsys.readouterr().out))
     assert loss < 0.3
     assert beta != 1
     (tmp_path / "my_layers.py").write_text(code.replace("x * x * slope", "x * slope"))
-    wrong = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert wrong.returncode == 1
+    wrong = CliRunner().invoke(main, command.split()[1:])
+    assert wrong.exit_code == 1
     assert "WRONG" in wrong.stdout
 
 
