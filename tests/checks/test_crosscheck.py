@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dlassign.checks import random_data
 from dlassign.checks.crosscheck import Agreement, crosscheck
-from dlassign.checks.recording import difference
+from dlassign.checks.recording import LargestOf, difference
 from dlassign.config.data import CSVTable
 from dlassign.config.load import load_config
 from dlassign.config.model import TORCH_ONLY_NORMS
@@ -23,6 +24,7 @@ from dlassign.numpy_nets.activations import ReLU
 from dlassign.numpy_nets.dropout import Dropout
 from dlassign.numpy_nets.linear import Linear
 from dlassign.numpy_nets.normalization import BatchNorm1d
+from dlassign.numpy_nets.pooling import MaxPool2d
 from dlassign.optim import numpy_rules
 from dlassign.train import numpy_objective
 
@@ -258,6 +260,18 @@ class TestFinds:
         with pytest.raises(UserError, match=r"Dropout\(p=0.3, .*\) dropped .* 30.0% were expected"):
             check("model.dropout=0.3")
 
+    def test_a_wrong_largest_value(self, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+        right = MaxPool2d.forward
+
+        def wrong(self: Any, x: Any, *, train: bool) -> Any:
+            y = right(self, x, train=train)
+            if train:
+                self.largest[0] = 0
+            return y
+
+        monkeypatch.setattr(MaxPool2d, "forward", wrong)
+        assert place(check(CONVNET % "")) == ("pool1", "backward", 1)
+
     @pytest.mark.parametrize("both", [False, True])
     def test_a_wrong_loss(self, check: Check, monkeypatch: pytest.MonkeyPatch, both: bool) -> None:
         right = numpy_objective.losses.squared_error
@@ -361,3 +375,14 @@ def test_random_data_fills_whole_batches_and_stays_small(config: Callable[..., R
     assert 1000 < len(digits) < 1797
     assert digits.x.max() == 16
     assert random_data.random_dataset(config("data={name: toy}", "train.order=full")).train.x.shape == (5, 4)
+
+
+def test_values_that_are_equal_but_for_rounding_share_the_largest() -> None:
+    layer, x = MaxPool2d(2), np.ones((1, 1, 2, 2))
+    layer.forward(x, train=True)
+    rounded = torch.from_numpy(x.copy())
+    rounded[0, 0, 0, 1] += 2.0**-52
+    rounded.requires_grad_()
+    LargestOf(layer, torch.nn.MaxPool2d(2)).train()(rounded).sum().backward()
+    assert rounded.grad is not None
+    assert rounded.grad.flatten().tolist() == [1, 0, 0, 0]

@@ -1,8 +1,10 @@
 """Does the NumPy net of a config compute what its PyTorch net does? Both take the same steps, compared layer by layer.
 
 The nets start from the same weights, in float64 on the CPU, and see the same batches; dropout drops the same values.
-The steps are those of `train`: its learners, with the config's preprocessing, batch order, loss, penalty, clipping,
-optimizer and schedule. Where the nets part is the first of these comparisons that exceeds the bound:
+Where values in a max-pool's window are equal but for rounding, as those of equal patches of an image are, both take the
+same one for the largest. The steps are those of `train`: its learners, with the config's preprocessing, batch order,
+loss, penalty, clipping, optimizer and schedule. Where the nets part is the first of these comparisons that exceeds the
+bound:
 
     forward     the output of each layer in training mode, from input to output; the loss; the penalty
     backward    the gradient by the scores, then by the input of each layer, from output to input
@@ -39,7 +41,7 @@ from dlassign.checks.recording import (
     before,
     difference,
     grouped,
-    share_dropout,
+    share_choices,
     single,
 )
 from dlassign.checks.shapes import check_fit
@@ -154,7 +156,7 @@ class _Twins:
         self.numpy.load_weights({name: torch.from_numpy(p) for name, p in _arrays(self.torch.weights()).items()})
         self._down = list(self.numpy.network.layers)
         self._up = self._down[::-1]
-        share_dropout(self.numpy.network, self.torch.model)
+        share_choices(self.numpy.network, self.torch.model)
         self._recorders = NumpyRecorder(self.numpy.network), TorchRecorder(self.torch.model)
         self._torch_grads: Arrays = {}
         before(self.torch.optimizer, "step", self._take_gradients)

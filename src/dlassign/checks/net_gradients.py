@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from dlassign.checks.gradients import INPUT, Row, autograd_errors, rows, set_parameters
-from dlassign.checks.recording import share_dropout
+from dlassign.checks.recording import share_choices
 from dlassign.checks.shapes import check_fit
 from dlassign.config.data import Toy
 from dlassign.config.run import RunConfig
@@ -106,7 +106,7 @@ class ConfigProbe:
         """Return the relative errors of gradients against those of the config's PyTorch net with the same weights."""
         model = build_model(self._cfg.model, self.x.shape[1:], self.n_outputs)
         set_parameters(model, self.network.params, self._cfg.name)
-        share_dropout(self.network, model)
+        share_choices(self.network, model)
         self.forward()  # leaves its dropout masks
         x = torch.from_numpy(self.x.copy()).requires_grad_()
         total = make_loss(self._cfg.loss)(model.train()(x), torch.from_numpy(self.y))

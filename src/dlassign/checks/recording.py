@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlassign.errors import UserError
+from dlassign.numpy_nets.conv import pair
 from dlassign.numpy_nets.dropout import Dropout
 from dlassign.numpy_nets.network import Network
+from dlassign.numpy_nets.pooling import MaxPool2d
 
 LOSS = "loss"
 """The loss in the place of a layer: its input are the scores."""
@@ -112,11 +115,44 @@ class MaskOf(nn.Module):
         return x * torch.from_numpy(kept).to(x.dtype) * self._scale
 
 
-def share_dropout(network: Network, model: nn.Module) -> None:
-    """Replace the dropout modules of a model, in place, by ones with the masks of the network's layers."""
+class LargestOf(nn.Module):
+    """Max-pooling whose gradient goes, in training, to the values that a NumPy layer took for the largest.
+
+    Equal patches of an image give values that are equal but for rounding; which one is the larger is chance. Where the
+    NumPy layer took a value that is not the largest, PyTorch's own gradient is left, so that the mistake shows.
+
+    Args:
+        layer: the NumPy layer, which runs first.
+        pool: the module that this one replaces.
+    """
+
+    def __init__(self, layer: MaxPool2d, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self._layer, self._pool = layer, pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W). Returns (N, C, H', W')."""
+        y: Tensor = self._pool(x)
+        if not self.training:
+            return y
+        kernel, stride, padding = (
+            pair(size) for size in (self._pool.kernel_size, self._pool.stride, self._pool.padding)
+        )
+        padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=-math.inf)
+        windows = F.unfold(padded, kernel, stride=stride).reshape(*x.shape[:2], math.prod(kernel), -1)
+        places = torch.from_numpy(np.array(self._layer.largest, np.int64)).reshape(*x.shape[:2], 1, -1)
+        chosen = windows.gather(2, places).reshape(y.shape)
+        return torch.where((chosen - y).abs() <= 1e-9 * y.abs(), chosen, y)
+
+
+def share_choices(network: Network, model: nn.Module) -> None:
+    """Have a model drop what the network drops, and pass gradients of max-pools to the values that the network's do."""
     for name, layer in network.layers.items():
+        module = model.get_submodule(name)
         if isinstance(layer, Dropout):
-            setattr(model, name, MaskOf(layer, model.get_submodule(name)))
+            setattr(model, name, MaskOf(layer, module))
+        elif isinstance(layer, MaxPool2d) and isinstance(module, nn.MaxPool2d):
+            setattr(model, name, LargestOf(layer, module))
 
 
 def difference(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> float:

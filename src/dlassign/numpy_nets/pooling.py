@@ -31,6 +31,9 @@ class MaxPool2d:
         stride: rows and columns from one window to the next, s and t; None is kernel_size.
         padding: rows and columns of -inf on every side, at most half the kernel.
 
+    Attributes:
+        largest: where in each window the last forward(train=True) found the largest value, u KW + v; None before.
+
     Raises:
         ValueError: a size is below 1, padding below 0 or above half the kernel.
     """
@@ -47,6 +50,7 @@ class MaxPool2d:
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
+        self.largest: NDArray[Any] | None = None
         self._saved = Saved[tuple[Shape, NDArray[Any]]](self)
 
     def __repr__(self) -> str:
@@ -65,6 +69,7 @@ class MaxPool2d:
                 # Offsets grow, so a maximum puts the newest where a larger value was found: faster than a masked copy.
                 np.maximum(largest, (values > y) * largest.dtype.type(offset), out=largest)
             np.maximum(y, values, out=y)
+        self.largest = largest if train else self.largest
         self._saved.keep((x.shape, largest), y, train=train)
         return y
 
