@@ -264,9 +264,15 @@ def make_numpy_optimizer(cfg: config.Optimizer, params: Mapping[str, Array]) -> 
 
 
 def _cut(p: Array, slots: Slots) -> list[_Part]:
-    """Cut a parameter into parts of at most CHUNK_BYTES; all are views, and `step` stays one for all."""
+    """Cut a parameter into parts of at most CHUNK_BYTES; all are views, and `step` stays one for all.
+
+    Raises:
+        ValueError: the parameter does not lie in one piece, so that no row of it is a view.
+    """
     size = min(CHUNK_BYTES // p.itemsize, p.size)
     flat, scratch = _flat(p, p), np.empty(size, p.dtype)
+    if p.size and not np.shares_memory(flat, p):
+        raise ValueError(f"a parameter of shape {p.shape} does not lie in one piece of memory; give a copy of it")
     parts = []
     for start in range(0, p.size, size or 1):
         rows = slice(start, start + size)
