@@ -377,6 +377,16 @@ def test_random_data_fills_whole_batches_and_stays_small(config: Callable[..., R
     assert random_data.random_dataset(config("data={name: toy}", "train.order=full")).train.x.shape == (5, 4)
 
 
+@pytest.mark.data
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_convnet_on_mnist_whose_equal_patches_tie_in_the_pool(seed: int) -> None:
+    root = CONFIGS.parent.parent / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip(f"real data sets are not at {root}")
+    found = crosscheck(load_config(CONFIGS / "reports/eecs598/convnet.yaml", [f"data.root={root}"], seed=seed))
+    assert found.parted is None, found.parted
+
+
 def test_values_that_are_equal_but_for_rounding_share_the_largest() -> None:
     layer, x = MaxPool2d(2), np.ones((1, 1, 2, 2))
     layer.forward(x, train=True)

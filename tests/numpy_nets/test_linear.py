@@ -116,12 +116,6 @@ class TestNetwork:
         with pytest.raises(ValueError, match=message):
             net.forward(draw(5, 4, dtype=np.float32), train=True)
 
-    def test_outputs_of_every_layer(self) -> None:
-        net, x = network(), draw(4, 2, 3)
-        outputs = net.forward_layers(x, train=False)
-        assert list(outputs) == ["flatten", "linear1", "inner", "head"]
-        np.testing.assert_array_equal(outputs["head"], net.forward(x, train=False))
-
 
 class TestErrors:
     def test_shape_and_type_of_the_input(self) -> None:

@@ -1,7 +1,7 @@
 """Activation functions, with the names and defaults of torch.nn.
 
 All but Softmax work element by element on any shape, in float32 or float64, so that dL/dx = dL/dy f'(x).
-np.where is an order of magnitude slower than arithmetic on masks, hence the products with [x > 0].
+np.where is slower than arithmetic on masks, hence the products with [x > 0].
 """
 
 from __future__ import annotations

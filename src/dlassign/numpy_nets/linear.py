@@ -40,7 +40,7 @@ class Linear:
         self.in_features, self.out_features, self.dtype = in_features, out_features, np.dtype(dtype)
         rng = rng or np.random.default_rng(0)
         bound = 1 / math.sqrt(in_features)
-        # W lies in memory as W^T, row by row: products with the batch are up to a quarter faster that way.
+        # W lies in memory as W^T, row by row: BLAS multiplies it by a batch faster that way.
         weight = rng.uniform(-bound, bound, (out_features, in_features)).astype(dtype, order="F")
         self.params: dict[str, Array] = {"weight": weight}
         if bias:

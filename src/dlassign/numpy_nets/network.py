@@ -29,7 +29,7 @@ class Network:
         self._reversed = list(reversed(self.layers.values()))
         self._first = next((layer for layer in self.layers.values() if layer.params), None)
         self._after_first = self._reversed[: self._reversed.index(self._first)] if self._first else []
-        # Asking a protocol takes longer than a small layer's backward, so it is done once.
+        # Asking whether a layer keeps a protocol is slow, so it is done once and not in every step.
         self._backward_first = self._first.backward_params if isinstance(self._first, FirstLayer) else None
 
     def __repr__(self) -> str:
@@ -62,13 +62,6 @@ class Network:
             self._backward_first(dy)
         elif self._first is not None:
             self._first.backward(dy)
-
-    def forward_layers(self, x: Array, *, train: bool) -> dict[str, Array]:
-        """Return the output of every layer by name, for looking inside."""
-        outputs: dict[str, Array] = {}
-        for name, layer in self.layers.items():
-            x = outputs[name] = layer.forward(x, train=train)
-        return outputs
 
 
 class Residual:

@@ -69,7 +69,8 @@ class MaxPool2d:
                 # Offsets grow, so a maximum puts the newest where a larger value was found: faster than a masked copy.
                 np.maximum(largest, (values > y) * largest.dtype.type(offset), out=largest)
             np.maximum(y, values, out=y)
-        self.largest = largest if train else self.largest
+        if train:
+            self.largest = largest
         self._saved.keep((x.shape, largest), y, train=train)
         return y
 
