@@ -36,7 +36,8 @@ from dlassign.data.bundle import Split
 from dlassign.numpy_nets.conv import Conv2d
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import MetricsWriter
-from dlassign.train.assemble import build_numpy_learner, check_batches
+from dlassign.train.assemble import check_batches
+from dlassign.train.build import build_numpy_learner
 from dlassign.train.device import cpu_name
 from dlassign.train.loop import fit
 from dlassign.train.numpy_learner import numpy_batches

@@ -39,14 +39,15 @@ from dlassign.config.run import RunConfig
 from dlassign.runlog.files import make_folder
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import MetricsWriter
-from dlassign.train.assemble import build_learner, check_batches
+from dlassign.train.assemble import check_batches
+from dlassign.train.build import build_learner
 from dlassign.train.checkpoint import CheckpointStore
 from dlassign.train.device import cpu_name, seed_everything
 from dlassign.train.hooks import Checkpointer
 from dlassign.train.loop import fit
 from dlassign.train.plan import make_plan
 from dlassign.train.stopping import StopRequest
-from dlassign.train.torch_learner import TensorSplit, torch_batches
+from dlassign.train.torch_data import TensorSplit, torch_batches
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "overhead.md"
 SEED, LR, WARM_UP_STEPS = 0, 0.05, 100
@@ -142,7 +143,7 @@ def train_dlassign(work: Workload, x: Tensor, y: Tensor) -> nn.Module:
     order = check_batches(cfg, {"train": len(x)})
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
     seed_everything(cfg.seed, device)
-    learner = build_learner(cfg, x.shape[1:], work.sizes[-1], device=device, dtype=torch.float32)
+    learner, _ = build_learner(cfg, x.shape[1:], work.sizes[-1], device=device)
     batches = torch_batches(TensorSplit(x, y), order)
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -23,18 +24,19 @@ ROOT = Path(__file__).parents[1]
 TEXT = """\
 # Results of the shipped configs
 
-Written by `scripts/measure_configs.py` on {date}, {seeds} seeds each, from the config's own seed on.
-Machine: {machine}.
+Written by `scripts/measure_configs.py`, over several seeds from each config's own on; each row says when.
+Machine of the newest rows: {machine}.
 
 Accuracy in percent, mean ± standard deviation over seeds, with the weights that the config keeps (the best on
-validation, or the last). The test set was evaluated once a run, but in the UvA configs, which look at it every 100
-steps as the reports did and keep the last weights. `cifar10-jpeg` is a lossy JPEG copy of CIFAR-10; its figures are
-not to be compared with those of CIFAR-10, on which the reports' were measured. Seconds are of the whole run after the
-interpreter has started, imports included, on a machine that other programs used as well.
+validation, or the last); in brackets, with test-time augmentation. The test set was evaluated once a run, but in the
+UvA configs, which look at it at intervals as the reports did and keep the last weights. `cifar10-jpeg` is a lossy JPEG
+copy of CIFAR-10; its figures are not to be compared with those of CIFAR-10, on which the reports' were measured.
+Seconds are the median over seeds of the whole run, imports included, on a machine that others used too.
 
-| config | data | parameters | val % | test % | test of each seed | reported test % | seconds (median) |
-|---|---|---|---|---|---|---|---|
+| config | data | parameters | val % | test % | test of each seed | reported % | seconds | precision | measured |
+|---|---|---|---|---|---|---|---|---|---|
 """
+ROW = re.compile(r"^\| `configs/(.*?)\.yaml` \|.*\|$", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def configs(mnist: str, cifar10_jpeg: str, binary20: str) -> list[Measured]:
         Measured("cifar10_mlp", images),
         Measured("reports/uva2018/numpy_mlp", mixed, "46.45 (last)", 42),
         Measured("reports/uva2020/numpy_mlp", mixed, "48.5 (last, read off a figure)", 42),
+        Measured("fast/cifar10_82", images),
+        Measured("fast/cifar10_best", images),
+        Measured("fast/mnist_99", digits),
+        Measured("reports/uva2018/vgg", mixed, "78.05 (best of about 100), 76.18 (last)", 42),
+        Measured("reports/uva2020/preact", mixed, "81.9 (last)", 42),
         Measured("reports/hlcv/two_layer", mixed, "val 28.6 and 28.7"),
         Measured(f"{eecs}/logistic", table, "93.6"),
         Measured(f"{eecs}/two_layer_logistic", table, "94"),
@@ -68,6 +75,8 @@ def configs(mnist: str, cifar10_jpeg: str, binary20: str) -> list[Measured]:
         Measured(f"{eecs}/two_layer", digits, "93.63"),
         Measured(f"{eecs}/convnet", digits, "98.39"),
         Measured(f"{eecs}/convnet_batch_norm_dropout", digits, "98.68"),
+        Measured(f"{eecs}/cifar_base", images, "69"),
+        Measured(f"{eecs}/cifar_improved", images, "75"),
     ]
 
 
@@ -87,12 +96,21 @@ def train(one: Measured, seed: int, *, out: str) -> dict[str, Any]:
 def row(one: Measured, results: list[dict[str, Any]]) -> str:
     """Return one line of the table: mean and sample standard deviation over seeds, then each test accuracy."""
     cells = [f"`configs/{one.config}.yaml`", results[0]["data"], f"{results[0]['n_params']:,}"]
-    for split in ("val", "test"):
-        values = [100 * result[split]["accuracy"] for result in results if result[split]]
-        cells.append(f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" if values else "")
+    cells += [mean(results, "val"), mean(results, "test")]
+    if "test_tta" in results[0]:
+        cells[-1] += f" ({mean(results, 'test_tta')})"
     cells.append(", ".join(f"{100 * result['test']['accuracy']:.2f}" for result in results))
     cells += [one.reported, f"{statistics.median(result['seconds'] for result in results):.0f}"]
+    cells += [results[0]["precision"], time.strftime("%Y-%m-%d")]
     return f"| {' | '.join(cells)} |"
+
+
+def mean(results: list[dict[str, Any]], split: str) -> str:
+    """Return mean ± standard deviation of a split's accuracy in percent; without a second run, the one value."""
+    values = [100 * result[split]["accuracy"] for result in results if result[split]]
+    if len(values) < 2:
+        return f"{values[0]:.2f}" if values else ""
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def describe(run: str) -> str:
@@ -114,16 +132,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", default="out")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="measure only configs whose name holds this")
     options = parser.parse_args()
-    rows, run = [], ""
+    known = dict.fromkeys(one.config for one in configs("", "", ""))
+    before = options.output.read_text() if options.only and options.output.exists() else ""
+    rows, run = {found[1]: found[0] for found in ROW.finditer(before)}, ""
     for one in configs(options.mnist_root, options.cifar10_jpeg_root, options.binary20):
+        if options.only and not any(text in one.config for text in options.only):
+            continue
         seeds = range(one.first_seed, one.first_seed + options.seeds)
         results = [train(one, seed, out=options.out) for seed in seeds]
-        rows.append(row(one, results))
-        print(rows[-1], flush=True)
+        rows[one.config] = row(one, results)
+        print(rows[one.config], flush=True)
         run = results[0]["run"]
-    head = TEXT.format(date=time.strftime("%Y-%m-%d"), seeds=options.seeds, machine=describe(run))
-    options.output.write_text(head + "\n".join(rows) + "\n")
+    ordered = [rows[config] for config in known if config in rows]
+    options.output.write_text(TEXT.format(machine=describe(run)) + "\n".join(ordered) + "\n")
 
 
 if __name__ == "__main__":

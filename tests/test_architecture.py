@@ -42,6 +42,8 @@ ALLOWED = {
     "filelock": {"runlog", "experiment", "cli"},
 }
 INSIDE_FUNCTIONS_ONLY = {("data", "torch"), ("data", "torchvision"), ("data", "sklearn"), ("cli", "rich")}
+# Batches on the device: imported only by what trains with torch.
+TORCH_AT_THE_TOP = {SOURCE / "data" / "augment.py", SOURCE / "data" / "on_device.py"}
 
 
 def part_of(path: Path) -> str:
@@ -89,6 +91,8 @@ class TestEveryFile:
             package = module.split(".")[0]
             if package in ALLOWED:
                 assert part in ALLOWED[package], f"{path} imports {package}"
+                if package == "torch" and path in TORCH_AT_THE_TOP:
+                    continue
                 assert not (at_top and (part, package) in INSIDE_FUNCTIONS_ONLY), f"{path} imports {package} at the top"
 
     def test_is_short(self, path: Path) -> None:
@@ -109,6 +113,13 @@ class TestEveryFile:
 
     def test_is_not_a_drawer(self, path: Path) -> None:
         assert path.stem not in {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_no_other_data_file_imports_those_with_torch_at_the_top() -> None:
+    modules = {f"dlassign.data.{path.stem}" for path in TORCH_AT_THE_TOP}
+    for path in sorted((SOURCE / "data").glob("*.py")):
+        found = {module for module, _ in imports(path)} & modules
+        assert path in TORCH_AT_THE_TOP or not found, f"{path} imports {found}"
 
 
 def test_every_part_has_a_layer() -> None:

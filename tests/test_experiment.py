@@ -28,7 +28,7 @@ from dlassign.train.loop import Progress
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.torch_learner import TorchLearner
 
-TIMES = {"seconds", "time", "images_per_second"}
+TIMES = {"seconds", "wall", "time", "images_per_second"}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,7 +16,7 @@ from dlassign.data.sources import toy
 from dlassign.numpy_nets.activations import Softmax
 from dlassign.runlog.paths import find_runs
 from dlassign.runlog.records import read_records
-from dlassign.train.assemble import build_numpy_learner
+from dlassign.train.build import build_numpy_learner
 from dlassign.train.numpy_learner import NumpyLearner
 
 ROOT = Path(__file__).parents[1]

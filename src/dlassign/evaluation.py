@@ -13,24 +13,36 @@ from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.data.load import load_dataset
 from dlassign.data.prepare import Preprocess
-from dlassign.errors import DataError, UserError
+from dlassign.errors import ConfigError, DataError, Problem, UserError
 from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import read_records
-from dlassign.train.assemble import dtypes, make_learner, place
+from dlassign.runlog.records import Record, read_records
+from dlassign.train.backends import make_backend
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 from dlassign.train.device import resolve_device
-from dlassign.train.learner import Evaluation, State
+from dlassign.train.learner import Evaluation, Learner, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """An evaluation and what it is of."""
+    """An evaluation and what it is of.
+
+    Attributes:
+        name: of the experiment.
+        label: of the data set.
+        classes: their names.
+        step: optimizer steps done when the weights were as they are.
+        evaluation: of the images as they are.
+        views: the same of `n_views` views of each image; None if they were not asked for.
+        n_views: views of an image.
+    """
 
     name: str
     label: str
     classes: tuple[str, ...]
     step: int
     evaluation: Evaluation
+    views: Evaluation | None = None
+    n_views: int = 0
 
     def per_class(self) -> list[dict[str, Any]]:
         """Return precision, recall, F1 and sample count of each class; a score without a sample to count is None."""
@@ -51,7 +63,13 @@ class Report:
 
 
 def evaluate_run(
-    paths: RunPaths, split: str, *, weights: str = "best", device: str | None = None, overrides: tuple[str, ...] = ()
+    paths: RunPaths,
+    split: str,
+    *,
+    weights: str = "best",
+    device: str | None = None,
+    overrides: tuple[str, ...] = (),
+    views: bool = False,
 ) -> Report:
     """Evaluate the best or last weights of a run on one of its splits.
 
@@ -60,13 +78,19 @@ def evaluate_run(
         split: train, val or test, dealt as the run dealt them.
         weights: best, or last.
         device: where to compute; None is what the run's config says.
-        overrides: config keys to change, such as `data.root=...` where the data has moved.
+        overrides: config keys to change, such as `data.root=...` where the data has moved. The run's arithmetic is
+            kept unless `train.precision` is among them.
+        views: evaluate with the test-time augmentation of the config too.
 
     Raises:
         UserError: there is no such run, split or checkpoint, or the data is not that of the run.
+        ConfigError: the config has no test-time augmentation, or the device cannot compute as the run did.
     """
     records = read_records(paths.log)
     cfg = load_config(paths.config, overrides, device=device)
+    if views and cfg.train.test_time_augmentation is None:
+        message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
+        raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
     state = _load_weights(paths, weights)
     dataset = load_dataset(cfg.data)
     trained_on = records.start["data"]["sha256"]
@@ -78,27 +102,40 @@ def evaluate_run(
     samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
     if samples is None:
         raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
+    learner, placed = _prepare(
+        cfg, state, samples, n_classes=len(dataset.classes), recorded=_arithmetic(records.start, cfg)
+    )
     return Report(
         name=cfg.name,
         label=dataset.label,
         classes=dataset.classes,
         step=state["step"],
-        evaluation=_evaluate(cfg, state, samples, n_classes=len(dataset.classes)),
+        evaluation=learner.evaluate(placed),
+        views=learner.evaluate(placed, views=learner.views) if views else None,
+        n_views=len(learner.views) if views and learner.views else 0,
     )
 
 
-def _evaluate(cfg: RunConfig, state: State, samples: Split, *, n_classes: int) -> Evaluation:
-    device = resolve_device(cfg.device)
+def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
+    """Return the recorded arithmetic, or None if another precision was asked for."""
+    same = start["config"]["train"].get("precision") == cfg.train.precision
+    return start.get("arithmetic") if same else None
+
+
+def _prepare(
+    cfg: RunConfig, state: State, samples: Split, *, n_classes: int, recorded: dict[str, Any] | None
+) -> tuple[Learner, Any]:
+    """Return a learner that has the weights, and the samples as it takes them."""
     preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
-    prepared = Split(x=preprocess.apply(samples.x, dtypes(cfg)[0]), y=samples.y)
-    learner = make_learner(cfg, prepared.x.shape[1:], n_classes=n_classes, device=device)
+    backend = make_backend(cfg, resolve_device(cfg.device), recorded)
+    learner = backend.learner(preprocess.apply(samples.x[:0]).shape[1:], n_classes)
     try:
         learner.load_weights(state["weights"])
     except RuntimeError as error:
         raise UserError(
             f"the weights do not fit the model of config.yaml ({' '.join(str(error).split())[:200]})"
         ) from error
-    return learner.evaluate(place(cfg, prepared, device))
+    return learner, backend.place(samples, preprocess)
 
 
 def _load_weights(paths: RunPaths, weights: str) -> State:
@@ -110,7 +147,8 @@ def _load_weights(paths: RunPaths, weights: str) -> State:
         why = "it is not trained that far, it diverged, or the file was removed"
         raise UserError(f"{paths.root} has no checkpoint yet: {why}; train it first, or anew with --again")
     if weights == "last":
-        return {**state, "weights": state["learner"]["model"]}
+        learner = state["learner"]
+        return {**state, "weights": learner.get("evaluated", learner["model"])}
     kept = state["hooks"].get("keep_best", {})
     if not kept.get("weights"):
         raise UserError(f"{paths.root} has no best weights yet; take the last weights")

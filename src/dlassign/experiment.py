@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,15 +13,18 @@ from filelock import FileLock, Timeout
 
 from dlassign.config.data import has_validation
 from dlassign.config.load import dump_config
+from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
+from dlassign.data.prepare import Preprocess
 from dlassign.errors import Diverged, Interrupted, UserError
+from dlassign.runlog.clock import WallClock
 from dlassign.runlog.files import make_folder, reason, remove_leftovers, write_text
 from dlassign.runlog.manifest import environment, numeric_differences, write_manifest
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, RunRecords, read_records
 from dlassign.runlog.result import has_start
 from dlassign.train.assemble import Parts, assemble
-from dlassign.train.checkpoint import CheckpointStore, to_tensors, weights_sha256
+from dlassign.train.checkpoint import CheckpointStore, to_numpy, to_tensors, weights_sha256
 from dlassign.train.device import fitting_threads, resolve_device
 from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, hook_states, restore_hooks
 from dlassign.train.learner import State
@@ -37,6 +41,7 @@ def run_experiment(
     say: Say = lambda text: None,
     on_record: Callable[[Record], None] | None = None,
     import_seconds: float = 0.0,
+    wall: WallClock | None = None,
 ) -> RunRecords:
     """Train what a config says, from the beginning or from where an earlier call stopped, and return its log.
 
@@ -46,6 +51,7 @@ def run_experiment(
         say: told one line about everything that a user should know beside the result.
         on_record: called with every log record, for a progress display.
         import_seconds: time spent importing before this call, for the log.
+        wall: the clock of the whole run; None is one that begins now.
 
     Raises:
         ConfigError: the config does not fit the data.
@@ -53,23 +59,54 @@ def run_experiment(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
         Diverged: the loss is not finite.
     """
-    clock = {"import": import_seconds}
+    clock, wall = {"import": import_seconds}, wall or WallClock()
     with only_writer(paths), _naming_memory():
         device = resolve_device(cfg.device)
-        parts = assemble(cfg, device, clock=clock)
+        start = read_records(paths.log).start if has_start(paths) else None
+        state = load_state(paths, say) if start is not None else None
+        parts = assemble(
+            cfg,
+            device,
+            clock=clock,
+            recorded=start and start.get("arithmetic"),
+            preprocess=None if state is None else Preprocess.from_state(to_numpy(state["preprocess"])),
+        )
         make_folder(paths.checkpoints)
         remove_leftovers(paths.root)
         remove_leftovers(paths.checkpoints)
-        for note in parts.dataset.notes:
+        for note in (*parts.dataset.notes, *parts.preprocess.notes):
             say(note)
         log = MetricsWriter(paths.log, on_record=on_record)
         try:
-            batch_size = -(-len(parts.splits["train"]) // parts.batches.steps_per_epoch)
-            with StopRequest() as stop, fitting_threads(parts.learner.n_params, batch_size):
-                _Run(cfg, paths, parts, log=log, say=say, clock=clock).go(stop)
+            with StopRequest() as stop, _threads(cfg, parts):
+                run = _Run(cfg, paths, parts, log=log, say=say, clock=clock, wall=wall)
+                run.go(stop, start=start, state=state)
         finally:
             log.close()
     return read_records(paths.log)
+
+
+def load_state(paths: RunPaths, say: Say) -> State | None:
+    """Return the newest readable checkpoint of a run, or None if there is none.
+
+    Raises:
+        UserError: none can be read, or it was copied here from another run: it would silently mix two configs.
+    """
+    state, warnings = CheckpointStore(paths).load_newest()
+    for warning in warnings:
+        say(f"{warning}; going on from the checkpoint before it")
+    if state is not None and state.get("run") != paths.root.name:
+        message = f"the checkpoint in {paths.checkpoints} is that of another run, {state.get('run')}"
+        raise UserError(f"{message}; remove it to train from the beginning, or use --again")
+    return state
+
+
+def _threads(cfg: RunConfig, parts: Parts) -> AbstractContextManager[None]:
+    """Return a context with as many threads as the work of a step is worth; convolutions are worth all of them."""
+    if not isinstance(cfg.model, MLP):
+        return nullcontext()
+    batch_size = -(-len(parts.splits["train"]) // parts.batches.steps_per_epoch)
+    return fitting_threads(parts.learner.n_params, batch_size)
 
 
 @contextmanager
@@ -110,12 +147,20 @@ class _Run:
     """One session of a run: begin or resume, train, evaluate with the chosen weights, end."""
 
     def __init__(
-        self, cfg: RunConfig, paths: RunPaths, parts: Parts, *, log: MetricsWriter, say: Say, clock: dict[str, float]
+        self,
+        cfg: RunConfig,
+        paths: RunPaths,
+        parts: Parts,
+        *,
+        log: MetricsWriter,
+        say: Say,
+        clock: dict[str, float],
+        wall: WallClock,
     ) -> None:
         self._cfg, self._paths, self._parts, self._log, self._say = cfg, paths, parts, log, say
-        self._clock, self._started = clock, time.perf_counter()
+        self._clock, self._wall = clock, wall
         self._store = CheckpointStore(paths)
-        self._progress = Progress()
+        self._progress = Progress(other_seconds=clock)
         self._environment = environment(*parts.machine())
         self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
         self._hooks = self._make_hooks()
@@ -148,8 +193,8 @@ class _Run:
             "classes": list(self._parts.dataset.classes),
         }
 
-    def go(self, stop: StopRequest) -> None:
-        self._begin()
+    def go(self, stop: StopRequest, *, start: Record | None, state: State | None) -> None:
+        self._begin(start, state)
         try:
             self._train(stop)
             if stop.requested and not self._complete():
@@ -162,33 +207,31 @@ class _Run:
     def _complete(self) -> bool:
         return self._progress.stopped or self._progress.step >= self._parts.plan.steps
 
-    def _begin(self) -> None:
-        """Write what the run is, and go back to the newest checkpoint if there is one."""
-        # Before anything is written, so that a folder of another schema version is refused as it is.
-        start = read_records(self._paths.log).start if has_start(self._paths) else None
-        state, warnings = self._store.load_newest()
-        for warning in warnings:
-            self._say(f"{warning}; going on from the checkpoint before it")
+    def _begin(self, start: Record | None, state: State | None) -> None:
+        """Write what the run is, and go back to its newest checkpoint if there is one."""
         self._write_manifest("running")
         self._paths.point_latest()
+        if self._parts.loaded is not None:
+            self._say(str(self._parts.loaded))
         if start is None:
             self._log.write("start", **self._start_record())
             return
         for difference in numeric_differences(start["environment"], self._environment):
             self._say(f"{difference}: the result may differ in its last bits from that of an unbroken run")
         if state is not None:
-            self._check_owner(state)
             self._progress = Progress(**state["progress"])
+            self._wall.add(self._progress.wall_seconds)
+            self._add_phases()
             self._parts.learner.load_state_dict(state["learner"])
             restore_hooks(self._hooks, state["hooks"])
             self._say(f"going on from step {self._progress.step} of {self._parts.plan.steps}")
         self._log.write("resume", from_step=self._progress.step, time=now(), environment=self._environment)
 
-    def _check_owner(self, state: State) -> None:
-        """Refuse a checkpoint that was copied here from another run: it would silently mix two configs."""
-        if state.get("run") != self._paths.root.name:
-            message = f"the checkpoint in {self._paths.checkpoints} is that of another run, {state.get('run')}"
-            raise UserError(f"{message}; remove it to train from the beginning, or use --again")
+    def _add_phases(self) -> None:
+        """Count the phases of earlier sessions too, and give all of them to the next checkpoint."""
+        for phase, seconds in self._progress.other_seconds.items():
+            self._clock[phase] = self._clock.get(phase, 0.0) + seconds
+        self._progress.other_seconds = self._clock
 
     def _start_record(self) -> Record:
         dataset, parts = self._parts.dataset, self._parts
@@ -201,15 +244,17 @@ class _Run:
             "seed": self._cfg.seed,
             "config": config,
             "environment": self._environment,
+            "arithmetic": parts.learner.arithmetic.record(),
             "data": {
                 "label": dataset.label,
                 "sha256": dataset.sha256,
-                "raw_shape": list(parts.raw_shape),
-                "shape": list(dataset.train.x.shape[1:]),
+                "raw_shape": list(dataset.train.x.shape[1:]),
+                "shape": list(parts.in_shape),
                 "classes": list(dataset.classes),
                 **{f"n_{name}": len(split) for name, split in parts.splits.items()},
-                "notes": list(dataset.notes),
+                "notes": [*dataset.notes, *parts.preprocess.notes],
             },
+            "pretrained": parts.loaded and asdict(parts.loaded),
             "n_params": parts.learner.n_params,
             "steps": parts.plan.steps,
             "steps_per_epoch": parts.plan.steps_per_epoch,
@@ -228,7 +273,10 @@ class _Run:
         )
 
     def _train(self, stop: StopRequest) -> None:
-        parts = self._parts
+        parts, step = self._parts, self._progress.step
+        if parts.learner.arithmetic.compile and step < parts.plan.steps:
+            compiled = parts.learner.warm_up(*next(parts.batches.between(step, step + 1)))
+            self._clock["compile"] = self._clock.get("compile", 0.0) + compiled
         fit(
             parts.learner,
             parts.batches,
@@ -238,6 +286,7 @@ class _Run:
             hooks=list(self._hooks.values()),
             progress=self._progress,
             interrupted=stop,
+            wall=self._wall.seconds,
         )
 
     def _interrupt(self) -> None:
@@ -261,6 +310,7 @@ class _Run:
         for name in ("val", "test"):
             if name in self._parts.splits:
                 self._evaluate_final(name, step)
+                self._evaluate_views(name, step)
         self._progress.eval_seconds += time.perf_counter() - started
         self._end("finished", chosen={"weights": chosen, "step": step}, weights_sha256=digest)
 
@@ -275,20 +325,31 @@ class _Run:
             accuracy=result.accuracy,
             n=result.n,
             seconds=self._progress.train_seconds,
+            wall=self._wall.seconds(),
             final=True,
             confusion=result.confusion,
         )
 
+    def _evaluate_views(self, name: str, step: int) -> None:
+        """Evaluate with test-time augmentation, if the config asks for it."""
+        learner = self._parts.learner
+        if learner.views is None:
+            return
+        result = learner.evaluate(self._parts.splits[name], views=learner.views)
+        values = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n, "views": len(learner.views)}
+        self._log.write("tta", step=step, split=name, **values, wall=self._wall.seconds())
+
     def _end(self, status: str, **values: Any) -> None:
         progress = self._progress
         seconds = {**self._clock, "train": progress.train_seconds, "eval": progress.eval_seconds}
+        total = self._wall.seconds()
         self._log.write(
             "end",
             status=status,
             steps=progress.step,
             best=self._keep.best.record(),
             test_evaluations=self._test_evaluations(),
-            seconds={**seconds, "total": sum(seconds.values())},
+            seconds={**seconds, "other": max(total - sum(seconds.values()), 0.0), "total": total},
             images_per_second=progress.images / progress.train_seconds if progress.train_seconds else None,
             time=now(),
             **values,

@@ -136,6 +136,7 @@ def test_load_gives_back_what_dump_wrote(tmp_path, data):
     except ValueError:  # a rule between keys, which the schema does not know
         data |= {"train": length, "data": {"name": "digits"}}
         data |= {"model": {"name": "mlp"}, "schedule": {"name": "cosine"}, "optimizer": {"name": "adam"}}
+        data |= {"init": {"name": "he"}}
         config = RunConfig.model_validate(data)
     path = write(tmp_path, "a.yaml", dump_config(config))
     assert load_config(path) == config

@@ -196,11 +196,13 @@ class Counted:
 
     def __init__(self, n: int, order: Order) -> None:
         self.made = 0
-        x = np.arange(2 * n).reshape(n, 2)
-        self.batches = Batches[NDArray[Any]](x, np.arange(n), order=order, take=self.take, as_rows=self.as_rows)
+        self.x, self.y = np.arange(2 * n).reshape(n, 2), np.arange(n)
+        self.at: list[tuple[int, int]] = []
+        self.batches = Batches[NDArray[Any]](order=order, cut=self.cut, as_rows=self.as_rows)
 
-    def take(self, array: NDArray[Any], rows: Any) -> NDArray[Any]:
-        return array[rows]
+    def cut(self, rows: Any, epoch: int, step: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        self.at.append((epoch, step))
+        return self.x[rows], self.y[rows]
 
     def as_rows(self, rows: list[Rows]) -> list[Any]:
         self.made += 1
@@ -234,6 +236,7 @@ def test_any_cut_gives_the_rows_of_an_unbroken_pass(
         continued += same.rows(start, stop)
     assert resumed == whole
     assert continued == whole
+    assert same.at == [(step // per_epoch, step) for step in range(40)]
 
 
 def test_an_epochs_rows_are_made_once() -> None:

@@ -46,10 +46,10 @@ def test_wrong_in_features_names_the_key() -> None:
     assert "3x32x32 = 3072" in problem.message
 
 
-def test_parameters_that_are_not_trained_do_not_count() -> None:
+def test_parameters_that_are_not_trained_count_too() -> None:
     model = build_model(MLP(name="mlp", hidden=(5,)), (4,), 3)
     model.linear1.weight.requires_grad_(False)
-    assert n_parameters(model) == 5 + 5 * 3 + 3
+    assert n_parameters(model) == 4 * 5 + 5 + 5 * 3 + 3
 
 
 def test_check_model_takes_no_memory() -> None:

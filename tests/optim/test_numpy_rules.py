@@ -33,7 +33,7 @@ CONFIGS: list[Optimizer] = [
 
 
 def torch_peer(cfg: Optimizer, params: list[torch.Tensor]) -> torch.optim.Optimizer:
-    given = cfg.model_dump(exclude={"name"})
+    given = cfg.model_dump(exclude={"name", "groups", "parametrization"})
     kind = {
         "sgd": torch.optim.SGD,
         "adam": torch.optim.Adam,

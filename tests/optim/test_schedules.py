@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -112,6 +113,23 @@ def test_one_cycle_of_any_length_stays_within_its_ends(total: int, rise: float, 
     assert all(low - 1e-9 <= rate <= 1 + 1e-9 for rate in ours)
 
 
+@pytest.mark.parametrize(
+    ("total", "start", "peak", "end"),
+    [(101, 0.2, 0.23, 0.07), (37, 1.0, 0.5, 0.0), (9, 0.1, 0.9, 2.0), (2, 0.2, 0.5, 0.1)],
+)
+def test_triangle(total: int, start: float, peak: float, end: float) -> None:
+    ours = rates(schedules.triangle(total, start=start, peak=peak, end=end), total)
+    top = peak * (total - 1)
+    assert ours == pytest.approx(list(np.interp(range(total), [0, top, total - 1], [start, 1, end])), rel=1e-12)
+    assert (ours[0], ours[-1]) == pytest.approx((start, end))
+
+
+@given(st.integers(1, 40), st.floats(0.01, 0.99), st.floats(0.01, 1), st.floats(0, 1))
+def test_a_triangle_of_any_length_stays_within_its_ends(total: int, peak: float, start: float, end: float) -> None:
+    ours = rates(schedules.triangle(total, start=start, peak=peak, end=end), total + 3)
+    assert all(min(start, end) - 1e-9 <= rate <= 1 + 1e-9 for rate in ours)
+
+
 def hlcv_loop(steps: int, steps_per_epoch: int, gamma: float) -> list[float]:
     """The exercise's own loop: decay when it % iterations_per_epoch == 0 has been done."""
     used, rate = [], 1.0
@@ -163,6 +181,7 @@ MAKERS: dict[str, Callable[[], Factor]] = {
     "hlcv": lambda: schedules.exponential(4, 0.9, after_first_step=True),
     "cosine": lambda: schedules.cosine(60, 0.01),
     "one_cycle": lambda: schedules.one_cycle(60, rise=0.3, initial=0.04, final=4e-6),
+    "triangle": lambda: schedules.triangle(60, start=0.2, peak=0.23, end=0.07),
     "warm_up": lambda: schedules.warm_up(schedules.cosine(60, 0.0), 10),
 }
 
@@ -183,3 +202,10 @@ def test_torch_schedulers_did_not_warn() -> None:
         warnings.simplefilter("always")
         torch_rates(lambda o: lr_scheduler.StepLR(o, 2), 5)
     assert not caught
+
+
+def test_linear_falls_by_equal_steps_to_its_end() -> None:
+    factors = [schedules.linear(8, 0.2)(step) for step in range(10)]
+    assert factors[0] == 1
+    assert factors[8] == factors[9] == pytest.approx(0.2)
+    assert np.diff(factors[:9]) == pytest.approx([-0.1] * 8)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dlassign.errors import UserError
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.runlog.result import finished_records, has_start, result_line
+from dlassign.runlog.result import finished_records, has_start, precision, result_line
 from dlassign.runlog.result import test_maximum as maximum_on_test
 
 START = {"schema": SCHEMA, "name": "a", "n_params": 3, "data": {"label": "digits ß"}}
@@ -312,12 +312,33 @@ def test_result_of_a_finished_run(tmp_path: Path) -> None:
         "planned": 20,
         "n_params": 3,
         "seconds": 1.5,
+        "precision": None,
+        "precision_why": None,
         "train": {"step": 9, "loss": 1 / 9, "accuracy": 0.1 * 9, "n": 32},
         "val": None,
         "test": {"loss": 0.125, "accuracy": 0.5},
         "data": "digits ß",
         **more,
     }
+
+
+def test_result_with_arithmetic_and_test_time_augmentation(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    arithmetic = {"precision": "bf16", "why": "as the config says", "channels_last": True, "compile": False}
+    views = ("tta", {"step": 8, "split": "test", "loss": 0.1, "accuracy": 0.75, "n": 4, "views": 6, "wall": 1.0})
+    start = ("start", {**START, "arithmetic": arithmetic})
+    write(paths.log, start, evaluation(8, "test", final=True), views, end())
+    found = result_line(paths, read_records(paths.log))
+    assert (found["precision"], found["precision_why"]) == ("bf16", "as the config says")
+    assert found["test_tta"] == {"loss": 0.1, "accuracy": 0.75, "views": 6}
+    assert "val_tta" not in found
+    write(paths.log, ("resume", {"from_step": 8}))
+    assert "test_tta" not in result_line(paths, read_records(paths.log))
+
+
+def test_precision_of_an_earlier_version_is_that_of_its_config() -> None:
+    assert precision({"config": {"train": {"precision": "fp64"}}}) == "fp64"
+    assert precision({"config": {"train": {"precision": "auto"}}, "arithmetic": {"precision": "fp32"}}) == "fp32"
 
 
 def test_result_of_a_killed_run(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
-BENCHES = ("bench_overhead.py", "bench_startup.py", "bench_numpy.py")
+BENCHES = ("bench_overhead.py", "bench_startup.py", "bench_numpy.py", "bench_conv.py")
 GRID = SCRIPTS / "grid_search.sh"
 STUB = """#!/bin/sh
 echo "$*" >> "$CALLS"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dlassign.data.batches import Batches, Full, Order, Shuffled
 from dlassign.errors import Diverged
 from dlassign.runlog.records import MetricsWriter, Record
+from dlassign.train.arithmetic import SINGLE_PRECISION
 from dlassign.train.learner import Evaluation, State, StepStats
 from dlassign.train.loop import At, Progress, fit
 from dlassign.train.plan import Plan
@@ -30,7 +31,7 @@ class FakeLearner:
     """One weight. loss = mean (x - w)^2 (+ w^2); right where y is true; the step moves w towards the mean."""
 
     def __init__(self, *, penalty: bool = False, bad_steps: tuple[int, ...] = (), bad: float = math.nan) -> None:
-        self.n_params, self.lr = 1, 0.5
+        self.n_params, self.lr, self.arithmetic, self.views = 1, 0.5, SINGLE_PRECISION, None
         self.w, self.steps = 0.25, 0
         self.penalty, self.bad_steps, self.bad = penalty, bad_steps, bad
         self.reads = 0
@@ -52,7 +53,10 @@ class FakeLearner:
         self.reads += 1
         return [float(value) for value in values]
 
-    def evaluate(self, split: str) -> Evaluation:
+    def warm_up(self, x: list[float], y: list[bool]) -> float:
+        return 0.0
+
+    def evaluate(self, split: str, *, views: object = None) -> Evaluation:
         self.calls.append(split)
         return Evaluation(loss=abs(self.w), accuracy=self.steps / 1000, n=len(split), confusion=((1,),))
 
@@ -91,7 +95,7 @@ def take(array: list[Any], rows: Any) -> list[Any]:
 
 
 def batches(order: Order) -> Batches[list[Any]]:
-    return Batches(X, Y, order=order, take=take, as_rows=list)
+    return Batches(order=order, cut=lambda rows, epoch, step: (take(X, rows), take(Y, rows)), as_rows=list)
 
 
 def plan(steps: int = 20, log_every: int = 3, eval_every: int = 7, **more: Any) -> Plan:
@@ -163,7 +167,7 @@ def expected_means(order: Order, plan: Plan, penalty: bool = False) -> list[dict
 
 
 def without_times(records: list[Record]) -> list[Record]:
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+    return [{key: value for key, value in record.items() if key not in ("seconds", "wall")} for record in records]
 
 
 @pytest.mark.parametrize("penalty", [False, True])
@@ -173,7 +177,7 @@ def test_means_are_over_samples_since_the_last_record(order: Order, penalty: boo
     records = run(FakeLearner(penalty=penalty), folder=tmp_path, order=order)
     means = [record for record in records if record["kind"] == "train"]
     expected = expected_means(order, plan(), penalty)
-    assert [sorted(set(record) - {"kind", "seconds"}) for record in means] == [sorted(e) for e in expected]
+    assert [sorted(set(record) - {"kind", "seconds", "wall"}) for record in means] == [sorted(e) for e in expected]
     for record, values in zip(means, expected, strict=True):
         assert {key: record[key] for key in values} == pytest.approx(values, rel=1e-12)
     assert all(record["seconds"] >= 0 for record in means)

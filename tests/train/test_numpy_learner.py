@@ -13,7 +13,7 @@ from dlassign.data.batches import Full, Order, Shuffled, UvaNextBatch, WithRepla
 from dlassign.data.bundle import Split
 from dlassign.optim import numpy_rules
 from dlassign.optim.numpy_rules import make_numpy_optimizer
-from dlassign.train.assemble import build_numpy_learner
+from dlassign.train.build import build_numpy_learner
 from dlassign.train.numpy_learner import NumpyLearner, numpy_batches
 
 RNG = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from dlassign.runlog.records import RunRecords, read_records
 sys.path.insert(0, str(Path(__file__).parent))
 from killed import folder, train
 
-TIMES = {"seconds", "time", "images_per_second"}
+TIMES = {"seconds", "wall", "time", "images_per_second"}
 CONFIG: dict[str, Any] = {
     "name": "killed",
     "data": {"name": "digits", "preprocess": [{"name": "scale", "divisor": 16}]},

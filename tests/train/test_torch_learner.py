@@ -13,15 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlassign.config.model import CrossEntropy, Penalty
-from dlassign.config.optim import SGD, Adam
+from dlassign.config.optim import EMA, SGD, Adam, Lookahead
+from dlassign.data.augment import Mixed
 from dlassign.data.batches import Full, Order, Shuffled, UvaNextBatch
 from dlassign.data.bundle import Split
 from dlassign.data.sources import toy
 from dlassign.nets.mlp import mlp
+from dlassign.optim.averaging import make_average
 from dlassign.optim.schedules import exponential
 from dlassign.optim.torch_optim import make_optimizer
+from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.objective import make_loss, make_penalty
-from dlassign.train.torch_learner import TensorSplit, TorchLearner, to_device, torch_batches
+from dlassign.train.torch_data import TensorSplit, to_device, torch_batches
+from dlassign.train.torch_learner import TorchLearner
 
 CPU = torch.device("cpu")
 K = 3
@@ -226,3 +230,140 @@ def test_to_device_copies_and_casts(dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(found.x.numpy(), split.x)
     split.y[0] = 5
     assert found.y.tolist() == [1, 0]
+
+
+def after_a_step(x: Tensor, y: Tensor | Mixed, **options: Any) -> tuple[list[Tensor], list[float]]:
+    """Return the parameters of a net after one step, and the loss, penalty and right predictions it told."""
+    model = net()
+    penalty = make_penalty([Penalty(name="l2", coefficient=0.01)], model)
+    stats = learner(model, penalty=penalty, **options).step(x, y, 1.0)
+    told = [stats.loss.item(), stats.penalty.item(), float(stats.correct), float(stats.n)]
+    return [p.detach() for p in model.parameters()], told
+
+
+@pytest.mark.parametrize(("n", "parts"), [(6, 2), (7, 3), (6, 4), (7, 7), (3, 5), (1, 2)])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_batch_in_parts_gives_the_step_of_the_whole(n: int, parts: int, *, mixed: bool) -> None:
+    """7 samples in 3 parts, and 6 in 4, are not dealt evenly; 3 in 5 leave parts empty."""
+    data, other = samples(n), samples(n, seed=6).y
+    y = Mixed(data.y, other, torch.tensor(0.3)) if mixed else data.y
+    whole, told = after_a_step(data.x, y)
+    pieces, told_of_pieces = after_a_step(data.x, y, accumulate=parts)
+    for a, b in zip(pieces, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    assert told_of_pieces == pytest.approx(told, rel=1e-12)
+
+
+def test_a_batch_in_parts_is_clipped_as_a_whole() -> None:
+    data = samples(7)
+    clip = {"clip": lambda params: nn.utils.clip_grad_norm_(params, 0.01)}
+    whole, _ = after_a_step(data.x, data.y, **clip)
+    pieces, _ = after_a_step(data.x, data.y, accumulate=3, **clip)
+    for a, b in zip(pieces, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_no_part_holds_fewer_samples_than_it_must() -> None:
+    """Batch normalisation wants 2: 8 samples in 3 parts are 3, 3 and 2, and 9 in 4 parts are 3, 2, 2 and 2."""
+    sizes: list[int] = []
+    model = net()
+    model.register_forward_hook(lambda module, inputs, scores: sizes.append(len(scores)))
+    for n, parts in ((8, 3), (9, 4)):
+        data = samples(n)
+        learner(model, accumulate=parts).step(data.x, data.y, 1.0)
+    assert sizes == [3, 3, 2, 3, 2, 2, 2]
+
+
+def test_mixed_labels_weigh_two_losses() -> None:
+    model, data, other = net(), samples(), samples(seed=7).y
+    scores = model(data.x)
+    expected = 0.3 * F.cross_entropy(scores, data.y) + 0.7 * F.cross_entropy(scores, other)
+    grads = torch.autograd.grad(expected, list(model.parameters()))
+    before = [p.detach().clone() for p in model.parameters()]
+    stats = learner(model).step(data.x, Mixed(data.y, other, torch.tensor(0.3, dtype=torch.float64)), 1.0)
+    assert stats.loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert int(stats.correct) == int((scores.argmax(1) == data.y).sum())
+    assert int(stats.correct) != int((scores.argmax(1) == other).sum())
+    for p, old, grad in zip(model.parameters(), before, grads, strict=True):
+        torch.testing.assert_close(p.detach(), old - 0.1 * grad, rtol=1e-12, atol=1e-14)
+
+
+def averaged(cfg: EMA | Lookahead, total: int = 100) -> TorchLearner:
+    model = net(norm="batch")
+    return learner(model, average=make_average(cfg, model, total=total))
+
+
+def test_the_exponential_average_is_evaluated_and_the_model_keeps_its_bits() -> None:
+    ours, data = averaged(EMA(name="ema", decay=0.5, ramp=False)), samples()
+    average = {name: tensor.clone() for name, tensor in ours.model.state_dict().items()}
+    for _ in range(4):
+        ours.step(data.x, data.y, 1.0)
+        for name, tensor in ours.model.state_dict().items():
+            average[name] = (average[name] + tensor) / 2 if tensor.is_floating_point() else tensor.clone()
+    own = copy.deepcopy(ours.model.state_dict())
+    found = ours.evaluate(data)
+    assert all(torch.equal(tensor, own[name]) for name, tensor in ours.model.state_dict().items())
+    by_hand = net(norm="batch", seed=9)
+    by_hand.load_state_dict(average)
+    expected, raw = learner(by_hand).evaluate(data), learner(copy.deepcopy(ours.model)).evaluate(data)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+    assert abs(found.loss - raw.loss) > 1e-4
+    for name, tensor in ours.weights().items():
+        torch.testing.assert_close(tensor, average[name], rtol=1e-12, atol=1e-14)
+    state = ours.state_dict()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in state["model"].items())
+    assert all(torch.equal(tensor, ours.weights()[name]) for name, tensor in state["evaluated"].items())
+    assert ours.model.training
+
+
+def test_loaded_weights_are_evaluated_as_they_are_until_a_state_is_loaded() -> None:
+    ours, data = averaged(EMA(name="ema", decay=0.9)), samples()
+    train(ours, [(data.x, data.y)] * 3)
+    state, kept = copy.deepcopy(ours.state_dict()), copy.deepcopy(ours.weights())
+    best = ours.evaluate(data)
+    train(ours, [(data.x, data.y)] * 5)
+    later = ours.evaluate(data)
+    assert later != best
+    ours.load_weights(kept)
+    assert ours.evaluate(data) == best
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in ours.weights().items())
+    ours.load_state_dict(state)
+    assert ours.evaluate(data) == best
+    train(ours, [(data.x, data.y)] * 5)
+    assert ours.evaluate(data) == later
+
+
+def test_lookahead_goes_on_from_the_average_and_ends_with_it() -> None:
+    ours, data = averaged(Lookahead(name="lookahead", every=2, decay=0.7, power=0.0), total=5), samples()
+    plain = learner(net(norm="batch"))
+    slow = {name: tensor.clone() for name, tensor in plain.model.state_dict().items()}
+    for step in range(1, 6):
+        for one in (ours, plain):
+            one.step(data.x, data.y, 1.0)
+        own = plain.model.state_dict()
+        if step % 2 == 0:
+            slow = {k: 0.7 * slow[k] + 0.3 * p if p.is_floating_point() else p.clone() for k, p in own.items()}
+        if step in (2, 4, 5):  # 5 is the last step, which ends with the slow weights of step 4
+            with torch.no_grad():
+                for name, tensor in own.items():
+                    if tensor.is_floating_point():
+                        tensor.copy_(slow[name])
+        for name, tensor in ours.model.state_dict().items():
+            torch.testing.assert_close(tensor, own[name], rtol=1e-12, atol=1e-14)
+    assert ours.evaluate(data).loss == pytest.approx(plain.evaluate(data).loss, rel=1e-12)
+    assert all(torch.equal(tensor, ours.model.state_dict()[name]) for name, tensor in ours.weights().items())
+
+
+def test_a_warm_up_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    arithmetic = Arithmetic(precision="fp64", channels_last=False, compile=True, why="")
+    data, found = samples(), []
+    for warm in (False, True):
+        ours = learner(net(dropout=0.5, norm="batch"), arithmetic=arithmetic)
+        if warm:
+            assert ours.warm_up(data.x, data.y) > 0
+        found.append((train(ours, [(data.x, data.y)] * 3), ours.state_dict()["model"]))
+    (losses, state), (warm_losses, warm_state) = found
+    assert warm_losses == losses
+    assert all(torch.equal(tensor, state[name]) for name, tensor in warm_state.items())
+    assert learner(net()).warm_up(data.x, data.y) == 0.0

@@ -50,12 +50,13 @@ from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset, preprocess_steps
 from dlassign.data.prepare import prepare
 from dlassign.errors import Diverged, UserError
-from dlassign.train.assemble import build_learner, build_numpy_learner, check_batches
+from dlassign.train.assemble import check_batches
+from dlassign.train.build import build_learner, build_numpy_learner
 from dlassign.train.device import fitting_threads, seed_everything
 from dlassign.train.learner import State, StepStats
 from dlassign.train.numpy_learner import numpy_batches
 from dlassign.train.plan import make_plan
-from dlassign.train.torch_learner import TensorSplit, to_device, torch_batches
+from dlassign.train.torch_data import TensorSplit, to_device, torch_batches
 
 STAGES = ("forward", "backward", "gradient", "weights", "evaluation")
 PENALTY, CONFUSION = "penalty", "confusion"
@@ -150,7 +151,7 @@ class _Twins:
         self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
         self.steps_per_epoch = order.steps_per_epoch
         seed_everything(cfg.seed, CPU)
-        self.torch = build_learner(cfg, in_shape, n_classes, device=CPU, dtype=torch.float64)
+        self.torch, _ = build_learner(cfg, in_shape, n_classes, device=CPU)
         self.numpy = build_numpy_learner(cfg, in_shape, n_classes)
         self._check_names()
         self.numpy.load_weights({name: torch.from_numpy(p) for name, p in _arrays(self.torch.weights()).items()})

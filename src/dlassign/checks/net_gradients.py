@@ -30,7 +30,7 @@ from dlassign.numpy_nets import init as numpy_init
 from dlassign.numpy_nets.build import build_network
 from dlassign.numpy_nets.gradcheck import Bounds, check_gradients, typical_size
 from dlassign.numpy_nets.layer import Array
-from dlassign.train.assemble import check_loss
+from dlassign.train.build import check_loss
 from dlassign.train.numpy_objective import make_numpy_loss, make_numpy_penalty
 from dlassign.train.objective import make_loss, make_penalty
 

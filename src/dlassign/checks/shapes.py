@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
+import torch
+
+from dlassign.checks.memory import check_step_memory, saved_for_backward
+from dlassign.config.model import MLP
+from dlassign.config.optim import Muon
 from dlassign.config.run import RunConfig
+from dlassign.config.train import Train
+from dlassign.data.augment_geometry import augmented_shape
 from dlassign.data.bundle import DataInfo
-from dlassign.data.load import describe, preprocess_steps
+from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import check_model
-from dlassign.train.assemble import check_batches, check_loss
+from dlassign.train.assemble import check_batches
+from dlassign.train.build import build_learner, check_loss
+from dlassign.train.device import resolve_device
+from dlassign.train.initial import steps_by_default
 from dlassign.train.plan import Plan, make_plan
+from dlassign.train.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +55,15 @@ def check_fit(cfg: RunConfig) -> Fit:
     problems: list[Problem] = []
     in_shape, n_params, plan = None, None, None
     try:
-        in_shape = preprocessed_shape(info.shape, preprocess_steps(cfg.data))
+        in_shape = preprocessed_shape(info.shape, steps_by_default(cfg.data, cfg.init))
+        check_augmentation(cfg, info.shape)
     except ConfigError as error:
         problems += error.problems
     try:
         scores = check_loss(cfg, info.n_classes)
         if in_shape is not None:
             n_params = check_model(cfg.model, in_shape, scores)
+            check_views(cfg.train, in_shape)
             check_memory(cfg, n_params)
     except ConfigError as error:
         problems += error.problems
@@ -60,7 +74,83 @@ def check_fit(cfg: RunConfig) -> Fit:
         problems += error.problems
     if problems or plan is None:
         raise ConfigError(problems)
+    if in_shape is not None and n_params is not None and needs_building(cfg):
+        check_learner(cfg, in_shape, info, plan=plan)
     return Fit(info=info, in_shape=in_shape, n_params=n_params, plan=plan)
+
+
+def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
+    """Refuse augmentations that do not fit the images, or whose results the preprocessing or the model cannot take.
+
+    Raises:
+        ConfigError: with the problem.
+    """
+    steps = [step.model_dump() for step in cfg.data.augment]
+    if not steps:
+        return
+    row = next((step.name for step in cfg.data.preprocess or () if step.name in ("flatten", "pca")), None)
+    if row is not None or len(shape) != 3:
+        why = f"{row} makes rows of them" if row else f"these samples are rows of {shape[0]} values"
+        message = f"augmentation works on images, but {why}; remove one of the two"
+        raise ConfigError([Problem(path="data.augment", message=message)])
+    after = augmented_shape(shape, steps)
+    if after != shape and any(step.name == "mean_image" for step in cfg.data.preprocess or ()):
+        message = f"images of {_text(shape)} become {_text(after)}, but mean_image needs them as they were"
+        place = next(index for index, step in enumerate(steps) if step["name"] == "crop")
+        raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
+
+
+def check_views(train: Train, in_shape: tuple[int, ...]) -> None:
+    """Refuse test-time augmentation of samples that have no such views.
+
+    Raises:
+        ConfigError: they have none.
+    """
+    wanted = train.test_time_augmentation
+    if wanted is not None:
+        Views(flip=wanted.flip, shift=wanted.shift).check(in_shape)
+
+
+def needs_building(cfg: RunConfig) -> bool:
+    """Return whether the learner must be built to know that a config fits: names of parameters, device, memory."""
+    optimizer = cfg.optimizer
+    named = bool(cfg.train.freeze or optimizer.groups) or isinstance(optimizer, Muon)
+    asked = cfg.train.precision == "fp16" or cfg.train.compile == "on"
+    return cfg.backend == "torch" and (named or asked or not isinstance(cfg.model, MLP))
+
+
+def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, plan: Plan) -> None:
+    """Build the learner as training will, without pretrained weights, and check that a step fits into memory.
+
+    Raises:
+        ConfigError: a pattern of parameter names matches nothing, the device cannot do what is asked for, or a step
+            needs more memory than there is.
+    """
+    device = resolve_device(cfg.device)
+    with torch.random.fork_rng(devices=[]):
+        learner, _ = build_learner(cfg, in_shape, info.n_classes, device=device, plan=plan)
+    model, arithmetic = learner.model, learner.arithmetic
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    placed = sum(p.numel() * p.element_size() for p in model.parameters())
+    slots = sum(tensor.numel() for tensors in learner.optimizer.state_dict()["slots"].values() for tensor in tensors)
+    value_bytes = 2 if arithmetic.autocast is not None else arithmetic.weights.itemsize
+    batch_size = info.n_train if cfg.train.order == "full" else min(cfg.train.batch_size, info.n_train)
+    check_step_memory(
+        n_trainable=learner.n_params - frozen,
+        n_frozen=frozen,
+        slots=-(-slots // max(learner.n_params - frozen, 1)) + (cfg.train.average is not None),
+        activation_bytes=saved_for_backward(model, in_shape).bytes(value_bytes),
+        batch_size=batch_size,
+        accumulate=cfg.train.accumulate,
+        device=device,
+        weight_bytes=arithmetic.weights.itemsize,
+        data_bytes=(info.n_train + info.n_val + info.n_test) * math.prod(info.shape),
+        placed_bytes=placed,
+    )
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def check_memory(cfg: RunConfig, n_params: int) -> None:

@@ -80,6 +80,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 )
 @device_option
 @json_option
+@click.option("--views", is_flag=True, help="Also with the config's test-time augmentation, beside the plain result.")
 @click.option(
     "--set",
     "overrides",
@@ -116,10 +117,10 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 )
 @click.option(
     "--x",
-    type=click.Choice(["step", "epoch", "seconds"]),
+    type=click.Choice(["step", "epoch", "seconds", "wall"]),
     default="step",
     show_default=True,
-    help="Unit of the x axis.",
+    help="Unit of the x axis: seconds of training, wall-clock seconds since the start.",
 )
 @click.option("--log-x", is_flag=True, help="Logarithmic x axis.")
 @click.option("--log-y", is_flag=True, help="Logarithmic y axis.")
@@ -147,7 +148,13 @@ def plot(ctx: click.Context, /, **options: Any) -> None:
     "--where", multiple=True, metavar="KEY=VALUE", help="= != < > <= >=; val and test are in percent. Repeatable."
 )
 @click.option("--sort", metavar="[-]KEY", help="Sort by this column; with - in front, largest first.")
-@click.option("--columns", metavar="A,B,...", help="Columns to show; config keys such as optimizer.lr are allowed.")
+@click.option(
+    "--columns",
+    metavar="A,B,...",
+    help="Columns to show: run, status, data, params, steps, val, test, val_tta, test_tta (with test-time "
+    "augmentation), precision, seconds, seconds.PHASE (import, data, build, compile, train, eval, other), age, or "
+    "config keys such as optimizer.lr.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Show only so many.")
 @json_option
 @click.pass_context
@@ -164,6 +171,7 @@ def runs(ctx: click.Context, /, **options: Any) -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @set_option
+@click.option("--summary", is_flag=True, help="Also print layers, shapes, parameters, FLOPs and memory.")
 @click.pass_context
 def check(ctx: click.Context, /, **options: Any) -> None:
     """Check configs and say what they amount to, without training.
@@ -252,11 +260,15 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
-@click.option("--root", default="data", show_default=True, metavar="DIR", help="Folder to put it in.")
+@click.argument(
+    "name", type=click.Choice(["mnist", "cifar10", "resnet18-imagenet", "resnet34-imagenet", "resnet50-imagenet"])
+)
+@click.option(
+    "--root", metavar="DIR", help="Folder to put it in.  [default: data; torch's hub folder for ImageNet weights]"
+)
 @click.pass_context
 def fetch(ctx: click.Context, /, **options: Any) -> None:
-    """Download a data set; training itself never does unless `data.download` is true.
+    """Download a data set or ImageNet weights; training itself never does unless `download` is true.
 
     Example: dlassign data fetch mnist --root data
     """

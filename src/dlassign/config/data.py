@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from dlassign.config.augment import Augments
 from dlassign.config.base import Config, Count, Finite, Fraction, Many, Pair, PathText, Positive, broken_rule
 
 Size = Count | Fraction
@@ -105,8 +106,12 @@ class Source(Config):
 
     split: Split = Split()
     """How samples are dealt to train, val and test."""
-    preprocess: Many[Preprocess] = ()
-    """What is done to the samples, in this order; what is measured is measured on train only."""
+    preprocess: Many[Preprocess] | None = None
+    """What is done to the samples, in this order; what is measured is measured on train only. null: nothing, or with
+    `init: pretrained` what the samples went through that the weights were trained on."""
+    augment: Augments = ()
+    """What is done to training images at random, in this order, in pixel values before preprocessing; mixup and cutmix
+    after it."""
 
 
 class Digits(Source):

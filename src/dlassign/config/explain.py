@@ -29,6 +29,7 @@ from dlassign.config.yamlpos import plain_value
 from dlassign.errors import Problem
 
 _SYNONYMS = {"learning_rate": "lr", "max_steps": "steps", "num_epochs": "epochs", "hidden_layers": "hidden"}
+_SYNONYMS |= {"yes": "on", "no": "off"}
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -52,8 +53,13 @@ def explain(error: ValidationError, document: Document) -> list[Problem]:
 def explain_rule(rule: PydanticCustomError, document: Document) -> Problem:
     """Return the problem for a broken rule between sections."""
     context = rule.context or {}
-    path = tuple(str(context["key"]).split("."))
+    path = _parts(str(context["key"]))
     return value_place(document, path).problem(str(context["message"]), path)
+
+
+def _parts(key: str) -> KeyPath:
+    """Return the parts of a dotted key, places in lists as numbers."""
+    return tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
 
 
 def value_place(document: Document, path: KeyPath) -> Place:
@@ -127,7 +133,7 @@ class _Explainer:
                 node = {"enum": choices(node)}
             case "broken_rule":
                 context = details["ctx"]
-                path = (*path, *filter(None, context["key"].split(".")))
+                path = (*path, *_parts(context["key"]))
                 return path, value_place(self.document, path).problem(context["message"], path)
         return path, value_place(self.document, path).problem(self.wrong_value(node, value), path)
 
@@ -211,6 +217,8 @@ def _has(node: Node, key: str) -> bool:
 def _hint(node: Node, value: Any) -> str:
     """Return a cure for values that miss by their spelling only, with a leading `; `."""
     kinds = {option.get("type") for option in [node, *node.get("anyOf", ())]}
+    if isinstance(value, bool) and "on" in node.get("enum", ()):
+        return f"; write {'on' if value else 'off'}"
     if isinstance(value, str):
         return _text_hint(kinds, value)
     whole = isinstance(value, float) and value.is_integer() and value >= 1

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from dlassign.config.explain import explain, explain_rule, show, value_place
 from dlassign.config.overrides import apply_overrides, extend, set_option
 from dlassign.config.places import Document, KeyPath, Place
-from dlassign.config.run import NAME_PATTERN, RunConfig, broken_rules
+from dlassign.config.rules import broken_rules
+from dlassign.config.run import NAME_PATTERN, RunConfig
 from dlassign.config.yamlpos import EXPECTED, parse_yaml, plain_value
 from dlassign.errors import ConfigError, Problem
 

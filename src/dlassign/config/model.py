@@ -7,10 +7,18 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dlassign.config.base import Config, Count, Many, NonNegative, Positive, broken_rule
+from dlassign.config.convnets import (
+    VGG,
+    Activation,
+    BatchNorm,
+    EECSCifarBase,
+    EECSCifarImproved,
+    PreactResNet,
+    Rate,
+    WhitenedCNN,
+)
+from dlassign.config.transfer import PretrainedInit, ResNet
 
-Activation = Literal["relu", "elu", "gelu", "identity", "leaky_relu", "sigmoid", "silu", "tanh"]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-BatchNorm = Literal["batch", "batch_from_zero", "batch_without_running", "batch_autograd", "batch_manual"]
 LayerNorm = Literal["layer", "layer_autograd", "layer_manual"]
 DropoutScale = Literal["training", "evaluation"]
 TORCH_ONLY_NORMS = ("batch_autograd", "batch_manual", "layer_autograd", "layer_manual")
@@ -72,7 +80,21 @@ class EECSConvNet(Config):
     """When dropout makes up for what it drops; the names are those of the MLP's dropout_scale."""
 
 
-Model = Annotated[MLP | EECSConvNet, Field(discriminator="name")]
+Model = Annotated[
+    MLP | EECSConvNet | EECSCifarBase | EECSCifarImproved | VGG | PreactResNet | ResNet | WhitenedCNN,
+    Field(discriminator="name"),
+]
+
+
+def batch_norm(model: Model) -> str | None:
+    """Return the model's batch normalisation, one of BatchNorm, or None if it has none."""
+    match model:
+        case MLP() | EECSConvNet() | VGG():
+            return model.norm if model.norm.startswith("batch") else None
+        case PreactResNet() | ResNet() | WhitenedCNN():
+            return "batch"
+        case _:
+            return None
 
 
 class PytorchInit(Config):
@@ -121,7 +143,9 @@ class LegacyNormalInit(Config):
     """Seed of np.random. null: the seed of the run."""
 
 
-Init = Annotated[PytorchInit | NormalInit | HeInit | XavierInit | LegacyNormalInit, Field(discriminator="name")]
+Init = Annotated[
+    PytorchInit | NormalInit | HeInit | XavierInit | LegacyNormalInit | PretrainedInit, Field(discriminator="name")
+]
 
 
 class Penalty(Config):

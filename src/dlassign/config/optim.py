@@ -5,11 +5,34 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from dlassign.config.base import Config, Duration, NonNegative, Pair, Positive, Several, broken_rule
+from dlassign.config.base import (
+    Config,
+    Count,
+    Duration,
+    Fraction,
+    Many,
+    NonNegative,
+    Pair,
+    Positive,
+    Several,
+    broken_rule,
+)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Pattern = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Group(Config):
+    """Parameters that are trained with a learning rate or a weight decay of their own."""
+
+    params: Annotated[Several[Pattern], Field(examples=[["head.*"]])]
+    """Names of parameters, with `*` for any text, such as `head.*` or `*.bias`; the first group that fits counts."""
+    lr_factor: Positive = 1.0
+    """Their learning rate, as a multiple of the optimizer's."""
+    weight_decay: NonNegative | None = None
+    """Their weight decay, in place of the optimizer's; null keeps the optimizer's."""
 
 
 class SGD(Config):
@@ -24,6 +47,12 @@ class SGD(Config):
     """Look ahead along the momentum."""
     weight_decay: NonNegative = 0.0
     """Coupled L2 decay of all parameters: weight_decay * p is added to the gradient."""
+    parametrization: Literal["plain", "decoupled"] = "plain"
+    """`decoupled` gives lr and weight_decay per 1024 samples of a summed loss, so that they need not change with
+    batch size, momentum or each other: a step runs at lr * batch_size / (1024 * (1 + 1 / (1 - momentum))) and shrinks
+    the weights by weight_decay in place of lr in the same formula, whatever the lr_factor of a group."""
+    groups: Many[Group] = ()
+    """Parameters with a learning rate or a weight decay of their own."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> SGD:
@@ -44,6 +73,8 @@ class Adam(Config):
     """Added to the denominator."""
     weight_decay: NonNegative = 0.0
     """Coupled L2 decay of all parameters: weight_decay * p is added to the gradient."""
+    groups: Many[Group] = ()
+    """Parameters with a learning rate or a weight decay of their own."""
 
 
 class AdamW(Config):
@@ -58,6 +89,8 @@ class AdamW(Config):
     """Added to the denominator."""
     weight_decay: NonNegative = 0.01
     """Decoupled decay: every step multiplies all parameters by 1 - lr * weight_decay."""
+    groups: Many[Group] = ()
+    """Parameters with a learning rate or a weight decay of their own."""
 
 
 class RMSprop(Config):
@@ -74,9 +107,72 @@ class RMSprop(Config):
     """Share of the last update that is kept."""
     weight_decay: NonNegative = 0.0
     """Coupled L2 decay of all parameters: weight_decay * p is added to the gradient."""
+    groups: Many[Group] = ()
+    """Parameters with a learning rate or a weight decay of their own."""
 
 
-Optimizer = Annotated[SGD | Adam | AdamW | RMSprop, Field(discriminator="name")]
+class Muon(Config):
+    """Muon: the momentum of every filter made orthogonal; all other parameters go to another optimizer."""
+
+    name: Literal["muon"]
+    lr: Positive = 0.24
+    """Learning rate of the filters. An update's size does not depend on the gradient's."""
+    momentum: Beta = 0.6
+    """Share of the last momentum that is kept."""
+    nesterov: bool = True
+    """Look ahead along the momentum."""
+    ns_steps: Count = 3
+    """Newton-Schulz steps that make the momentum orthogonal."""
+    ns_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision of these steps; auto takes bf16 on hardware that multiplies matrices in it. Weights in fp64 stay so
+    with auto."""
+    renormalize: bool = True
+    """Set the norm of every filter bank to the root of its number of filters before each step."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled decay: every step multiplies the filters by 1 - lr * weight_decay; no use with renormalize."""
+    params: Many[Pattern] = ()
+    """Names of the weights that Muon trains, with `*` for any text, among those with two or more dimensions; empty is
+    all convolution filters but those named `head*`."""
+    rest: Annotated[SGD | AdamW, Field(discriminator="name", examples=[{"name": "sgd", "lr": 0.1, "momentum": 0.9}])]
+    """The optimizer of all other parameters, with its own lr and groups; the schedule is the same."""
+    groups: Many[Group] = ()
+    """Filters with a learning rate or a weight decay of their own."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Muon:
+        if self.nesterov and self.momentum == 0:
+            raise broken_rule("nesterov", "needs momentum above 0; give `momentum: 0.6`, or `nesterov: false`")
+        return self
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Muon, Field(discriminator="name")]
+
+
+class EMA(Config):
+    """Evaluate with an exponential moving average of the weights; training does not see it."""
+
+    name: Literal["ema"]
+    decay: Fraction = 0.999
+    """Share of the average that one update keeps."""
+    every: Count = 1
+    """Steps between two updates of the average."""
+    ramp: bool = True
+    """Begin with smaller decays, (1 + n) / (10 + n) at update n, so that the first weights are soon forgotten."""
+
+
+class Lookahead(Config):
+    """Every few steps, average the weights with slow ones and go on from the average."""
+
+    name: Literal["lookahead"]
+    every: Count = 5
+    """Steps between two averages."""
+    decay: Fraction = 0.95**5
+    """Share of the slow weights that an average keeps at the end of training."""
+    power: NonNegative = 3.0
+    """The share rises with (step / steps)^power; 0 keeps it constant."""
+
+
+Average = Annotated[EMA | Lookahead, Field(discriminator="name")]
 
 
 class Schedule(Config):
@@ -139,6 +235,14 @@ class Cosine(Schedule):
     """Factor at the end."""
 
 
+class Linear(Schedule):
+    """Fall on a straight line to the end of training."""
+
+    name: Literal["linear"]
+    final: NonNegative = 0.0
+    """Factor at the end."""
+
+
 class OneCycle(Schedule):
     """Rise along a cosine to the full rate, then fall along a cosine; the optimizer's lr is the peak."""
 
@@ -151,4 +255,18 @@ class OneCycle(Schedule):
     """Factor at the end."""
 
 
-LRSchedule = Annotated[Constant | StepDecay | MultiStep | Exponential | Cosine | OneCycle, Field(discriminator="name")]
+class Triangle(Schedule):
+    """Rise on a line to the full rate, then fall on a line; the optimizer's lr is the peak."""
+
+    name: Literal["triangle"]
+    start: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Factor at the first step."""
+    peak: Fraction = 0.23
+    """Share of the steps spent rising."""
+    end: NonNegative = 0.07
+    """Factor at the last step."""
+
+
+LRSchedule = Annotated[
+    Constant | StepDecay | MultiStep | Exponential | Cosine | Linear | OneCycle | Triangle, Field(discriminator="name")
+]

@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from dlassign.config.base import BatchSize, Config, Count, Duration, Many, NonNegative, Positive, broken_rule
+from dlassign.config.optim import Average
 
 SplitName = Literal["train", "val", "test"]
 Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
 
 
 Limit = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+Pattern = Annotated[str, Field(min_length=1)]
 
 
 class EarlyStop(Config):
@@ -40,6 +42,16 @@ class Clip(Config):
             given = "norm and value are both" if self.norm is not None else "neither norm nor value is"
             raise broken_rule("", f"{given} given; give one: {{norm: 1.0}} or {{value: 0.5}}")
         return self
+
+
+class TestTimeAugmentation(Config):
+    """Views of an image whose scores are averaged; beside the plain result, never in its place."""
+
+    flip: bool = True
+    """Each view also mirrored left to right."""
+    shift: Annotated[int, Field(ge=0)] = 1
+    """Views moved by this many pixels towards the upper left and the lower right, each with half the weight of the
+    image itself; the border shows the image mirrored. 0: none."""
 
 
 class Train(Config):
@@ -78,8 +90,25 @@ class Train(Config):
     """Stop when validation no longer improves. null: train to the end."""
     clip: Clip | None = None
     """Limit the gradient. null: no limit."""
-    precision: Literal["fp32", "fp64"] = "fp32"
-    """Arithmetic: single or double precision."""
+    accumulate: Count = 1
+    """Parts that each batch is computed in, one after the other, before the step: less memory, the same gradient but
+    for batch normalisation, which sees the parts."""
+    average: Average | None = None
+    """Average of the weights over the steps. null: none."""
+    freeze: Literal["body"] | Many[Pattern] = ()
+    """What is not trained: `body` is all but the head; or a list of parameters, where `layer1` is all of layer1 and `*`
+    stands for any text. Batch normalisation whose parameters are all frozen keeps its running statistics too."""
+    unfreeze_at: Duration | None = None
+    """When everything that is frozen is trained. null: never."""
+    test_time_augmentation: TestTimeAugmentation | None = None
+    """Evaluate val and test at the end on several views of each image as well. null: no."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """Arithmetic. bf16 and fp16 are mixed precision: convolutions and matrix products in 16 bits, weights in 32.
+    auto: bf16 for models with convolutions, on GPUs and CPUs that compute it fast, else fp32; the log says which."""
+    channels_last: Literal["auto", "on", "off"] = "auto"
+    """Keep images as (N, H, W, C) in memory. auto: for models with convolutions."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the model with torch.compile. auto: on a GPU, for trainings long enough to make up for compiling."""
     checkpoint_seconds: NonNegative = 10.0
     """At evaluations, write a checkpoint if the last one is at least this old; 0 writes one every time. An
     interrupted or killed run goes on from its last checkpoint with the same result whatever this is."""
@@ -93,4 +122,17 @@ class Train(Config):
             )
         if self.steps is None and self.epochs is None:
             raise broken_rule("", "the length of training is missing; give `steps: 1000` or `epochs: 10`")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_unfreeze(self) -> Train:
+        if self.unfreeze_at is not None and not self.freeze:
+            raise broken_rule("unfreeze_at", "nothing is frozen; give freeze, such as `freeze: body`, or remove this")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_not_larger_than_the_batch(self) -> Train:
+        if self.order != "full" and self.accumulate > self.batch_size:
+            message = f"{self.accumulate} parts of a batch of {self.batch_size}; use at most one a sample"
+            raise broken_rule("accumulate", message)
         return self

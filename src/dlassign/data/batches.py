@@ -151,27 +151,22 @@ def make_order(name: str, n: int, *, batch_size: int, seed: int, drop_last: bool
 
 
 class Batches(Generic[Array]):
-    """Batches of one split, cut out of arrays that lie in the memory of the device.
+    """Batches of the training split.
 
     Args:
-        x: all samples, rows first.
-        y: all labels.
         order: which rows a step sees.
-        take: (array, rows) -> the rows of an array; rows are what `as_rows` gave.
-        as_rows: turns an index array into what `take` wants, such as a tensor on the device; called once an epoch.
+        cut: (rows, epoch, step) -> samples and labels; rows are what `as_rows` gave, epoch and step count from 0.
+        as_rows: turns the rows of an epoch's steps into what `cut` wants, such as tensors on the device.
     """
 
     def __init__(
         self,
-        x: Array,
-        y: Array,
         *,
         order: Order,
-        take: Callable[[Array, Any], Array],
+        cut: Callable[[Any, int, int], tuple[Array, Any]],
         as_rows: Callable[[list[Rows]], list[Any]],
     ) -> None:
-        self._x, self._y = x, y
-        self._order, self._take, self._as_rows = order, take, as_rows
+        self._order, self._cut, self._as_rows = order, cut, as_rows
         self._epoch, self._rows = -1, list[Any]()
 
     @property
@@ -179,16 +174,16 @@ class Batches(Generic[Array]):
         """Optimizer steps an epoch."""
         return self._order.steps_per_epoch
 
-    def between(self, start: int, stop: int) -> Iterator[tuple[Array, Array]]:
+    def between(self, start: int, stop: int) -> Iterator[tuple[Array, Any]]:
         """Yield the batches of steps start, ..., stop - 1, counted from 0."""
-        x, y, take = self._x, self._y, self._take
+        cut = self._cut
         while start < stop:
             epoch, first = divmod(start, self.steps_per_epoch)
             if epoch != self._epoch:
                 self._epoch, self._rows = epoch, self._as_rows(self._order.epoch(epoch))
             last = min(first + stop - start, self.steps_per_epoch)
-            for rows in self._rows[first:last]:
-                yield take(x, rows), take(y, rows)
+            for step, rows in enumerate(self._rows[first:last], start):
+                yield cut(rows, epoch, step)
             start += last - first
 
 

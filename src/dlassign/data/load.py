@@ -93,7 +93,7 @@ def describe(cfg: Data) -> DataInfo:
 
 def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:
     """Return the preprocessing as plain values, as `prepare` takes it."""
-    return tuple(step.model_dump() for step in cfg.preprocess)
+    return tuple(step.model_dump() for step in cfg.preprocess or ())
 
 
 def _read(cfg: Data) -> Raw:

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet, WhitenedCNN
 from dlassign.config.model import MLP, EECSConvNet, Model
+from dlassign.config.transfer import ResNet
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.eecs import eecs_convnet
+from dlassign.nets.eecs_cifar import eecs_cifar_base, eecs_cifar_improved
 from dlassign.nets.mlp import mlp
+from dlassign.nets.preact import preact_resnet
+from dlassign.nets.transfer import resnet
+from dlassign.nets.vgg import vgg
+from dlassign.nets.whitened import whitened_cnn
 
 
 def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
@@ -25,11 +32,36 @@ def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Modul
     Raises:
         ConfigError: the model does not fit the sample; the problem names the key.
     """
+    try:
+        return _build(cfg, in_shape, n_outputs)
+    except ValueError as error:
+        key = str(error).split()[0].rstrip(":")
+        path = f"model.{key}" if key in type(cfg).model_fields else "model.name"
+        raise ConfigError([Problem(path=path, message=str(error))]) from error
+
+
+def _build(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
     match cfg:
         case MLP():
             return _build_mlp(cfg, in_shape, n_outputs)
         case EECSConvNet():
             return _build_eecs_convnet(cfg, in_shape, n_outputs)
+        case EECSCifarBase():
+            return eecs_cifar_base(in_shape, n_outputs=n_outputs, fc_relu=cfg.fc_relu)
+        case EECSCifarImproved():
+            return eecs_cifar_improved(in_shape, n_outputs=n_outputs)
+        case ResNet():
+            return resnet(
+                cfg.name, in_shape, n_outputs=n_outputs, stem=cfg.stem, resize=cfg.resize, dropout=cfg.dropout
+            )
+        case VGG():
+            flat = cfg.model_dump(exclude={"name", "stages"})
+            return vgg(in_shape, cfg.stages, n_outputs=n_outputs, **flat)
+        case WhitenedCNN():
+            flat = cfg.model_dump(exclude={"name", "widths"})
+            return whitened_cnn(in_shape, cfg.widths, n_outputs=n_outputs, **flat)
+        case PreactResNet():
+            return preact_resnet(in_shape, cfg.widths, n_outputs=n_outputs, blocks=cfg.blocks)
 
 
 def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
@@ -50,8 +82,8 @@ def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Return the number of trainable numbers."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Return the number of numbers in all parameters, frozen ones too."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def _build_mlp(cfg: MLP, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
@@ -88,6 +120,4 @@ def _build_eecs_convnet(cfg: EECSConvNet, in_shape: Sequence[int], n_outputs: in
             dropout_inverted=cfg.dropout_scale == "training",
         )
     except ValueError as error:
-        key = str(error).split()[0]
-        path = f"model.{key}" if key in type(cfg).model_fields else "model.name"
-        raise ConfigError([Problem(path=path, message=f"{error}; make the layers smaller or use mlp")]) from error
+        raise ValueError(f"{error}; make the layers smaller or use mlp") from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlassign.config.model import HeInit, Init, LegacyNormalInit, NormalInit, PytorchInit, XavierInit
+from dlassign.config.transfer import PretrainedInit
 
 
 def initialise(model: nn.Module, init: Init, *, seed: int = 0) -> None:
@@ -23,7 +24,7 @@ def initialise(model: nn.Module, init: Init, *, seed: int = 0) -> None:
         seed: of the run; for legacy_normal, which does not draw from torch's generator.
     """
     match init:
-        case PytorchInit():
+        case PytorchInit() | PretrainedInit():
             return  # nn.Linear and nn.Conv2d did it when they were made
         case NormalInit(std=std):
             _fill(model, lambda w: nn.init.normal_(w, std=std))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlassign.config.model import MLP, EECSConvNet, Model
+from dlassign.errors import ConfigError, Problem
 from dlassign.numpy_nets.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from dlassign.numpy_nets.conv import Conv2d
 from dlassign.numpy_nets.dropout import Dropout
@@ -41,12 +42,18 @@ def build_network(
         n_outputs: number of scores a sample.
         rng: draws initial weights now and dropout masks later.
         dtype: float32 or float64.
+
+    Raises:
+        ConfigError: there is no such network in NumPy.
     """
     match cfg:
         case MLP():
             return _mlp(cfg, math.prod(in_shape), n_outputs, rng=rng, dtype=dtype)
         case EECSConvNet():
             return _eecs_convnet(cfg, in_shape, n_outputs, rng=rng, dtype=dtype)
+        case _:
+            message = f"{cfg.name} is written in PyTorch only; in NumPy there are mlp and eecs_convnet"
+            raise ConfigError([Problem(path="model.name", message=message)])
 
 
 def _mlp(cfg: MLP, in_features: int, n_outputs: int, *, rng: np.random.Generator, dtype: Any) -> Network:

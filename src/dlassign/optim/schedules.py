@@ -48,6 +48,11 @@ def cosine(total: int, final: float) -> Factor:
     return lambda step: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
 
 
+def linear(total: int, final: float) -> Factor:
+    """Return a straight line from 1 at the first step towards `final` at step `total`."""
+    return lambda step: 1 + (final - 1) * min(step / total, 1.0)
+
+
 def one_cycle(total: int, *, rise: float, initial: float, final: float) -> Factor:
     """Return a cosine rise from `initial` to 1 during `rise * total` steps, then a cosine fall to `final`.
 
@@ -60,6 +65,22 @@ def one_cycle(total: int, *, rise: float, initial: float, final: float) -> Facto
         if step <= top:
             return _anneal(initial, 1.0, step / top)
         return _anneal(1.0, final, min((step - top) / (end - top), 1.0))
+
+    return factor
+
+
+def triangle(total: int, *, start: float, peak: float, end: float) -> Factor:
+    """Return a line from `start` to 1 during the share `peak` of the steps, then a line to `end` at the last step.
+
+    Source: Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds, learning-rate schedule.
+    """
+    last = max(total - 1, 1)
+
+    def factor(step: int) -> float:
+        share = min(step / last, 1.0)
+        if share <= peak:
+            return start + (1 - start) * (share / peak)
+        return end + (1 - end) * ((1 - share) / (1 - peak))
 
     return factor
 

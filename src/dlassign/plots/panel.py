@@ -41,6 +41,7 @@ _X_LABELS: dict[XAxis, str] = {
     "step": "optimizer step",
     "epoch": "epoch (passes over the training split)",
     "seconds": "training time (seconds)",
+    "wall": "time since the run was started (seconds)",
 }
 _Y_LABELS: dict[Metric, str] = {"loss": "loss (mean per sample)", "accuracy": "accuracy (%)"}
 _FEW_POINTS = 40

@@ -14,7 +14,7 @@ from dlassign.runlog.records import Record, RunRecords
 
 FloatArray = NDArray[np.float64]
 Metric = Literal["loss", "accuracy"]
-XAxis = Literal["step", "epoch", "seconds"]
+XAxis = Literal["step", "epoch", "seconds", "wall"]
 SplitName = Literal["train", "val", "test"]
 Curve = Literal["train", "train, evaluated", "val", "test"]
 
@@ -42,7 +42,7 @@ class Series:
     """Points of one curve, by rising x.
 
     Attributes:
-        x: (N,) optimizer steps, epochs or seconds.
+        x: (N,) optimizer steps, epochs, or seconds of training or of the whole run.
         y: (N,) loss, or accuracy in percent; NaN where the value was not finite.
     """
 

@@ -14,10 +14,13 @@ from filelock import FileLock, Timeout
 from dlassign.errors import UserError
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import Record, RunRecords, read_records
-from dlassign.runlog.result import test_maximum
+from dlassign.runlog.result import precision, test_maximum
 
 _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 _MISSING = object()
+
+PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
+"""What the time of a run is made of; `compile` is there only if it compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +39,13 @@ class RunSummary:
         best: {step, metric, value} of the best validation, or None.
         val_loss, val_accuracy, test_loss, test_accuracy: with the chosen weights at the end, or the newest
             of a run that has not ended; accuracy 0..1.
+        val_tta_accuracy, test_tta_accuracy: the same at the end with test-time augmentation.
         test_evaluations: evaluations of the test split during training.
         test_max: largest test accuracy among them.
         mark: how a result has to be read, such as "max of 15 test evaluations".
         seconds: total time, or time trained so far if the run has not ended.
+        seconds_by_phase: seconds of each of PHASES, over all sessions; {} if the run has not ended.
+        precision: fp32, bf16, fp16 or fp64.
         images_per_second, weights_sha256: as the end record has them.
         config: the resolved config.
     """
@@ -60,10 +66,14 @@ class RunSummary:
     val_accuracy: float | None = None
     test_loss: float | None = None
     test_accuracy: float | None = None
+    val_tta_accuracy: float | None = None
+    test_tta_accuracy: float | None = None
     test_evaluations: int = 0
     test_max: float | None = None
     mark: str = ""
     seconds: float | None = None
+    seconds_by_phase: dict[str, float] = field(default_factory=dict)
+    precision: str | None = None
     images_per_second: float | None = None
     weights_sha256: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
@@ -103,10 +113,13 @@ def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
         best=end.get("best") or _best(records, config["train"]["metric"]),
         **_scores(records, "val"),
         **_scores(records, "test"),
+        **{f"{split}_tta_accuracy": record["accuracy"] for split, record in records.augmented.items()},
         test_evaluations=maximum.get("evaluations", 0),
         test_max=maximum.get("accuracy"),
         mark=_mark(maximum),
         seconds=seconds.get("total", max((r["seconds"] for r in _newest(records)), default=None)),
+        seconds_by_phase={phase: spent for phase, spent in seconds.items() if phase != "total"},
+        precision=precision(start),
         images_per_second=end.get("images_per_second"),
         weights_sha256=end.get("weights_sha256"),
         config=config,

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlassign.errors import UserError
+from dlassign.runlog.files import reason
+
 # What a result does not depend on: where the data lies (its fingerprint stands in for that) and how often it is saved.
 _PLACES = ("root", "path", "cache", "download")
 
@@ -33,6 +36,9 @@ class RunPaths:
             out: folder of all runs.
             config: the resolved config as plain values (`RunConfig.model_dump(mode="json")`).
             fingerprint: content digest of the data set.
+
+        Raises:
+            UserError: the pretrained weights that the config names are not there.
         """
         return cls(out / config["name"] / f"{config_hash(config, fingerprint)}-s{config['seed']}")
 
@@ -104,13 +110,53 @@ class RunPaths:
 
 
 def config_hash(config: dict[str, Any], fingerprint: str) -> str:
-    """Return 8 hex digits that name a config, apart from its seed, device, data path and checkpoint interval."""
-    named = {key: value for key, value in config.items() if key not in ("seed", "device")}
+    """Return 8 hex digits that name a config, apart from its seed, device, notes, paths and checkpoint interval.
+
+    Raises:
+        UserError: the pretrained weights that the config names are not there; their content counts, not their path.
+    """
+    named = {key: value for key, value in config.items() if key not in ("seed", "device", "notes")}
     named["data"] = {key: value for key, value in config["data"].items() if key not in _PLACES} | {
         "sha256": fingerprint
     }
     named["train"] = {key: value for key, value in config["train"].items() if key != "checkpoint_seconds"}
+    if "weights" in config["init"]:
+        named["init"] = _without_place(config["init"])
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def weights_file(source: str) -> Path:
+    """Return the file that holds pretrained weights: the source itself, or the best weights of a run folder.
+
+    Raises:
+        UserError: there is no such file, or the folder holds no finished run.
+    """
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        if path.is_file():
+            return path
+        where = f"no such file or run folder (working directory {Path.cwd()})"
+        raise UserError(f"there are no weights at {path}: {where}")
+    best = RunPaths(path).best
+    if not best.is_file():
+        raise UserError(
+            f"init.weights: {path} holds no finished run (there is no {best}); give the folder of a run, such as "
+            "out/NAME/latest, or a file"
+        )
+    return best
+
+
+def _without_place(init: dict[str, Any]) -> dict[str, Any]:
+    """Return the section init of pretrained weights with the content's digest in place of the path."""
+    kept = {key: value for key, value in init.items() if key not in _PLACES}
+    if init["weights"] == "imagenet":  # torchvision's: the file's name says the digest
+        return kept
+    file = weights_file(init["weights"])
+    try:
+        with file.open("rb") as stream:
+            return {**kept, "weights": "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()}
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {reason(error)}") from error
 
 
 def find_runs(root: Path) -> Iterator[RunPaths]:

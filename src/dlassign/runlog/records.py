@@ -2,14 +2,15 @@
 
 Kinds of records, in the order in which they appear:
 
-    start    schema, time, name, seed, config, environment, data, n_params
-    train    step, epoch, loss, accuracy, lr, n, seconds, and penalty if the loss has one: means since the last one
-    eval     step, epoch, split, loss, accuracy, n, seconds; with "final": true and a confusion matrix at the end
+    start    schema, time, name, seed, config, environment, arithmetic, data, pretrained, n_params, steps
+    train    step, epoch, loss, accuracy, lr, n, seconds, wall, and penalty if the loss has one: means since the last
+    eval     step, epoch, split, loss, accuracy, n, seconds, wall; with "final": true and a confusion matrix at the end
+    tta      step, split, loss, accuracy, n, views, wall: the same at the end with test-time augmentation
     resume   from_step, time, environment: earlier records past from_step do not count
     end      status, steps, chosen, best, test_evaluations, seconds by phase, images_per_second, weights_sha256
 
 A value that is not finite is written as null and its key listed in "nonfinite". `seconds` is training time since the
-start of the run, without the time between a kill and a resume.
+start of the run, `wall` the time since the process was started, both without the time between a kill and a resume.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from dlassign.runlog.files import reason
 
 SCHEMA = 1
 Record = dict[str, Any]
-Kind = Literal["start", "train", "eval", "resume", "end"]
+Kind = Literal["start", "train", "eval", "tta", "resume", "end"]
 _KEYS: dict[str, dict[str, type]] = {
     "start": {},
     "train": {"step": int},
     "eval": {"step": int, "split": str},
+    "tta": {"step": int, "split": str},
     "resume": {"from_step": int},
     "end": {"status": str},
 }
@@ -101,6 +103,7 @@ class RunRecords:
     Attributes:
         start: the first record.
         train, evals, resumes: records in the order of their steps.
+        augmented: the evaluation of each split with test-time augmentation, by split.
         end: the last record, or None if the run has not ended.
         warnings: lines that could not be read, one text each.
     """
@@ -109,6 +112,7 @@ class RunRecords:
     train: list[Record] = field(default_factory=list)
     evals: list[Record] = field(default_factory=list)
     resumes: list[Record] = field(default_factory=list)
+    augmented: dict[str, Record] = field(default_factory=dict)
     end: Record | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -128,6 +132,8 @@ class RunRecords:
                 self.train.append(record)
             case "eval":
                 self.evals.append(record)
+            case "tta":
+                self.augmented[record["split"]] = record
             case "end":
                 self.end = record
             case "resume":
@@ -138,7 +144,7 @@ class RunRecords:
         self.resumes.append(resume)
         self.train = [record for record in self.train if record["step"] <= step]
         self.evals = [record for record in self.evals if record["step"] <= step and not record.get("final")]
-        self.end = None
+        self.augmented, self.end = {}, None
 
 
 def read_records(path: Path) -> RunRecords:

@@ -36,11 +36,13 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
     """Return what `train --json` prints.
 
     val and test are {"loss", "accuracy"} with the chosen weights, or None; train is the last log record, means over the
-    `n` samples before `step`. `test_maximum` is there only if the config
-    evaluates the test split during training: the largest of those accuracies, at which step, of how many.
+    `n` samples before `step`. `precision_why` says what decided the precision; null in logs of earlier versions.
+    `val_tta` and `test_tta` are there only with test-time augmentation, and say of how many `views`.
+    `test_maximum` is there only if the config evaluates the test split during training: the largest of those
+    accuracies, at which step, of how many.
     """
     end = records.end or {"status": "interrupted"}
-    finals = records.finals
+    finals, arithmetic = records.finals, records.start.get("arithmetic") or {}
     line = {
         "run": str(paths.root),
         "status": end["status"],
@@ -49,15 +51,24 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "n_params": records.start["n_params"],
         "seconds": end["seconds"]["total"] if "seconds" in end else None,
         "images_per_second": end.get("images_per_second"),
+        "precision": precision(records.start),
+        "precision_why": arithmetic.get("why"),
         "train": _last_means(records.train),
         "val": _scores(finals.get("val")),
         "test": _scores(finals.get("test")),
+        **{f"{split}_tta": _views_scores(record) for split, record in sorted(records.augmented.items())},
         "weights_sha256": end.get("weights_sha256"),
         "chosen": end.get("chosen"),
         "data": records.start["data"]["label"],
     }
     maximum = test_maximum(records)
     return {**line, "test_maximum": maximum} if maximum else line
+
+
+def precision(start: Record) -> str | None:
+    """Return what a run computes in; earlier versions did not record it, and did as their config says."""
+    found: str | None = (start.get("arithmetic") or start.get("config", {}).get("train", {})).get("precision")
+    return found
 
 
 def test_maximum(records: RunRecords) -> dict[str, Any] | None:
@@ -71,6 +82,10 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
 
 def _scores(record: Record | None) -> dict[str, Any] | None:
     return record and {"loss": record["loss"], "accuracy": record["accuracy"]}
+
+
+def _views_scores(record: Record) -> dict[str, Any]:
+    return {"loss": record["loss"], "accuracy": record["accuracy"], "views": record["views"]}
 
 
 def _last_means(train: Sequence[Record]) -> dict[str, Any] | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from dlassign.train.arithmetic import Arithmetic
+from dlassign.train.views import Views
+
 State = dict[str, Any]
 
 
@@ -47,6 +50,10 @@ class Learner(Protocol):
     n_params: int
     lr: float
     """Learning rate at factor 1."""
+    arithmetic: Arithmetic
+    """Number types and memory layout."""
+    views: Views | None
+    """Views of an image in test-time augmentation, or None."""
 
     def step(self, x: Any, y: Any, lr_factor: float) -> StepStats:
         """Update the model on one batch, at lr_factor times the initial learning rate; nothing waits for the device."""
@@ -56,8 +63,12 @@ class Learner(Protocol):
         """Bring scalars of StepStats to the host; this waits for the device."""
         ...
 
-    def evaluate(self, split: Any) -> Evaluation:
-        """Return loss, accuracy and confusion counts on a prepared split."""
+    def warm_up(self, x: Any, y: Any) -> float:
+        """Compile for batches like this one if the arithmetic says so; return the seconds that took."""
+        ...
+
+    def evaluate(self, split: Any, *, views: Views | None = None) -> Evaluation:
+        """Return loss, accuracy and confusion counts on a split, of the samples or of views of them."""
         ...
 
     def weights(self) -> State:

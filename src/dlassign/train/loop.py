@@ -24,6 +24,8 @@ class Progress:
         images: samples that these steps saw.
         stopped: a hook has ended training early.
         train_seconds, eval_seconds: time spent so far, over all sessions.
+        wall_seconds: time since the process was started, as of the last record, over all sessions.
+        other_seconds: time spent in other phases, such as data and compile, by name, over all sessions.
         losses, penalties, corrects, counts: one value for each step since the last log record.
     """
 
@@ -32,6 +34,8 @@ class Progress:
     stopped: bool = False
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    other_seconds: dict[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     penalties: list[float] = field(default_factory=list)
     corrects: list[float] = field(default_factory=list)
@@ -66,8 +70,11 @@ class Hook(Protocol):
 class _Session:
     """One call of fit: the learner, what it has done since the last record, and where that is written."""
 
-    def __init__(self, learner: Learner, plan: Plan, log: MetricsWriter, progress: Progress) -> None:
+    def __init__(
+        self, learner: Learner, plan: Plan, log: MetricsWriter, *, progress: Progress, wall: Callable[[], float]
+    ) -> None:
         self.learner, self.plan, self.log, self.progress = learner, plan, log, progress
+        self.wall = wall
         self.pending: list[StepStats] = []
 
     def at(self) -> At:
@@ -119,6 +126,7 @@ class _Session:
             lr=self.plan.lr_factor(at.step - 1) * self.learner.lr,
             n=n,
             seconds=progress.train_seconds,
+            wall=self.now(),
         )
         progress.losses, progress.penalties, progress.corrects, progress.counts = [], [], [], []
 
@@ -126,7 +134,7 @@ class _Session:
         started = time.perf_counter()
         evaluations = {name: self.learner.evaluate(split) for name, split in splits.items()}
         self.progress.eval_seconds += time.perf_counter() - started
-        at = self.at()
+        at, wall = self.at(), self.now()
         for name, result in evaluations.items():
             self.log.write(
                 "eval",
@@ -137,8 +145,14 @@ class _Session:
                 accuracy=result.accuracy,
                 n=result.n,
                 seconds=self.progress.train_seconds,
+                wall=wall,
             )
         return evaluations
+
+    def now(self) -> float:
+        """Return the wall-clock seconds so far, and remember them for a later session."""
+        self.progress.wall_seconds = self.wall()
+        return self.progress.wall_seconds
 
 
 def fit(
@@ -151,6 +165,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    wall: Callable[[], float] = time.perf_counter,
 ) -> Progress:
     """Train a learner to the end of its plan.
 
@@ -163,6 +178,7 @@ def fit(
         hooks: called in this order at every evaluation and at the end.
         progress: where an earlier session stopped; changed in place.
         interrupted: asked after every step; True ends the session after the hooks' on_end.
+        wall: wall-clock seconds of the run so far, over all sessions; written into every record.
 
     Returns:
         Where training ended: at plan.steps, earlier if a hook stopped it or it was interrupted.
@@ -171,9 +187,10 @@ def fit(
         Diverged: the loss is not finite; the message names the step.
     """
     progress = progress or Progress()
-    session = _Session(learner, plan, log, progress)
+    session = _Session(learner, plan, log, progress=progress, wall=wall)
 
     def state() -> State:
+        session.now()
         return {"learner": learner.state_dict(), "progress": progress.state_dict()}
 
     while progress.step < plan.steps and not progress.stopped and not interrupted():

@@ -13,9 +13,11 @@ from dlassign.data.bundle import Split
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.network import Network
 from dlassign.optim.numpy_rules import NumpyOptimizer
+from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
 from dlassign.train.learner import Evaluation, State, StepStats
 from dlassign.train.numpy_objective import AddPenalty, Labels, LossWithGradient, numpy_predict
+from dlassign.train.views import Views
 
 
 class NumpyLearner:
@@ -34,6 +36,8 @@ class NumpyLearner:
         rng: the generator that the network's dropout draws from.
     """
 
+    views: Views | None = None
+
     def __init__(
         self,
         network: Network,
@@ -51,6 +55,9 @@ class NumpyLearner:
         self._n_classes, self._eval_batch_size = n_classes, eval_batch_size
         self.n_params = sum(p.size for p in network.params.values())
         self.lr = optimizer.lr
+        precision = "fp64" if any(p.dtype == np.float64 for p in network.params.values()) else "fp32"
+        why = "NumPy computes in the type of the weights"
+        self.arithmetic = Arithmetic(precision=precision, channels_last=False, compile=False, why=why)
 
     def step(self, x: Array, y: Labels, lr_factor: float) -> StepStats:
         """Update the network on one batch. x: (B, ...) prepared, y: (B,) int64."""
@@ -70,8 +77,13 @@ class NumpyLearner:
         """Return the values as they are: they lie on the host."""
         return [float(value) for value in values]
 
-    def evaluate(self, split: Split) -> Evaluation:
-        """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared."""
+    def warm_up(self, x: Array, y: Labels) -> float:
+        """Do nothing: NumPy compiles nothing."""
+        return 0.0
+
+    def evaluate(self, split: Split, *, views: Views | None = None) -> Evaluation:
+        """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared; views: none here."""
+        assert views is None, "configs with views are refused"
         k, n = self._n_classes, len(split)
         loss, cells = 0.0, np.zeros(k * k, dtype=np.int64)
         with np.errstate(all="ignore"):
@@ -140,4 +152,7 @@ def numpy_batches(split: Split, order: Order) -> Batches[Any]:
         # mode="clip" is the one that writes straight into `out`; rows are in range.
         return array.take(rows, axis=0, out=buffer[: len(rows)], mode="clip")
 
-    return Batches(split.x, split.y, order=order, take=take, as_rows=list)
+    def cut(rows: Rows, epoch: int, step: int) -> tuple[Any, Any]:
+        return take(split.x, rows), take(split.y, rows)
+
+    return Batches(order=order, cut=cut, as_rows=list)

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlassign.config.base import Duration
-from dlassign.config.optim import Constant, Cosine, Exponential, LRSchedule, MultiStep, OneCycle, StepDecay
+from dlassign.config.optim import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    LRSchedule,
+    MultiStep,
+    OneCycle,
+    StepDecay,
+    Triangle,
+)
 from dlassign.config.train import Train
 from dlassign.errors import ConfigError, Problem
 from dlassign.optim import schedules
@@ -22,6 +32,7 @@ class Plan:
         log_every: steps between two log records of training.
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
+        unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
     """
 
     steps: int
@@ -30,6 +41,7 @@ class Plan:
     eval_every: int
     eval_offset: int
     lr_factor: Callable[[int], float]
+    unfreeze_at: int | None = None
 
     def logs_at(self, step: int) -> bool:
         """Return whether training means are logged after this step."""
@@ -70,6 +82,7 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int) -> Pl
         eval_every=steps(train.eval_every),
         eval_offset=train.eval_offset,
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
+        unfreeze_at=None if train.unfreeze_at is None else steps(train.unfreeze_at),
     )
 
 
@@ -92,6 +105,10 @@ def _lr_factor(
             factor = schedules.exponential(steps_per_epoch, schedule.gamma, after_first_step=schedule.after_first_step)
         case Cosine():
             factor = schedules.cosine(rest, schedule.final)
+        case Linear():
+            factor = schedules.linear(rest, schedule.final)
         case OneCycle():
             factor = schedules.one_cycle(rest, rise=schedule.rise, initial=schedule.initial, final=schedule.final)
+        case Triangle():
+            factor = schedules.triangle(rest, start=schedule.start, peak=schedule.peak, end=schedule.end)
     return schedules.warm_up(factor, warmup) if warmup else factor

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dlassign.data.batches import Batches, Order, Rows
-from dlassign.data.bundle import Split
+from dlassign.data.augment import Mixed
+from dlassign.nets.transfer import Frozen, set_training, unfreeze
+from dlassign.optim.averaging import Average
 from dlassign.optim.torch_optim import TorchOptimizer
+from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
 from dlassign.train.learner import Evaluation, State, StepStats
+from dlassign.train.loss_scale import LossScale
 from dlassign.train.objective import LossOf, predict
 from dlassign.train.rng import restore_rng, rng_state
-
-
-@dataclass(frozen=True)
-class TensorSplit:
-    """A prepared split on a device.
-
-    Attributes:
-        x: (N, ...) float.
-        y: (N,) int64.
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
+from dlassign.train.torch_data import TensorSplit
+from dlassign.train.views import Views
 
 
 class TorchLearner:
@@ -46,6 +34,12 @@ class TorchLearner:
         clip: called on the parameters between backward and step, or None.
         n_classes: number of classes, for confusion counts.
         eval_batch_size: samples evaluated at once.
+        arithmetic: number types and memory layout.
+        accumulate: parts that a batch is computed in.
+        average: what is done with the weights after each step, or None.
+        frozen: what of the model is not trained, or None.
+        unfreeze_at: steps done when that begins to be trained; None is never.
+        views: of an image in test-time augmentation, or None.
     """
 
     def __init__(
@@ -58,100 +52,189 @@ class TorchLearner:
         clip: Callable[[list[nn.Parameter]], object] | None,
         n_classes: int,
         eval_batch_size: int,
+        arithmetic: Arithmetic = SINGLE_PRECISION,
+        accumulate: int = 1,
+        average: Average | None = None,
+        frozen: Frozen | None = None,
+        unfreeze_at: int | None = None,
+        views: Views | None = None,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.arithmetic, self.views = model, optimizer, arithmetic, views
         self._loss, self._penalty, self._clip = loss, penalty, clip
         self._n_classes, self._eval_batch_size = n_classes, eval_batch_size
+        self._accumulate, self._average, self._frozen, self._unfreeze_at = accumulate, average, frozen, unfreeze_at
         self._params = optimizer.params
-        self.n_params = sum(p.numel() for p in self._params)
+        self._steps, self._swaps = 0, True
+        self.n_params = sum(p.numel() for p in model.parameters())
         self.lr = optimizer.lr
         self.device = self._params[0].device
+        self._loss_scale = LossScale(self.device) if arithmetic.precision == "fp16" else None
+        # One program for each batch size: a dynamic one would depend on which size came first, and so on resumes.
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if arithmetic.compile else model
 
-    def step(self, x: Tensor, y: Tensor, lr_factor: float) -> StepStats:
-        """Update the model on one batch. x: (B, ...) prepared, y: (B,) int64, both on the device."""
-        scores = self.model(x)
-        loss = self._loss(scores, y)
-        penalty = self._penalty() if self._penalty is not None else None
-        if penalty is not None:
-            loss = loss + penalty
+    def step(self, x: Tensor, y: Tensor | Mixed, lr_factor: float) -> StepStats:
+        """Update the model on one batch. x: (B, ...) prepared, y: (B,) int64 or two of each, all on the device."""
+        if self._frozen is not None and self._steps == self._unfreeze_at:
+            self._unfreeze()
         for p in self._params:
             p.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        penalty = self._penalty() if self._penalty is not None else None
+        loss, correct = self._gradients(x, y, penalty)
+        if self._loss_scale is not None:
+            self._loss_scale.unscale(self._params)
         if self._clip is not None:
             self._clip(self._params)
         self.optimizer.lr = self.lr * lr_factor
         self.optimizer.step()
-        correct = (predict(scores.detach()) == y).sum()
-        return StepStats(loss.detach(), None if penalty is None else penalty.detach(), correct, len(y))
+        self._steps += 1
+        if self._average is not None:
+            self._average.after_step(self._steps)
+        return StepStats(loss, None if penalty is None else penalty.detach(), correct, len(x))
+
+    def _gradients(self, x: Tensor, y: Tensor | Mixed, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch, part by part; return its loss with penalty and its right predictions."""
+        if self._accumulate == 1:
+            return self._part(x, y, share=1.0, penalty=penalty)
+        losses, corrects = [], []
+        parts = min(self._accumulate, len(x))  # a short last batch may have fewer samples than parts
+        for part_x, part_y in zip(x.tensor_split(parts), _split(y, parts), strict=True):
+            loss, correct = self._part(part_x, part_y, share=len(part_x) / len(x), penalty=penalty)
+            losses.append(loss)
+            corrects.append(correct)
+            penalty = None  # counted with the first part
+        return torch.stack(losses).sum(), torch.stack(corrects).sum()
+
+    def _part(self, x: Tensor, y: Tensor | Mixed, *, share: float, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
+        scores = self._scores(x)
+        loss = self._loss_of(scores, y)
+        if share != 1.0:
+            loss = loss * share
+        if penalty is not None:
+            loss = loss + penalty
+        (loss if self._loss_scale is None else self._loss_scale.scaled(loss)).backward()  # type: ignore[no-untyped-call]
+        labels = y.y if isinstance(y, Mixed) else y
+        return loss.detach(), (predict(scores.detach()) == labels).sum()
+
+    def _loss_of(self, scores: Tensor, y: Tensor | Mixed) -> Tensor:
+        if isinstance(y, Mixed):
+            return y.weight * self._loss(scores, y.y) + (1 - y.weight) * self._loss(scores, y.other)
+        return self._loss(scores, y)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """Return the model's scores in the type of its weights; x: (B, ...)."""
+        if self.arithmetic.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        forward = self._forward if self.model.training else self.model  # not worth compiling for evaluation
+        if self.arithmetic.autocast is None:
+            return forward(x)
+        with torch.autocast(self.device.type, self.arithmetic.autocast):
+            scores = forward(x)
+        return scores.to(self.arithmetic.weights)
+
+    def _unfreeze(self) -> None:
+        assert self._frozen is not None
+        unfreeze(self.model, self._frozen)
+        self._frozen = None
+
+    def warm_up(self, x: Tensor, y: Tensor | Mixed) -> float:
+        """Compile for batches like this one, and return the seconds that took; no state changes.
+
+        Without `compile` nothing happens.
+        """
+        if not self.arithmetic.compile:
+            return 0.0
+        started = time.perf_counter()
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        before = rng_state(self.device)
+        self._gradients(x, y, None)
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(buffers[name])
+        restore_rng(before, self.device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - started
 
     def read(self, values: list[Any]) -> list[float]:
         """Bring scalars to the host in one transfer."""
         return torch.stack(values).double().tolist()
 
-    @torch.inference_mode()
-    def evaluate(self, split: TensorSplit) -> Evaluation:
-        """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared, as a tensor on the device."""
-        k, n = self._n_classes, len(split)
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        cells = torch.zeros(k * k, dtype=torch.int64, device=self.device)
+    def evaluate(self, split: TensorSplit, *, views: Views | None = None) -> Evaluation:
+        """Return loss, accuracy and confusion counts.
+
+        Args:
+            split: on the device.
+            views: score these views of each image and average, instead of the image alone.
+        """
         self.model.eval()
-        for start in range(0, n, self._eval_batch_size):
-            x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
-            scores = self.model(x)
-            loss += self._loss(scores, y).double() * len(y)
-            cells += torch.bincount(y * k + predict(scores), minlength=k * k)
-        self.model.train()
+        with self._evaluated_weights(), torch.inference_mode():
+            loss, cells = self._count(split, views)
+        set_training(self.model, self._frozen)
+        k, n = self._n_classes, len(split)
         confusion = tuple(tuple(row) for row in cells.reshape(k, k).tolist())
         correct = sum(confusion[i][i] for i in range(k))
         return Evaluation(loss=loss.item() / n, accuracy=correct / n, n=n, confusion=confusion)
 
+    def _count(self, split: TensorSplit, views: Views | None) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and the confusion counts, (K * K,), without waiting for the device."""
+        k, size = self._n_classes, self._eval_batch_size
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        cells = torch.zeros(k * k, dtype=torch.int64, device=self.device)
+        for start in range(0, len(split), size):
+            x, y = split.prepared(start, start + size), split.y[start : start + size]
+            scores = self._scores(x) if views is None else views.scores(self._scores, x)
+            loss += self._loss(scores, y).double() * len(y)
+            # index_add_ is exact on whole numbers; bincount would wait for the device to learn its length
+            cells.index_add_(0, y * k + predict(scores), torch.ones_like(y))
+        return loss, cells
+
+    def _evaluated_weights(self) -> AbstractContextManager[None]:
+        return self._average.swapped() if self._average is not None and self._swaps else nullcontext()
+
     def weights(self) -> State:
-        """Return the model's parameters and buffers by name."""
+        """Return the weights that are evaluated, and the buffers, by name."""
+        return self._average.weights() if self._average is not None and self._swaps else self._own()
+
+    def _own(self) -> State:
         return dict(self.model.state_dict())
 
     def load_weights(self, weights: State) -> None:
-        """Set the model's parameters and buffers."""
+        """Set the model's parameters and buffers, to be evaluated as they are."""
         self.model.load_state_dict(weights)
+        self._swaps = False
 
     def state_dict(self) -> State:
-        """Return weights, optimizer state and random state."""
-        return {
-            "model": self.weights(),
+        """Return weights, optimizer state, averages, random state and the number of steps."""
+        state = {
+            "model": self._own(),
             "optimizer": self.optimizer.state_dict(),
             "rng": rng_state(self.device),
+            "steps": self._steps,
         }
+        if self._average is not None:
+            state |= {"average": self._average.state_dict(), "evaluated": self._average.weights()}
+        if self._loss_scale is not None:
+            state["loss_scale"] = self._loss_scale.state_dict()
+        return state
 
     def load_state_dict(self, state: State) -> None:
         """Go back to a state that state_dict gave, in place."""
-        self.load_weights(state["model"])
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         restore_rng(state["rng"], self.device)
+        self._steps, self._swaps = state["steps"], True
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        if self._loss_scale is not None:
+            self._loss_scale.load_state_dict(state["loss_scale"])
+        if self._frozen is not None and self._unfreeze_at is not None and self._steps > self._unfreeze_at:
+            self._unfreeze()
 
 
-def torch_batches(split: TensorSplit, order: Order) -> Batches[Tensor]:
-    """Return training batches cut out of tensors on their device.
-
-    Args:
-        split: x and y as tensors on the device.
-        order: which rows a step sees.
-    """
-    device = split.x.device
-
-    def as_rows(epoch: list[Rows]) -> list[Any]:
-        return [rows if isinstance(rows, slice) else torch.from_numpy(rows).to(device) for rows in epoch]
-
-    def take(array: Tensor, rows: Any) -> Tensor:
-        return array[rows] if isinstance(rows, slice) else array.index_select(0, rows)
-
-    return Batches(split.x, split.y, order=order, take=take, as_rows=as_rows)
-
-
-def to_device(split: Split, device: torch.device, *, dtype: torch.dtype) -> TensorSplit:
-    """Copy a prepared split to a device: x as (N, ...) of dtype, y as (N,) int64."""
-    return TensorSplit(x=_copy(split.x, device, dtype=dtype), y=_copy(split.y, device, dtype=torch.int64))
-
-
-def _copy(array: NDArray[Any], device: torch.device, *, dtype: torch.dtype) -> Tensor:
-    # torch.empty aligns its memory the same way in every process, and with it the order of floating-point sums.
-    tensor = torch.empty(array.shape, dtype=dtype, device=device)
-    return tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+def _split(y: Tensor | Mixed, parts: int) -> Iterator[Tensor | Mixed]:
+    """Yield the labels of each part, as tensor_split deals the samples: sizes differ by 1 at most."""
+    if isinstance(y, Mixed):
+        for own, other in zip(y.y.tensor_split(parts), y.other.tensor_split(parts), strict=True):
+            yield Mixed(own, other, y.weight)
+    else:
+        yield from y.tensor_split(parts)

@@ -10,30 +10,47 @@ from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, DataError, Problem
 
 
-def check_command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: bool) -> None:
     """Check every file, print one line for each good one, and raise every problem of the others together."""
     problems: list[Problem] = []
     for file in files:
         try:
-            click.echo(f"{file}: {_check(file, overrides)}")
+            click.echo("\n".join(_check(file, overrides, summary=summary)))
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
 
 
-def _check(file: str, overrides: tuple[str, ...]) -> str:
+def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> list[str]:
     located = load_located(file, overrides)
+    cfg = located.config
     try:
-        return _summary(located.config, check_fit(located.config))
+        fit = check_fit(cfg)
+        return [f"{file}: {_in_a_line(cfg, fit)}", *(_summary(cfg, fit) if summary else [])]
     except DataError as error:
-        return f"ok as far as it goes without its data ({error})"
+        return [f"{file}: ok as far as it goes without its data ({error})"]
     except ConfigError as error:
         raise ConfigError([located.place(problem) for problem in error.problems]) from error
 
 
-def _summary(cfg: RunConfig, fit: Fit) -> str:
+def _in_a_line(cfg: RunConfig, fit: Fit) -> str:
     params = "?" if fit.n_params is None else f"{fit.n_params:,}"
     sizes = f"{fit.info.n_train:,} train, {fit.info.n_val:,} val, {fit.info.n_test:,} test"
     model = f"{cfg.model.name} with {params} parameters"
     return f"ok: {model} on {cfg.data.name} ({sizes}), {fit.plan.steps:,} steps; data not read"
+
+
+def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
+    """Return the table of layers and what they cost; of `backend: numpy` the same network in PyTorch."""
+    if fit.in_shape is None:
+        return ["no summary: how many values a sample has, only the data can tell (pca by its share of variance)"]
+    from dlassign.checks.summary import VALUE_BYTES, costs, summarise, table
+    from dlassign.nets.build import build_model
+    from dlassign.train.build import check_loss
+
+    summary = summarise(build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes)), fit.in_shape)
+    batch_size = fit.info.n_train if cfg.train.order == "full" else cfg.train.batch_size
+    precision = cfg.train.precision if cfg.train.precision in VALUE_BYTES else "fp32"
+    step = costs(summary, batch_size=batch_size, precision=precision, accumulate=cfg.train.accumulate)
+    return ["", *table(summary), "", *step, ""]

@@ -16,13 +16,20 @@ from dlassign.runlog.paths import RunPaths, find_runs
 
 
 def evaluate_command(
-    run: str, split: str, *, weights: str, device: str | None, as_json: bool, overrides: tuple[str, ...]
+    run: str,
+    split: str,
+    *,
+    weights: str,
+    device: str | None,
+    as_json: bool,
+    overrides: tuple[str, ...],
+    views: bool = False,
 ) -> None:
     """Evaluate the weights of a run, print the scores and draw the confusion matrix into the run's plots folder."""
     paths = RunPaths(Path(run))
     if not paths.log.exists() and (inner := [str(found.root) for found in find_runs(paths.root)]):
         raise UserError(f"{run} holds runs but is none itself; give one of {', '.join(inner[:5])}")
-    report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides)
+    report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
     title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"
     draw_confusion(report.evaluation.confusion, report.classes, picture, title=title)
@@ -33,6 +40,7 @@ def evaluate_command(
 
 
 def _as_dict(paths: RunPaths, report: Report, split: str, *, weights: str) -> dict[str, Any]:
+    views = report.views
     return {
         "run": str(paths.root),
         "data": report.label,
@@ -44,6 +52,7 @@ def _as_dict(paths: RunPaths, report: Report, split: str, *, weights: str) -> di
         "accuracy": report.evaluation.accuracy,
         "classes": report.per_class(),
         "confusion": report.evaluation.confusion,
+        **({"tta": {"loss": views.loss, "accuracy": views.accuracy, "views": report.n_views}} if views else {}),
     }
 
 
@@ -51,6 +60,8 @@ def _lines(report: Report, split: str, weights: str) -> Iterator[str]:
     result = report.evaluation
     yield f"{split} split of {report.label}, {result.n:,} samples, {weights} weights (step {report.step:,})"
     yield f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}"
+    if views := report.views:
+        yield f"accuracy {views.accuracy:.4f}, loss {views.loss:.4f} ({report.n_views} views of each image)"
     width = max(5, *(len(name) for name in report.classes))
     yield f"{'class':<{width}}  precision  recall      F1  samples"
     for row in report.per_class():

@@ -18,7 +18,7 @@ from dlassign.plots.series import Metric, Run, SplitName, XAxis
 from dlassign.plots.style import FORMATS
 from dlassign.plots.weights import draw_weights
 from dlassign.runlog.paths import RunPaths, find_runs
-from dlassign.runlog.records import read_records
+from dlassign.runlog.records import Record, read_records
 
 _METRICS: tuple[Metric, ...] = ("loss", "accuracy")
 
@@ -67,6 +67,8 @@ def plot_command(
     elif last:
         raise UserError("--last says which weights --weights draws; add --weights, or leave out --last")
     found = [_load(paths) for paths in _find(runs)]
+    if x == "wall":
+        found = _timed(found)
     if weights:
         chosen = "last" if last else "best"
         _draw_weights(found, chosen, _targets(found, formats, output, "weights"), title=title)
@@ -120,6 +122,24 @@ def _load(paths: RunPaths) -> Run:
     for warning in records.warnings:
         click.echo(f"warning: {warning}", err=True)
     return Run(paths, records)
+
+
+def _timed(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose records tell wall-clock time; earlier versions did not write it.
+
+    Raises:
+        UserError: there are none.
+    """
+    silent = [run for run in runs if _records(run) and not any("wall" in record for record in _records(run))]
+    if len(silent) == len(runs):
+        raise UserError("--x wall: these logs hold no wall-clock time, an earlier version wrote them; use --x seconds")
+    for run in silent:
+        click.echo(f"warning: {run.paths.root} is left out: its log holds no wall-clock time", err=True)
+    return [run for run in runs if run not in silent]
+
+
+def _records(run: Run) -> list[Record]:
+    return [*run.records.train, *run.records.evals]
 
 
 def _is_file(output: str | None) -> bool:

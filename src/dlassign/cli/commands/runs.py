@@ -16,7 +16,7 @@ import click
 
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
-from dlassign.runlog.listing import RunSummary, config_value, inner_keys, summarise, unknown_key
+from dlassign.runlog.listing import PHASES, RunSummary, config_value, inner_keys, summarise, unknown_key
 from dlassign.runlog.paths import find_runs
 
 COLUMNS = ("run", "status", "data", "params", "steps", "val", "test", "seconds", "age")
@@ -29,7 +29,9 @@ _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 _FIELDS = [field.name for field in fields(RunSummary) if field.name != "config"]
-_DERIVED = ("val", "test", "age")
+_PERCENT = ("val", "test", "val_tta", "test_tta")
+_PHASE = "seconds."
+_DERIVED = (*_PERCENT, "age")
 _MISSING = object()
 
 
@@ -44,8 +46,9 @@ def runs_command(
 ) -> None:
     """List the runs below a folder: a table, or one JSON array.
 
-    A key is a column of the table (`val` and `test` are accuracies in percent, `age` is in seconds), or a
-    field of the JSON output (`val_accuracy`), or a dotted config key (`optimizer.lr`).
+    A key is a column of the table (`val` and `test` are accuracies in percent, `val_tta` and `test_tta` those with
+    test-time augmentation, `age` is in seconds), or a field of the JSON output (`val_accuracy`, `precision`), or the
+    time of a phase (`seconds.train`), or a dotted config key (`optimizer.lr`).
 
     Args:
         out: folder of all runs, of one experiment, or of one run.
@@ -92,13 +95,16 @@ class _Listing:
     def check(self, keys: Iterable[str]) -> None:
         """Raise UserError for a key that no run has; with no runs there is nothing to check against."""
         known = {*_FIELDS, *_DERIVED, *(key for run in self.runs for key in inner_keys(run.config))}
+        known |= {_PHASE + phase for phase in PHASES}
         for key in keys if self.runs else ():
             if key not in known:
                 raise unknown_key(key, known)
 
     def value(self, run: RunSummary, key: str, default: Any = None) -> Any:
-        """Return a field, a percentage, the age, or a config value of a run."""
-        if key in ("val", "test"):
+        """Return a field, a percentage, the age, the seconds of a phase, or a config value of a run."""
+        if key.startswith(_PHASE):
+            return run.seconds_by_phase.get(key.removeprefix(_PHASE), default)
+        if key in _PERCENT:
             share = getattr(run, f"{key}_accuracy")
             return None if share is None else 100 * share
         if key == "age":
@@ -134,12 +140,12 @@ class _Listing:
                 return f"{run.steps}/{run.planned}"
             case "test" if run.test_max is not None and found is not None:
                 return f"{found:.2f} ({run.mark}: {100 * run.test_max:.2f})"
-            case "val" | "test" if found is not None:
+            case "val" | "test" | "val_tta" | "test_tta" if found is not None:
                 return f"{found:.2f}"
             case "age" if found is not None:
                 return _duration(found)
-            case "seconds" if found is not None:
-                return f"{found:.1f}"
+        if found is not None and f"{key}.".startswith(_PHASE):
+            return f"{found:.1f}"
         return _plain(found)
 
 
@@ -193,7 +199,7 @@ def _table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    units = {"val": "val %", "test": "test %"}
+    units = {name: f"{name} %" for name in _PERCENT}
     for index, name in enumerate(columns):
         numeric = all(row[index][:1].isdigit() or row[index] == "-" for row in rows) and name != "run"
         table.add_column(units.get(name, name), justify="right" if numeric else "left", no_wrap=True)

@@ -16,6 +16,7 @@ from dlassign.cli.progress import make_display
 from dlassign.config.load import Located, load_located
 from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, Diverged
+from dlassign.runlog.clock import WallClock, since_process_start
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import RunRecords
 from dlassign.runlog.result import finished_records, result_line
@@ -54,8 +55,10 @@ def find_folder(located: Located, out: Path) -> RunPaths:
     digest = cached_fingerprint(data)
     if digest is None:
         from dlassign.checks.shapes import check_fit
+        from dlassign.train.initial import check_weights
 
         check_fit(located.config)
+        check_weights(located.config.init, cfg=located.config.model)
         _say("reading the data for the first time")
         digest = fingerprint(data)
     return RunPaths.of(out, located.config.model_dump(mode="json"), digest)
@@ -75,9 +78,11 @@ def _set_aside(config: RunConfig, paths: RunPaths) -> None:
     from dlassign.checks.shapes import check_fit
     from dlassign.experiment import only_writer
     from dlassign.train.device import resolve_device
+    from dlassign.train.initial import check_weights
 
     if paths.root.exists():
         check_fit(config)
+        check_weights(config.init, cfg=config.model)
         resolve_device(config.device)
         with only_writer(paths):
             _say(f"moved the earlier run to {paths.set_aside()}")
@@ -88,13 +93,21 @@ def _train(located: Located, paths: RunPaths) -> RunRecords:
     started = time.perf_counter()
     from dlassign.checks.shapes import check_fit
     from dlassign.experiment import run_experiment
+    from dlassign.train.initial import check_weights
 
-    import_seconds = time.perf_counter() - started
+    import_seconds, wall = time.perf_counter() - started, WallClock(since_process_start())
     fit = check_fit(located.config)
+    if not paths.last.exists():
+        check_weights(located.config.init, cfg=located.config.model)
     try:
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
             return run_experiment(
-                located.config, paths, say=display.say, on_record=display.on_record, import_seconds=import_seconds
+                located.config,
+                paths,
+                say=display.say,
+                on_record=display.on_record,
+                import_seconds=import_seconds,
+                wall=wall,
             )
     except Diverged:
         draw(paths)
@@ -128,7 +141,7 @@ def _lines(result: dict[str, Any], pictures: list[Path]) -> Iterator[str]:
     if result["status"] == "diverged":
         yield "       the loss stopped being finite; try a smaller optimizer.lr, train.clip, warmup or scaled inputs"
     yield f"data   {result['data']}"
-    yield f"model  {result['n_params']:,} parameters"
+    yield f"model  {result['n_params']:,} parameters{_arithmetic(result)}"
     chosen, train = result["chosen"], result["train"]
     if train and not (result["val"] or result["test"]):
         n = f"{train['n']:,} samples before step {train['step']:,}"
@@ -138,12 +151,20 @@ def _lines(result: dict[str, Any], pictures: list[Path]) -> Iterator[str]:
             weights = f"{chosen['weights']} weights, step {chosen['step']:,}"
             accuracy, loss = result[split]["accuracy"], _short(result[split]["loss"])
             yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({weights})"
+        if views := result.get(f"{split}_tta"):
+            accuracy, loss = views["accuracy"], _short(views["loss"])
+            yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({views['views']} views of each image)"
     if maximum := result.get("test_maximum"):
         text = f"maximum over {maximum['evaluations']} test evaluations, step {maximum['step']:,}"
         yield f"test   accuracy {maximum['accuracy']:.4f} ({text}: chosen on the test set)"
     yield f"run    {result['run']}"
     for picture in pictures:
         yield f"plot   {picture}"
+
+
+def _arithmetic(result: dict[str, Any]) -> str:
+    why = f" ({result['precision_why']})" if result["precision_why"] else ""
+    return f", {result['precision']}{why}" if result["precision"] else ""
 
 
 def _short(value: float | None) -> str:

@@ -1,0 +1,124 @@
+"""How training images are changed at random: in pixel values before preprocessing, or mixed in pairs after it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from dlassign.config.base import Config, Count, Many, Pair, Positive, broken_rule
+
+Padding = Literal["reflect", "edge", "zeros"]
+Limit = Annotated[float, Field(gt=0, le=1)]
+
+
+class Flip(Config):
+    """Mirror each image left to right with probability p, every time it is seen."""
+
+    name: Literal["flip"]
+    p: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Probability of the mirror image."""
+
+
+class AlternatingFlip(Config):
+    """Mirror a random half of the images in the first epoch; from then on show each the other way round every epoch."""
+
+    name: Literal["alternating_flip"]
+
+
+class Translate(Config):
+    """Move each image by a random whole number of pixels in both directions."""
+
+    name: Literal["translate"]
+    pixels: Count = 2
+    """Largest move, in pixels; every move from -pixels to pixels is equally likely."""
+    padding: Padding = "reflect"
+    """What the border left free shows: the image mirrored at its outermost pixels, these repeated, or zeros."""
+
+
+class Crop(Config):
+    """Pad each image on all sides and cut a window out at a random place."""
+
+    name: Literal["crop"]
+    pixels: Annotated[int, Field(ge=0)] = 4
+    """Width of the padding on each side, in pixels."""
+    size: Pair[Count] | None = None
+    """Height and width of the window. null: those of the image. Evaluation sees whole images whatever the size."""
+    padding: Padding = "zeros"
+    """What the padding shows: zeros, the image mirrored at its outermost pixels, or these repeated."""
+
+
+class Cutout(Config):
+    """Paint a square of one colour over each image, at a random place wholly inside it."""
+
+    name: Literal["cutout"]
+    size: Annotated[Count, Field(examples=[8])]
+    """Side of the square, in pixels."""
+    fill: Literal["mean", "zeros"] = "mean"
+    """Colour of the square: each channel's mean over the training images, or zeros, both in raw pixel values."""
+
+
+class Brightness(Config):
+    """Multiply the pixel values of each image by 1 + u, u uniform from -limit to limit, and keep them in 0..255."""
+
+    name: Literal["brightness"]
+    limit: Limit = 0.1
+    """Largest relative change, at most 1."""
+
+
+class Contrast(Config):
+    """Scale each image's differences from its own mean by 1 + u, u uniform from -limit to limit, kept in 0..255."""
+
+    name: Literal["contrast"]
+    limit: Limit = 0.1
+    """Largest relative change, at most 1."""
+
+
+class RandAugment(Config):
+    """Apply torchvision's RandAugment to each image by itself: slow, and a GPU must wait for the CPU."""
+
+    name: Literal["rand_augment"]
+    n_ops: Count = 2
+    """Operations in a row, drawn for each image."""
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Strength of all operations, from 0 to 30."""
+
+
+class Mixup(Config):
+    """Blend each image with another of the batch, and their losses in the same ratio."""
+
+    name: Literal["mixup"]
+    alpha: Positive = 0.2
+    """Each step draws the share of the first image from Beta(alpha, alpha); small: most steps hardly blend."""
+
+
+class CutMix(Config):
+    """Paste a rectangle of another image of the batch into each, and weigh their losses by area."""
+
+    name: Literal["cutmix"]
+    alpha: Positive = 1.0
+    """Each step draws the area kept of the first image from Beta(alpha, alpha); 1: all shares equally likely."""
+
+
+Augment = Annotated[
+    Flip | AlternatingFlip | Translate | Crop | Cutout | Brightness | Contrast | RandAugment | Mixup | CutMix,
+    Field(discriminator="name"),
+]
+
+ONCE = (("flip", "alternating_flip"), ("mixup",), ("cutmix",))
+"""Of the names in one group, at most one entry may be given."""
+
+
+def _no_clash(steps: tuple[Augment, ...]) -> tuple[Augment, ...]:
+    for group in ONCE:
+        found = [index for index, step in enumerate(steps) if step.name in group]
+        if len(found) > 1:
+            first, second = (steps[index].name for index in found[:2])
+            what = "is given twice" if first == second else f"does not go together with {first}"
+            raise broken_rule(f"{found[1]}.name", f"{second} {what}; remove one of the two")
+    return steps
+
+
+Augments = Annotated[Many[Augment], AfterValidator(_no_clash)]
+"""A list of augmentations, done in the order given; mixup and cutmix come last whatever their place. With both, each
+step does one of the two, drawn with equal chances."""

@@ -1,0 +1,112 @@
+"""Convolutional networks, and the weights that a model may start from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dlassign.config.base import Config, Count, Many, Several, broken_rule
+
+Activation = Literal["relu", "elu", "gelu", "identity", "leaky_relu", "sigmoid", "silu", "tanh"]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+BatchNorm = Literal["batch", "batch_from_zero", "batch_without_running", "batch_autograd", "batch_manual"]
+
+
+class VGG(Config):
+    """Stages of 3x3 convolutions with normalisation and activation, each ending in a pool, then linear layers.
+
+    The defaults are the network of UvA 2018.
+    """
+
+    name: Literal["vgg"]
+    stages: Several[Several[Count]] = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+    """Output channels of the convolutions of each stage."""
+    norm: Literal["none"] | BatchNorm = "batch"
+    """Normalisation after every convolution; the names are those of the MLP's norm."""
+    activation: Activation = "relu"
+    """Activation after every convolution and hidden linear layer."""
+    bias: bool = True
+    """Whether convolutions have a bias."""
+    pool: Literal["max", "avg"] = "max"
+    """What a pool takes of its window."""
+    pool_size: Count = 3
+    """Height and width of a pool; its stride is 2."""
+    pool_padding: Annotated[int, Field(ge=0)] = 1
+    """Rows and columns added on each side before pooling."""
+    global_pool: Literal["none", "max", "avg"] = "none"
+    """What becomes of the last stage's image: flattened as it is, or its maximum or mean over all places."""
+    hidden: Many[Count] = ()
+    """Widths of linear layers before the last one."""
+    dropout: Rate = 0.0
+    """Probability to drop a value before every linear layer."""
+
+    @model_validator(mode="after")
+    def _padding_fits(self) -> VGG:
+        if 2 * self.pool_padding > self.pool_size:
+            message = f"is {self.pool_padding}; use at most {self.pool_size // 2}, half of pool_size {self.pool_size}"
+            raise broken_rule("pool_padding", message)
+        return self
+
+
+class PreactResNet(Config):
+    """The pre-activation net of UvA 2020: residual blocks x + Conv(ReLU(BatchNorm(x))), 1x1 convolutions between."""
+
+    name: Literal["preact_resnet"]
+    widths: Several[Count] = (64, 128, 256, 512, 512)
+    """Channels of each stage. Every stage ends in a 3x3 max-pool with stride 2."""
+    blocks: Several[Annotated[int, Field(ge=0)]] = (1, 2, 2, 2, 2)
+    """Residual blocks in each stage."""
+
+    @model_validator(mode="after")
+    def _one_for_each_stage(self) -> PreactResNet:
+        if len(self.blocks) != len(self.widths):
+            message = f"{len(self.blocks)} values for {len(self.widths)} widths; give one for each stage"
+            raise broken_rule("blocks", message)
+        return self
+
+
+class EECSCifarBase(Config):
+    """The first net of EECS 598, question 6: eight 3x3 convolutions without ReLU, five max-pools, two linear ones."""
+
+    name: Literal["eecs_cifar_base"]
+    fc_relu: bool = False
+    """Put a ReLU between the two linear layers. The home work's text lists none."""
+
+
+class EECSCifarImproved(Config):
+    """The improved network of EECS 598, question 6: wider, with a ReLU after all but two of the convolutions."""
+
+    name: Literal["eecs_cifar_improved"]
+
+
+class WhitenedCNN(Config):
+    """A small network for fast training: a whitening convolution, stages of 3x3 convolutions, a global max-pool."""
+
+    name: Literal["whitened_cnn"]
+    widths: Several[Count] = (64, 128, 256)
+    """Channels of each stage. Every stage has a 2x2 max-pool after its first convolution."""
+    depths: Several[Count] = (2, 2, 2)
+    """Convolutions of each stage."""
+    patch: Annotated[int, Field(ge=2)] = 4
+    """Height and width of the patches that the first convolution whitens."""
+    stride: Count = 2
+    """Pixels between two patches; 2 makes training about three times as fast as 1."""
+    filters: Annotated[int, Field(ge=2)] = 48
+    """Channels of the whitening convolution: half of them leading components of the patches, half their negatives."""
+    activation: Activation = "silu"
+    """Activation after every convolution."""
+
+    @model_validator(mode="after")
+    def _one_for_each_stage(self) -> WhitenedCNN:
+        if len(self.depths) != len(self.widths):
+            message = f"{len(self.depths)} values for {len(self.widths)} widths; give one for each stage"
+            raise broken_rule("depths", message)
+        return self
+
+    @model_validator(mode="after")
+    def _even_filters(self) -> WhitenedCNN:
+        if self.filters % 2:
+            message = f"is {self.filters}, but half of the filters are the negatives of the others; use an even number"
+            raise broken_rule("filters", message)
+        return self

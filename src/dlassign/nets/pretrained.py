@@ -1,0 +1,299 @@
+"""Weights that were trained before: where they come from, whether they fit, and what of them was used."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlassign.config.transfer import IMAGENET, IMAGENET_PREPROCESS
+from dlassign.errors import UserError
+from dlassign.nets.transfer import belongs_to
+from dlassign.runlog.files import reason
+from dlassign.runlog.paths import weights_file
+
+IMAGENET_URL = "https://download.pytorch.org/models/"
+IMAGENET_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+}
+"""torchvision's IMAGENET1K_V1 weights. The hexadecimal digits are the first of the file's SHA-256."""
+WRAPPERS = ("state_dict", "model", "weights")
+_COUNTER = "num_batches_tracked"  # of nn.BatchNorm*; not used with a momentum, and old files lack it
+_SHOWN = 5
+_HOW_TO_SAVE = "save weights with torch.save(model.state_dict(), FILE)"
+# what unpickling raises on flipped bytes; nothing documents it, so this was found by flipping them
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """What became of a model's tensors when weights were loaded.
+
+    Attributes:
+        source: where the weights came from.
+        loaded: tensors that were set.
+        missing: tensors of the model that the source lacks and that do not matter: counters of batches.
+        unexpected: tensors of the source that were not used.
+        replaced: tensors of the new head, which keep their initial values.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    replaced: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return one line for the log; loaded tensors are counted, all others named."""
+        lists = {"new": self.replaced, "missing": self.missing, "unexpected": self.unexpected}
+        named = "; ".join(f"{what}: {', '.join(names) or 'none'}" for what, names in lists.items())
+        return f"{len(self.loaded)} tensors loaded from {self.source}; {named}"
+
+
+def load_pretrained(
+    model: nn.Module,
+    source: str,
+    *,
+    name: str,
+    head: str,
+    download: bool = False,
+    read_run: Callable[[Path], Weights] | None = None,
+) -> LoadReport:
+    """Set all weights of a model but its head from where a config says.
+
+    Args:
+        model: changed in place, if the weights fit.
+        source: imagenet, a file, or a run folder.
+        name: of the model, such as resnet34; it says which ImageNet weights.
+        head: name of the head module, which keeps its initial weights.
+        download: whether to download ImageNet weights that are missing.
+        read_run: returns the weights in a run folder; None if folders cannot be read here.
+
+    Raises:
+        UserError: the weights are missing, damaged, carry code, or belong to another architecture.
+    """
+    path = Path(source).expanduser()
+    state: Weights
+    if source == IMAGENET:
+        state, label = read_imagenet(name, download=download), f"{IMAGENET} ({IMAGENET_FILES[name]})"
+    elif path.is_dir() and read_run is not None:
+        state, label = read_run(path), source
+    else:
+        state, label = read_file(path), source
+    return load_state(model, state, head=head, source=label)
+
+
+def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> LoadReport:
+    """Set all weights of a model but its head. The rest must fit exactly, but for counters of batches.
+
+    Args:
+        model: changed in place, if the weights fit; on any device, in any floating type.
+        state: tensors by name, as `state_dict` gives them.
+        head: name of the head module; the state's own head is not used, whatever its shape.
+        source: where the weights came from, for messages and the report.
+
+    Raises:
+        UserError: the weights belong to another architecture; the first tensors that differ are listed.
+    """
+    own = model.state_dict()
+    wanted = {name: tensor for name, tensor in own.items() if not belongs_to(name, head)}
+    given = {name: tensor for name, tensor in state.items() if not belongs_to(name, head)}
+    differing = [line for name in {**wanted, **given} if (line := _difference(name, wanted, given))]
+    if differing:
+        rest = f"\n  and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+        lines = "".join(f"\n  {line}" for line in differing[:_SHOWN])
+        raise UserError(
+            f"the weights of {source} belong to another architecture: of {len(wanted)} tensors without the head "
+            f"{head}, these differ:{lines}{rest}\nUse the model that they were trained with, or other weights"
+        )
+    used = {name: tensor for name, tensor in given.items() if name in wanted}
+    if not used:
+        raise UserError(f"nothing of {source} can be used: the model has no weights but those of its head, {head}")
+    model.load_state_dict(used, strict=False)
+    return LoadReport(
+        source=source,
+        loaded=tuple(name for name in wanted if name in used),
+        missing=tuple(name for name in wanted if name not in used),
+        unexpected=tuple(name for name in state if name not in own),
+        replaced=tuple(name for name in own if name not in wanted),
+    )
+
+
+def _difference(name: str, wanted: Weights, given: Weights) -> str:
+    """Return how one tensor differs, or "" if it does not or does not matter."""
+    shapes = [tuple(weights[name].shape) if name in weights else None for weights in (given, wanted)]
+    if shapes[0] == shapes[1] or (None in shapes and name.split(".")[-1] == _COUNTER):
+        return ""
+    found, expected = ("missing" if shape is None else str(shape) for shape in shapes)
+    return f"{name}: found {found}, expected {'no such tensor' if expected == 'missing' else expected}"
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file or a state dict that torch.save wrote; no code in it is run.
+
+    The state dict may lie under one of the keys WRAPPERS.
+
+    Raises:
+        UserError: the file is missing, damaged, carries code, or holds something else.
+    """
+    path = weights_file(str(path))
+    return _safetensors(path) if path.suffix == ".safetensors" else _state_dict(path)
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); get it anew") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    content: Any
+    try:
+        data = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's own, of what is an error here or does no harm
+            content = torch.load(data, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} was not loaded: it is damaged, or holds something other than tensors and plain values, which "
+            "could run code. Save weights with torch.save(model.state_dict(), FILE) or as safetensors"
+        ) from error
+    except _DAMAGE as error:
+        raise UserError(f"{path} is damaged or was not written by torch.save; get it anew") from error
+    inner = (content[key] for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict))
+    weights = next(inner, content)
+    if not isinstance(weights, dict) or not weights:
+        raise UserError(f"{path} holds {_kind(weights)} instead of tensors by name; {_HOW_TO_SAVE}")
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UserError(f"{path} is no state dict: under {name!r} lies {_kind(value)}; {_HOW_TO_SAVE}")
+    return weights
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if isinstance(value, dict) and not value else f"a value of type {type(value).__name__}"
+
+
+def read_imagenet(name: str, *, download: bool = False) -> dict[str, Tensor]:
+    """Read torchvision's ImageNet weights from torch's hub folder; the file's digest is checked.
+
+    Args:
+        name: a key of IMAGENET_FILES.
+        download: whether to download the file if it is missing.
+
+    Raises:
+        UserError: there are no such weights, the file is missing or damaged, or the download failed.
+    """
+    path = fetch_imagenet(name) if download else find_imagenet(name)
+    if not _has_digest(path):
+        raise UserError(
+            f"{path} is damaged: its SHA-256 does not begin with the digits in its name. "
+            f"`dlassign data fetch {name}-{IMAGENET}` gets it anew"
+        )
+    return _state_dict(path)
+
+
+def find_imagenet(name: str) -> Path:
+    """Return the file with torchvision's ImageNet weights, unread.
+
+    Args:
+        name: a key of IMAGENET_FILES.
+
+    Raises:
+        UserError: there are no such weights, or the file is missing.
+    """
+    file = _imagenet_file(name)
+    path = hub_folder() / file
+    if not path.is_file():
+        raise UserError(
+            f"the ImageNet weights of {name} are not there: the file {file} must lie in {path.parent}. "
+            f"Run `dlassign data fetch {name}-{IMAGENET}`, copy the file there from another machine, or set "
+            "`download: true` beside `weights: imagenet`"
+        )
+    return path
+
+
+def fetch_imagenet(name: str, root: str | None = None) -> Path:
+    """Download torchvision's ImageNet weights unless they are there and whole, and return the file.
+
+    Args:
+        name: a key of IMAGENET_FILES.
+        root: folder to put the file in; None is torch's hub folder, where training looks for it.
+
+    Raises:
+        UserError: there are no such weights, the download failed or is damaged, or the folder cannot be written.
+    """
+    file = _imagenet_file(name)
+    url = IMAGENET_URL + file
+    folder = hub_folder() if root is None else Path(root).expanduser()
+    path = folder / file
+    try:
+        if path.is_file() and _has_digest(path):
+            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=_digest_in(file), progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
+        raise UserError(
+            f"could not download {url}: {str(error).rstrip('.') or type(error).__name__}. Check the network "
+            f"and the free space, or copy {file} from another machine to {folder}"
+        ) from error
+    return path
+
+
+def hub_folder() -> Path:
+    """Return the folder in which torch keeps downloaded weights; TORCH_HOME moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def imagenet_preprocess() -> tuple[dict[str, Any], ...]:
+    """Return, as plain values, the preprocessing that ImageNet weights were trained with: images of values 0..255."""
+    return tuple(step.model_dump() for step in IMAGENET_PREPROCESS)
+
+
+def _imagenet_file(name: str) -> str:
+    if name not in IMAGENET_FILES:
+        raise UserError(f"there are no ImageNet weights for {name!r}; there are for {', '.join(IMAGENET_FILES)}")
+    return IMAGENET_FILES[name]
+
+
+def _digest_in(file: str) -> str:
+    return file.rsplit("-", 1)[1].split(".")[0]
+
+
+def _has_digest(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest().startswith(_digest_in(path.name))

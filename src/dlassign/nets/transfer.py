@@ -1,0 +1,232 @@
+"""torchvision's ResNets with a stem for small images, resizing, and freezing of any model's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+RESNETS = ("resnet18", "resnet34", "resnet50")
+_HALVINGS = {"imagenet": 5, "cifar": 3}
+
+
+class Resize(nn.Module):
+    """Resize images by bilinear interpolation that averages over all pixels when it shrinks (antialias).
+
+    Args:
+        size: height and width of the result.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return images of shape (N, C, size, size). x: (N, C, H, W), any floating type."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # the CPU cannot resize 16-bit numbers
+        resized = functional.interpolate(wide, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return resized.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Return what stands in the brackets of the printed module."""
+        return f"size={self.size}"
+
+
+def resnet(
+    name: str,
+    in_shape: Sequence[int],
+    *,
+    n_outputs: int,
+    stem: str = "imagenet",
+    resize: int | None = None,
+    dropout: float = 0.0,
+) -> nn.Sequential:
+    """Build a ResNet with random weights, drawn as torchvision does.
+
+    Input (N, C, H, W); output (N, n_outputs) scores, no softmax. The children are torchvision's in torchvision's order,
+    so parameters have its names and its weights fit: [resize,] conv1, bn1, relu, [maxpool,] layer1, layer2, layer3,
+    layer4, avgpool, flatten, [dropout,] fc. The first convolution takes as many channels as the images have.
+
+    Args:
+        name: one of RESNETS.
+        in_shape: shape of one image, (C, H, W).
+        n_outputs: number of scores.
+        stem: imagenet (7x7 convolution of stride 2, max-pool of stride 2), or cifar (3x3 convolution of stride 1).
+        resize: height and width that images are resized to before the stem; None keeps them.
+        dropout: probability to drop a value before the last layer; 0 adds no module.
+
+    Raises:
+        ValueError: the sample is not an image, or the image is so small that a stage would halve a single pixel; the
+            message begins with the argument's name.
+
+    Source: He et al. 2016 (resnet, version 1.5 of resnet50 as in torchvision); the cifar stem is that of its section
+    4.2 with torchvision's width.
+    """
+    check_size(in_shape, stem=stem, resize=resize)
+    from torchvision import models  # takes seconds to import, and only these nets need it
+
+    makers = {"resnet18": models.resnet18, "resnet34": models.resnet34, "resnet50": models.resnet50}
+    parts = dict(makers[name](weights=None, num_classes=n_outputs).named_children())
+    if stem == "cifar":
+        parts["conv1"] = _first_convolution(in_shape[0], kernel_size=3, stride=1)
+        del parts["maxpool"]
+    elif in_shape[0] != 3:
+        parts["conv1"] = _first_convolution(in_shape[0], kernel_size=7, stride=2)
+    head = parts.pop("fc")
+    model = nn.Sequential()
+    if resize is not None:
+        model.add_module("resize", Resize(resize))
+    for key, part in parts.items():
+        model.add_module(key, part)
+    model.add_module("flatten", nn.Flatten())
+    if dropout > 0:
+        model.add_module("dropout", nn.Dropout(dropout))
+    model.add_module("fc", head)
+    return model
+
+
+def check_size(in_shape: Sequence[int], *, stem: str, resize: int | None = None) -> tuple[int, int]:
+    """Return height and width of the last feature map; batch normalisation of a batch sees N times as many values.
+
+    Args:
+        in_shape: shape of one image, (C, H, W).
+        stem: imagenet, or cifar.
+        resize: height and width that images are resized to; None keeps them.
+
+    Raises:
+        ValueError: the sample is not an image, or too small; the message begins with the argument's name.
+    """
+    if len(in_shape) != 3:
+        raise ValueError(f"in_shape is {tuple(in_shape)}; a ResNet needs images, (C, H, W)")
+    height, width = (in_shape[1], in_shape[2]) if resize is None else (resize, resize)
+    halvings = _HALVINGS[stem]
+    smallest = 2 ** (halvings - 1) + 1  # every layer that halves rounds up, and the last one must see two pixels
+    if min(height, width) < smallest:
+        what = f"the {stem} stem and the layers after it halve an image {halvings} times"
+        need = f"{what}, which takes {smallest}x{smallest} pixels or more"
+        cure = "use resize: 32" + " or `stem: cifar`" * (stem == "imagenet")
+        if resize is not None:
+            raise ValueError(f"resize {resize} is too small: {need}; {cure}")
+        raise ValueError(f"stem {stem} does not fit images of {height}x{width}: {need}; {cure}")
+    return -(-height // 2**halvings), -(-width // 2**halvings)
+
+
+def _first_convolution(in_channels: int, *, kernel_size: int, stride: int) -> nn.Conv2d:
+    """Return a first convolution with 64 filters whose weights are drawn as torchvision draws them."""
+    layer = nn.Conv2d(in_channels, 64, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
+
+
+def head_of(model: nn.Module) -> str:
+    """Return the name of a model's head: the last module that has parameters of its own.
+
+    Raises:
+        ValueError: the model has no parameters.
+    """
+    modules: Iterable[tuple[str, nn.Module]] = model.named_modules()
+    names = [name for name, module in modules if any(True for _ in module.parameters(recurse=False))]
+    if not names:
+        raise ValueError("model has no parameters, so it has no head")
+    return names[-1]
+
+
+def belongs_to(name: str, module: str) -> bool:
+    """Return whether a parameter or buffer lies in a module, both named as in `named_parameters`."""
+    return name == module or name.startswith(f"{module}.")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What of a model is not trained.
+
+    Attributes:
+        names: parameters, in the model's order.
+        statistics: batch-normalisation modules whose running statistics stand still.
+    """
+
+    names: tuple[str, ...]
+    statistics: tuple[str, ...]
+
+
+def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
+    """Stop training parameters; a batch normalisation that loses all of its own goes to evaluation mode.
+
+    `set_training` keeps it there: its running statistics are used and stay as they are. A batch normalisation without
+    parameters is frozen if its running statistics match.
+
+    Args:
+        model: changed in place.
+        what: body, which is all but the head, or a list of parameter or module names; `*`, `?` and `[...]` are as in
+            file names.
+        head: name of the head module.
+
+    Raises:
+        ValueError: a pattern matches nothing, or nothing is left to train; the message begins with freeze.
+    """
+    parameters = dict(model.named_parameters())
+    chosen = _body(head) if what == "body" else _matching((what,) if isinstance(what, str) else what, parameters)
+    names = tuple(name for name, p in parameters.items() if p.requires_grad and chosen(name))
+    if not names:
+        raise ValueError(f"freeze: nothing but the head {head} is trained in this model; use `freeze: none`")
+    if not any(p.requires_grad for name, p in parameters.items() if name not in names):
+        raise ValueError(f"freeze: nothing is left to train; leave the head {head} out")
+    for name in names:
+        parameters[name].requires_grad_(False)
+    frozen = Frozen(names, tuple(_still(model, names, chosen)))
+    set_training(model, frozen)
+    return frozen
+
+
+def set_training(model: nn.Module, frozen: Frozen | None) -> None:
+    """Put a model in training mode, but for the batch normalisation that is frozen.
+
+    Args:
+        model: changed in place; the model itself, not what torch.compile made of it.
+        frozen: what `freeze` gave; None if nothing is frozen.
+    """
+    model.train()
+    if frozen is not None:
+        for name in frozen.statistics:
+            model.get_submodule(name).eval()
+
+
+def unfreeze(model: nn.Module, frozen: Frozen) -> None:
+    """Train again what `freeze` stopped; nothing else is changed."""
+    for name in frozen.names:
+        model.get_parameter(name).requires_grad_(True)
+    for name in frozen.statistics:
+        model.get_submodule(name).train()
+
+
+def _body(head: str) -> Callable[[str], bool]:
+    return lambda name: not belongs_to(name, head)
+
+
+def _matching(patterns: Sequence[str], names: Iterable[str]) -> Callable[[str], bool]:
+    """Return the test whether a name matches; each pattern must match one of `names`."""
+
+    def matches(name: str, pattern: str) -> bool:
+        return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in names):
+            parts = list(dict.fromkeys(name.split(".")[0] for name in names))
+            known = ", ".join(parts[:12]) + ", ..." * (len(parts) > 12)
+            raise ValueError(f"freeze: {pattern!r} matches no parameter; the model has {known}")
+    return lambda name: any(matches(name, pattern) for pattern in patterns)
+
+
+def _still(model: nn.Module, names: Sequence[str], chosen: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the modules with running statistics none of whose parameters is trained because of `names`."""
+    for module_name, module in model.named_modules():
+        if getattr(module, "running_mean", None) is None:
+            continue
+        own = [(f"{module_name}.{name}", p) for name, p in module.named_parameters(recurse=False)]
+        stopped = any(name in names for name, _ in own) if own else chosen(f"{module_name}.running_mean")
+        if stopped and not any(p.requires_grad for _, p in own):
+            yield module_name

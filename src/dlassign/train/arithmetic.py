@@ -1,0 +1,144 @@
+"""Arithmetic: number types, memory layout and compilation, chosen from the config and what the device is good at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlassign.config.train import Train
+from dlassign.errors import ConfigError, Problem
+
+FAST_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+COMPILE_STEPS = 2000
+"""Steps of a training on a GPU from which `compile: auto` compiles: about a minute of compiling is made up for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """How a torch model computes.
+
+    Attributes:
+        precision: fp32, bf16, fp16 or fp64.
+        channels_last: whether images are kept as (N, H, W, C) in memory.
+        compile: whether the model is compiled.
+        why: what decided the precision, in words.
+    """
+
+    precision: str
+    channels_last: bool
+    compile: bool
+    why: str
+
+    @property
+    def weights(self) -> torch.dtype:
+        """Type of weights and prepared samples."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Type of convolutions and matrix products in mixed precision, or None."""
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values for the log."""
+        return {
+            "precision": self.precision,
+            "channels_last": self.channels_last,
+            "compile": self.compile,
+            "why": self.why,
+        }
+
+
+SINGLE_PRECISION = Arithmetic(precision="fp32", channels_last=False, compile=False, why="as the caller says")
+DOUBLE_PRECISION = Arithmetic(precision="fp64", channels_last=False, compile=False, why="as the caller says")
+
+
+def choose_arithmetic(
+    train: Train, device: torch.device, *, model: nn.Module, steps: int, recorded: dict[str, Any] | None = None
+) -> Arithmetic:
+    """Decide what `auto` means here; a run that goes on keeps what its log says.
+
+    Args:
+        train: the config's wishes.
+        device: where to compute.
+        model: the built model; convolutions decide.
+        steps: optimizer steps of the whole training.
+        recorded: what `record()` gave when the run began, or None.
+
+    Raises:
+        ConfigError: the device cannot do what the config asks for.
+    """
+    chosen = Arithmetic(**recorded) if recorded is not None else _choose(train, device, model=model, steps=steps)
+    _check_possible(chosen, device)
+    return chosen
+
+
+def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int) -> Arithmetic:
+    convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    precision, why = str(train.precision), "as the config says"
+    if precision == "auto":
+        precision, why = _fastest(device, convolves=convolves)
+    return Arithmetic(
+        precision=precision,
+        channels_last=convolves and train.channels_last != "off",
+        compile=train.compile == "on" or (train.compile == "auto" and _worth_compiling(device, steps)),
+        why=why,
+    )
+
+
+def fast_bf16(device: torch.device) -> str | None:
+    """Return what makes bf16 fast on a device, or None where nothing does."""
+    if device.type == "cuda":
+        return "a GPU with bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    found = sorted(FAST_BF16_FLAGS & cpu_flags())
+    return f"a CPU with {' and '.join(found)}" if found else None
+
+
+def cpu_flags() -> set[str]:
+    """Return the processor's feature flags, empty where they are not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def _fastest(device: torch.device, *, convolves: bool) -> tuple[str, str]:
+    if not convolves:
+        return "fp32", "auto: the model has no convolution"
+    reason = fast_bf16(device)
+    if reason is None:
+        return "fp32", f"auto: nothing makes bf16 fast on this {device.type.upper().replace('CUDA', 'GPU')}"
+    return "bf16", f"auto: convolutions on {reason}"
+
+
+def _worth_compiling(device: torch.device, steps: int) -> bool:
+    return device.type == "cuda" and steps >= COMPILE_STEPS and _compiler(device) is not None
+
+
+def _compiler(device: torch.device) -> str | None:
+    """Return the compiler that torch.compile would call for this device, or None."""
+    if device.type == "cuda":
+        from importlib.util import find_spec
+
+        return "triton" if find_spec("triton") else None
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+
+
+def _check_possible(chosen: Arithmetic, device: torch.device) -> None:
+    problems = []
+    if chosen.precision == "fp16" and device.type == "cpu":
+        message = "fp16 is for GPUs; on the CPU use bf16, fp32 or auto"
+        problems.append(Problem(path="train.precision", message=message))
+    if chosen.compile and _compiler(device) is None:
+        needed = "triton" if device.type == "cuda" else "a C++ compiler (g++, clang++ or what CXX names)"
+        message = f"torch.compile needs {needed}, which is not there; install it, or use `compile: off`"
+        problems.append(Problem(path="train.compile", message=message))
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,202 @@
+"""What differs between computing with PyTorch and with NumPy: how a learner is made and how samples are placed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+
+from dlassign.config.model import MLP
+from dlassign.config.run import RunConfig
+from dlassign.data.augment import Augmentation, make_augment
+from dlassign.data.batches import Batches, Order
+from dlassign.data.bundle import Split
+from dlassign.data.on_device import DevicePreprocess, can_run
+from dlassign.data.prepare import Preprocess
+from dlassign.errors import ConfigError, Problem
+from dlassign.nets.pretrained import LoadReport
+from dlassign.train.arithmetic import SINGLE_PRECISION
+from dlassign.train.build import build_learner, build_numpy_learner
+from dlassign.train.device import describe_blas, describe_device
+from dlassign.train.learner import Learner
+from dlassign.train.numpy_learner import numpy_batches
+from dlassign.train.plan import Plan
+from dlassign.train.torch_data import TensorSplit, to_device, torch_batches
+
+Samples = Callable[[], NDArray[Any]]
+
+
+class Backend(Protocol):
+    """What computes. `learner` comes first: how samples are placed depends on it.
+
+    Attributes:
+        loaded: what of pretrained weights `learner` loaded, or None.
+    """
+
+    loaded: LoadReport | None
+
+    def learner(
+        self,
+        in_shape: Sequence[int],
+        n_classes: int,
+        *,
+        plan: Plan | None = None,
+        pretrained: bool = False,
+        samples: Samples | None = None,
+    ) -> Learner:
+        """Build the learner.
+
+        Args:
+            in_shape: of a prepared sample.
+            n_classes: number of classes.
+            plan: durations in steps; None for a learner that only evaluates.
+            pretrained: set initial weights that come from elsewhere; not needed where a checkpoint is loaded after.
+            samples: () -> some prepared training samples, for initial weights that are measured on them.
+        """
+        ...
+
+    def place(self, split: Split, preprocess: Preprocess) -> Any:
+        """Return raw samples as the learner takes them."""
+        ...
+
+    def batches(self, split: Any, order: Order) -> Batches[Any]:
+        """Return training batches of a placed split."""
+        ...
+
+    def machine(self) -> tuple[str, str, int]:
+        """Return the device, what it is called, and the threads that one operation may use now."""
+        ...
+
+
+class TorchBackend:
+    """PyTorch on a device.
+
+    Args:
+        cfg: the run.
+        device: where to compute.
+        recorded: the arithmetic that the run began with, as its log has it; None for a new run.
+    """
+
+    def __init__(self, cfg: RunConfig, device: torch.device, recorded: dict[str, Any] | None = None) -> None:
+        self._cfg, self._device, self._recorded = cfg, device, recorded
+        self._arithmetic = SINGLE_PRECISION
+        self.loaded: LoadReport | None = None
+
+    def learner(
+        self,
+        in_shape: Sequence[int],
+        n_classes: int,
+        *,
+        plan: Plan | None = None,
+        pretrained: bool = False,
+        samples: Samples | None = None,
+    ) -> Learner:
+        """Build the learner; see Backend."""
+        recorded = self._recorded
+        if recorded is not None and plan is None:
+            recorded = {**recorded, "compile": False}  # one evaluation is over before a compiler would be
+        learner, self.loaded = build_learner(
+            self._cfg,
+            in_shape,
+            n_classes,
+            device=self._device,
+            plan=plan,
+            recorded=recorded,
+            pretrained=pretrained,
+            samples=samples,
+        )
+        if learner.views is not None:
+            learner.views.check(in_shape)
+        self._arithmetic = learner.arithmetic
+        return learner
+
+    def place(self, split: Split, preprocess: Preprocess) -> TensorSplit:
+        """Return samples on the device: images as bytes where a batch can be prepared there, else prepared ones."""
+        dtype = self._arithmetic.weights
+        if not self._keeps_bytes(split, preprocess):
+            prepared = Split(preprocess.apply(split.x, "float64" if dtype == torch.float64 else "float32"), split.y)
+            return to_device(prepared, self._device, dtype=dtype)
+        prepare = DevicePreprocess(
+            preprocess.steps,
+            channels=split.x.shape[1],
+            device=self._device,
+            dtype=dtype,
+            channels_last=self._arithmetic.channels_last,
+        )
+        return to_device(split, self._device, dtype=torch.uint8, prepare=prepare)
+
+    def _keeps_bytes(self, split: Split, preprocess: Preprocess) -> bool:
+        wanted = bool(self._cfg.data.augment) or not isinstance(self._cfg.model, MLP)
+        return wanted and can_run(preprocess.steps, split.x.dtype, split.x.shape[1:])
+
+    def batches(self, split: TensorSplit, order: Order) -> Batches[Any]:
+        """Return training batches, augmented as the config says.
+
+        Raises:
+            ConfigError: an augmentation does not fit the samples.
+        """
+        return torch_batches(split, order, augment=self._augmentation(split))
+
+    def _augmentation(self, split: TensorSplit) -> Augmentation | None:
+        steps = [step.model_dump() for step in self._cfg.data.augment]
+        if not steps:
+            return None
+        if split.prepare is None:
+            message = (
+                "augmentation works on 8-bit images; leave flatten and pca out of data.preprocess, or remove augment"
+            )
+            raise ConfigError([Problem(path="data.augment", message=message)])
+        return make_augment(steps, split.x, seed=self._cfg.seed)
+
+    def machine(self) -> tuple[str, str, int]:
+        """Return device, its name and the threads of one operation."""
+        return describe_device(self._device)
+
+
+class NumpyBackend:
+    """NumPy on the CPU."""
+
+    loaded: LoadReport | None = None
+
+    def __init__(self, cfg: RunConfig) -> None:
+        self._cfg = cfg
+
+    def learner(
+        self,
+        in_shape: Sequence[int],
+        n_classes: int,
+        *,
+        plan: Plan | None = None,
+        pretrained: bool = False,
+        samples: Samples | None = None,
+    ) -> Learner:
+        """Build the learner; see Backend."""
+        return build_numpy_learner(self._cfg, in_shape, n_classes)
+
+    def place(self, split: Split, preprocess: Preprocess) -> Split:
+        """Return prepared samples."""
+        dtype = "float64" if self._cfg.train.precision == "fp64" else "float32"
+        return Split(preprocess.apply(split.x, dtype), split.y)
+
+    def batches(self, split: Split, order: Order) -> Batches[Any]:
+        """Return training batches."""
+        return numpy_batches(split, order)
+
+    def machine(self) -> tuple[str, str, int]:
+        """Return cpu, its name and the threads of the BLAS library."""
+        return describe_blas()
+
+
+def make_backend(
+    cfg: RunConfig, device: torch.device, recorded: dict[str, Any] | None = None
+) -> TorchBackend | NumpyBackend:
+    """Return what a config computes with.
+
+    Args:
+        cfg: the run.
+        device: where to compute; NumPy takes the CPU whatever it is.
+        recorded: the arithmetic that the run began with, as its log has it; None for a new run.
+    """
+    return NumpyBackend(cfg) if cfg.backend == "numpy" else TorchBackend(cfg, device, recorded)

@@ -1,0 +1,93 @@
+"""Weights that a run starts from: those of an earlier run, with the preprocessing that its samples went through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dlassign.config.data import Data
+from dlassign.config.model import Init, Model
+from dlassign.config.transfer import IMAGENET, PretrainedInit
+from dlassign.data.bundle import Split
+from dlassign.data.load import preprocess_steps
+from dlassign.data.prepare import Preprocess, fit_preprocess
+from dlassign.errors import ConfigError, Problem, UserError
+from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained
+from dlassign.nets.transfer import head_of
+from dlassign.runlog.paths import weights_file
+from dlassign.train.checkpoint import load_checkpoint, to_numpy
+from dlassign.train.learner import State
+
+Step = Mapping[str, Any]
+
+
+def check_weights(init: Init, *, cfg: Model) -> None:
+    """See that the pretrained weights that a config asks for are there, without reading them.
+
+    Raises:
+        UserError: they are not, and are not to be downloaded.
+    """
+    if not isinstance(init, PretrainedInit) or init.download:
+        return
+    if init.weights == IMAGENET:
+        find_imagenet(cfg.name)
+    else:
+        weights_file(init.weights)
+
+
+def load_initial(model: nn.Module, init: Init, *, cfg: Model) -> LoadReport | None:
+    """Set a model's weights, but those of its head, to pretrained ones; None if the config asks for none.
+
+    Raises:
+        UserError: the weights are missing, damaged, carry code, or belong to another architecture.
+    """
+    if not isinstance(init, PretrainedInit):
+        return None
+    return load_pretrained(
+        model,
+        init.weights,
+        name=cfg.name,
+        head=head_of(model),
+        download=init.download,
+        read_run=lambda path: _best(path)["weights"],
+    )
+
+
+def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
+    """Return the preprocessing of a config as plain steps; where it says none, that of the pretrained weights.
+
+    Raises:
+        UserError: the run whose weights are taken cannot be read.
+    """
+    if data.preprocess is not None or not isinstance(init, PretrainedInit):
+        return preprocess_steps(data)
+    if init.weights == IMAGENET:
+        return imagenet_preprocess()
+    path = Path(init.weights).expanduser()
+    return to_numpy(_best(path)["preprocess"]) if path.is_dir() else ()
+
+
+def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) -> Preprocess:
+    """Measure on train what the steps need; the preprocessing of an earlier run is taken as that run measured it.
+
+    Raises:
+        ConfigError: a step does not fit the data.
+        DataError: images have another size than those of the earlier run.
+    """
+    earlier = data.preprocess is None and isinstance(init, PretrainedInit) and init.weights != IMAGENET
+    if not earlier:
+        return fit_preprocess(steps, train)
+    fitted = Preprocess(tuple(steps))
+    try:
+        fitted.apply(train.x[:1])
+    except (UserError, ValueError) as error:
+        message = f"the preprocessing of the run does not fit this data ({error}); give data.preprocess"
+        raise ConfigError([Problem(path="init.weights", message=message)]) from error
+    return fitted
+
+
+def _best(path: Path) -> State:
+    return load_checkpoint(weights_file(str(path)))

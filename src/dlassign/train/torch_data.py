@@ -1,0 +1,86 @@
+"""Samples on a device, and batches cut out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dlassign.data.augment import Augmentation
+from dlassign.data.batches import Batches, Order, Rows
+from dlassign.data.bundle import Split
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split on a device.
+
+    Attributes:
+        x: (N, ...) float, prepared; or (N, C, H, W) uint8, as it was read.
+        y: (N,) int64.
+        prepare: from samples as they lie in x to what the model takes, or None if they are that already.
+    """
+
+    x: Tensor
+    y: Tensor
+    prepare: Prepare | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def prepared(self, start: int, stop: int) -> Tensor:
+        """Return samples as the model takes them, (stop - start, ...) float."""
+        x = self.x[start:stop]
+        return x if self.prepare is None else self.prepare(x)
+
+
+def torch_batches(split: TensorSplit, order: Order, *, augment: Augmentation | None = None) -> Batches[Tensor]:
+    """Return training batches cut out of tensors on their device.
+
+    Args:
+        split: x and y as tensors on the device.
+        order: which rows a step sees.
+        augment: what is done to each batch at random; its pixel operations need x as uint8.
+    """
+    device, prepare = split.x.device, split.prepare
+
+    def as_rows(epoch: list[Rows]) -> list[Any]:
+        indices = [rows for rows in epoch if not isinstance(rows, slice)]
+        if not indices:
+            return list(epoch)
+        together = torch.from_numpy(np.concatenate(indices))  # one copy an epoch
+        if device.type == "cuda":
+            together = together.pin_memory().to(device, non_blocking=True)
+        return list(torch.split(together, [len(rows) for rows in indices]))
+
+    def take(array: Tensor, rows: Any) -> Tensor:
+        return array[rows] if isinstance(rows, slice) else array.index_select(0, rows)
+
+    def cut(rows: Any, epoch: int, step: int) -> tuple[Tensor, Any]:
+        x, y = take(split.x, rows), take(split.y, rows)
+        if augment is not None:
+            x = augment.pixels(x, rows, epoch=epoch, step=step)
+        if prepare is not None:
+            x = prepare(x)
+        return (x, y) if augment is None else augment.mix(x, y, step=step)
+
+    return Batches(order=order, cut=cut, as_rows=as_rows)
+
+
+def to_device(split: Split, device: torch.device, *, dtype: torch.dtype, prepare: Prepare | None = None) -> TensorSplit:
+    """Copy a split to a device: x as (N, ...) of dtype, y as (N,) int64."""
+    x, y = _copy(split.x, device, dtype=dtype), _copy(split.y, device, dtype=torch.int64)
+    return TensorSplit(x=x, y=y, prepare=prepare)
+
+
+def _copy(array: NDArray[Any], device: torch.device, *, dtype: torch.dtype) -> Tensor:
+    # torch.empty aligns its memory the same way in every process, and with it the order of floating-point sums.
+    tensor = torch.empty(array.shape, dtype=dtype, device=device)
+    return tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
