@@ -112,7 +112,7 @@ def test_preact_of_uva_2020_layer_by_layer() -> None:
 
 
 def test_whitened_cnn_layers_and_what_is_trained() -> None:
-    model = whitened_cnn((3, 16, 16), (8, 12), n_outputs=4, depths=(2, 1), filters=10)
+    model = whitened_cnn((3, 16, 16), (8, 12), n_outputs=4, depths=(2, 1), patch=4, stride=2, filters=10)
     assert names(model) == (
         "whiten silu0 conv1 pool1 norm1 silu1 conv2 norm2 silu2 conv3 pool2 norm3 silu3 global_pool flatten head"
     )
@@ -146,8 +146,8 @@ def test_whitened_patches_are_uncorrelated() -> None:
         (VGG(name="vgg", pool_size=2, pool_padding=0), (3, 16, 16), "model.stages", "16x16 are too small for 5 pools"),
         (VGG(name="vgg"), (20,), "model.name", "needs images"),
         (PreactResNet(name="preact_resnet"), (20,), "model.name", "needs images"),
-        (WhitenedCNN(name="whitened_cnn"), (3, 12, 12), "model.widths", "12x12 are too small"),
-        (WhitenedCNN(name="whitened_cnn", filters=98), (3, 32, 32), "model.filters", "an even number up to 96"),
+        (WhitenedCNN(name="whitened_cnn"), (3, 8, 8), "model.widths", "8x8 are too small"),
+        (WhitenedCNN(name="whitened_cnn", filters=26), (3, 32, 32), "model.filters", "an even number up to 24"),
         (WhitenedCNN(name="whitened_cnn"), (20,), "model.name", "needs images"),
     ],
 )

@@ -41,8 +41,8 @@ class TestEveryScript:
             assert lines[0].startswith('"""') if path.suffix == ".py" else lines[:1] == ["#!/bin/sh"]
             assert path.suffix == ".py" or (lines[1].startswith("# ") and os.access(path, os.X_OK))
 
-    @pytest.mark.parametrize("name", BENCHES)
-    def test_help_of_a_bench(self, name, monkeypatch, capsys):
+    @pytest.mark.parametrize("name", [*BENCHES, "measure_configs.py", "measure_transfer.py"])
+    def test_help_of_a_measurement(self, name, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [name, "--help"])
         with pytest.raises(SystemExit, match=r"^0$"):
             runpy.run_path(str(SCRIPTS / name), run_name="__main__")

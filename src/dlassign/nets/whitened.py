@@ -18,13 +18,13 @@ EIGENVALUE_EPS = 5e-4
 
 def whitened_cnn(
     in_shape: Sequence[int],
-    widths: Sequence[int] = (64, 128, 256),
+    widths: Sequence[int] = (32, 128, 256),
     *,
     n_outputs: int,
     depths: Sequence[int] = (2, 2, 2),
-    patch: int = 4,
-    stride: int = 2,
-    filters: int = 48,
+    patch: int = 2,
+    stride: int = 1,
+    filters: int = 24,
     activation: str = "silu",
 ) -> nn.Sequential:
     """Build a whitening convolution, stages of convolutions with a max-pool each, a global max-pool and a linear layer.
@@ -50,8 +50,8 @@ def whitened_cnn(
         ValueError: the sample is not an image, is too small, or has fewer components than half of `filters`; the
             message begins with an argument's name.
 
-    Source: Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds (arXiv 2404.00498), with patches further apart, which is
-        cheaper on a CPU; whitening from Page 2019, How to train your ResNet 8.
+    Source: Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds (arXiv 2404.00498), with a narrower first stage and another
+        activation; whitening from Page 2019, How to train your ResNet 8.
     """
     _check_size(in_shape, len(widths), patch=patch, stride=stride)
     if filters % 2 or filters // 2 > in_shape[0] * patch**2:

@@ -45,12 +45,18 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     """Return the table of layers and what they cost; of `backend: numpy` the same network in PyTorch."""
     if fit.in_shape is None:
         return ["no summary: how many values a sample has, only the data can tell (pca by its share of variance)"]
-    from dlassign.checks.summary import VALUE_BYTES, costs, summarise, table
+    from dlassign.checks.summary import costs, summarise, table
     from dlassign.nets.build import build_model
+    from dlassign.train.arithmetic import choose_arithmetic
     from dlassign.train.build import check_loss
+    from dlassign.train.device import resolve_device
 
-    summary = summarise(build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes)), fit.in_shape)
+    model = build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes))
+    summary = summarise(model, fit.in_shape)
     batch_size = fit.info.n_train if cfg.train.order == "full" else cfg.train.batch_size
-    precision = cfg.train.precision if cfg.train.precision in VALUE_BYTES else "fp32"
+    precision = "fp64" if cfg.train.precision == "fp64" else "fp32"
+    if cfg.backend == "torch":
+        device = resolve_device(cfg.device)
+        precision = choose_arithmetic(cfg.train, device, model=model, steps=fit.plan.steps).precision
     step = costs(summary, batch_size=batch_size, precision=precision, accumulate=cfg.train.accumulate)
     return ["", *table(summary), "", *step, ""]
