@@ -54,7 +54,7 @@ from dlassign.train.arithmetic import FAST_BF16_FLAGS, cpu_flags
 from dlassign.train.assemble import check_batches
 from dlassign.train.backends import TorchBackend
 from dlassign.train.checkpoint import CheckpointStore
-from dlassign.train.device import cpu_name, fitting_threads, seed_everything
+from dlassign.train.device import cpu_name, fitting_threads, keep_memory, seed_everything
 from dlassign.train.hooks import Checkpointer
 from dlassign.train.loop import fit
 from dlassign.train.plan import make_plan
@@ -193,6 +193,7 @@ class Turn:
 
 def train_dlassign(job: Job, clock: Clock) -> tuple[nn.Module, str]:
     """Train as run_experiment does, on images that are there already."""
+    keep_memory()
     cfg, split, device = job.config(), Split(*job.data()), torch.device("cpu")
     order = check_batches(cfg, {"train": len(split)})
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)

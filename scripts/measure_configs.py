@@ -62,7 +62,6 @@ def configs(mnist: str, cifar10_jpeg: str, binary20: str) -> list[Measured]:
         Measured("reports/uva2018/numpy_mlp", mixed, "46.45 (last)", 42),
         Measured("reports/uva2020/numpy_mlp", mixed, "48.5 (last, read off a figure)", 42),
         Measured("fast/cifar10_82", images),
-        Measured("fast/cifar10_best", images),
         Measured("fast/mnist_99", digits),
         Measured("reports/uva2018/vgg", mixed, "78.05 (best of about 100), 76.18 (last)", 42),
         Measured("reports/uva2020/preact", mixed, "81.9 (last)", 42),

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dlassign.checks.shapes import check_fit
 from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
@@ -363,3 +364,39 @@ class TestWrongWeights:
         (tmp_path / "run").mkdir()
         with pytest.raises(UserError, match=r"init.weights: .*run holds no finished run \(there is no .*best.pt\)"):
             place.train(tmp_path, {"init.weights": str(tmp_path / "run")})
+
+
+def test_a_checkpoint_given_as_a_file_counts_as_its_run(place: Place, tmp_path: Path) -> None:
+    _, by_folder = place.train(tmp_path / "run")
+    _, by_file = place.train(tmp_path / "file", {"init.weights": str(place.paths.best)})
+    assert by_folder.end is not None
+    assert by_file.end is not None
+    assert by_file.end["weights_sha256"] == by_folder.end["weights_sha256"]
+
+
+def test_the_rows_of_a_run_with_pca(place: Place, tmp_path: Path) -> None:
+    """Its fitted components are taken over, and their number is that of the samples' values."""
+    pca = {"data.preprocess": [{"name": "pca", "components": 5}], "model": {"name": "mlp", "hidden": [8]}}
+    paths, _ = place.train(tmp_path / "source", {**pca, "init": {"name": "pytorch"}}, data=place.first)
+    changes = {"model": {"name": "mlp", "hidden": [8]}, "init.weights": str(paths.root)}
+    assert check_fit(place.config(changes)).in_shape == (5,)
+    _, records = place.train(tmp_path / "next", changes)
+    assert records.start["data"]["shape"] == [5]
+
+
+@pytest.mark.parametrize("order", ["full", "window"])
+def test_decoupled_rates_go_by_the_samples_that_a_step_sees(place: Place, tmp_path: Path, order: str) -> None:
+    """The batch size of the config plays no part where the whole split, or all of it that there is, makes a batch."""
+    digests = []
+    for size in (66, 1000):
+        changes = {
+            "init": {"name": "pytorch"},
+            "optimizer": {"name": "sgd", "lr": 1.0, "parametrization": "decoupled"},
+            "train.order": order,
+            "train.batch_size": size,
+            "data.shuffle_seed": 0,
+        }
+        _, records = place.train(tmp_path / str(size), changes)
+        assert records.end is not None
+        digests.append(records.end["weights_sha256"])
+    assert digests[0] == digests[1]

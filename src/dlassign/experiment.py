@@ -20,12 +20,12 @@ from dlassign.errors import Diverged, Interrupted, UserError
 from dlassign.runlog.clock import WallClock
 from dlassign.runlog.files import make_folder, reason, remove_leftovers, write_text
 from dlassign.runlog.manifest import environment, numeric_differences, write_manifest
-from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.paths import RunPaths, identity_of
 from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, RunRecords, read_records
 from dlassign.runlog.result import has_start
 from dlassign.train.assemble import Parts, assemble
 from dlassign.train.checkpoint import CheckpointStore, to_numpy, to_tensors, weights_sha256
-from dlassign.train.device import fitting_threads, resolve_device
+from dlassign.train.device import fitting_threads, keep_memory, resolve_device
 from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, hook_states, restore_hooks
 from dlassign.train.learner import State
 from dlassign.train.loop import Hook, Progress, fit
@@ -62,6 +62,7 @@ def run_experiment(
     clock, wall = {"import": import_seconds}, wall or WallClock()
     with only_writer(paths), _naming_memory():
         device = resolve_device(cfg.device)
+        keep_memory()
         start = read_records(paths.log).start if has_start(paths) else None
         state = load_state(paths, say) if start is not None else None
         parts = assemble(
@@ -254,7 +255,7 @@ class _Run:
                 **{f"n_{name}": len(split) for name, split in parts.splits.items()},
                 "notes": [*dataset.notes, *parts.preprocess.notes],
             },
-            "pretrained": parts.loaded and asdict(parts.loaded),
+            "pretrained": parts.loaded and {**asdict(parts.loaded), **identity_of(config["init"])},
             "n_params": parts.learner.n_params,
             "steps": parts.plan.steps,
             "steps_per_epoch": parts.plan.steps_per_epoch,

@@ -133,3 +133,27 @@ def test_no_file(tmp_path, monkeypatch):
     assert str(message("folder")) == f"folder: is a folder; {cure} in it"
     assert "a YAML file" in str(message("nul\0.yaml"))
     assert "a YAML file" in str(message("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("model.name=resnet", "resnet18, resnet34, resnet50"),
+        ("train.amp=true", "Mixed precision is train.precision."),
+        ("train.tta=true", "That is train.test_time_augmentation."),
+        ("model.pretrained=true", "That is init: {name: pretrained"),
+        ("augmentation=[]", "That is data.augment."),
+    ],
+)
+def test_names_of_other_frameworks(override, part):
+    assert part in str(message(FOLDER / "right.yaml", [override]))
+
+
+@pytest.mark.parametrize("override", ["train.precision=16", "train.freeze=true"])
+def test_quotes_are_no_cure_where_they_would_not_help(override):
+    assert "quotes" not in str(message(FOLDER / "right.yaml", [override]))
+
+
+@pytest.mark.parametrize(("given", "meant"), [("true", "write on"), ("false", "write off"), ("yes", "'on'")])
+def test_switches_are_on_and_off(given, meant):
+    assert meant in str(message(FOLDER / "right.yaml", [f"train.channels_last={given}"]))

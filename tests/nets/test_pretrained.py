@@ -216,18 +216,36 @@ class TestFiles:
             f"there are no weights at out/a/latest: no such file or run folder (working directory {tmp_path})"
         )
 
-    def test_run_folders_are_read_by_the_caller(self, tmp_path: Path) -> None:
-        source, seen = net(5), []
+    def test_a_byte_changed_in_a_file_is_noticed(self, tmp_path: Path) -> None:
+        file = tmp_path / "weights.pt"
+        torch.save(net().state_dict(), file)
+        content = bytearray(file.read_bytes())
+        values = torch.load(file, weights_only=True)["conv.weight"].numpy().tobytes()
+        place = content.find(values)
+        content[place + 5] ^= 1
+        file.write_bytes(content)
+        assert "is damaged" in message_of(lambda: read_file(file))
 
-        def read_run(folder: Path) -> dict[str, Tensor]:
-            seen.append(folder)
-            return source.state_dict()
 
-        model = net()
-        report = load_pretrained(model, str(tmp_path), name="any", head="fc", read_run=read_run)
-        assert seen == [tmp_path]
-        assert report.source == str(tmp_path)
-        assert torch.equal(model.conv.weight, source.conv.weight)
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda w: w.to(torch.complex64), "holds complex64 numbers"),
+        (lambda w: (w * 100).to(torch.int8), "holds int8 numbers"),
+        (lambda w: w * float("nan"), "not finite"),
+        (lambda w: w.double() * 1e300, "not finite"),
+        (lambda w: w.to_sparse(), "is sparse"),
+        (lambda w: w.to("meta"), "without values"),
+    ],
+)
+def test_what_is_no_weight_is_refused(change: Callable[[Tensor], Tensor], part: str) -> None:
+    model, state = net(), dict(net().state_dict())
+    before = copy_of(model)
+    state["conv.weight"] = change(state["conv.weight"] + 1)
+    message = message_of(lambda: load_state(model, state, head="fc", source="w.pt"))
+    assert message.startswith("the weights of w.pt cannot be used: conv.weight ")
+    assert part in message
+    assert unchanged(model, before)
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ class TestFreezing:
 
     def test_nothing_but_a_head(self) -> None:
         model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-        with pytest.raises(ValueError, match=r"^freeze: nothing but the head 1 is trained in this model"):
+        with pytest.raises(ValueError, match=r"^freeze: what it names is not trained anyway"):
             freeze(model, "body", head=head_of(model))
 
     def test_no_parameters_no_head(self) -> None:

@@ -18,8 +18,8 @@ from dlassign.data.bundle import DataInfo
 from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
-from dlassign.nets.build import check_model
-from dlassign.train.assemble import check_batches
+from dlassign.nets.build import build_model, check_model
+from dlassign.train.assemble import check_batches, samples_a_step
 from dlassign.train.build import build_learner, check_loss
 from dlassign.train.device import resolve_device
 from dlassign.train.initial import steps_by_default
@@ -69,7 +69,8 @@ def check_fit(cfg: RunConfig) -> Fit:
         problems += error.problems
     try:
         order = check_batches(cfg, {"train": info.n_train, "val": info.n_val, "test": info.n_test})
-        plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
+        samples = samples_a_step(cfg.train, info.n_train)
+        plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
     except ConfigError as error:
         problems += error.problems
     if problems or plan is None:
@@ -94,10 +95,22 @@ def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
         message = f"augmentation works on images, but {why}; remove one of the two"
         raise ConfigError([Problem(path="data.augment", message=message)])
     after = augmented_shape(shape, steps)
-    if after != shape and any(step.name == "mean_image" for step in cfg.data.preprocess or ()):
-        message = f"images of {_text(shape)} become {_text(after)}, but mean_image needs them as they were"
+    if after != shape and (why := _needs_whole_images(cfg, shape, after)):
         place = next(index for index, step in enumerate(steps) if step["name"] == "crop")
+        message = f"images of {_text(shape)} become {_text(after)}, {why}; leave size out"
         raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
+
+
+def _needs_whole_images(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int, ...]) -> str:
+    """Return why training images may not have another size than those that are evaluated, or ""."""
+    if any(step.name == "mean_image" for step in cfg.data.preprocess or ()):
+        return "but mean_image needs them as they were"
+    try:
+        with torch.device("meta"):
+            sizes = [[p.shape for p in build_model(cfg.model, size, 2).parameters()] for size in (shape, after)]
+    except ConfigError as error:
+        return f"which the model cannot take ({error.problems[0].message})"
+    return "" if sizes[0] == sizes[1] else "for which the model would need other weights"
 
 
 def check_views(train: Train, in_shape: tuple[int, ...]) -> None:
@@ -134,7 +147,7 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
     placed = sum(p.numel() * p.element_size() for p in model.parameters())
     slots = sum(tensor.numel() for tensors in learner.optimizer.state_dict()["slots"].values() for tensor in tensors)
     value_bytes = 2 if arithmetic.autocast is not None else arithmetic.weights.itemsize
-    batch_size = info.n_train if cfg.train.order == "full" else min(cfg.train.batch_size, info.n_train)
+    batch_size = samples_a_step(cfg.train, info.n_train)
     check_step_memory(
         n_trainable=learner.n_params - frozen,
         n_frozen=frozen,

@@ -30,6 +30,26 @@ from dlassign.errors import Problem
 
 _SYNONYMS = {"learning_rate": "lr", "max_steps": "steps", "num_epochs": "epochs", "hidden_layers": "hidden"}
 _SYNONYMS |= {"yes": "on", "no": "off"}
+FOREIGN = {
+    "amp": "Mixed precision is train.precision",
+    "augmentation": "That is data.augment",
+    "augmentations": "That is data.augment",
+    "ema": "That is train.average: {name: ema}",
+    "ema_decay": "That is decay in train.average: {name: ema}",
+    "fp16": "That is train.precision: fp16",
+    "gradient_accumulation": "That is train.accumulate",
+    "gradient_accumulation_steps": "That is train.accumulate",
+    "mixup": "That is {name: mixup} in data.augment",
+    "cutmix": "That is {name: cutmix} in data.augment",
+    "num_classes": "The data says how many classes there are",
+    "num_workers": "Data that fits in memory needs no workers; remove it",
+    "pretrained": "That is init: {name: pretrained, weights: imagenet}, or a file or run folder",
+    "tta": "That is train.test_time_augmentation",
+    "warmup_epochs": "That is schedule.warmup: {epochs: 1}",
+    "warmup_steps": "That is schedule.warmup: {steps: 100}",
+    "weights": "That is init: {name: pretrained, weights: imagenet}, or a file or run folder",
+}
+"""What keys of other frameworks are called here."""
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -174,6 +194,8 @@ class _Explainer:
         around, section = self.around(path[:-1])
         known = list(section.get("properties", ()))
         hint = self.other_members(key, around, at(self.document.data, *path[:-1])) or self.elsewhere(key, path)
+        if not hint and key.lower() in FOREIGN:
+            hint = f" {FOREIGN[key.lower()]}."
         return f"unknown key.{hint or did_you_mean(key, known)} Known: {', '.join(known)}"
 
     def around(self, path: KeyPath) -> tuple[Node, Node]:
@@ -187,7 +209,7 @@ class _Explainer:
 
     def other_members(self, key: str, union: Node, data: Any) -> str:
         """Return a hint if other members of a union have this key."""
-        having = [m["properties"]["name"]["const"] for m in members(union, self.root) if _has(m, key)]
+        having = [name for m in members(union, self.root) if _has(m, key) for name in choices(m["properties"]["name"])]
         name = at(data, "name")
         return f" It is a key of {', '.join(having)}, not of {name}." if having and isinstance(name, str) else ""
 
@@ -211,7 +233,7 @@ class _Explainer:
 
 
 def _has(node: Node, key: str) -> bool:
-    return key in node.get("properties", {}) and "const" in node["properties"].get("name", {})
+    return key in node.get("properties", {}) and bool(choices(node["properties"].get("name", {})))
 
 
 def _hint(node: Node, value: Any) -> str:
@@ -224,7 +246,8 @@ def _hint(node: Node, value: Any) -> str:
     whole = isinstance(value, float) and value.is_integer() and value >= 1
     if whole and "integer" in kinds and "number" not in kinds:
         return f"; write {int(value)}"
-    if isinstance(value, int | float) and "string" in kinds and re.match(node.get("pattern", ""), show(value)):
+    free = not any("enum" in option or "const" in option for option in [node, *node.get("anyOf", ())])
+    if isinstance(value, int | float) and free and "string" in kinds and re.match(node.get("pattern", ""), show(value)):
         return f"; use quotes: '{show(value)}'"
     return ""
 

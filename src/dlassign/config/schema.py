@@ -131,8 +131,8 @@ def at(value: Any, *path: str | int) -> Any:
 def choices(node: Node) -> list[str]:
     """Return the words that a key accepts: the names of a union, or the values of a literal."""
     if "discriminator" in node:
-        names = {ref: name for name, ref in node["discriminator"]["mapping"].items()}
-        return [names[option["$ref"]] for option in node["oneOf"]]
+        mapping = node["discriminator"]["mapping"].items()
+        return [name for option in node["oneOf"] for name, ref in mapping if ref == option["$ref"]]
     options = [node["const"]] if "const" in node else node.get("enum", [])
     return [*options, *(word for option in node.get("anyOf", ()) for word in choices(option))]
 

@@ -155,6 +155,8 @@ def _shape_after(step: Step, shape: Shape | None, *, path: str) -> Shape | None:
             return shape
         case "pca":
             components = step["components"]
+            if isinstance(components, np.ndarray):  # fitted by an earlier run
+                components = len(components)
             if isinstance(components, float):
                 return None
             if shape is not None and components > math.prod(shape):

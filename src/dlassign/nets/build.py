@@ -36,8 +36,9 @@ def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Modul
         return _build(cfg, in_shape, n_outputs)
     except ValueError as error:
         key = str(error).split()[0].rstrip(":")
-        path = f"model.{key}" if key in type(cfg).model_fields else "model.name"
-        raise ConfigError([Problem(path=path, message=str(error))]) from error
+        known = key in type(cfg).model_fields
+        message = str(error).removeprefix(f"{key}: ")
+        raise ConfigError([Problem(path=f"model.{key}" if known else "model.name", message=message)]) from error
 
 
 def _build(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
@@ -77,6 +78,8 @@ def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
         with torch.device("meta"):
             return n_parameters(build_model(cfg, in_shape, n_outputs))
     except (RuntimeError, TypeError) as error:  # what torch says of a size that does not fit 64 bits
+        if "overflow" not in str(error).lower() and not isinstance(error, TypeError):
+            raise
         message = "a layer is too large for any machine; make the model smaller"
         raise ConfigError([Problem(path="model.hidden", message=message)]) from error
 

@@ -8,7 +8,8 @@ import pickle
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -83,17 +84,15 @@ def load_pretrained(
     name: str,
     head: str,
     download: bool = False,
-    read_run: Callable[[Path], Weights] | None = None,
 ) -> LoadReport:
     """Set all weights of a model but its head from where a config says.
 
     Args:
         model: changed in place, if the weights fit.
-        source: imagenet, a file, or a run folder.
+        source: imagenet, or a file.
         name: of the model, such as resnet34; it says which ImageNet weights.
         head: name of the head module, which keeps its initial weights.
         download: whether to download ImageNet weights that are missing.
-        read_run: returns the weights in a run folder; None if folders cannot be read here.
 
     Raises:
         UserError: the weights are missing, damaged, carry code, or belong to another architecture.
@@ -102,8 +101,6 @@ def load_pretrained(
     state: Weights
     if source == IMAGENET:
         state, label = read_imagenet(name, download=download), f"{IMAGENET} ({IMAGENET_FILES[name]})"
-    elif path.is_dir() and read_run is not None:
-        state, label = read_run(path), source
     else:
         state, label = read_file(path), source
     return load_state(model, state, head=head, source=label)
@@ -135,6 +132,9 @@ def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> L
     used = {name: tensor for name, tensor in given.items() if name in wanted}
     if not used:
         raise UserError(f"nothing of {source} can be used: the model has no weights but those of its head, {head}")
+    for name, tensor in used.items():
+        if fault := _fault(tensor, like=own[name]):
+            raise UserError(f"the weights of {source} cannot be used: {name} {fault}; save them anew, or use others")
     model.load_state_dict(used, strict=False)
     return LoadReport(
         source=source,
@@ -152,6 +152,17 @@ def _difference(name: str, wanted: Weights, given: Weights) -> str:
         return ""
     found, expected = ("missing" if shape is None else str(shape) for shape in shapes)
     return f"{name}: found {found}, expected {'no such tensor' if expected == 'missing' else expected}"
+
+
+def _fault(tensor: Tensor, *, like: Tensor) -> str:
+    """Return why a tensor of the right shape is no weight, or ""."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return "is sparse, quantized or without values"
+    if like.is_floating_point() and not tensor.is_floating_point():
+        return f"holds {str(tensor.dtype).removeprefix('torch.')} numbers, not floating-point ones"
+    if like.is_floating_point() and not torch.isfinite(tensor.to(like.dtype)).all():
+        return "holds values that are not finite"
+    return ""
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -185,6 +196,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {reason(error)}") from error
     try:
+        if zipfile.is_zipfile(data) and (broken := zipfile.ZipFile(data).testzip()):  # torch checks no sums
+            raise UserError(f"{path} is damaged: the sum of {broken} in it is wrong; get it anew")
+        data.seek(0)
         with warnings.catch_warnings(action="ignore"):  # torch's own, of what is an error here or does no harm
             content = torch.load(data, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dlassign.errors import UserError
+
 RESNETS = ("resnet18", "resnet34", "resnet50")
 _HALVINGS = {"imagenet": 5, "cifar": 3}
 
@@ -62,15 +64,13 @@ def resnet(
     Raises:
         ValueError: the sample is not an image, or the image is so small that a stage would halve a single pixel; the
             message begins with the argument's name.
+        UserError: torchvision does not go with this torch.
 
     Source: He et al. 2016 (resnet, version 1.5 of resnet50 as in torchvision); the cifar stem is that of its section
     4.2 with torchvision's width.
     """
     check_size(in_shape, stem=stem, resize=resize)
-    from torchvision import models  # takes seconds to import, and only these nets need it
-
-    makers = {"resnet18": models.resnet18, "resnet34": models.resnet34, "resnet50": models.resnet50}
-    parts = dict(makers[name](weights=None, num_classes=n_outputs).named_children())
+    parts = dict(_made_by_torchvision(name, n_outputs).named_children())
     if stem == "cifar":
         parts["conv1"] = _first_convolution(in_shape[0], kernel_size=3, stride=1)
         del parts["maxpool"]
@@ -87,6 +87,17 @@ def resnet(
         model.add_module("dropout", nn.Dropout(dropout))
     model.add_module("fc", head)
     return model
+
+
+def _made_by_torchvision(name: str, n_outputs: int) -> nn.Module:
+    try:
+        from torchvision import models  # takes seconds to import, and only these nets need it
+    except (ImportError, RuntimeError) as error:
+        message = f"torchvision cannot be imported ({error}); install torch and torchvision anew, both from one index"
+        raise UserError(message) from error
+    makers = {"resnet18": models.resnet18, "resnet34": models.resnet34, "resnet50": models.resnet50}
+    made: nn.Module = makers[name](weights=None, num_classes=n_outputs)
+    return made
 
 
 def check_size(in_shape: Sequence[int], *, stem: str, resize: int | None = None) -> tuple[int, int]:
@@ -172,7 +183,7 @@ def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
     chosen = _body(head) if what == "body" else _matching((what,) if isinstance(what, str) else what, parameters)
     names = tuple(name for name, p in parameters.items() if p.requires_grad and chosen(name))
     if not names:
-        raise ValueError(f"freeze: nothing but the head {head} is trained in this model; use `freeze: none`")
+        raise ValueError(f"freeze: what it names is not trained anyway (the head is {head}); leave it out")
     if not any(p.requires_grad for name, p in parameters.items() if name not in names):
         raise ValueError(f"freeze: nothing is left to train; leave the head {head} out")
     for name in names:

@@ -105,6 +105,8 @@ def whiten_patches(layer: nn.Module, images: Tensor) -> None:
 def _check_size(in_shape: Sequence[int], n_pools: int, *, patch: int, stride: int) -> None:
     if len(in_shape) != 3:
         raise ValueError(f"in_shape is {tuple(in_shape)}; a convolution needs images, (C, H, W)")
+    if patch > min(in_shape[1:]):
+        raise ValueError(f"patch {patch} is larger than the image, {in_shape[1]}x{in_shape[2]}; use a smaller one")
     sizes = [(size + 2 * ((patch - 1) // 2) - patch) // stride + 1 for size in in_shape[1:]]
     if min(sizes) < 2**n_pools:
         image = f"images of {in_shape[1]}x{in_shape[2]} are too small"

@@ -121,7 +121,7 @@ def config_hash(config: dict[str, Any], fingerprint: str) -> str:
     }
     named["train"] = {key: value for key, value in config["train"].items() if key != "checkpoint_seconds"}
     if "weights" in config["init"]:
-        named["init"] = _without_place(config["init"])
+        named["init"] = identity_of(config["init"])
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -146,7 +146,7 @@ def weights_file(source: str) -> Path:
     return best
 
 
-def _without_place(init: dict[str, Any]) -> dict[str, Any]:
+def identity_of(init: dict[str, Any]) -> dict[str, Any]:
     """Return the section init of pretrained weights with the content's digest in place of the path."""
     kept = {key: value for key, value in init.items() if key not in _PLACES}
     if init["weights"] == "imagenet":  # torchvision's: the file's name says the digest

@@ -12,6 +12,7 @@ import torch
 
 from dlassign.config.model import NORMS_WITHOUT_RUNNING, batch_norm
 from dlassign.config.run import RunConfig
+from dlassign.config.train import Train
 from dlassign.data.batches import Batches, Order, make_order
 from dlassign.data.bundle import Dataset
 from dlassign.data.load import load_dataset
@@ -89,7 +90,8 @@ def assemble(
     clock["data"] = time.perf_counter() - started
     started = time.perf_counter()
     order = check_batches(cfg, {name: len(split) for name, split in there.items()})
-    plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
+    samples = samples_a_step(cfg.train, len(dataset.train))
+    plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
     seed_everything(cfg.seed, device)
     backend: Backend = make_backend(cfg, device, recorded)
     learner = backend.learner(
@@ -115,6 +117,17 @@ def assemble(
         loaded=backend.loaded,
         machine=backend.machine,
     )
+
+
+def samples_a_step(train: Train, n_train: int) -> int:
+    """Return how many samples a step sees, but for a short last batch."""
+    match train.order:
+        case "full":
+            return n_train
+        case "window":
+            return min(train.batch_size, n_train)
+        case _:
+            return train.batch_size
 
 
 def check_batches(cfg: RunConfig, sizes: Mapping[str, int]) -> Order:
@@ -166,8 +179,6 @@ def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:
 
 def _smallest_batch(cfg: RunConfig, n_train: int) -> int:
     train = cfg.train
-    if train.order == "full":
-        return n_train
     if train.order == "shuffled" and not train.drop_last and n_train % train.batch_size:
         return n_train % train.batch_size
-    return min(train.batch_size, n_train) if train.order == "window" else train.batch_size
+    return samples_a_step(train, n_train)

@@ -75,7 +75,9 @@ def build_learner(
     model = model.to(device)
     if arithmetic.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(cfg.optimizer, model, batch_size=cfg.train.batch_size)
+    optimizer = make_optimizer(
+        cfg.optimizer, model, batch_size=plan.samples_a_step if plan is not None else cfg.train.batch_size
+    )
     learner = TorchLearner(
         model,
         optimizer,
@@ -87,14 +89,19 @@ def build_learner(
         arithmetic=arithmetic,
         accumulate=cfg.train.accumulate,
         average=make_average(cfg.train.average, model, total=total),
-        frozen=_freeze(model, cfg.train),
+        frozen=freeze_named(model, cfg.train),
         unfreeze_at=plan.unfreeze_at if plan is not None else None,
         views=_views(cfg.train),
     )
     return learner, loaded
 
 
-def _freeze(model: nn.Module, train: Train) -> Frozen | None:
+def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
+    """Freeze what a config names; None if it names nothing.
+
+    Raises:
+        ConfigError: a pattern matches no parameter, or nothing is left to train.
+    """
     if not train.freeze:
         return None
     try:

@@ -105,6 +105,16 @@ def _seal(content: bytes | memoryview) -> bytes:
     return len(comment).to_bytes(2, "little") + comment
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file ends as those do that dlassign writes."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-73, os.SEEK_END)
+            return file.read()[2:9] == b"sha256:"
+    except OSError:
+        return False
+
+
 def load_checkpoint(path: Path) -> State:
     """Read a checkpoint after checking its digest; only tensors and plain values are accepted.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from dlassign.errors import ConfigError, Problem
 
 THREAD_VARIABLES = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Names of mallopt(3)."""
 SMALL_STEP = 2**24
 """Parameters times batch size, about the multiplications of a forward pass, below which one thread is enough."""
 
@@ -70,6 +73,19 @@ def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_memory() -> None:
+    """Ask the C library to keep memory that tensors gave back, for the next step, where it is glibc.
+
+    By default it gives large blocks back to the system at once, which clears every page of them anew for the next
+    tensor of the same size: a tenth of the time of a convolutional network's step.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, -1)
+        library.mallopt(_M_TOP_PAD, 2**26)
 
 
 def cpu_name() -> str:

@@ -15,10 +15,10 @@ from dlassign.data.bundle import Split
 from dlassign.data.load import preprocess_steps
 from dlassign.data.prepare import Preprocess, fit_preprocess
 from dlassign.errors import ConfigError, Problem, UserError
-from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained
+from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained, load_state
 from dlassign.nets.transfer import head_of
 from dlassign.runlog.paths import weights_file
-from dlassign.train.checkpoint import load_checkpoint, to_numpy
+from dlassign.train.checkpoint import is_checkpoint, load_checkpoint, to_numpy
 from dlassign.train.learner import State
 
 Step = Mapping[str, Any]
@@ -46,14 +46,11 @@ def load_initial(model: nn.Module, init: Init, *, cfg: Model) -> LoadReport | No
     """
     if not isinstance(init, PretrainedInit):
         return None
-    return load_pretrained(
-        model,
-        init.weights,
-        name=cfg.name,
-        head=head_of(model),
-        download=init.download,
-        read_run=lambda path: _best(path)["weights"],
-    )
+    head = head_of(model)
+    state = None if init.weights == IMAGENET else _earlier(init.weights)
+    if state is not None:
+        return load_state(model, state["weights"], head=head, source=init.weights)
+    return load_pretrained(model, init.weights, name=cfg.name, head=head, download=init.download)
 
 
 def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
@@ -66,8 +63,8 @@ def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
         return preprocess_steps(data)
     if init.weights == IMAGENET:
         return imagenet_preprocess()
-    path = Path(init.weights).expanduser()
-    return to_numpy(_best(path)["preprocess"]) if path.is_dir() else ()
+    state = _earlier(init.weights)
+    return () if state is None else to_numpy(state["preprocess"])
 
 
 def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) -> Preprocess:
@@ -89,5 +86,13 @@ def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) ->
     return fitted
 
 
-def _best(path: Path) -> State:
-    return load_checkpoint(weights_file(str(path)))
+def _earlier(source: str) -> State | None:
+    """Return the checkpoint of an earlier run, given its folder or one of its files; None if the file is no such."""
+    file = weights_file(source)
+    if not Path(source).expanduser().is_dir() and not is_checkpoint(file):
+        return None
+    state = load_checkpoint(file)
+    if "weights" not in state:  # one to go on from, not that of the best weights
+        learner = state["learner"]
+        state["weights"] = learner.get("evaluated", learner["model"])
+    return state

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dlassign.config.base import Duration
 from dlassign.config.optim import (
+    Average,
     Constant,
     Cosine,
     Exponential,
@@ -33,6 +34,7 @@ class Plan:
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
         unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
+        samples_a_step: size of a batch, but for a short last one.
     """
 
     steps: int
@@ -42,6 +44,7 @@ class Plan:
     eval_offset: int
     lr_factor: Callable[[int], float]
     unfreeze_at: int | None = None
+    samples_a_step: int = 0
 
     def logs_at(self, step: int) -> bool:
         """Return whether training means are logged after this step."""
@@ -63,11 +66,17 @@ class Plan:
         return step / self.steps_per_epoch
 
 
-def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int) -> Plan:
+def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, samples_a_step: int = 0) -> Plan:
     """Turn the durations of a config into steps.
 
+    Args:
+        train: lengths of training and between events.
+        schedule: the learning rate over time.
+        steps_per_epoch: optimizer steps an epoch.
+        samples_a_step: size of a batch.
+
     Raises:
-        ConfigError: the warm-up leaves no step for the schedule.
+        ConfigError: something would begin only when training is over.
     """
 
     def steps(duration: Duration) -> int:
@@ -75,6 +84,8 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int) -> Pl
         return duration.steps or max(round(min((duration.epochs or 0.0) * steps_per_epoch, 1e15)), 1)
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
+    unfreeze_at = None if train.unfreeze_at is None else steps(train.unfreeze_at)
+    _check_not_over(total, unfreeze_at, train.average)
     return Plan(
         steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -82,8 +93,22 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int) -> Pl
         eval_every=steps(train.eval_every),
         eval_offset=train.eval_offset,
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
-        unfreeze_at=None if train.unfreeze_at is None else steps(train.unfreeze_at),
+        unfreeze_at=unfreeze_at,
+        samples_a_step=samples_a_step or train.batch_size,
     )
+
+
+def _check_not_over(total: int, unfreeze_at: int | None, average: Average | None) -> None:
+    """Refuse what would begin only after the last step, and so never."""
+    problems = []
+    if unfreeze_at is not None and unfreeze_at >= total:
+        message = f"step {unfreeze_at} is not before the end of training, step {total}; make it earlier, or remove it"
+        problems.append(Problem(path="train.unfreeze_at", message=message))
+    if average is not None and average.every > total:
+        message = f"is {average.every}, more than the {total} steps of training, so nothing would be averaged; "
+        problems.append(Problem(path="train.average.every", message=f"{message}use a smaller number"))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _lr_factor(

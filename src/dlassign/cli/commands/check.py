@@ -7,7 +7,7 @@ import click
 from dlassign.checks.shapes import Fit, check_fit
 from dlassign.config.load import load_located
 from dlassign.config.run import RunConfig
-from dlassign.errors import ConfigError, DataError, Problem
+from dlassign.errors import ConfigError, DataError, Problem, UserError
 
 
 def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: bool) -> None:
@@ -27,11 +27,23 @@ def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> list[str]
     cfg = located.config
     try:
         fit = check_fit(cfg)
-        return [f"{file}: {_in_a_line(cfg, fit)}", *(_summary(cfg, fit) if summary else [])]
+        missing = _missing_weights(cfg)
+        return [f"{file}: {_in_a_line(cfg, fit)}{missing}", *(_summary(cfg, fit) if summary else [])]
     except DataError as error:
         return [f"{file}: ok as far as it goes without its data ({error})"]
     except ConfigError as error:
         raise ConfigError([located.place(problem) for problem in error.problems]) from error
+
+
+def _missing_weights(cfg: RunConfig) -> str:
+    """Return what a run would end with for want of its pretrained weights, or ""."""
+    from dlassign.train.initial import check_weights
+
+    try:
+        check_weights(cfg.init, cfg=cfg.model)
+    except UserError as error:
+        return f"; it cannot be trained yet: {error}"
+    return ""
 
 
 def _in_a_line(cfg: RunConfig, fit: Fit) -> str:
@@ -48,10 +60,11 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     from dlassign.checks.summary import costs, summarise, table
     from dlassign.nets.build import build_model
     from dlassign.train.arithmetic import choose_arithmetic
-    from dlassign.train.build import check_loss
+    from dlassign.train.build import check_loss, freeze_named
     from dlassign.train.device import resolve_device
 
     model = build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes))
+    freeze_named(model, cfg.train)
     summary = summarise(model, fit.in_shape)
     batch_size = fit.info.n_train if cfg.train.order == "full" else cfg.train.batch_size
     precision = "fp64" if cfg.train.precision == "fp64" else "fp32"

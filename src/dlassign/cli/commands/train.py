@@ -89,7 +89,6 @@ def _set_aside(config: RunConfig, paths: RunPaths) -> None:
 
 
 def _train(located: Located, paths: RunPaths) -> RunRecords:
-    _say(f"run    {paths.root}")
     started = time.perf_counter()
     from dlassign.checks.shapes import check_fit
     from dlassign.experiment import run_experiment
@@ -99,6 +98,7 @@ def _train(located: Located, paths: RunPaths) -> RunRecords:
     fit = check_fit(located.config)
     if not paths.last.exists():
         check_weights(located.config.init, cfg=located.config.model)
+    _say(f"run    {paths.root}")
     try:
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
             return run_experiment(
