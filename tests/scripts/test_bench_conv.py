@@ -94,4 +94,4 @@ def test_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "new" / "table.md").read_text()
     assert done.stdout.strip() == written.strip()
-    assert written.count("| dlassign | ") == 2
+    assert written.count("\n| dlassign | bf16 | ") + written.count("\n| dlassign | fp32 | ") == 2  # one row a network
