@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,6 +211,8 @@ class TestFromAFile:
         assert paths.root != expected.root
         assert differing(last(paths), last(expected)) == set()
         assert records.start["pretrained"]["source"] == str(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert records.start["pretrained"]["weights"] == f"sha256:{digest}"
 
     def test_without_a_run_nothing_is_done_to_the_samples(self, place: Place, tmp_path: Path) -> None:
         torch.save(place.weights, tmp_path / "w.pt")

@@ -106,8 +106,7 @@ def _threads(cfg: RunConfig, parts: Parts) -> AbstractContextManager[None]:
     """Return a context with as many threads as the work of a step is worth; convolutions are worth all of them."""
     if not isinstance(cfg.model, MLP):
         return nullcontext()
-    batch_size = -(-len(parts.splits["train"]) // parts.batches.steps_per_epoch)
-    return fitting_threads(parts.learner.n_params, batch_size)
+    return fitting_threads(parts.learner.n_params, parts.plan.samples_a_step)
 
 
 @contextmanager

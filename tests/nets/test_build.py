@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from dlassign.config.model import MLP, EECSConvNet
+from dlassign.config.convnets import VGG, PreactResNet
+from dlassign.config.model import MLP, EECSConvNet, Model
+from dlassign.config.transfer import ResNet
 from dlassign.errors import ConfigError
-from dlassign.nets.build import build_model, check_model, n_parameters
+from dlassign.nets.build import build_model, check_model, n_parameters, size_key
 
 
 def names(model: nn.Module) -> list[str]:
@@ -86,3 +88,23 @@ def test_a_convnet() -> None:
     model = build_model(cfg, (1, 28, 28), 10)
     assert n_parameters(model) == 389_942
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "key"),
+    [
+        (MLP(name="mlp"), "model.hidden"),
+        (VGG(name="vgg"), "model.stages"),
+        (PreactResNet(name="preact_resnet"), "model.widths"),
+        (ResNet(name="resnet34"), "model.name"),
+    ],
+)
+def test_a_model_that_is_too_large_is_named_by_a_key_it_has(cfg: Model, key: str) -> None:
+    assert size_key(cfg) == key
+
+
+def test_too_many_weights_for_any_machine() -> None:
+    cfg = VGG(name="vgg", stages=((2**40,), (2**40,)))
+    with pytest.raises(ConfigError) as caught:
+        check_model(cfg, (3, 32, 32), 10)
+    assert caught.value.problems[0].path == "model.stages"

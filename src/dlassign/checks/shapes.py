@@ -12,19 +12,17 @@ from dlassign.checks.memory import check_step_memory, saved_for_backward
 from dlassign.config.model import MLP
 from dlassign.config.optim import Muon
 from dlassign.config.run import RunConfig
-from dlassign.config.train import Train
 from dlassign.data.augment_geometry import augmented_shape
 from dlassign.data.bundle import DataInfo
 from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
-from dlassign.nets.build import build_model, check_model
+from dlassign.nets.build import build_model, check_model, size_key
 from dlassign.train.assemble import check_batches, samples_a_step
-from dlassign.train.build import build_learner, check_loss
+from dlassign.train.build import build_learner, check_loss, make_views
 from dlassign.train.device import resolve_device
 from dlassign.train.initial import steps_by_default
 from dlassign.train.plan import Plan, make_plan
-from dlassign.train.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,7 @@ class Fit:
     Attributes:
         info: the data set and the sizes of its splits.
         in_shape: shape of a prepared sample, or None if only the data can tell (PCA by share of variance).
-        n_params: trainable numbers, or None likewise.
+        n_params: numbers in all parameters, or None likewise.
         plan: durations in steps.
     """
 
@@ -63,7 +61,8 @@ def check_fit(cfg: RunConfig) -> Fit:
         scores = check_loss(cfg, info.n_classes)
         if in_shape is not None:
             n_params = check_model(cfg.model, in_shape, scores)
-            check_views(cfg.train, in_shape)
+            if (views := make_views(cfg.train)) is not None:
+                views.check(in_shape)
             check_memory(cfg, n_params)
     except ConfigError as error:
         problems += error.problems
@@ -113,17 +112,6 @@ def _needs_whole_images(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int
     return "" if sizes[0] == sizes[1] else "for which the model would need other weights"
 
 
-def check_views(train: Train, in_shape: tuple[int, ...]) -> None:
-    """Refuse test-time augmentation of samples that have no such views.
-
-    Raises:
-        ConfigError: they have none.
-    """
-    wanted = train.test_time_augmentation
-    if wanted is not None:
-        Views(flip=wanted.flip, shift=wanted.shift).check(in_shape)
-
-
 def needs_building(cfg: RunConfig) -> bool:
     """Return whether the learner must be built to know that a config fits: names of parameters, device, memory."""
     optimizer = cfg.optimizer
@@ -147,13 +135,12 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
     placed = sum(p.numel() * p.element_size() for p in model.parameters())
     slots = sum(tensor.numel() for tensors in learner.optimizer.state_dict()["slots"].values() for tensor in tensors)
     value_bytes = 2 if arithmetic.autocast is not None else arithmetic.weights.itemsize
-    batch_size = samples_a_step(cfg.train, info.n_train)
     check_step_memory(
         n_trainable=learner.n_params - frozen,
         n_frozen=frozen,
         slots=-(-slots // max(learner.n_params - frozen, 1)) + (cfg.train.average is not None),
         activation_bytes=saved_for_backward(model, in_shape).bytes(value_bytes),
-        batch_size=batch_size,
+        batch_size=plan.samples_a_step,
         accumulate=cfg.train.accumulate,
         device=device,
         weight_bytes=arithmetic.weights.itemsize,
@@ -179,4 +166,4 @@ def check_memory(cfg: RunConfig, n_params: int) -> None:
             f"{n_params:,} parameters need {needed / 2**30:,.0f} GiB for weights and gradients, and this machine has "
             f"{there / 2**30:,.0f} GiB; make the model smaller"
         )
-        raise ConfigError([Problem(path="model.hidden", message=message)])
+        raise ConfigError([Problem(path=size_key(cfg.model), message=message)])

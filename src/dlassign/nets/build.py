@@ -81,7 +81,12 @@ def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
         if "overflow" not in str(error).lower() and not isinstance(error, TypeError):
             raise
         message = "a layer is too large for any machine; make the model smaller"
-        raise ConfigError([Problem(path="model.hidden", message=message)]) from error
+        raise ConfigError([Problem(path=size_key(cfg), message=message)]) from error
+
+
+def size_key(cfg: Model) -> str:
+    """Return the key that makes a model as large as it is."""
+    return next(f"model.{key}" for key in ("stages", "widths", "hidden", "name") if key in type(cfg).model_fields)
 
 
 def n_parameters(model: nn.Module) -> int:

@@ -52,10 +52,7 @@ def preact_resnet(
 
     Source: UvA Deep Learning 2020, assignment 1, question 4.
     """
-    try:
-        height, width = pooled_size(in_shape, len(widths), kernel_size=3, padding=1)
-    except ValueError as error:
-        raise ValueError(str(error).replace("stages", "widths", 1).replace("fewer stages", "fewer widths")) from error
+    height, width = pooled_size(in_shape, len(widths), kernel_size=3, padding=1, key="widths")
     model = nn.Sequential()
     model.add_module("conv0", nn.Conv2d(in_shape[0], widths[0], 3, padding=1))
     for stage, (channels, depth) in enumerate(zip(widths, blocks, strict=True), 1):

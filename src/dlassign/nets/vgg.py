@@ -56,7 +56,7 @@ def vgg(
 
     Source: UvA Deep Learning 2018, assignment 1, question 4, after Simonyan and Zisserman 2015.
     """
-    height, width = pooled_size(in_shape, len(stages), kernel_size=pool_size, padding=pool_padding)
+    height, width = pooled_size(in_shape, len(stages), kernel_size=pool_size, padding=pool_padding, key="stages")
     model, channels, number = nn.Sequential(), in_shape[0], 0
     pool_module = nn.MaxPool2d if pool == "max" else nn.AvgPool2d
     for stage, widths in enumerate(stages, 1):
@@ -84,8 +84,8 @@ def vgg(
     return model
 
 
-def pooled_size(in_shape: Sequence[int], n_pools: int, *, kernel_size: int, padding: int) -> tuple[int, int]:
-    """Return height and width after pools of stride 2.
+def pooled_size(in_shape: Sequence[int], n_pools: int, *, kernel_size: int, padding: int, key: str) -> tuple[int, int]:
+    """Return height and width after pools of stride 2; key: argument of the caller that says how many there are.
 
     Raises:
         ValueError: the sample is not an image, or a pool is larger than what it slides over.
@@ -97,5 +97,5 @@ def pooled_size(in_shape: Sequence[int], n_pools: int, *, kernel_size: int, padd
         sizes = [(size + 2 * padding - kernel_size) // 2 + 1 for size in sizes]
         if min(sizes) < 1:
             image = f"images of {in_shape[1]}x{in_shape[2]} are too small for {n_pools} pools"
-            raise ValueError(f"stages: {image}: nothing is left at pool {number}; use fewer stages or larger images")
+            raise ValueError(f"{key}: {image}: nothing is left at pool {number}; use fewer {key} or larger images")
     return sizes[0], sizes[1]

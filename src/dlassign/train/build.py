@@ -91,7 +91,7 @@ def build_learner(
         average=make_average(cfg.train.average, model, total=total),
         frozen=freeze_named(model, cfg.train),
         unfreeze_at=plan.unfreeze_at if plan is not None else None,
-        views=_views(cfg.train),
+        views=make_views(cfg.train),
     )
     return learner, loaded
 
@@ -111,7 +111,8 @@ def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
         raise ConfigError([Problem(path="train.freeze", message=message)]) from error
 
 
-def _views(train: Train) -> Views | None:
+def make_views(train: Train) -> Views | None:
+    """Return the views of test-time augmentation, or None if the config asks for none."""
     wanted = train.test_time_augmentation
     return None if wanted is None else Views(flip=wanted.flip, shift=wanted.shift)
 

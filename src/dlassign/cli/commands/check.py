@@ -66,10 +66,9 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     model = build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes))
     freeze_named(model, cfg.train)
     summary = summarise(model, fit.in_shape)
-    batch_size = fit.info.n_train if cfg.train.order == "full" else cfg.train.batch_size
     precision = "fp64" if cfg.train.precision == "fp64" else "fp32"
     if cfg.backend == "torch":
         device = resolve_device(cfg.device)
         precision = choose_arithmetic(cfg.train, device, model=model, steps=fit.plan.steps).precision
-    step = costs(summary, batch_size=batch_size, precision=precision, accumulate=cfg.train.accumulate)
+    step = costs(summary, batch_size=fit.plan.samples_a_step, precision=precision, accumulate=cfg.train.accumulate)
     return ["", *table(summary), "", *step, ""]
