@@ -21,6 +21,7 @@ LAYERS = [
     {"data"},
     {"nets", "numpy_nets", "optim"},
     {"train"},
+    {"session"},
     {"experiment", "evaluation"},
     {"sweep", "checks", "plots"},
     {"tables"},
@@ -31,7 +32,7 @@ RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 # Which parts may import a heavy or special package at all.
 ALLOWED = {
-    "torch": {"data", "nets", "optim", "train", "experiment", "evaluation", "sweep", "checks"},
+    "torch": {"data", "nets", "optim", "train", "session", "experiment", "evaluation", "sweep", "checks"},
     "torchvision": {"data", "nets"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},

@@ -20,6 +20,7 @@ from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.pretrained import LoadReport
 from dlassign.train.backends import Backend, make_backend
+from dlassign.train.cache import DataCache, digest
 from dlassign.train.device import seed_everything
 from dlassign.train.initial import fit_steps, steps_by_default
 from dlassign.train.learner import Learner
@@ -63,6 +64,7 @@ def assemble(
     clock: dict[str, float] | None = None,
     recorded: dict[str, Any] | None = None,
     preprocess: Preprocess | None = None,
+    cache: DataCache | None = None,
 ) -> Parts:
     """Read the data and build everything that a run consists of; seeds every generator.
 
@@ -73,17 +75,21 @@ def assemble(
         recorded: the arithmetic that the run began with, as its log has it; None for a new run.
         preprocess: of the checkpoint that the run goes on from, whose weights will be loaded; None to measure it, and
             to set initial weights that come from elsewhere.
+        cache: of the process; data that an earlier run has read and prepared alike is taken from there.
 
     Raises:
         ConfigError: the config does not fit the data.
         UserError: data or pretrained weights cannot be read.
     """
-    clock = {} if clock is None else clock
+    clock, cache = {} if clock is None else clock, cache or DataCache()
     started = time.perf_counter()
-    dataset = load_dataset(cfg.data)
+    data_key = cfg.data.model_dump_json()
+    dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data))
     fresh = preprocess is None
     if preprocess is None:
-        preprocess = fit_steps(steps_by_default(cfg.data, cfg.init), dataset.train, data=cfg.data, init=cfg.init)
+        steps = steps_by_default(cfg.data, cfg.init)
+        key = digest([data_key, cfg.init.model_dump(), list(steps)])
+        preprocess = cache.get("preprocess", key, lambda: fit_steps(steps, dataset.train, data=cfg.data, init=cfg.init))
     in_shape = preprocess.apply(dataset.train.x[:0]).shape[1:]
     raw = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     there = {name: split for name, split in raw.items() if split is not None}
@@ -103,7 +109,8 @@ def assemble(
     )
     clock["build"] = time.perf_counter() - started
     started = time.perf_counter()
-    splits = {name: backend.place(split, preprocess) for name, split in there.items()}
+    layout = digest([data_key, preprocess.state(), backend.layout])
+    splits = cache.get("splits", layout, lambda: {name: backend.place(raw, preprocess) for name, raw in there.items()})
     batches = backend.batches(splits["train"], order)
     clock["data"] += time.perf_counter() - started
     return Parts(

@@ -37,6 +37,11 @@ class Backend(Protocol):
 
     loaded: LoadReport | None
 
+    @property
+    def layout(self) -> str:
+        """What `place` does beside the preprocessing: where two backends have the same, so is what they place."""
+        ...
+
     def learner(
         self,
         in_shape: Sequence[int],
@@ -112,6 +117,13 @@ class TorchBackend:
         self._arithmetic = learner.arithmetic
         return learner
 
+    @property
+    def layout(self) -> str:
+        """Device, number type and memory layout of samples, and whether images stay bytes."""
+        arithmetic = self._arithmetic
+        layout = (self._device, arithmetic.weights, arithmetic.channels_last, self._wants_bytes())
+        return " ".join(map(str, layout))
+
     def place(self, split: Split, preprocess: Preprocess) -> TensorSplit:
         """Return samples on the device: images as bytes where a batch can be prepared there, else prepared ones."""
         dtype = self._arithmetic.weights
@@ -128,8 +140,10 @@ class TorchBackend:
         return to_device(split, self._device, dtype=torch.uint8, prepare=prepare)
 
     def _keeps_bytes(self, split: Split, preprocess: Preprocess) -> bool:
-        wanted = bool(self._cfg.data.augment) or not isinstance(self._cfg.model, MLP)
-        return wanted and can_run(preprocess.steps, split.x.dtype, split.x.shape[1:])
+        return self._wants_bytes() and can_run(preprocess.steps, split.x.dtype, split.x.shape[1:])
+
+    def _wants_bytes(self) -> bool:
+        return bool(self._cfg.data.augment) or not isinstance(self._cfg.model, MLP)
 
     def batches(self, split: TensorSplit, order: Order) -> Batches[Any]:
         """Return training batches, augmented as the config says.
@@ -175,10 +189,17 @@ class NumpyBackend:
         """Build the learner; see Backend."""
         return build_numpy_learner(self._cfg, in_shape, n_classes)
 
+    @property
+    def layout(self) -> str:
+        """NumPy and the number type of samples."""
+        return f"numpy {self._dtype()}"
+
     def place(self, split: Split, preprocess: Preprocess) -> Split:
         """Return prepared samples."""
-        dtype = "float64" if self._cfg.train.precision == "fp64" else "float32"
-        return Split(preprocess.apply(split.x, dtype), split.y)
+        return Split(preprocess.apply(split.x, self._dtype()), split.y)
+
+    def _dtype(self) -> str:
+        return "float64" if self._cfg.train.precision == "fp64" else "float32"
 
     def batches(self, split: Split, order: Order) -> Batches[Any]:
         """Return training batches."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dlassign.runlog.records import Record
 from dlassign.train.checkpoint import CheckpointStore
 from dlassign.train.learner import Evaluation, State
 from dlassign.train.loop import At, Hook
@@ -122,6 +123,23 @@ class Checkpointer:
         self._before()
         self._store.save({**state(), **self._extra()}, step=at.step)
         self._saved_at = time.monotonic()
+
+
+class Prune:
+    """Asks at every evaluation whether a run is to be given up; the loop then ends as if it were interrupted.
+
+    Args:
+        wanted: log record of an evaluation -> whether to give up.
+    """
+
+    def __init__(self, wanted: Callable[[Record], bool]) -> None:
+        self._wanted = wanted
+        self.requested = False
+
+    def on_record(self, record: Record) -> None:
+        """Take in the next record of the log."""
+        if record["kind"] == "eval" and not record.get("final") and self._wanted(record):
+            self.requested = True
 
 
 def hook_states(hooks: dict[str, Hook]) -> State:

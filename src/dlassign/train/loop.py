@@ -67,35 +67,77 @@ class Hook(Protocol):
         ...
 
 
-class _Session:
-    """One call of fit: the learner, what it has done since the last record, and where that is written."""
+class Track:
+    """One run in the loop: its learner, what it has done since the last record, and what happens at events.
+
+    Args:
+        learner: what computes.
+        plan: when to log, evaluate and stop.
+        log: where records go.
+        evals: prepared splits to evaluate at intervals, by name.
+        hooks: called in this order at every evaluation and at the end.
+        progress: where an earlier session stopped; changed in place.
+        wall: wall-clock seconds of the run so far, over all sessions; written into every record.
+    """
 
     def __init__(
-        self, learner: Learner, plan: Plan, log: MetricsWriter, *, progress: Progress, wall: Callable[[], float]
+        self,
+        learner: Learner,
+        plan: Plan,
+        log: MetricsWriter,
+        *,
+        evals: dict[str, Any],
+        hooks: Sequence[Hook],
+        progress: Progress,
+        wall: Callable[[], float],
     ) -> None:
-        self.learner, self.plan, self.log, self.progress = learner, plan, log, progress
-        self.wall = wall
+        self.learner, self.plan, self.log, self.evals = learner, plan, log, evals
+        self.progress = progress
+        self._hooks, self._wall = hooks, wall
         self.pending: list[StepStats] = []
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are steps to take."""
+        return self.progress.step < self.plan.steps and not self.progress.stopped
+
     def at(self) -> At:
+        """Return the present moment."""
         step = self.progress.step
         return At(step=step, epoch=self.plan.epoch(step), last=self.progress.stopped or step == self.plan.steps)
 
+    def state(self) -> State:
+        """Return everything that a resumed run needs."""
+        self._now()
+        return {"learner": self.learner.state_dict(), "progress": self.progress.state_dict()}
+
     def read_pending(self) -> None:
-        """Bring the values of the last steps to the host, and stop if one is not finite."""
-        progress, pending = self.progress, self.pending
+        """Bring the values of the last steps to the host.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
+        pending, self.pending = self.pending, []
         if not pending:
             return
-        losses = self.learner.read([stats.loss for stats in pending])
+        read = self.learner.read
+        penalties = [] if pending[0].penalty is None else read([stats.penalty for stats in pending])
+        losses, corrects = read([stats.loss for stats in pending]), read([stats.correct for stats in pending])
+        self.add(losses, penalties, corrects=corrects, counts=[stats.n for stats in pending])
+
+    def add(self, losses: list[float], penalties: list[float], *, corrects: list[float], counts: list[int]) -> None:
+        """Take in what steps that are already counted in `progress.step` gave, one value each.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
+        progress = self.progress
         progress.losses += losses
-        progress.corrects += self.learner.read([stats.correct for stats in pending])
-        if pending[0].penalty is not None:
-            progress.penalties += self.learner.read([stats.penalty for stats in pending])
-        progress.counts += [stats.n for stats in pending]
-        progress.images += sum(stats.n for stats in pending)
-        first = progress.step - len(pending) + 1
-        self.pending = []
-        for step, loss in enumerate(losses, first):
+        progress.corrects += corrects
+        progress.penalties += penalties
+        progress.counts += counts
+        progress.images += sum(counts)
+        for step, loss in enumerate(losses, progress.step - len(losses) + 1):
             if not math.isfinite(loss):
                 self._diverge(step, loss)
 
@@ -126,15 +168,20 @@ class _Session:
             lr=self.plan.lr_factor(at.step - 1) * self.learner.lr,
             n=n,
             seconds=progress.train_seconds,
-            wall=self.now(),
+            wall=self._now(),
         )
         progress.losses, progress.penalties, progress.corrects, progress.counts = [], [], [], []
 
-    def evaluate(self, splits: dict[str, Any]) -> dict[str, Evaluation]:
+    def evaluate(self) -> None:
+        """Evaluate the splits, and let the hooks react."""
         started = time.perf_counter()
-        evaluations = {name: self.learner.evaluate(split) for name, split in splits.items()}
-        self.progress.eval_seconds += time.perf_counter() - started
-        at, wall = self.at(), self.now()
+        evaluations = {name: self.learner.evaluate(split) for name, split in self.evals.items()}
+        self.take_evaluations(evaluations, time.perf_counter() - started)
+
+    def take_evaluations(self, evaluations: dict[str, Evaluation], seconds: float) -> None:
+        """Log evaluations that took so many seconds, and let the hooks react."""
+        self.progress.eval_seconds += seconds
+        at, wall = self.at(), self._now()
         for name, result in evaluations.items():
             self.log.write(
                 "eval",
@@ -147,11 +194,19 @@ class _Session:
                 seconds=self.progress.train_seconds,
                 wall=wall,
             )
-        return evaluations
+        for hook in self._hooks:
+            self.progress.stopped |= hook.on_eval(self.at(), evaluations, self.state)
 
-    def now(self) -> float:
+    def end(self) -> None:
+        """Log what is left and call the hooks' on_end; training is over or interrupted."""
+        if self.progress.stopped:
+            self.log_means()
+        for hook in self._hooks:
+            hook.on_end(self.at(), self.state)
+
+    def _now(self) -> float:
         """Return the wall-clock seconds so far, and remember them for a later session."""
-        self.progress.wall_seconds = self.wall()
+        self.progress.wall_seconds = self._wall()
         return self.progress.wall_seconds
 
 
@@ -187,32 +242,22 @@ def fit(
         Diverged: the loss is not finite; the message names the step.
     """
     progress = progress or Progress()
-    session = _Session(learner, plan, log, progress=progress, wall=wall)
-
-    def state() -> State:
-        session.now()
-        return {"learner": learner.state_dict(), "progress": progress.state_dict()}
-
-    while progress.step < plan.steps and not progress.stopped and not interrupted():
-        _train_until(plan.next_event(progress.step), session, batches, interrupted)
-        session.read_pending()
+    track = Track(learner, plan, log, evals=evals, hooks=hooks, progress=progress, wall=wall)
+    while track.goes_on and not interrupted():
+        _train_until(plan.next_event(progress.step), track, batches, interrupted)
+        track.read_pending()
         if plan.logs_at(progress.step):
-            session.log_means()
+            track.log_means()
         if plan.evaluates_at(progress.step) and evals:
-            evaluations = session.evaluate(evals)
-            for hook in hooks:
-                progress.stopped |= hook.on_eval(session.at(), evaluations, state)
-    if progress.stopped:
-        session.log_means()
-    for hook in hooks:
-        hook.on_end(session.at(), state)
+            track.evaluate()
+    track.end()
     return progress
 
 
-def _train_until(stop: int, session: _Session, batches: Batches[Any], interrupted: Callable[[], bool]) -> None:
+def _train_until(stop: int, track: Track, batches: Batches[Any], interrupted: Callable[[], bool]) -> None:
     """Take the steps up to `stop`; the only code that runs every step."""
-    progress, learner, lr_factor = session.progress, session.learner, session.plan.lr_factor
-    pending, step = session.pending, progress.step
+    progress, learner, lr_factor = track.progress, track.learner, track.plan.lr_factor
+    pending, step = track.pending, progress.step
     started = time.perf_counter()
     for x, y in batches.between(step, stop):
         pending.append(learner.step(x, y, lr_factor(step)))

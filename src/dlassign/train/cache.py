@@ -1,0 +1,50 @@
+"""DataCache: what a process that trains run after run keeps of the data between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+class DataCache:
+    """Keeps the newest value of each kind, such as the data set, for the next run that needs an equal one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, Any]] = {}
+
+    def get(self, kind: str, key: str, make: Callable[[], T]) -> T:
+        """Return the value of a kind, made anew if the key is not that of the last time.
+
+        Args:
+            kind: such as `dataset`.
+            key: equal keys mean equal values.
+            make: () -> the value. The former one is let go before, so that memory holds one of them.
+        """
+        former = self._kept.get(kind)
+        if former is None or former[0] != key:
+            former = None
+            self._kept.pop(kind, None)
+            self._kept[kind] = former = (key, make())
+        value: T = former[1]
+        return value
+
+
+def digest(value: Any) -> str:
+    """Return a digest of plain values and NumPy arrays; equal digests mean equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return what stands for a value that JSON does not know."""
+    if isinstance(value, np.ndarray):
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), content]
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"no digest for {type(value).__name__}")
