@@ -58,7 +58,7 @@ def run_experiment(
         Diverged: the loss is not finite.
     """
     clock, wall = {"import": import_seconds}, wall or WallClock()
-    with only_writer(paths), _naming_memory():
+    with only_writer(paths), naming_memory():
         device = resolve_device(cfg.device)
         keep_memory()
         start = read_records(paths.log).start if has_start(paths) else None
@@ -140,7 +140,7 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
 
 
 @contextmanager
-def _naming_memory() -> Iterator[None]:
+def naming_memory() -> Iterator[None]:
     """Say in plain words that memory has run out.
 
     Raises:

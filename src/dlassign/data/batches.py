@@ -127,6 +127,27 @@ class Full:
         return [slice(0, self.n)]
 
 
+@dataclass(frozen=True)
+class SideBySide:
+    """The rows of several orders in one batch, one after the other; they have equal batch sizes."""
+
+    orders: tuple[Order, ...]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """That of each of them."""
+        return self.orders[0].steps_per_epoch
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return index arrays."""
+        steps = zip(*(order.epoch(number) for order in self.orders), strict=True)
+        return [np.concatenate([_as_indices(rows) for rows in step]) for step in steps]
+
+
+def _as_indices(rows: Rows) -> NDArray[np.int64]:
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+
+
 def make_order(name: str, n: int, *, batch_size: int, seed: int, drop_last: bool = False) -> Order:
     """Return the order with this name over n rows.
 
@@ -168,6 +189,11 @@ class Batches(Generic[Array]):
     ) -> None:
         self._order, self._cut, self._as_rows = order, cut, as_rows
         self._epoch, self._rows = -1, list[Any]()
+
+    @property
+    def order(self) -> Order:
+        """The order of rows."""
+        return self._order
 
     @property
     def steps_per_epoch(self) -> int:

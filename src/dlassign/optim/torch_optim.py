@@ -54,11 +54,19 @@ class TorchOptimizer:
             for place in part.places:
                 kept[place] = {name: _empty_slot(name, self.params[place]) for name in part.slots}
         self._parts, self._kept = list(parts), kept
+        self.rebind()
+
+    def slots(self, place: int) -> dict[str, Tensor]:
+        """Return what is remembered of a parameter, by name; call `rebind` after putting other tensors there."""
+        return self._kept[place]
+
+    def rebind(self) -> None:
+        """Take up parameters and slots that lie elsewhere in memory than before."""
         self._strides = [p.stride() for p in self.params]
         self._frozen: list[int] = []
         self._bound = self._bind()
-        names = dict.fromkeys(name for part in parts for name in part.slots)
-        self._slots: Slots = {name: [slots[name] for slots in kept if name in slots] for name in names}
+        names = dict.fromkeys(name for part in self._parts for name in part.slots)
+        self._slots: Slots = {name: [slots[name] for slots in self._kept if name in slots] for name in names}
 
     @torch.no_grad()
     def step(self) -> None:

@@ -27,10 +27,12 @@ class WallClock:
 
     Args:
         earlier: seconds that count already, such as those since the process was started.
+        share: of the time from now on that counts, such as 1 / K for each of K runs that train together.
     """
 
-    def __init__(self, earlier: float = 0.0) -> None:
-        self._offset = earlier - time.perf_counter()
+    def __init__(self, earlier: float = 0.0, *, share: float = 1.0) -> None:
+        self._offset, self.share = earlier, share
+        self._began = time.perf_counter()
 
     def add(self, seconds: float) -> None:
         """Count the seconds of an earlier session too."""
@@ -38,4 +40,4 @@ class WallClock:
 
     def seconds(self) -> float:
         """Return the seconds until now."""
-        return self._offset + time.perf_counter()
+        return self._offset + self.share * (time.perf_counter() - self._began)

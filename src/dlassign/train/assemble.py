@@ -86,10 +86,7 @@ def assemble(
     data_key = cfg.data.model_dump_json()
     dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data))
     fresh = preprocess is None
-    if preprocess is None:
-        steps = steps_by_default(cfg.data, cfg.init)
-        key = digest([data_key, cfg.init.model_dump(), list(steps)])
-        preprocess = cache.get("preprocess", key, lambda: fit_steps(steps, dataset.train, data=cfg.data, init=cfg.init))
+    preprocess = preprocess or _fit_preprocess(cfg, dataset, cache)
     in_shape = preprocess.apply(dataset.train.x[:0]).shape[1:]
     raw = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     there = {name: split for name, split in raw.items() if split is not None}
@@ -124,6 +121,13 @@ def assemble(
         loaded=backend.loaded,
         machine=backend.machine,
     )
+
+
+def _fit_preprocess(cfg: RunConfig, dataset: Dataset, cache: DataCache) -> Preprocess:
+    """Return the preprocessing of a config, measured on the training samples."""
+    steps = steps_by_default(cfg.data, cfg.init)
+    key = digest([cfg.data.model_dump_json(), cfg.init.model_dump(), list(steps)])
+    return cache.get("preprocess", key, lambda: fit_steps(steps, dataset.train, data=cfg.data, init=cfg.init))
 
 
 def samples_a_step(train: Train, n_train: int) -> int:

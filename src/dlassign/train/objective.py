@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,63 @@ def _penalty(cfg: Penalty, model: nn.Module) -> Callable[[], Tensor]:
             return lambda: factor * torch.stack([torch.linalg.vector_norm(p) for p in tensors]).sum()
         case _:
             return lambda: factor * torch.stack([p.abs().sum() for p in tensors]).sum()
+
+
+def make_stacked_penalty(
+    penalties: Sequence[Sequence[Penalty]], *, params: Sequence[Tensor], weights: Sequence[Tensor]
+) -> Callable[[], Tensor] | None:
+    """Return the penalty of each of K models whose parameters are stacked, (K,), or None without penalties.
+
+    Args:
+        penalties: of each model; they differ in their coefficients only.
+        params: all parameters, (K, ...) each.
+        weights: those of them that are weights of linear and convolution layers.
+    """
+    terms = []
+    for peers in zip(*penalties, strict=True):
+        first = peers[0]
+        tensors = params if first.on == "all" else weights
+        factors = [cfg.coefficient * (0.5 if cfg.half else 1.0) for cfg in peers]
+        factor = torch.tensor(factors, dtype=params[0].dtype, device=params[0].device)
+        terms.append(partial(_stacked_penalty, first, factor, tensors))
+    if not terms:
+        return None
+    return lambda: torch.stack([term() for term in terms]).sum(0)
+
+
+def _stacked_penalty(cfg: Penalty, factor: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    rows = [p.flatten(1) for p in tensors]
+    match cfg.name, cfg.squared:
+        case "l2", True:
+            values = [p.square().sum(1) for p in rows]
+        case "l1", True:
+            values = [p.abs().sum(1).square() for p in rows]
+        case "l2", _:
+            values = [torch.linalg.vector_norm(p, dim=1) for p in rows]
+        case _:
+            values = [p.abs().sum(1) for p in rows]
+    return factor * torch.stack(values).sum(0)
+
+
+def make_stacked_loss(cfg: LossFunction) -> LossOf:
+    """Return the loss of K models: (scores (K, B, n), labels (B,) or (K, B)) -> (K,) mean losses over the samples."""
+    loss = make_loss(cfg)
+    if isinstance(cfg, CrossEntropy):
+        smoothing = cfg.label_smoothing
+        return lambda scores, y: _stacked_cross_entropy(scores, y, smoothing)
+
+    def stacked(scores: Tensor, y: Tensor) -> Tensor:
+        labels = y.expand(scores.shape[:2])
+        return torch.stack([loss(own, its) for own, its in zip(scores.unbind(), labels.unbind(), strict=True)])
+
+    return stacked
+
+
+def _stacked_cross_entropy(scores: Tensor, y: Tensor, smoothing: float) -> Tensor:
+    k, b, n = scores.shape
+    labels = y.expand(k, b).reshape(-1)
+    losses = F.cross_entropy(scores.reshape(k * b, n), labels, reduction="none", label_smoothing=smoothing)
+    return losses.view(k, b).mean(1)
 
 
 def _signs(y: Tensor, like: Tensor) -> Tensor:

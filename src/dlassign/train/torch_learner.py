@@ -60,8 +60,8 @@ class TorchLearner:
         views: Views | None = None,
     ) -> None:
         self.model, self.optimizer, self.arithmetic, self.views = model, optimizer, arithmetic, views
-        self._loss, self._penalty, self._clip = loss, penalty, clip
-        self._n_classes, self._eval_batch_size = n_classes, eval_batch_size
+        self.loss, self._penalty, self._clip = loss, penalty, clip
+        self.n_classes, self.eval_batch_size = n_classes, eval_batch_size
         self._accumulate, self._average, self._frozen, self._unfreeze_at = accumulate, average, frozen, unfreeze_at
         self._params = optimizer.params
         self._steps, self._swaps = 0, True
@@ -72,6 +72,16 @@ class TorchLearner:
         # One program for each batch size: a dynamic one would depend on which size came first, and so on resumes.
         self._forward: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if arithmetic.compile else model
 
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are limited before the step."""
+        return self._clip is not None
+
+    @property
+    def averages(self) -> bool:
+        """Whether other weights are evaluated than those that are trained."""
+        return self._average is not None
+
     def step(self, x: Tensor, y: Tensor | Mixed, lr_factor: float) -> StepStats:
         """Update the model on one batch. x: (B, ...) prepared, y: (B,) int64 or two of each, all on the device."""
         if self._frozen is not None and self._steps == self._unfreeze_at:
@@ -80,16 +90,24 @@ class TorchLearner:
             p.grad = None
         penalty = self._penalty() if self._penalty is not None else None
         loss, correct = self._gradients(x, y, penalty)
+        self.update(lr_factor)
+        return StepStats(loss, None if penalty is None else penalty.detach(), correct, len(x))
+
+    def update(self, lr_factor: float) -> None:
+        """Take the step that the gradients on the parameters ask for, at lr_factor times the initial learning rate."""
         if self._loss_scale is not None:
             self._loss_scale.unscale(self._params)
         if self._clip is not None:
             self._clip(self._params)
         self.optimizer.lr = self.lr * lr_factor
         self.optimizer.step()
+        self.count_step()
+
+    def count_step(self) -> None:
+        """Take in that the parameters have been updated."""
         self._steps += 1
         if self._average is not None:
             self._average.after_step(self._steps)
-        return StepStats(loss, None if penalty is None else penalty.detach(), correct, len(x))
 
     def _gradients(self, x: Tensor, y: Tensor | Mixed, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add up the gradients of a batch, part by part; return its loss with penalty and its right predictions."""
@@ -117,8 +135,8 @@ class TorchLearner:
 
     def _loss_of(self, scores: Tensor, y: Tensor | Mixed) -> Tensor:
         if isinstance(y, Mixed):
-            return y.weight * self._loss(scores, y.y) + (1 - y.weight) * self._loss(scores, y.other)
-        return self._loss(scores, y)
+            return y.weight * self.loss(scores, y.y) + (1 - y.weight) * self.loss(scores, y.other)
+        return self.loss(scores, y)
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the model's scores in the type of its weights; x: (B, ...)."""
@@ -170,20 +188,20 @@ class TorchLearner:
         with self._evaluated_weights(), torch.inference_mode():
             loss, cells = self._count(split, views)
         set_training(self.model, self._frozen)
-        k, n = self._n_classes, len(split)
+        k, n = self.n_classes, len(split)
         confusion = tuple(tuple(row) for row in cells.reshape(k, k).tolist())
         correct = sum(confusion[i][i] for i in range(k))
         return Evaluation(loss=loss.item() / n, accuracy=correct / n, n=n, confusion=confusion)
 
     def _count(self, split: TensorSplit, views: Views | None) -> tuple[Tensor, Tensor]:
         """Return the summed loss and the confusion counts, (K * K,), without waiting for the device."""
-        k, size = self._n_classes, self._eval_batch_size
+        k, size = self.n_classes, self.eval_batch_size
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         cells = torch.zeros(k * k, dtype=torch.int64, device=self.device)
         for start in range(0, len(split), size):
             x, y = split.prepared(start, start + size), split.y[start : start + size]
             scores = self._scores(x) if views is None else views.scores(self._scores, x)
-            loss += self._loss(scores, y).double() * len(y)
+            loss += self.loss(scores, y).double() * len(y)
             # index_add_ is exact on whole numbers; bincount would wait for the device to learn its length
             cells.index_add_(0, y * k + predict(scores), torch.ones_like(y))
         return loss, cells

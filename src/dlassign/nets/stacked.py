@@ -1,0 +1,234 @@
+"""Stacks: equal models computed as one, their parameters side by side along a new first axis.
+
+A model in a stack stays what it is. Its parameters and buffers become views of the stack's, so an optimizer, a penalty
+or a checkpoint of the one model sees and changes its part of the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from dlassign.nets.dropout import DropoutScaledInEval
+from dlassign.nets.normalization import BatchNormAutograd, BatchNormManual, LayerNormAutograd, LayerNormManual
+
+BATCH_NORMS = (nn.BatchNorm1d, BatchNormAutograd, BatchNormManual)
+LAYER_NORMS = (nn.LayerNorm, LayerNormAutograd, LayerNormManual)
+ELEMENTWISE = (nn.ReLU, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.Tanh)
+STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *ELEMENTWISE)
+"""Modules that StackedSequential knows, with their subclasses left out."""
+
+Layer = Callable[[Tensor, bool], Tensor]
+"""(x (K, B, ...), training) -> y; the first layers may also be given x (B, ...) that all models share."""
+
+
+class StackedSequential:
+    """K models nn.Sequential of the same layers.
+
+    Args:
+        models: in the same memory format and device; those of one place in them differ in values only, and in the
+            probability of dropout.
+        generators: for each model the generator that its dropout draws from; a model then drops what it would drop
+            alone, with the state of torch's global generator.
+        dtype: type that products are computed in, as autocast has it; None is that of the weights.
+
+    Raises:
+        ValueError: a module is not among STACKABLE.
+    """
+
+    def __init__(
+        self, models: Sequence[nn.Sequential], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
+    ) -> None:
+        self.models = list(models)
+        self.params = {name: _stack_views(models, name) for name, _ in models[0].named_parameters()}
+        self._own = {name: [model.get_parameter(name) for model in models] for name in self.params}
+        buffers = {name: _stack_buffers(models, name) for name, _ in models[0].named_buffers()}
+        self._layers: list[Layer] = []
+        for place, (name, module) in enumerate(models[0].named_children()):
+            if type(module) not in STACKABLE:
+                raise ValueError(f"{type(module).__name__} cannot be stacked")
+            peers = [model[place] for model in models]
+            own = {key: self.params.get(f"{name}.{key}") for key in ("weight", "bias")}
+            state = {
+                key: buffers.get(f"{name}.{key}") for key in ("running_mean", "running_var", "num_batches_tracked")
+            }
+            self._layers.append(_layer(module, peers, own, state=state, generators=generators, dtype=dtype))
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked weights of linear layers."""
+        named = self.models[0].named_modules()
+        return [self.params[f"{name}.weight"] for name, module in named if isinstance(module, nn.Linear)]
+
+    def scores(self, x: Tensor, *, training: bool) -> Tensor:
+        """Return the scores of every model, (K, B, n_outputs); x: (K, B, ...), or (B, ...) of one batch for all."""
+        for layer in self._layers:
+            x = layer(x, training)
+        return x
+
+    def hand_out_gradients(self) -> None:
+        """Give each model its part of the gradients that backward has left on the stack, and drop those."""
+        for name, stacked in self.params.items():
+            grads, stacked.grad = stacked.grad, None
+            if grads is None:
+                continue
+            for p, grad in zip(self._own[name], grads.unbind(), strict=True):
+                p.grad = grad
+
+
+def _stack_views(models: Sequence[nn.Module], name: str) -> Tensor:
+    """Return the parameters of this name, (K, ...), a leaf; the models' own become views of it."""
+    own = [model.get_parameter(name) for model in models]
+    stacked = torch.stack([p.detach() for p in own])
+    for p, view in zip(own, stacked.unbind(), strict=True):
+        p.data = view
+    return stacked.requires_grad_(True)
+
+
+def _stack_buffers(models: Sequence[nn.Module], name: str) -> Tensor:
+    """Return the buffers of this name, (K, ...); the models' own become views of it."""
+    own = [model.get_buffer(name) for model in models]
+    stacked = torch.stack(own)
+    for buffer, view in zip(own, stacked.unbind(), strict=True):
+        buffer.data = view
+    return stacked
+
+
+def _layer(
+    module: nn.Module,
+    peers: Sequence[nn.Module],
+    own: dict[str, Tensor | None],
+    *,
+    state: dict[str, Tensor | None],
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype | None,
+) -> Layer:
+    """Return what a stack does in the place of a module and its peers in the other models."""
+    match module:
+        case nn.Flatten():
+            return lambda x, training: x.flatten(2) if x.ndim in (3, 5) else x.flatten(1)
+        case nn.Linear():
+            weight, bias = own["weight"], own["bias"]
+            assert weight is not None
+            return lambda x, training: StackedLinear.apply(x, weight, bias, dtype)
+        case nn.Dropout() | DropoutScaledInEval():
+            return _dropout(peers, generators, inverted=isinstance(module, nn.Dropout))
+        case nn.BatchNorm1d() | BatchNormAutograd() | BatchNormManual():
+            return _batch_norm(module, own, state)
+        case nn.LayerNorm() | LayerNormAutograd() | LayerNormManual():
+            return _layer_norm(module.eps, own)
+        case _:
+            return lambda x, training: module(x)
+
+
+class StackedLinear(Function):
+    """K linear layers: apply(x, weight, bias, dtype).
+
+        y_k = x_k W_k^T + b_k,  dx_k = dy_k W_k,  dW_k = dy_k^T x_k,  db_k = the sum of dy_k over the samples
+
+    With one x for all, the K products are one: y = x [W_1; ...; W_K]^T. Autograd through torch.bmm would give dW
+    transposed in memory, and the optimizers then copy it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Tensor:
+        """Return y, (K, B, out); x: (B, in) or (K, B, in), weight: (K, out, in), bias: (K, out) or None."""
+        compute = dtype or weight.dtype
+        x, w = x.to(compute), weight.to(compute)
+        b = None if bias is None else bias.to(compute)
+        ctx.save_for_backward(x, w)
+        ctx.types = weight.dtype, None if bias is None else bias.dtype
+        k, out, width = w.shape
+        if x.ndim == 2:
+            y = F.linear(x, w.view(k * out, width), None if b is None else b.view(-1))
+            return y.view(len(x), k, out).transpose(0, 1)
+        if k == 1:
+            return F.linear(x[0], w[0], None if b is None else b[0])[None]
+        if b is None:
+            return torch.bmm(x, w.transpose(1, 2))
+        return torch.baddbmm(b[:, None], x, w.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        """Return dx, dW, db; dx and db are None where they are not wanted."""
+        x, w = ctx.saved_tensors
+        weight_type, bias_type = ctx.types
+        k, out, width = w.shape
+        dx = None
+        if x.ndim == 2:
+            rows = dy.transpose(0, 1).reshape(len(x), k * out)
+            dw = (rows.T @ x).view(k, out, width)
+        elif k == 1:
+            dw = (dy[0].T @ x[0])[None]
+        else:
+            dw = torch.bmm(dy.transpose(1, 2), x)
+        if ctx.needs_input_grad[0]:
+            dx = (dy[0] @ w[0])[None] if k == 1 else torch.bmm(dy, w)
+            dx = dx.sum(0) if x.ndim == 2 else dx
+        db = None if bias_type is None else dy.sum(1).to(bias_type)
+        return dx, dw.to(weight_type), db, None
+
+
+def _dropout(peers: Sequence[nn.Module], generators: Sequence[torch.Generator], *, inverted: bool) -> Layer:
+    """Return dropout with a mask for each model, drawn from its own generator as the model alone would."""
+    rates = [float(peer.p) for peer in peers]  # type: ignore[arg-type]
+
+    def layer(x: Tensor, training: bool) -> Tensor:
+        keep = torch.tensor([1 - rate for rate in rates], dtype=x.dtype, device=x.device)[:, None, None]
+        if not training:
+            return x if inverted else x * keep
+        masks = []
+        for rate, generator in zip(rates, generators, strict=True):
+            if inverted:
+                masks.append(x.new_empty(x.shape[1:]).bernoulli_(1 - rate, generator=generator))
+            else:
+                masks.append(
+                    torch.empty(x.shape[1:], dtype=torch.bool, device=x.device).bernoulli_(
+                        1 - rate, generator=generator
+                    )
+                )
+        mask = torch.stack(masks)
+        return x * (mask / keep) if inverted else x * mask
+
+    return layer
+
+
+def _batch_norm(module: Any, own: dict[str, Tensor | None], state: dict[str, Tensor | None]) -> Layer:
+    """Return batch norm over the samples of each model: one with K * C features."""
+    mean, var, seen = state["running_mean"], state["running_var"], state["num_batches_tracked"]
+    momentum = getattr(module, "momentum", 0.0)
+    weight, bias, eps = own["weight"], own["bias"], module.eps
+
+    def layer(x: Tensor, training: bool) -> Tensor:
+        k, b, c = x.shape
+        if training and seen is not None:
+            seen.add_(1)
+        y = F.batch_norm(
+            x.transpose(0, 1).reshape(b, k * c),
+            None if mean is None else mean.view(-1),
+            None if var is None else var.view(-1),
+            None if weight is None else weight.reshape(-1),
+            None if bias is None else bias.reshape(-1),
+            training=training or mean is None,
+            momentum=momentum,
+            eps=eps,
+        )
+        return y.view(b, k, c).transpose(0, 1)
+
+    return layer
+
+
+def _layer_norm(eps: float, own: dict[str, Tensor | None]) -> Layer:
+    """Return layer norm over the features, with scale and shift of each model."""
+    weight, bias = own["weight"], own["bias"]
+
+    def layer(x: Tensor, training: bool) -> Tensor:
+        y = F.layer_norm(x, x.shape[-1:], eps=eps)
+        return y if weight is None or bias is None else y * weight[:, None] + bias[:, None]
+
+    return layer

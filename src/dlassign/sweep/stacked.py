@@ -1,0 +1,134 @@
+"""The stacked executor: trials of equal shape train together as one batched model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from dlassign.config.model import MLP
+from dlassign.config.run import RunConfig
+from dlassign.errors import Diverged, Interrupted
+from dlassign.runlog.records import Record
+from dlassign.sweep.trial import Trial, TrialResult, Watcher
+from dlassign.together import Job, run_together
+from dlassign.train.cache import DataCache
+
+AT_ONCE = 128
+"""Members of a stack, at most; each keeps its folder locked and its log open."""
+MAY_DIFFER = ("metric", "keep", "early_stop", "clip", "average", "checkpoint_seconds")
+"""Keys of the section train in which members of a stack may differ."""
+
+
+def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
+    """Return what configs of one stack have in common, and "", or None and why a config cannot be stacked.
+
+    Members may differ in initial weights and seed, optimizer, learning rate over time, coefficients of penalties,
+    rates of dropout (but not in whether there is dropout), and in what they keep.
+    """
+    if reason := _cannot(cfg):
+        return None, reason
+    plain = cfg.model_dump(mode="json", exclude={"name", "notes", "seed", "init", "optimizer", "schedule"})
+    plain["train"] = {key: value for key, value in plain["train"].items() if key not in MAY_DIFFER}
+    for penalty in plain["loss"]["penalty"]:
+        del penalty["coefficient"]
+    model = plain["model"]
+    rates = model["dropout"] if isinstance(model["dropout"], list) else [model["dropout"]] * len(model["hidden"])
+    model["dropout"] = [rate > 0 for rate in rates]
+    return json.dumps(plain, sort_keys=True), ""
+
+
+def _cannot(cfg: RunConfig) -> str:
+    """Return why a run cannot be a member of a stack, or ""."""
+    train = cfg.train
+    if not isinstance(cfg.model, MLP):
+        return f"model {cfg.model.name}; only MLPs are stacked"
+    if cfg.backend == "numpy":
+        return "backend numpy"
+    reasons = {
+        "norm batch_from_zero": cfg.model.norm == "batch_from_zero",
+        "data.augment": bool(cfg.data.augment),
+        "train.accumulate": train.accumulate > 1,
+        "train.freeze": bool(train.freeze),
+        "train.compile": train.compile == "on",
+        "train.precision fp16": train.precision == "fp16",
+        "optimizer muon": cfg.optimizer.name == "muon",
+    }
+    return ", ".join(name for name, there in reasons.items() if there)
+
+
+class StackedExecutor:
+    """Trains trials of equal shape together, stack after stack.
+
+    Args:
+        at_most: members of a stack; None is AT_ONCE.
+        why: why it was chosen.
+    """
+
+    def __init__(self, at_most: int | None = None, *, why: str = "as asked for") -> None:
+        self.slots, self.why = at_most or AT_ONCE, f"stacked: equal models train as one, {why}"
+
+    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+        """Train trials and yield each result when its stack is done.
+
+        All trials are taken at once: which ones go together must be known before the first begins.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; every running trial has written a checkpoint.
+        """
+        cache = DataCache()
+        for stack in stacks(list(trials), self.slots):
+            yield from _run_stack(stack, watcher, cache)
+
+
+def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
+    """Return trials in groups of equal stack_key, of nearly equal sizes; a trial without a key is alone."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        key, _ = stack_key(trial.config)
+        groups.setdefault(key or f"alone {trial.number} {trial.paths.root.name}", []).append(trial)
+    cut = []
+    for group in groups.values():
+        count = -(-len(group) // at_most)
+        cut += [group[i * len(group) // count : (i + 1) * len(group) // count] for i in range(count)]
+    return cut
+
+
+def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterator[TrialResult]:
+    """Train one stack, and yield how each member ended; one that was interrupted is yielded before the error.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    jobs = [_job(trial, watcher) for trial in stack]
+    trials = {id(job): trial for job, trial in zip(jobs, stack, strict=True)}
+    for trial in stack:
+        watcher.started(trial)
+    interrupted = None
+    for job, error in run_together(jobs, cache=cache):
+        trial = trials[id(job)]
+        match error:
+            case None:
+                yield TrialResult(trial=trial, status="finished")
+            case Diverged():
+                yield TrialResult(trial=trial, status="diverged", message=str(error))
+            case Interrupted():
+                interrupted = error
+                yield TrialResult(trial=trial, status="interrupted")
+            case _:
+                yield TrialResult(trial=trial, status="failed", message=str(error).splitlines()[0])
+    if interrupted is not None:
+        raise interrupted
+
+
+def _job(trial: Trial, watcher: Watcher) -> Job:
+    """Return a trial as together.py takes it. Pruning is left out: a stack does not wait for a strategy."""
+
+    def on_record(record: Record) -> None:
+        watcher.record(trial, record)
+
+    return Job(
+        cfg=trial.config,
+        paths=trial.paths,
+        say=lambda text: watcher.say(trial, text),
+        on_record=on_record,
+    )

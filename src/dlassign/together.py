@@ -1,0 +1,153 @@
+"""run_together: equal models of several runs trained as one batched model, each with its own folder and log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+
+from dlassign.config.run import RunConfig
+from dlassign.data.prepare import Preprocess
+from dlassign.errors import DlassignError
+from dlassign.experiment import load_state, naming_memory, only_writer
+from dlassign.runlog.clock import WallClock
+from dlassign.runlog.files import make_folder, remove_leftovers
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import MetricsWriter, Record, read_records
+from dlassign.runlog.result import has_start
+from dlassign.session import Say, Session
+from dlassign.train.assemble import Parts, assemble
+from dlassign.train.build import build_stack
+from dlassign.train.cache import DataCache
+from dlassign.train.checkpoint import to_numpy
+from dlassign.train.device import keep_memory, resolve_device
+from dlassign.train.loop import Track
+from dlassign.train.stacked_learner import StackMember
+from dlassign.train.stacked_loop import fit_together
+from dlassign.train.stopping import StopRequest
+from dlassign.train.torch_learner import TorchLearner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One of the runs.
+
+    Attributes:
+        cfg: the run.
+        paths: its folder.
+        say: told one line about everything that a user should know beside the result.
+        on_record: called with every log record.
+    """
+
+    cfg: RunConfig
+    paths: RunPaths
+    say: Say
+    on_record: Callable[[Record], None]
+
+
+@dataclass(kw_only=True)
+class _Open:
+    """A run that has begun, and the error that has ended it, if one has."""
+
+    job: Job
+    parts: Parts
+    member: StackMember
+    session: Session
+    track: Track
+    error: DlassignError | None = None
+
+
+def run_together(jobs: Sequence[Job], *, cache: DataCache) -> Iterator[tuple[Job, DlassignError | None]]:
+    """Train runs side by side, from the beginning or from where they stopped, and yield how each ended.
+
+    What ends one run, such as a loss that is not finite, leaves the others alone. A run that was interrupted yields
+    Interrupted; its checkpoint was written.
+
+    Args:
+        jobs: runs whose configs have one stack_key, with one seed each or more.
+        cache: of the process.
+    """
+    with ExitStack() as held:
+        wall, entries = WallClock(share=1 / len(jobs)), []
+        stop = held.enter_context(StopRequest())
+        for job in jobs:
+            own = held.enter_context(ExitStack())
+            try:
+                entries.append(_open(job, own, cache=cache, wall=wall))
+            except DlassignError as error:
+                own.close()
+                yield job, error
+        for step in sorted({entry.track.progress.step for entry in entries}):
+            group = [entry for entry in entries if entry.track.progress.step == step]
+            _train(group, stop)
+            for entry in group:
+                yield entry.job, _conclude(entry)
+
+
+def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _Open:
+    """Begin a run, or go back to its newest checkpoint; the lock of its folder and its log stay open."""
+    cfg, paths, clock = job.cfg, job.paths, dict[str, float]()
+    held.enter_context(only_writer(paths))
+    held.enter_context(naming_memory())
+    device = resolve_device(cfg.device)
+    keep_memory()
+    start = read_records(paths.log).start if has_start(paths) else None
+    state = load_state(paths, job.say) if start is not None else None
+    parts = assemble(
+        cfg,
+        device,
+        clock=clock,
+        recorded=start and start.get("arithmetic"),
+        preprocess=None if state is None else Preprocess.from_state(to_numpy(state["preprocess"])),
+        cache=cache,
+    )
+    assert isinstance(parts.learner, TorchLearner), "stack_key lets only these through"
+    member = StackMember(parts.learner, parts.batches.order)
+    parts = replace(parts, learner=member)
+    make_folder(paths.checkpoints)
+    remove_leftovers(paths.root)
+    remove_leftovers(paths.checkpoints)
+    log = MetricsWriter(paths.log, on_record=job.on_record)
+    held.callback(log.close)
+    own_wall = WallClock(wall.seconds(), share=wall.share)
+    session = Session(cfg, paths, parts, log=log, say=job.say, clock=clock, wall=own_wall)
+    session.begin(start, state)
+    return _Open(job=job, parts=parts, member=member, session=session, track=session.track())
+
+
+def _train(group: list[_Open], stop: StopRequest) -> None:
+    """Train runs that stand at the same step to their ends."""
+    if not group[0].track.goes_on:
+        return
+    by_track = {id(entry.track): entry for entry in group}
+
+    def failed(track: Track, error: DlassignError) -> None:
+        by_track[id(track)].error = error
+
+    parts = group[0].parts
+    on_cpu = group[0].member.learner.device.type == "cpu"
+    stack = build_stack(
+        [entry.job.cfg for entry in group],
+        [entry.member for entry in group],
+        parts.splits["train"],
+        plans=[entry.parts.plan for entry in group],
+        lanes=torch.get_num_threads() if on_cpu else 1,
+    )
+    try:
+        fit_together(stack, [entry.track for entry in group], interrupted=stop, failed=failed)
+    finally:
+        stack.close()
+
+
+def _conclude(entry: _Open) -> DlassignError | None:
+    """Evaluate a run with the chosen weights and end it; return what went wrong, if something did."""
+    try:
+        with entry.session.ending_diverged():
+            if entry.error is not None:
+                raise entry.error
+            entry.session.conclude()
+    except DlassignError as error:
+        return error
+    return None
