@@ -147,12 +147,14 @@ CASES: dict[str, list[list[str]]] = {
     "hinge": [["loss={name: multiclass_hinge}"], ["loss={name: multiclass_hinge}", "optimizer.lr=0.01"]],
     "squared error": [["loss={name: squared_error}"], ["loss={name: squared_error}", "optimizer.lr=0.01"]],
     "full batch": [["train.order=full"], ["train.order=full", "optimizer.lr=0.01"]],
+    "numpy": [["backend=numpy", f"optimizer.lr={lr}", "model.dropout=0.3"] for lr in (1e-2, 1e-3)],
+    "numpy, penalties": [["backend=numpy", L2.format(a=a, other="{name: l1, coefficient: 1e-4}")] for a in (0, 1e-2)],
     "window": [["train.order=window"], ["train.order=window", "optimizer.lr=0.01"]],
 }
 
 
 SHORT = "train.steps=50", "train.eval_every={steps: 20}"
-SHARING = ("momentum and decay", "adam", "dropout", "penalties", "batch norm", "layer norm", "no hidden layer")
+SHARING = ("numpy", "momentum and decay", "adam", "dropout", "penalties", "batch norm", "layer norm", "no hidden layer")
 """Cases that are also run with one seed for all, and so with one batch for all."""
 
 
@@ -193,8 +195,14 @@ def test_lanes_and_chunks_change_nothing(
     same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
 
 
-def test_members_that_stop_early_leave_the_others_alone(tmp_path: Path, digest: str) -> None:
-    changes = "train.early_stop={patience: 1}", "train.eval_every={steps: 5}", "train.log_every={steps: 7}"
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_members_that_stop_early_leave_the_others_alone(backend: str, tmp_path: Path, digest: str) -> None:
+    changes = (
+        f"backend={backend}",
+        "train.early_stop={patience: 1}",
+        "train.eval_every={steps: 5}",
+        "train.log_every={steps: 7}",
+    )
     cfgs = [config(*changes, f"optimizer.lr={lr}", seed=k) for k, lr in enumerate((0.1, 1e-3, 1e-5, 0.03))]
     ours, _ = together(cfgs, tmp_path / "together", digest)
     theirs = alone(cfgs, tmp_path / "alone", digest)
@@ -228,9 +236,10 @@ def interrupt_at(step: int) -> Callable[[RunConfig, Record], None]:
     return on_record
 
 
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
 @pytest.mark.parametrize("then", ["together", "alone"])
-def test_an_interrupted_stack_goes_on(then: str, tmp_path: Path, digest: str) -> None:
-    changes = "model.dropout=0.3", "model.norm=batch", "optimizer={name: adam, lr: 3e-3}"
+def test_an_interrupted_stack_goes_on(then: str, backend: str, tmp_path: Path, digest: str) -> None:
+    changes = "model.dropout=0.3", "model.norm=batch", "optimizer={name: adam, lr: 3e-3}", f"backend={backend}"
     cfgs = [config(*changes, seed=seed) for seed in range(3)]
     cut, errors = together(cfgs, tmp_path / "cut", digest, interrupt_at(100))
     assert [type(error) for error in errors] == [Interrupted] * 3

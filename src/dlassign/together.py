@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import torch
-
 from dlassign.config.run import RunConfig
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import DlassignError
@@ -24,8 +22,10 @@ from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import to_numpy
 from dlassign.train.device import keep_memory, resolve_device
 from dlassign.train.loop import Track
+from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.stacked_learner import StackMember
-from dlassign.train.stacked_loop import fit_together
+from dlassign.train.stacked_loop import Stack, fit_together
+from dlassign.train.stacked_numpy import NumpyMember, build_numpy_stack
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner
 
@@ -53,7 +53,7 @@ class _Open:
 
     job: Job
     parts: Parts
-    member: StackMember
+    member: StackMember | NumpyMember
     session: Session
     track: Track
     error: DlassignError | None = None
@@ -103,8 +103,7 @@ def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _O
         preprocess=None if state is None else Preprocess.from_state(to_numpy(state["preprocess"])),
         cache=cache,
     )
-    assert isinstance(parts.learner, TorchLearner), "stack_key lets only these through"
-    member = StackMember(parts.learner, parts.batches.order)
+    member = _member(parts)
     parts = replace(parts, learner=member)
     make_folder(paths.checkpoints)
     remove_leftovers(paths.root)
@@ -117,6 +116,15 @@ def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _O
     return _Open(job=job, parts=parts, member=member, session=session, track=session.track())
 
 
+def _member(parts: Parts) -> StackMember | NumpyMember:
+    """Return a learner that trains in a stack."""
+    learner, order = parts.learner, parts.batches.order
+    if isinstance(learner, NumpyLearner):
+        return NumpyMember(learner, order)
+    assert isinstance(learner, TorchLearner), "there are two backends"
+    return StackMember(learner, order)
+
+
 def _train(group: list[_Open], stop: StopRequest) -> None:
     """Train runs that stand at the same step to their ends."""
     if not group[0].track.goes_on:
@@ -126,19 +134,24 @@ def _train(group: list[_Open], stop: StopRequest) -> None:
     def failed(track: Track, error: DlassignError) -> None:
         by_track[id(track)].error = error
 
-    parts = group[0].parts
-    on_cpu = group[0].member.learner.device.type == "cpu"
-    stack = build_stack(
-        [entry.job.cfg for entry in group],
-        [entry.member for entry in group],
-        parts.splits["train"],
-        plans=[entry.parts.plan for entry in group],
-        lanes=torch.get_num_threads() if on_cpu else 1,
-    )
+    stack = _stack(group)
     try:
         fit_together(stack, [entry.track for entry in group], interrupted=stop, failed=failed)
     finally:
         stack.close()
+
+
+def _stack(group: list[_Open]) -> Stack:
+    """Put the learners of a group together, in a lane for each thread of the CPU."""
+    first = group[0].parts
+    cfgs, plans = [entry.job.cfg for entry in group], [entry.parts.plan for entry in group]
+    device, _, threads = first.machine()
+    lanes, split = threads if device == "cpu" else 1, first.splits["train"]
+    numpy_members = [entry.member for entry in group if isinstance(entry.member, NumpyMember)]
+    if numpy_members:
+        return build_numpy_stack(cfgs, numpy_members, split, plans=plans, lanes=lanes)
+    members = [entry.member for entry in group if isinstance(entry.member, StackMember)]
+    return build_stack(cfgs, members, split, plans=plans, lanes=lanes)
 
 
 def _conclude(entry: _Open) -> DlassignError | None:

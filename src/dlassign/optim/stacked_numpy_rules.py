@@ -19,8 +19,8 @@ from dlassign.optim.numpy_rules import NumpyOptimizer
 Array = NDArray[np.floating[Any]]
 Column = NDArray[np.floating[Any]]
 """(K, 1): one value for each model, in the type of the parameters."""
-BLOCK_BYTES = 2**18
-"""Of a parameter that are updated at once; with gradient, slots and scratch, about what a core's own cache holds."""
+BLOCK_BYTES = 2**20
+"""Of a parameter that are updated at once, as CHUNK_BYTES of numpy_rules.py."""
 
 
 class _Block(NamedTuple):

@@ -12,6 +12,7 @@ from dlassign.runlog.records import Record
 from dlassign.sweep.trial import Trial, TrialResult, Watcher
 from dlassign.together import Job, run_together
 from dlassign.train.cache import DataCache
+from dlassign.train.stopping import StopRequest
 
 AT_ONCE = 128
 """Members of a stack, at most; each keeps its folder locked and its log open."""
@@ -42,10 +43,8 @@ def _cannot(cfg: RunConfig) -> str:
     train = cfg.train
     if not isinstance(cfg.model, MLP):
         return f"model {cfg.model.name}; only MLPs are stacked"
-    if cfg.backend == "numpy":
-        return "backend numpy"
     reasons = {
-        "norm batch_from_zero": cfg.model.norm == "batch_from_zero",
+        "norm batch_from_zero": cfg.backend == "torch" and cfg.model.norm == "batch_from_zero",
         "data.augment": bool(cfg.data.augment),
         "train.accumulate": train.accumulate > 1,
         "train.freeze": bool(train.freeze),
@@ -76,8 +75,11 @@ class StackedExecutor:
             Interrupted: Ctrl-C or SIGTERM; every running trial has written a checkpoint.
         """
         cache = DataCache()
-        for stack in stacks(list(trials), self.slots):
-            yield from _run_stack(stack, watcher, cache)
+        with StopRequest() as stop:
+            for stack in stacks(list(trials), self.slots):
+                if stop.requested:
+                    raise Interrupted("interrupted between two stacks")
+                yield from _run_stack(stack, watcher, cache)
 
 
 def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:

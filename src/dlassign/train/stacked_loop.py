@@ -5,17 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, Protocol
 
 from dlassign.errors import DlassignError
+from dlassign.train.learner import Evaluation
 from dlassign.train.loop import Track
-from dlassign.train.stacked_learner import StackedLearner
+from dlassign.train.stacked_learner import StackStats
 
 SEGMENT = 100
 """Steps between two looks at whether to stop; members always stop at the same step."""
 
 
+class Stack(Protocol):
+    """Members that take their steps together, known by their places."""
+
+    def train(self, start: int, stop: int) -> list[StackStats]:
+        """Take the steps start, ..., stop - 1, counted from 0; return what they gave, by member."""
+        ...
+
+    def evaluate(self, split: Any) -> list[Evaluation]:
+        """Return loss, accuracy and confusion counts of every member."""
+        ...
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """Go on with some members only, given by their places."""
+        ...
+
+    def close(self) -> None:
+        """End what the stack has started; no step follows."""
+        ...
+
+
 def fit_together(
-    stack: StackedLearner,
+    stack: Stack,
     tracks: Sequence[Track],
     *,
     interrupted: Callable[[], bool] = lambda: False,
@@ -47,9 +69,7 @@ def fit_together(
     _each(active, Track.end, failed)
 
 
-def _train_segment(
-    stack: StackedLearner, active: list[Track], failed: Callable[[Track, DlassignError], None]
-) -> list[Track]:
+def _train_segment(stack: Stack, active: list[Track], failed: Callable[[Track, DlassignError], None]) -> list[Track]:
     """Take steps up to the next event; return the tracks that cannot go on."""
     plan, start = active[0].plan, active[0].progress.step
     stop = min(plan.next_event(start), start + SEGMENT)
@@ -69,7 +89,7 @@ def _train_segment(
 
 
 def _evaluate(
-    stack: StackedLearner,
+    stack: Stack,
     active: list[Track],
     lost: list[Track],
     failed: Callable[[Track, DlassignError], None],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -165,9 +165,9 @@ class StackedNumpyLearner:
         """Go on with some members only, given by their places; the stack becomes smaller."""
         for member in self._members:
             member.leave()
-        self._members, self._cfgs, self._factors = (
-            [values[k] for k in staying] for values in (self._members, self._cfgs, self._factors)
-        )
+        self._members = [self._members[k] for k in staying]
+        self._cfgs = [self._cfgs[k] for k in staying]
+        self._factors = [self._factors[k] for k in staying]
         self._deal()
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class StackedNumpyLearner:
         k = len(places)
         lanes = min(self._lanes_wanted, k)
         bounds = [lane * k // lanes for lane in range(lanes + 1)] if k else [0]
-        self._lanes = [self._chunks(places[i:j]) for i, j in zip(bounds, bounds[1:], strict=False)]
+        self._lanes = [self._chunks(places[i:j]) for i, j in pairwise(bounds)]
 
     def _neighbours(self) -> Callable[[int], tuple[int, int]]:
         """Return a key that brings members with one kind of optimizer together, and among them those with one order."""
@@ -200,7 +200,7 @@ class StackedNumpyLearner:
             # Equal sizes: a small last chunk would be slow for its size.
             count = -(-len(alike) // size)
             cuts = [n * len(alike) // count for n in range(count + 1)]
-            chunks += [self._chunk(alike[i:j]) for i, j in zip(cuts, cuts[1:], strict=False)]
+            chunks += [self._chunk(alike[i:j]) for i, j in pairwise(cuts)]
         return chunks
 
     def _chunk_size(self, places: Sequence[int]) -> int:

@@ -96,14 +96,16 @@ def make_stacked_numpy_penalty(
 def _l1(p: Array, g: Array, factor: Doubles) -> Doubles:
     """d ||p||_1 / dp = sign(p)."""
     g += _column(factor, p) * np.sign(p)
-    return factor * np.abs(p).sum(axis=1)
+    found: Doubles = factor * np.abs(p).sum(axis=1)
+    return found
 
 
 def _l1_squared(p: Array, g: Array, factor: Doubles) -> Doubles:
     """d ||p||_1^2 / dp = 2 ||p||_1 sign(p)."""
     norm = np.abs(p).sum(axis=1).astype(np.float64)
     g += _column(2 * factor * norm, p) * np.sign(p)
-    return factor * norm * norm
+    found: Doubles = factor * norm * norm
+    return found
 
 
 def _l2(p: Array, g: Array, factor: Doubles) -> Doubles:
