@@ -147,6 +147,10 @@ CASES: dict[str, list[list[str]]] = {
     "hinge": [["loss={name: multiclass_hinge}"], ["loss={name: multiclass_hinge}", "optimizer.lr=0.01"]],
     "squared error": [["loss={name: squared_error}"], ["loss={name: squared_error}", "optimizer.lr=0.01"]],
     "full batch": [["train.order=full"], ["train.order=full", "optimizer.lr=0.01"]],
+    "convolutions": [
+        [f"model={{name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch, dropout: {p}}}"]
+        for p in (0.2, 0.4)
+    ],
     "numpy": [["backend=numpy", f"optimizer.lr={lr}", "model.dropout=0.3"] for lr in (1e-2, 1e-3)],
     "numpy, penalties": [["backend=numpy", L2.format(a=a, other="{name: l1, coefficient: 1e-4}")] for a in (0, 1e-2)],
     "window": [["train.order=window"], ["train.order=window", "optimizer.lr=0.01"]],
@@ -154,7 +158,17 @@ CASES: dict[str, list[list[str]]] = {
 
 
 SHORT = "train.steps=50", "train.eval_every={steps: 20}"
-SHARING = ("numpy", "momentum and decay", "adam", "dropout", "penalties", "batch norm", "layer norm", "no hidden layer")
+SHARING = (
+    "numpy",
+    "convolutions",
+    "momentum and decay",
+    "adam",
+    "dropout",
+    "penalties",
+    "batch norm",
+    "layer norm",
+    "no hidden layer",
+)
 """Cases that are also run with one seed for all, and so with one batch for all."""
 
 
@@ -292,7 +306,7 @@ def test_a_locked_member_fails_alone(tmp_path: Path, digest: str) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("model={name: eecs_convnet}", "model eecs_convnet"),
+        ("model={name: resnet18}", "model resnet18"),
         ("train.accumulate=2", "train.accumulate"),
         ("model.norm=batch_from_zero", "norm batch_from_zero"),
     ],

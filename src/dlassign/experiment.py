@@ -151,5 +151,6 @@ def naming_memory() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
             message = "out of memory; use a smaller train.batch_size, train.eval_batch_size or model, then go on"
-            raise UserError(f"{message} ({str(error).splitlines()[0]})") from error
+            details = f" ({str(error).splitlines()[0]})" if str(error) else ""
+            raise UserError(f"{message}{details}") from error
         raise

@@ -81,7 +81,12 @@ def run_together(jobs: Sequence[Job], *, cache: DataCache) -> Iterator[tuple[Job
                 yield job, error
         for step in sorted({entry.track.progress.step for entry in entries}):
             group = [entry for entry in entries if entry.track.progress.step == step]
-            _train(group, stop)
+            try:
+                with naming_memory():
+                    _train(group, stop)
+            except DlassignError as error:
+                for entry in group:
+                    entry.error = entry.error or error
             for entry in group:
                 yield entry.job, _conclude(entry)
 

@@ -105,7 +105,7 @@ def train_both_ways(
         losses, corrects = zip(*alone.alone(0, STEPS), strict=True)
         assert [*found[0][k].losses, *found[1][k].losses] == pytest.approx(losses, rel=1e-9)
         assert [*found[0][k].corrects, *found[1][k].corrects] == list(corrects)
-        assert losses[-1] < losses[0]
+        assert min(losses[STEPS // 2 :]) < losses[0]
         runs.append(alone)
     return runs, stack, members
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from dlassign.config.model import MLP
+from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet
+from dlassign.config.model import MLP, EECSConvNet
 from dlassign.config.run import RunConfig
-from dlassign.errors import Diverged, Interrupted
+from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.runlog.records import Record
+from dlassign.sweep.serial import is_full_disk, one_line, train_trial
 from dlassign.sweep.trial import Trial, TrialResult, Watcher
 from dlassign.together import Job, run_together
 from dlassign.train.cache import DataCache
+from dlassign.train.device import resolve_device
 from dlassign.train.stopping import StopRequest
 
 AT_ONCE = 128
 """Members of a stack, at most; each keeps its folder locked and its log open."""
+CONVNETS = (EECSConvNet, EECSCifarBase, EECSCifarImproved, PreactResNet, VGG)
+"""Convolutional networks that can be stacked."""
 MAY_DIFFER = ("metric", "keep", "early_stop", "clip", "average", "checkpoint_seconds")
 """Keys of the section train in which members of a stack may differ."""
 
@@ -33,7 +38,9 @@ def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
     for penalty in plain["loss"]["penalty"]:
         del penalty["coefficient"]
     model = plain["model"]
-    rates = model["dropout"] if isinstance(model["dropout"], list) else [model["dropout"]] * len(model["hidden"])
+    rates = model.get("dropout", [])
+    if not isinstance(rates, list):
+        rates = [rates] * (len(model["hidden"]) if isinstance(cfg.model, MLP) else 1)
     model["dropout"] = [rate > 0 for rate in rates]
     return json.dumps(plain, sort_keys=True), ""
 
@@ -41,10 +48,13 @@ def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
 def _cannot(cfg: RunConfig) -> str:
     """Return why a run cannot be a member of a stack, or ""."""
     train = cfg.train
-    if not isinstance(cfg.model, MLP):
-        return f"model {cfg.model.name}; only MLPs are stacked"
+    if not isinstance(cfg.model, (MLP, *CONVNETS)) or (cfg.backend == "numpy" and not isinstance(cfg.model, MLP)):
+        return f"model {cfg.model.name} with backend {cfg.backend}"
     reasons = {
-        "norm batch_from_zero": cfg.backend == "torch" and cfg.model.norm == "batch_from_zero",
+        "norm batch_from_zero": isinstance(cfg.model, MLP)
+        and cfg.backend == "torch"
+        and cfg.model.norm == "batch_from_zero",
+        "dropout on a GPU": _drops(cfg) and cfg.backend == "torch" and resolve_device(cfg.device).type == "cuda",
         "data.augment": bool(cfg.data.augment),
         "train.accumulate": train.accumulate > 1,
         "train.freeze": bool(train.freeze),
@@ -53,6 +63,12 @@ def _cannot(cfg: RunConfig) -> str:
         "optimizer muon": cfg.optimizer.name == "muon",
     }
     return ", ".join(name for name, there in reasons.items() if there)
+
+
+def _drops(cfg: RunConfig) -> bool:
+    """Return whether there is dropout. A GPU draws its masks in a kernel of its own, which a stack cannot repeat."""
+    rates = getattr(cfg.model, "dropout", 0.0)
+    return any(rates) if isinstance(rates, tuple) else bool(rates)
 
 
 class StackedExecutor:
@@ -69,17 +85,23 @@ class StackedExecutor:
     def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
         """Train trials and yield each result when its stack is done.
 
-        All trials are taken at once: which ones go together must be known before the first begins.
+        All trials are taken at once: which ones go together must be known before the first begins. One that goes with
+        no other is trained alone.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; every running trial has written a checkpoint.
+            DlassignError: the disk is full.
         """
         cache = DataCache()
         with StopRequest() as stop:
             for stack in stacks(list(trials), self.slots):
                 if stop.requested:
                     raise Interrupted("interrupted between two stacks")
-                yield from _run_stack(stack, watcher, cache)
+                if len(stack) == 1:
+                    watcher.started(stack[0])
+                    yield train_trial(stack[0], watcher, cache=cache)
+                else:
+                    yield from _run_stack(stack, watcher, cache)
 
 
 def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
@@ -100,26 +122,29 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM.
+        DlassignError: the disk is full.
     """
     jobs = [_job(trial, watcher) for trial in stack]
     trials = {id(job): trial for job, trial in zip(jobs, stack, strict=True)}
     for trial in stack:
         watcher.started(trial)
-    interrupted = None
+    stopping: DlassignError | None = None
     for job, error in run_together(jobs, cache=cache):
         trial = trials[id(job)]
         match error:
             case None:
                 yield TrialResult(trial=trial, status="finished")
             case Diverged():
-                yield TrialResult(trial=trial, status="diverged", message=str(error))
+                yield TrialResult(trial=trial, status="diverged", message=one_line(error))
             case Interrupted():
-                interrupted = error
+                stopping = stopping or error
                 yield TrialResult(trial=trial, status="interrupted")
+            case _ if is_full_disk(error):
+                stopping = error
             case _:
-                yield TrialResult(trial=trial, status="failed", message=str(error).splitlines()[0])
-    if interrupted is not None:
-        raise interrupted
+                yield TrialResult(trial=trial, status="failed", message=one_line(error))
+    if stopping is not None:
+        raise stopping
 
 
 def _job(trial: Trial, watcher: Watcher) -> Job:

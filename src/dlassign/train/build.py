@@ -17,7 +17,7 @@ from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model, check_model
 from dlassign.nets.init import initialise
 from dlassign.nets.pretrained import LoadReport
-from dlassign.nets.stacked import StackedSequential
+from dlassign.nets.stacked_functional import Stack
 from dlassign.nets.transfer import Frozen, freeze, head_of
 from dlassign.nets.whitened import whiten_patches
 from dlassign.numpy_nets import init as numpy_init
@@ -122,17 +122,17 @@ def build_stack(
     """
     cfg_of = {id(member): cfg for member, cfg in zip(members, cfgs, strict=True)}
 
-    def penalty(of: Sequence[StackMember], stack: StackedSequential) -> Callable[[], torch.Tensor] | None:
+    def penalty(of: Sequence[StackMember], stack: Stack) -> Callable[[], torch.Tensor] | None:
         own = [cfg_of[id(member)].loss.penalty for member in of]
         return make_stacked_penalty(own, params=list(stack.params.values()), weights=stack.weights)
 
-    def optimizer(of: Sequence[StackMember], stack: StackedSequential) -> StackedOptimizer | None:
+    def optimizer(of: Sequence[StackMember], stack: Stack) -> StackedOptimizer | None:
         own = [cfg_of[id(member)].optimizer for member in of]
         if len(of) < WORTH_STACKING or not can_stack(own) or any(member.learner.clips for member in of):
             return None
         return StackedOptimizer(
             [member.learner.optimizer for member in of],
-            list(stack.params.values()),
+            [p for p in stack.params.values() if p.requires_grad],
             cfgs=own,
             batch_size=plans[0].samples_a_step,
         )

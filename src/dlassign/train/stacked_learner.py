@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlassign.data.batches import Order, SideBySide
-from dlassign.nets.stacked import StackedSequential
+from dlassign.nets.stacked_functional import Stack, make_stack
 from dlassign.optim.stacked_rules import StackedOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.learner import Evaluation, State, StepStats
@@ -100,8 +100,8 @@ def _copies(value: Any) -> Any:
             return value
 
 
-MakePenalty = Callable[[Sequence[StackMember], StackedSequential], Callable[[], Tensor] | None]
-MakeOptimizer = Callable[[Sequence[StackMember], StackedSequential], StackedOptimizer | None]
+MakePenalty = Callable[[Sequence[StackMember], Stack], Callable[[], Tensor] | None]
+MakeOptimizer = Callable[[Sequence[StackMember], Stack], StackedOptimizer | None]
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,9 @@ class _Chunk:
         self._places, self._members, self._factors = places, members, factors
         self._learner = members[0].learner
         self._arithmetic: Arithmetic = self._learner.arithmetic
-        models = [_sequential(member.learner.model) for member in members]
+        models = [member.learner.model for member in members]
         generators = [member.generator for member in members]
-        self._stack = StackedSequential(models, generators=generators, dtype=self._arithmetic.autocast)
+        self._stack = make_stack(models, generators=generators, dtype=self._arithmetic.autocast)
         self._batches = torch_batches(split, order)
         self._together = isinstance(order, SideBySide)
         self._loss, self._penalty = loss, penalty(members, self._stack)
@@ -340,8 +340,3 @@ def _columns(values: list[Tensor], n: int) -> list[list[float]]:
         return [[] for _ in range(n)]
     columns: list[list[float]] = torch.stack(values).double().T.tolist()
     return columns
-
-
-def _sequential(model: nn.Module) -> nn.Sequential:
-    assert isinstance(model, nn.Sequential), "stack_key lets only such models through"
-    return model

@@ -10,7 +10,8 @@ from types import FrameType, TracebackType
 class StopRequest:
     """While active, the first signal sets `requested`, and a second Ctrl-C interrupts at once.
 
-    Outside the main thread, where Python allows no handlers, it is never set.
+    Outside the main thread, where Python allows no handlers, it is never set. One inside another, such as that of a run
+    in that of a sweep, passes on what it has heard.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,9 @@ class StopRequest:
     ) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+            outer = getattr(handler, "__self__", None)
+            if self.requested and isinstance(outer, StopRequest):
+                outer.requested = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:

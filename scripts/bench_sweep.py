@@ -1,0 +1,294 @@
+"""What executors make of many small runs: stacked and processes against serial, and against a shell loop.
+
+Serial, stacked and processes train the same trials in this process or in workers of it; the shell loop calls
+`dlassign train` once a trial. They take turns, and each is compared within its own round.
+
+Command: python scripts/bench_sweep.py --mnist-root DIR --cifar10-jpeg-root DIR     (an hour; leave the machine alone)
+Exit:    0 every bound holds, or --quick; 1 one does not
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import yaml
+
+from dlassign.config.load import load_config
+from dlassign.data.load import fingerprint
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import Record
+from dlassign.sweep.processes import ProcessesExecutor
+from dlassign.sweep.serial import SerialExecutor
+from dlassign.sweep.stacked import StackedExecutor
+from dlassign.sweep.trial import Executor, Trial
+from dlassign.train.device import cpu_name
+
+ROOT = Path(__file__).parents[1]
+OUTPUT = ROOT / "docs" / "benchmarks" / "sweep.md"
+TEXT = """\
+# What executors make of many small runs
+
+Written by `scripts/bench_sweep.py`. Every trial is a whole run with its own folder, log, checkpoints and final
+evaluations, on the CPU. **serial** trains one after the other in a process that has imported and read everything
+already. **stacked** trains all of them as one batched model. **processes** has two workers with one thread each.
+**shell** calls `dlassign train` once a trial. All but stacked train only some of the trials, since each costs the same;
+the table has seconds a trial. `start` is the time that a process needs for imports and data; it is added once to
+stacked where it is compared with the shell loop, which pays it every time. Ratios are medians over the rounds, with
+the smallest and the largest in brackets.
+
+| | |
+|---|---|
+{facts}
+"""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Trials that differ in seed or learning rate.
+
+    Attributes:
+        title: what is trained.
+        config: the base config, but for the data.
+        change: number of a trial -> overrides and seed.
+        trials: how many stacked trains.
+        some: how many the others train.
+        bounds: contestant -> (peer, least ratio of speeds).
+    """
+
+    title: str
+    config: dict[str, Any]
+    change: Callable[[int], tuple[list[str], int]]
+    trials: int
+    some: int
+    bounds: tuple[tuple[str, str, float], ...]
+
+
+def workloads(mnist: str, images: str) -> list[Workload]:
+    """Return what is measured."""
+    digits = {"name": "mnist", "root": mnist}
+    pictures = {"name": "image_folder", "root": images}
+    sgd = {"name": "sgd", "lr": 0.01, "momentum": 0.9}
+    wide = {"data": pictures, "model": {"name": "mlp", "hidden": [100]}, "optimizer": sgd}
+    seeds: Callable[[int], tuple[list[str], int]] = lambda number: ([], number)  # noqa: E731
+    rates: Callable[[int], tuple[list[str], int]] = lambda number: ([f"optimizer.lr={1e-3 * 1.08**number}"], 0)  # noqa: E731
+    both = (("stacked", "serial", 1.8), ("stacked", "shell", 5.0))
+    return [
+        Workload(
+            "32 seeds of 3072-100-10, batch size 200, 1,400 steps, bf16",
+            {**wide, "train": {"steps": 1400, "batch_size": 200, "precision": "bf16"}},
+            seeds,
+            trials=32,
+            some=4,
+            bounds=both,
+        ),
+        Workload(
+            "32 seeds of 3072-100-10, batch size 200, 1,400 steps, fp32",
+            {**wide, "train": {"steps": 1400, "batch_size": 200, "precision": "fp32"}},
+            seeds,
+            trials=32,
+            some=4,
+            bounds=both,
+        ),
+        Workload(
+            "64 learning rates of 784-30-10, batch size 128, 3,000 steps, fp32",
+            {
+                "data": digits,
+                "model": {"name": "mlp", "hidden": [30]},
+                "optimizer": sgd,
+                "train": {"steps": 3000, "batch_size": 128},
+            },
+            rates,
+            trials=64,
+            some=6,
+            bounds=(("stacked", "serial", 4.0), ("stacked", "shell", 12.0)),
+        ),
+        Workload(
+            "seeds of the EECS base CNN, batch size 100, 300 steps",
+            {
+                "data": pictures,
+                "model": {"name": "eecs_cifar_base"},
+                "optimizer": {"name": "adam"},
+                "train": {"steps": 300, "batch_size": 100},
+            },
+            seeds,
+            trials=6,
+            some=6,
+            bounds=(("processes", "serial", 1.6),),
+        ),
+    ]
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def started(self, trial: Trial) -> None:
+        """Do nothing."""
+
+    def record(self, trial: Trial, record: Record) -> bool:
+        """Prune nothing."""
+        return False
+
+    def say(self, trial: Trial, text: str) -> None:
+        """Do nothing."""
+
+
+class Bench:
+    """One workload: its config file, and the contestants' turns.
+
+    Args:
+        work: the workload.
+        folder: for its files; removed by the caller.
+    """
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        self._work, self._folder = work, folder
+        self._file = folder / "bench.yaml"
+        self._file.write_text(yaml.safe_dump({"name": "bench", "device": "cpu", **work.config}))
+        self._digest = fingerprint(load_config(self._file).data)
+
+    def trials(self, count: int) -> Iterator[Trial]:
+        """Yield the first trials, with their run folders."""
+        for number in range(count):
+            overrides, seed = self._work.change(number)
+            config = load_config(self._file, overrides, seed=seed)
+            paths = RunPaths.of(self._folder / "out", config.model_dump(mode="json"), self._digest)
+            yield Trial(number=number, values={}, config=config, paths=paths)
+
+    def turn(self, name: str) -> float:
+        """Return the seconds a trial that a contestant takes."""
+        shutil.rmtree(self._folder / "out", ignore_errors=True)
+        count = self._work.trials if name == "stacked" else self._work.some
+        if name in ("shell", "start"):
+            return self._shell(1 if name == "start" else min(count, 3), start=name == "start")
+        return self._run(EXECUTORS[name](), list(self.trials(count)))
+
+    def _run(self, executor: Executor, trials: list[Trial]) -> float:
+        """Train trials, the first of them twice: a warm process has read the data."""
+        warm, rest = trials[:1], trials
+        if isinstance(executor, SerialExecutor):
+            rest = trials[1:]
+            list(executor.run(warm, Silent()))
+        started = time.perf_counter()
+        results = list(executor.run(rest, Silent()))
+        taken = time.perf_counter() - started
+        bad = [result for result in results if result.status != "finished"]
+        if bad or len(results) != len(rest):
+            raise RuntimeError(f"not all trials finished: {bad}")
+        return taken / len(rest)
+
+    def _shell(self, count: int, *, start: bool) -> float:
+        started = time.perf_counter()
+        for number in range(count):
+            overrides, seed = self._work.change(number)
+            if start:
+                overrides = [*overrides, "train.steps=1", "train.epochs=null"]
+            command = [sys.executable, "-m", "dlassign", "train", "--config", str(self._file), "--seed", str(seed)]
+            command += ["--out", str(self._folder / "out"), *(part for item in overrides for part in ("--set", item))]
+            subprocess.run(command, check=True, capture_output=True)
+        return (time.perf_counter() - started) / count
+
+
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "serial": SerialExecutor,
+    "stacked": StackedExecutor,
+    "processes": lambda: ProcessesExecutor(2),
+}
+Rounds = dict[str, list[float]]
+
+
+def measure(work: Workload, repeats: int) -> Rounds:
+    """Let the contestants take turns; return seconds a trial, by contestant, in the order of rounds."""
+    names = list(dict.fromkeys(name for own, peer, _ in work.bounds for name in (own, peer)))
+    names += ["start"] * ("shell" in names)
+    found: Rounds = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(work, Path(folder))
+        for number in range(repeats):
+            for name in names:
+                found[name].append(bench.turn(name))
+            shown = "  ".join(f"{name} {seconds[-1]:.3f}" for name, seconds in found.items())
+            print(f"{work.title}, round {number + 1} of {repeats}, s a trial: {shown}", file=sys.stderr, flush=True)
+    return found
+
+
+def ratios(work: Workload, found: Rounds, own: str, peer: str) -> list[float]:
+    """Return how many times as fast one is as another, round by round."""
+    starts = found["start"] if peer == "shell" else [0.0] * len(found[own])
+    rounds = zip(found[own], found[peer], starts, strict=True)
+    return [other / (seconds + start / work.trials) for seconds, other, start in rounds]
+
+
+def table(work: Workload, found: Rounds) -> str:
+    """Return the results as a Markdown section."""
+    lines = [f"## {work.title}", "", "| | seconds a trial |", "|---|---|"]
+    lines += [f"| {name} | {spread(seconds)} |" for name, seconds in found.items()]
+    return "\n".join(lines) + "\n"
+
+
+def verdicts(work: Workload, found: Rounds) -> list[tuple[bool, str]]:
+    """Return for each bound whether it holds, and a sentence."""
+    sentences = []
+    for own, peer, least in work.bounds:
+        times = ratios(work, found, own, peer)
+        text = f"{work.title}: {own} is {spread(times)} times as fast as {peer}; at least {least:g}"
+        sentences.append((median(times) >= least, text))
+    return sentences
+
+
+def spread(values: list[float]) -> str:
+    return f"{median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+
+
+def facts(repeats: int) -> str:
+    """Return where and with what this was measured, as rows of a table."""
+    rows = {
+        "Processor": f"{cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
+        "System": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "Versions": f"Python {platform.python_version()}, torch {version('torch')}, dlassign {version('dlassign')}",
+        "Rounds": str(repeats),
+        "Date": time.strftime("%Y-%m-%d"),
+        "Command": "`python scripts/bench_sweep.py --mnist-root DIR --cifar10-jpeg-root DIR`",
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist-root", required=True, help="folder that holds MNIST/raw")
+    parser.add_argument("--cifar10-jpeg-root", required=True, help="folder cifar10-jpeg with train/ and test/")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", metavar="TEXT", help="measure only workloads whose title holds this; writes nothing")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    sections, found = [], []
+    for work in workloads(options.mnist_root, options.cifar10_jpeg_root):
+        if options.only and options.only not in work.title:
+            continue
+        rounds = measure(work, options.repeats)
+        sections.append(table(work, rounds))
+        found += verdicts(work, rounds)
+    bounds = "\n".join(f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in found)
+    text = "\n".join([TEXT.format(facts=facts(options.repeats)), *sections, f"## Bounds\n\n{bounds}\n"])
+    print(text)
+    if not options.only:
+        options.output.write_text(text)
+    sys.exit(not all(holds for holds, _ in found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What stands for a module within torch.vmap over models: modules that see the whole stack, not one model.
+
+Random masks, and normalisation that updates running statistics, are computed for all models at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from dlassign.nets.dropout import DropoutScaledInEval
+from dlassign.nets.normalization import BatchNormAutograd, BatchNormFromZero, BatchNormManual
+
+DROPOUTS = (nn.Dropout, DropoutScaledInEval)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNormAutograd, BatchNormManual, BatchNormFromZero)
+
+
+class _Whole(Protocol):
+    """What computes for all models."""
+
+    def whole(self, x: Tensor, *own: Tensor | None) -> Tensor:
+        """Return y, (K, B, ...); x: (K, B, ...), own: (K, ...) each."""
+        ...
+
+
+class WholeStack(Function):
+    """apply(module, x, *own): what module.whole gives for the whole stack; only within torch.vmap.
+
+    vmap hands the stack to the static method of its name, outside of itself, where masks can be drawn and statistics
+    be updated; gradients go through what is computed there. One of `own` must be of the stack, so that vmap comes in.
+    """
+
+    @staticmethod
+    def forward(module: _Whole, x: Tensor, *own: Tensor | None) -> Tensor:
+        """Refuse: there is no stack.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError("a module of a stack computes within torch.vmap only")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Do nothing; torch.func wants this method."""
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], module: _Whole, x: Tensor, *own: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """Return y and the axis of the models."""
+        where = in_dims[1]
+        stacked = x.expand(info.batch_size, *x.shape) if where is None else x.movedim(where, 0)
+        return module.whole(stacked, *own), 0
+
+
+class StackedDropout(nn.Module):
+    """Dropout with a mask for each model, drawn from its own generator as the model alone would.
+
+    Args:
+        peers: the dropout of each model.
+        generators: of each model.
+    """
+
+    rate: Tensor
+
+    def __init__(self, peers: Sequence[nn.Module], generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self._rates = [float(peer.p) for peer in peers]  # type: ignore[arg-type]
+        self._generators = list(generators)
+        self._inverted = isinstance(peers[0], nn.Dropout)
+        self._alone: Tensor | None = None
+        self.seen: tuple[int, ...] | None = None
+        self.register_buffer("rate", torch.zeros(()))
+
+    def rates(self, like: Tensor) -> Tensor:
+        """Return the probabilities to drop a value, (K,): what to give for `rate`."""
+        return torch.tensor(self._rates, dtype=like.dtype, device=like.device)
+
+    def learn(self, x: Tensor, key: tuple[int, ...]) -> None:
+        """Keep shape, type and layout of the input of one model alone; key: what these depend on."""
+        self.seen, self._alone = key, torch.empty_like(x, device="meta")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, of x's shape."""
+        if not self.training and self._inverted:
+            return x
+        y: Tensor = WholeStack.apply(self, x, self.rate)
+        return y
+
+    def whole(self, x: Tensor, *own: Tensor | None) -> Tensor:
+        """Return y, (K, B, ...)."""
+        if self.training:
+            drawn = zip(self._rates, self._generators, strict=True)
+            return x * torch.stack([self._mask(rate, generator, x.device) for rate, generator in drawn])
+        keep = torch.tensor([1 - rate for rate in self._rates], dtype=x.dtype, device=x.device)
+        return x * keep.view(-1, *[1] * (x.ndim - 1))
+
+    def _mask(self, rate: float, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Return what multiplies the input of a model; it is filled in the order in which that lies in memory."""
+        assert self._alone is not None
+        empty = torch.empty_like(self._alone, device=device, dtype=None if self._inverted else torch.bool)
+        if not self._inverted:
+            return empty.bernoulli_(1 - rate, generator=generator)
+        if rate == 0.0:  # torch draws nothing then
+            return empty.fill_(1.0)
+        return empty.bernoulli_(1 - rate, generator=generator).div_(max(1 - rate, torch.finfo(empty.dtype).tiny))
+
+
+class StackedBatchNorm(nn.Module):
+    """Batch norm of K models with C channels: one with K * C.
+
+    Args:
+        module: of one model, with the names and shapes of the parameters and buffers.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        own: Any = module
+        self.eps: float = own.eps
+        self._momentum = float(getattr(module, "momentum", 0.0))
+        self._from_zero = isinstance(module, BatchNormFromZero)
+        for name, p in module.named_parameters():
+            self.register_parameter(name, nn.Parameter(p.detach(), requires_grad=p.requires_grad))
+        for name, buffer in module.named_buffers():
+            self.register_buffer(name, buffer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, of x's shape; x: (B, C) or (B, C, H, W)."""
+        names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        y: Tensor = WholeStack.apply(self, x, *(getattr(self, name, None) for name in names))
+        return y
+
+    def whole(self, x: Tensor, *own: Tensor | None) -> Tensor:
+        """Return y, (K, B, ...), and update the running statistics in training."""
+        weight, bias, mean, var, seen = own
+        k, b, c = x.shape[:3]
+        rows = x.transpose(0, 1).reshape(b, k * c, *x.shape[3:])
+        if self.training and seen is not None:
+            seen.add_(1)
+        if self.training and self._from_zero:
+            y = self._update_from_zero(rows, weight, bias, mean, var)
+        else:
+            y = F.batch_norm(
+                rows,
+                _flat(mean),
+                _flat(var),
+                _flat(weight),
+                _flat(bias),
+                training=self.training or mean is None,
+                momentum=self._momentum,
+                eps=self.eps,
+            )
+        return y.view(b, k, c, *x.shape[3:]).transpose(0, 1)
+
+    def _update_from_zero(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None
+    ) -> Tensor:
+        """Do what BatchNormFromZero does in training; x: (B, K * C, ...)."""
+        assert weight is not None
+        assert bias is not None
+        assert mean is not None
+        assert var is not None
+        share = torch.zeros_like(var).view(-1)
+        y = F.batch_norm(
+            x,
+            mean.view(-1),
+            share,
+            weight.view(-1),
+            bias.view(-1),
+            training=True,
+            momentum=self._momentum,
+            eps=self.eps,
+        )
+        values = x.numel() // x.shape[1]
+        var.mul_(1 - self._momentum).add_(share.view(var.shape), alpha=(values - 1) / values)
+        return y
+
+
+def _flat(p: Tensor | None) -> Tensor | None:
+    return None if p is None else p.view(-1)
+
+
+class GlobalAverage(nn.Module):
+    """nn.AdaptiveAvgPool2d(1), which for channels_last images has torch.vmap go through the models one by one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the means of the images, (B, C, 1, 1); x: (B, C, H, W)."""
+        return x.mean((-2, -1), keepdim=True)

@@ -1,0 +1,51 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_sweep.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return runpy.run_path(str(SCRIPT))
+
+
+@pytest.fixture
+def work(bench):
+    config = {
+        "data": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [5]},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "train": {"steps": 10},
+    }
+    change = lambda number: ([f"optimizer.lr=0.{number + 1}"], number)  # noqa: E731
+    bounds = (("stacked", "serial", 2.0), ("stacked", "shell", 5.0))
+    return bench["Workload"]("a title", config, change, trials=4, some=2, bounds=bounds)
+
+
+def test_turns_train_whole_runs_and_give_seconds_a_trial(bench, work, tmp_path):
+    own = bench["Bench"](work, tmp_path)
+    for name, logs in {"serial": 2, "stacked": 4}.items():
+        assert 0 < own.turn(name) < 60
+        assert len(list(tmp_path.glob("out/bench/*-s*/log.jsonl"))) == logs
+    configs = [trial.config for trial in own.trials(4)]
+    assert [(config.seed, config.optimizer.lr) for config in configs] == [(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.4)]
+
+
+def test_the_start_of_a_process_counts_once(bench, work):
+    found = {"serial": [4.0, 6.0], "stacked": [1.0, 2.0], "shell": [9.0, 12.0], "start": [2.0, 4.0]}
+    assert bench["ratios"](work, found, "stacked", "serial") == [4.0, 3.0]
+    assert bench["ratios"](work, found, "stacked", "shell") == [9 / 1.5, 12 / 3]
+    assert [holds for holds, _ in bench["verdicts"](work, found)] == [True, True]
+    found["shell"] = [6.0, 12.0]
+    assert [holds for holds, _ in bench["verdicts"](work, found)] == [True, False]
+
+
+def test_the_workloads_are_those_of_the_table(bench):
+    works = bench["workloads"]("DIR", "DIR")
+    assert [work.trials for work in works] == [32, 32, 64, 6]
+    for work in works:
+        assert {own for own, _, _ in work.bounds} <= {"stacked", "processes"}
+        overrides, seed = work.change(1)
+        assert overrides or seed == 1

@@ -1,0 +1,135 @@
+"""The stacked executor: who goes together, and what becomes of each."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dlassign.sweep.stacked as stacked
+from dlassign.config.load import load_config
+from dlassign.data.load import fingerprint
+from dlassign.errors import Interrupted, UserError
+from dlassign.experiment import only_writer
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import Record, read_records
+from dlassign.sweep.serial import SerialExecutor
+from dlassign.sweep.stacked import StackedExecutor, stacks
+from dlassign.sweep.trial import Trial
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+SHORT = "train.epochs=null", "train.steps=30", "train.eval_every={steps: 10}", "device=cpu", "train.precision=fp64"
+
+
+class Recorder:
+    """A watcher that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.records: list[tuple[int, Record]] = []
+
+    def started(self, trial: Trial) -> None:
+        self.begun.append(trial.number)
+
+    def record(self, trial: Trial, record: Record) -> bool:
+        self.records.append((trial.number, record))
+        return False
+
+    def say(self, trial: Trial, text: str) -> None:
+        pass
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    """Return a function that makes a trial."""
+    digest = fingerprint(load_config(QUICKSTART).data)
+
+    def trial(number: int, *changes: str, seed: int = 0, out: str = "out") -> Trial:
+        config = load_config(QUICKSTART, [*SHORT, *changes], seed=seed)
+        paths = RunPaths.of(tmp_path / out, config.model_dump(mode="json"), digest)
+        return Trial(number=number, values={}, config=config, paths=paths)
+
+    return trial
+
+
+def test_stacks_are_of_one_shape_and_nearly_equal_size(make: Any) -> None:
+    small = [make(n, f"optimizer.lr={n + 1}e-3") for n in range(5)]
+    wide = [make(5, "model.hidden=[30]"), make(6, "model.hidden=[30]", seed=1)]
+    augmented = [make(n, "data.augment=[{name: flip}]", "model={name: eecs_convnet}", seed=n) for n in (7, 8)]
+    mixed = [trial for group in zip(small[:2], wide, augmented, strict=True) for trial in group] + small[2:]
+    numbers = [[trial.number for trial in stack] for stack in stacks(mixed, 3)]
+    assert sorted(map(sorted, numbers)) == [[0, 1], [2, 3, 4], [5, 6], [7], [8]]
+
+
+def test_results_are_those_of_the_serial_executor(make: Any) -> None:
+    def trials(out: str) -> list[Trial]:
+        alone = make(4, "train.accumulate=2", out=out)
+        return [*(make(n, f"model.dropout=0.{n + 1}", seed=n, out=out) for n in range(4)), alone]
+
+    watcher = Recorder()
+    ours = {result.trial.number: result for result in StackedExecutor().run(trials("ours"), watcher)}
+    theirs = {result.trial.number: result for result in SerialExecutor().run(trials("theirs"), Recorder())}
+    assert watcher.begun == [0, 1, 2, 3, 4]
+    assert {number for number, record in watcher.records if record["kind"] == "end"} == set(range(5))
+    for number, result in ours.items():
+        assert result.status == theirs[number].status == "finished"
+        one, other = (read_records(results[number].trial.paths.log) for results in (ours, theirs))
+        assert one.finals["val"]["loss"] == pytest.approx(other.finals["val"]["loss"], rel=1e-9)
+
+
+def test_what_ends_one_member_leaves_the_others(make: Any) -> None:
+    changes = ["optimizer={name: sgd, lr: 1e160}", "optimizer={name: sgd, lr: 0.1}", "optimizer={name: sgd, lr: 0.2}"]
+    trials = [make(n, "model.norm=none", change) for n, change in enumerate(changes)]
+    with only_writer(trials[2].paths):
+        found = {r.trial.number: r for r in StackedExecutor().run(trials, Recorder())}
+    assert {number: result.status for number, result in found.items()} == {0: "diverged", 1: "finished", 2: "failed"}
+    assert "learning rate 1e+160" in found[0].message
+    assert "another process is training" in found[2].message
+
+
+def test_a_full_disk_ends_the_sweep(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise UserError("cannot write the log: no space left") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dlassign.train.loop.Track.log_means", full)
+    results = []
+    with pytest.raises(UserError, match="no space left"):
+        results += StackedExecutor().run([make(n, seed=n) for n in range(2)], Recorder())
+    assert results == []
+
+
+def test_out_of_memory_fails_the_stack_alone(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*args: Any, **kwargs: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("dlassign.train.stacked_learner.StackedLearner.train", no_memory)
+    trials = [make(0), make(1, seed=1), make(2, "train.accumulate=2")]
+    found = {r.trial.number: r for r in StackedExecutor().run(trials, Recorder())}
+    assert [found[n].status for n in range(3)] == ["failed", "failed", "finished"]
+    assert "out of memory" in found[0].message
+
+
+def test_a_signal_between_stacks_is_heard(make: Any) -> None:
+    import os
+    import signal
+
+    class Stopping(Recorder):
+        def record(self, trial: Trial, record: Record) -> bool:
+            if record["kind"] == "end" and trial.number == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().record(trial, record)
+
+    trials = [make(0), make(1, seed=1), make(2, "model.hidden=[7]"), make(3, "model.hidden=[7]", seed=1)]
+    watcher = Stopping()
+    results = StackedExecutor().run(trials, watcher)
+    assert [next(results).trial.number, next(results).trial.number] == [0, 1]
+    with pytest.raises(Interrupted):
+        next(results)
+    assert watcher.begun == [0, 1]
+
+
+def test_stacks_have_a_largest_size() -> None:
+    assert StackedExecutor(at_most=3).slots == 3
+    assert StackedExecutor().slots == stacked.AT_ONCE
