@@ -23,6 +23,7 @@ LAYERS = [
     {"train"},
     {"session"},
     {"experiment", "evaluation"},
+    {"together"},
     {"sweep", "checks", "plots"},
     {"tables"},
     {"cli"},
@@ -32,17 +33,29 @@ RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 # Which parts may import a heavy or special package at all.
 ALLOWED = {
-    "torch": {"data", "nets", "optim", "train", "session", "experiment", "evaluation", "sweep", "checks"},
+    "torch": {"data", "nets", "optim", "train", "session", "experiment", "together", "evaluation", "sweep", "checks"},
     "torchvision": {"data", "nets"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "matplotlib": {"plots"},
     "click": {"cli"},
     "rich": {"cli"},
+    "scipy": {"stats"},
     "sklearn": {"data"},
+    "optuna": {"sweep", "plots"},
+    "ray": {"sweep"},
     "filelock": {"runlog", "experiment", "cli"},
 }
-INSIDE_FUNCTIONS_ONLY = {("data", "torch"), ("data", "torchvision"), ("data", "sklearn"), ("cli", "rich")}
+INSIDE_FUNCTIONS_ONLY = {
+    ("data", "torch"),
+    ("data", "torchvision"),
+    ("data", "sklearn"),
+    ("stats", "scipy"),
+    ("cli", "rich"),
+    ("sweep", "optuna"),
+    ("sweep", "ray"),
+    ("plots", "optuna"),
+}
 # Batches on the device: imported only by what trains with torch.
 TORCH_AT_THE_TOP = {SOURCE / "data" / "augment.py", SOURCE / "data" / "on_device.py"}
 

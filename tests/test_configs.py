@@ -19,7 +19,7 @@ from dlassign.runlog.paths import RunPaths
 from dlassign.train import assemble
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILES = sorted(CONFIGS.rglob("*.yaml"))
+FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file.parent.name != "sweeps")
 
 
 def random_data(cfg: RunConfig) -> Dataset:
@@ -28,7 +28,7 @@ def random_data(cfg: RunConfig) -> Dataset:
     rng = np.random.default_rng(0)
 
     def split(n: int) -> Split:
-        n = min(n, 600)
+        n = min(n, max(600, cfg.train.batch_size))
         x = (
             rng.integers(0, 256, (n, *info.shape), dtype=np.uint8)
             if len(info.shape) == 3

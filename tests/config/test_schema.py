@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from dlassign.config.schema import json_schema, schema_text
+from dlassign.config.sweep_schema import sweep_schema_text
 from dlassign.config.yamlpos import parse_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +66,20 @@ def test_good_configs_validate():
 def test_broken_configs_do_not(old, new):
     assert old in VALID
     assert errors(VALID.replace(old, new, 1))
+
+
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+
+
+def test_the_file_for_sweeps_is_current():
+    current = (ROOT / "configs" / "sweeps" / "schema.json").read_text(encoding="utf-8")
+    assert current == sweep_schema_text(), "write sweep_schema_text() to configs/sweeps/schema.json"
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweeps_fit_their_schema(path):
+    schema = json.loads(sweep_schema_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    document = parse_yaml(path.read_text(), str(path)).data
+    assert not list(jsonschema.Draft202012Validator(schema).iter_errors(document))
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors({**document, "spaec": {}}))

@@ -38,7 +38,9 @@ class TestEveryScript:
     def test_begins_with_what_it_is_for(self, path):
         if path.is_file():
             lines = path.read_text().splitlines()
-            assert lines[0].startswith('"""') if path.suffix == ".py" else lines[:1] == ["#!/bin/sh"]
+            assert (
+                lines[0].startswith('"""') if path.suffix == ".py" else lines[0] in ("#!/bin/sh", "#!/usr/bin/env bash")
+            )
             assert path.suffix == ".py" or (lines[1].startswith("# ") and os.access(path, os.X_OK))
 
     @pytest.mark.parametrize("name", [*BENCHES, "measure_configs.py", "measure_transfer.py"])

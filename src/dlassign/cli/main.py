@@ -67,6 +67,32 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 
 
 @main.command()
+@config_option
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the sweep file. Repeatable.")
+@out_option
+@click.option(
+    "--executor",
+    type=click.Choice(["auto", "serial", "processes", "stacked", "ray"]),
+    help="What trains; else what the sweep file says.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes of the executor processes.")
+@device_option
+@click.option("--retry", is_flag=True, help="Train failed trials again.")
+@click.option("--fail-fast", is_flag=True, help="End with the first trial that fails.")
+@click.option("--list", "list_only", is_flag=True, help="Print the trials and what is there already; train nothing.")
+@json_option
+@click.pass_context
+def sweep(ctx: click.Context, /, **options: Any) -> None:
+    """Train the runs of a sweep file that are not there yet, and rank them.
+
+    Example: dlassign sweep --config configs/sweeps/learning_rates.yaml
+    """
+    from dlassign.cli.commands.sweep import sweep_command
+
+    _call(ctx, sweep_command, options)
+
+
+@main.command()
 @click.argument("run")
 @click.option(
     "--split",
@@ -131,9 +157,21 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 @click.option("--title", help="Title of the picture.")
 @click.option("--weights", is_flag=True, help="Draw the first layer's weights instead of curves.")
 @click.option("--last", is_flag=True, help="With --weights: the last weights, not those that were best on validation.")
+@click.option(
+    "--sweep",
+    type=click.Choice(["parallel", "heatmap", "importance", "progress"]),
+    help="Draw a sweep, from its table.json: parallel coordinates, a heat map of two keys, how much each key matters "
+    "(needs Optuna), or the best so far against the time spent.",
+)
+@click.option(
+    "--keys", nargs=2, metavar="A B", help="The two keys of the heat map.  [default: the first two that vary]"
+)
+@click.option(
+    "--cell", type=click.Choice(["mean", "best"]), help="What a cell of the heat map shows of the other keys."
+)
 @click.pass_context
 def plot(ctx: click.Context, /, **options: Any) -> None:
-    """Draw loss and accuracy of runs again, from their logs alone; or weights, from their checkpoints.
+    """Draw loss and accuracy of runs again, from their logs alone; weights, from their checkpoints; or a sweep.
 
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
@@ -166,6 +204,31 @@ def runs(ctx: click.Context, /, **options: Any) -> None:
     from dlassign.cli.commands.runs import runs_command
 
     _call(ctx, runs_command, options)
+
+
+@main.command()
+@click.argument("groups", nargs=-1, required=True, metavar="A B...")
+@click.option("--split", type=click.Choice(["val", "test"]), help="Whose figures.  [default: test if all have them]")
+@click.option(
+    "--metric", type=click.Choice(["accuracy", "loss"]), default="accuracy", show_default=True, help="What to compare."
+)
+@click.option(
+    "--effect",
+    type=click.FloatRange(min=0, min_open=True),
+    help="A difference, in points (or units of the loss): say how many seeds show it.  [default: the one seen]",
+)
+@json_option
+@click.pass_context
+def compare(ctx: click.Context, /, **options: Any) -> None:
+    """Compare groups of runs over seeds with the first: difference, interval, p value, and how many seeds are missing.
+
+    A group is a folder of runs that differ in the seed alone, out/NAME/HASH8, a run, or a sweep's row out/SWEEP:RANK.
+
+    Example: dlassign compare out/adam out/sgd --metric accuracy
+    """
+    from dlassign.cli.commands.compare import compare_command
+
+    _call(ctx, compare_command, options)
 
 
 @main.command()
@@ -240,6 +303,7 @@ def gradcheck(ctx: click.Context, /, **options: Any) -> None:
 
 @main.command()
 @click.option("--markdown", is_flag=True, help="Print the reference of all keys instead.")
+@click.option("--sweep", is_flag=True, help="Print the schema of sweep files instead.")
 @click.pass_context
 def schema(ctx: click.Context, /, **options: Any) -> None:
     """Print the JSON Schema of configs, for editors.

@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from dlassign.config.places import KeyPath
+
 T = TypeVar("T")
 
 
@@ -50,14 +52,16 @@ PathText = Annotated[str, AfterValidator(_no_impossible_path)]
 """A path as the user writes it; `~` is the home folder."""
 
 
-def broken_rule(key: str, message: str) -> PydanticCustomError:
+def broken_rule(key: str | KeyPath, message: str, *, at_key: bool = False) -> PydanticCustomError:
     """Return the error that a validator raises for a rule between keys.
 
     Args:
-        key: dotted key, relative to the class that holds the rule, that the message should point at.
+        key: the key that the message should point at, relative to the class that holds the rule: with dots, or in parts
+            where a part has dots itself.
         message: the rule, the values and the cure.
+        at_key: point at the key itself, not at its value.
     """
-    return PydanticCustomError("broken_rule", "{message}", {"message": message, "key": key})
+    return PydanticCustomError("broken_rule", "{message}", {"message": message, "key": key, "at_key": at_key})
 
 
 class Duration(Config):

@@ -21,7 +21,6 @@ from dlassign.config.schema import (
     expected,
     flow,
     follow,
-    json_schema,
     member,
     members,
 )
@@ -29,7 +28,7 @@ from dlassign.config.yamlpos import plain_value
 from dlassign.errors import Problem
 
 _SYNONYMS = {"learning_rate": "lr", "max_steps": "steps", "num_epochs": "epochs", "hidden_layers": "hidden"}
-_SYNONYMS |= {"yes": "on", "no": "off"}
+_SYNONYMS |= {"yes": "on", "no": "off", "min": "low", "max": "high"}
 FOREIGN = {
     "amp": "Mixed precision is train.precision",
     "augmentation": "That is data.augment",
@@ -53,14 +52,15 @@ FOREIGN = {
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
-def explain(error: ValidationError, document: Document) -> list[Problem]:
+def explain(error: ValidationError, document: Document, root: Node) -> list[Problem]:
     """Return a problem for every place that a validation error names, except rules between sections.
 
     Args:
-        error: what `RunConfig.model_validate(document.data)` raised.
+        error: what `model_validate(document.data)` raised.
         document: the data, and where each key stands.
+        root: the JSON Schema of the whole file.
     """
-    explainer = _Explainer(document, json_schema())
+    explainer = _Explainer(document, root)
     found: dict[KeyPath, Problem] = {}
     for details in error.errors(include_url=False):
         if details["loc"]:
@@ -73,13 +73,18 @@ def explain(error: ValidationError, document: Document) -> list[Problem]:
 def explain_rule(rule: PydanticCustomError, document: Document) -> Problem:
     """Return the problem for a broken rule between sections."""
     context = rule.context or {}
-    path = _parts(str(context["key"]))
-    return value_place(document, path).problem(str(context["message"]), path)
+    path = _parts(context["key"])
+    place = key_place(document, path) if context["at_key"] else value_place(document, path)
+    return place.problem(str(context["message"]), path)
 
 
-def _parts(key: str) -> KeyPath:
+def _parts(key: str | KeyPath) -> KeyPath:
     """Return the parts of a dotted key, places in lists as numbers."""
-    return tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
+    return (
+        key
+        if isinstance(key, tuple)
+        else tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
+    )
 
 
 def value_place(document: Document, path: KeyPath) -> Place:
@@ -189,7 +194,7 @@ class _Explainer:
     def unknown_key(self, path: KeyPath) -> str:
         """Say which keys are known, and which one was meant or where the key belongs."""
         key = str(path[-1])
-        if path == ("extends",):
+        if path == ("extends",) and "extends" in self.root["properties"]:
             return "a key of the config file only; give it there"
         around, section = self.around(path[:-1])
         known = list(section.get("properties", ()))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
+from dlassign.config.base import Config
 from dlassign.config.explain import explain, explain_rule, show, value_place
 from dlassign.config.overrides import apply_overrides, extend, set_option
 from dlassign.config.places import Document, KeyPath, Place
 from dlassign.config.rules import broken_rules
 from dlassign.config.run import NAME_PATTERN, RunConfig
+from dlassign.config.schema import Node, shared_schema
 from dlassign.config.yamlpos import EXPECTED, parse_yaml, plain_value
 from dlassign.errors import ConfigError, Problem
 
 MAX_BYTES = 1_000_000
+C = TypeVar("C", bound=Config)
+Rules: TypeAlias = Callable[[Mapping[str, Any]], Iterable[PydanticCustomError]]
+"""Yields the broken rules between those sections of a config that are valid by themselves."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,10 @@ def load_located(
     Raises:
         ConfigError: with every problem, sorted by place.
     """
-    document = _read(Path(path))
+    document = read_config(Path(path))
+    if {"base", "space"} <= document.data.keys():
+        message = f"{path} is a sweep file, not the config of a run; train it with `dlassign sweep --config {path}`"
+        raise ConfigError([value_place(document, ("space",)).problem(message)])
     apply_overrides(document, overrides)
     for key, value in (("seed", seed), ("device", device)):
         if value is not None:
@@ -73,11 +82,7 @@ def load_located(
     stem = Path(path).stem
     if "name" not in document.data and re.fullmatch(NAME_PATTERN, stem):
         document.data["name"] = stem
-    _fill_default_names(document.data)
-    config, problems = _check(document)
-    if config is None or problems:
-        raise ConfigError(problems)
-    return Located(config, document)
+    return check_document(document)
 
 
 def _fill_default_names(data: dict[str, Any]) -> None:
@@ -90,7 +95,12 @@ def _fill_default_names(data: dict[str, Any]) -> None:
 
 def dump_config(config: RunConfig) -> str:
     """Return the YAML of a config with every default written out; loading it gives the same config."""
-    data = {key: _name_first(value) for key, value in config.model_dump(mode="json").items()}
+    return dump_plain(config.model_dump(mode="json"))
+
+
+def dump_plain(data: dict[str, Any]) -> str:
+    """Return plain data as YAML, in each section the name first."""
+    data = {key: _name_first(value) for key, value in data.items()}
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -157,8 +167,12 @@ def _not_a_mapping(document: Document) -> Problem:
     return document.values[()].problem(message)
 
 
-def _read(path: Path) -> Document:
-    """Return the file, merged into the one it extends."""
+def read_config(path: Path) -> Document:
+    """Return the file, merged into the one it extends, not checked yet.
+
+    Raises:
+        ConfigError: one of them cannot be read or is not one YAML mapping.
+    """
     top = read_yaml(path)
     if "extends" not in top.data:
         return top
@@ -181,23 +195,44 @@ def _read(path: Path) -> Document:
     return extend(base, top)
 
 
-def _check(document: Document) -> tuple[RunConfig | None, list[Problem]]:
-    """Return the config if it is valid, and all problems; what could not be read is not reported twice."""
+def check_document(document: Document) -> Located:
+    """Check a document that nothing is added to any more, and keep the place of every key.
+
+    Raises:
+        ConfigError: with every problem, sorted by place.
+    """
+    _fill_default_names(document.data)
+    config, problems = validate(document, RunConfig, broken_rules, shared_schema())
+    if config is None or problems:
+        raise ConfigError(problems)
+    return Located(config, document)
+
+
+def validate(document: Document, kind: type[C], rules: Rules, root: Node) -> tuple[C | None, list[Problem]]:
+    """Return the config if it is valid, and all problems; what could not be read is not reported twice.
+
+    Args:
+        document: the whole file.
+        kind: the config's class.
+        rules: those between its sections.
+        root: its JSON Schema.
+    """
     try:
-        return RunConfig.model_validate(document.data), document.problems
+        return kind.model_validate(document.data), document.problems
     except ValidationError as error:
         known = {(problem.file, problem.line, problem.path) for problem in document.problems}
         wrong_sections = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
-        found = explain(error, document) + _broken_rules(document, wrong_sections)
+        sections = _valid_sections(document.data, kind, wrong_sections)
+        found = explain(error, document, root) + [explain_rule(rule, document) for rule in rules(sections)]
         return None, document.problems + [p for p in found if (p.file, p.line, p.path) not in known]
 
 
-def _broken_rules(document: Document, wrong: set[str]) -> list[Problem]:
-    """Return the broken rules between sections that are valid by themselves."""
+def _valid_sections(data: Mapping[str, Any], kind: type[Config], wrong: set[str]) -> dict[str, Any]:
+    """Return the sections that are valid by themselves."""
     valid: dict[str, Any] = {}
-    for name, field in RunConfig.model_fields.items():
-        if name in document.data and name not in wrong:
-            valid[name] = TypeAdapter[Any](field.rebuild_annotation()).validate_python(document.data[name])
+    for name, field in kind.model_fields.items():
+        if name in data and name not in wrong:
+            valid[name] = TypeAdapter[Any](field.rebuild_annotation()).validate_python(data[name])
         elif name not in wrong:
-            valid[name] = field.default
-    return [explain_rule(rule, document) for rule in broken_rules(valid)]
+            valid[name] = field.get_default(call_default_factory=True)
+    return valid

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dlassign.config.explain import show
 from dlassign.config.places import Document, KeyPath, Place, dotted
-from dlassign.config.schema import Node, at, child, json_schema, member
+from dlassign.config.schema import Node, at, child, member, shared_schema
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 
@@ -17,7 +17,14 @@ SET = "--set"
 _EXPECTED = "expected KEY=VALUE, such as optimizer.lr=0.01"
 
 
-def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+def apply_overrides(
+    document: Document,
+    overrides: Sequence[str],
+    *,
+    root: Node | None = None,
+    keyed: Sequence[str] = (),
+    settle: Callable[[Document], None] = lambda document: None,
+) -> None:
     """Change a document as `--set` asks; what is wrong with an override is added to its problems.
 
     When an override changes the `name` of a section, keys that only the old name knows are dropped.
@@ -25,15 +32,19 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
     Args:
         document: changed in place.
         overrides: such as `optimizer.lr=0.01`; the value is YAML, a number in the key is an index in a list.
+        root: the JSON Schema of the whole file, if not that of a run.
+        keyed: sections whose own keys have dots.
+        settle: called after each, to write out what it gave in short.
     """
-    before = _names(document.data)
+    before = names(document.data)
     for number, text in enumerate(overrides, start=1):
         try:
-            _apply(document, text, number)
+            _apply(document, text, number, keyed)
+            settle(document)
         except ConfigError as error:
             document.problems.extend(error.problems)
     if overrides:
-        drop_stale(document, before, SET)
+        drop_stale(document, before, [SET], root=root)
 
 
 def set_option(document: Document, key: str, value: Any, option: str) -> None:
@@ -43,7 +54,7 @@ def set_option(document: Document, key: str, value: Any, option: str) -> None:
     document.keys[key,] = document.values[key,] = Place(option, line=0, column=0)
 
 
-def _apply(document: Document, text: str, number: int) -> None:
+def _apply(document: Document, text: str, number: int, keyed: Sequence[str]) -> None:
     key, equals, value = text.partition("=")
     whole = Place(SET, number, 1, max(1, len(text)), text if text.isprintable() else ascii(text))
     if not text.isprintable():
@@ -56,11 +67,39 @@ def _apply(document: Document, text: str, number: int) -> None:
         place = places[parts.index("")]
         raise ConfigError([place.problem(f"a key is empty; {_EXPECTED}")])
     new = parse_yaml(" " * (len(key) + 1) + value, SET, lines=[text], first_line=number)
+    if parts[0] in keyed and len(parts) > 1:
+        parts, places = _join(document, parts, places)
     path = _reach(document, parts, places)
     for problem in new.problems:
         inner = f"{key}.{problem.path}" if problem.path else key
         document.problems.append(replace(problem, path=inner))
     _put(document, path, new, Place(SET, number, 1, len(key), text))
+
+
+def _join(document: Document, parts: list[str], places: list[Place]) -> tuple[list[str], list[Place]]:
+    """Take the parts after the first as one key with dots; those after a mapping that is there stay its keys."""
+    section = at(document.data, parts[0])
+    ends = [end for end in range(2, len(parts)) if isinstance(at(section, ".".join(parts[1:end])), dict)]
+    end = ends[-1] if ends else len(parts)
+    width = sum(place.width for place in places[1:end]) + end - 2
+    return [parts[0], ".".join(parts[1:end]), *parts[end:]], [places[0], replace(places[1], width=width), *places[end:]]
+
+
+def set_key(document: Document, key: str, value: Document, place: Place) -> None:
+    """Put plain data at a dotted key, as `--set` does.
+
+    Args:
+        document: changed in place.
+        key: such as `optimizer.lr`.
+        value: the data, and the places in it.
+        place: where the key stands.
+
+    Raises:
+        ConfigError: something on the way has no keys.
+    """
+    parts = key.split(".")
+    path = _reach(document, parts, [place] * len(parts))
+    _put(document, path, value, place)
 
 
 def _reach(document: Document, parts: list[str], places: list[Place]) -> KeyPath:
@@ -103,11 +142,11 @@ def _put(document: Document, path: KeyPath, new: Document, key: Place) -> None:
 
 def extend(base: Document, top: Document) -> Document:
     """Return the base with the keys of the file that extends it: mappings merged, all else replaced."""
-    before = _names(base.data)
+    before = names(base.data)
     _overlay(base, top, ())
     base.problems.extend(top.problems)
     base.file = top.file
-    drop_stale(base, before, top.file)
+    drop_stale(base, before, [top.file])
     return base
 
 
@@ -125,32 +164,35 @@ def _overlay(base: Document, top: Document, path: KeyPath) -> None:
         _overlay(base, top, here)
 
 
-def _names(data: Any, path: KeyPath = ()) -> dict[KeyPath, str]:
+def names(data: Any, path: KeyPath = ()) -> dict[KeyPath, str]:
     """Return the `name` of every section and list item."""
     found = {path: data["name"]} if isinstance(data, dict) and isinstance(data.get("name"), str) else {}
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in items:
-        found |= _names(value, (*path, key))
+        found |= names(value, (*path, key))
     return found
 
 
-def drop_stale(document: Document, before: dict[KeyPath, str], layer: str) -> None:
+def drop_stale(
+    document: Document, before: dict[KeyPath, str], layers: Sequence[str], *, root: Node | None = None
+) -> None:
     """Drop the keys that a section has from before its `name` was changed, and that only the old name knows.
 
     Args:
         document: changed in place.
         before: the names of all sections before.
-        layer: file of the changes; keys that it gives are never dropped.
+        layers: files of the changes; keys that they give are never dropped.
+        root: the JSON Schema of the whole file, if not that of a run.
     """
     if all(at(document.data, *path, "name") == name for path, name in before.items()):
         return
-    root = json_schema()
+    root = root or shared_schema()
     for path, old, new in list(_changed(document.data, before, root, root, ())):
         section = at(document.data, *path)
         for key in [key for key in section if key in old and key not in new]:
             here = (*path, key)
             places = [*document.keys.items(), *document.values.items()]
-            if not any(place.file == layer for known, place in places if known[: len(here)] == here):
+            if not any(place.file in layers for known, place in places if known[: len(here)] == here):
                 del section[key]
                 document.forget(here)
 

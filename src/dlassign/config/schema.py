@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
+from dlassign.config.base import Config
 from dlassign.config.places import KeyPath
 from dlassign.config.run import RunConfig
 
@@ -27,11 +28,15 @@ def json_schema() -> Node:
 
 
 @cache
+def shared_schema() -> Node:
+    """Return what `json_schema` does, each time the same object: for readers that change nothing."""
+    return json_schema()
+
+
+@cache
 def schema_text() -> str:
     """Return the JSON Schema as the text of configs/schema.json."""
-    raw = RunConfig.model_json_schema()
-    for definition in [raw, *raw["$defs"].values()]:
-        _tidy(definition, raw)
+    raw = described(RunConfig)
     extends = {"type": "string", "description": _EXTENDS, "examples": ["base.yaml"]}
     required = [key for key in raw.pop("required") if key != "name"]
     schema = {
@@ -43,6 +48,14 @@ def schema_text() -> str:
         "then": {"required": required},
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def described(config: type[Config]) -> Node:
+    """Return the JSON Schema of a config class with a description for every key."""
+    raw = config.model_json_schema()
+    for definition in [raw, *raw["$defs"].values()]:
+        _tidy(definition, raw)
+    return raw
 
 
 def _tidy(definition: Node, root: Node) -> None:
@@ -80,14 +93,15 @@ def member(node: Node, value: Any, root: Node) -> Node:
         chosen = node["discriminator"]["mapping"].get(name) if isinstance(name, str) else None
         return resolve({"$ref": chosen}, root) if chosen else node
     kind = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else ""
-    return next((resolve(o, root) for o in node.get("anyOf", ()) if o.get("type") == kind), node)
+    options = (resolve(option, root) for option in node.get("anyOf", ()))
+    return next((option for option in options if option.get("type") == kind), node)
 
 
 def child(node: Node, key: str | int) -> Node:
     """Return what a mapping says about a key or a list about its items; {} if nothing."""
     if isinstance(key, str):
-        found: Node = node.get("properties", {}).get(key, {})
-        return found
+        found = node.get("properties", {}).get(key) or node.get("additionalProperties")
+        return found if isinstance(found, dict) else {}
     items: Sequence[Node] = node.get("prefixItems", ())
     return items[key] if key < len(items) else node.get("items", {})
 
@@ -194,7 +208,7 @@ def _expected_either(options: Sequence[Node], root: Node) -> str:
 def _expected_list(node: Node, root: Node) -> str:
     low, high = node.get("minItems", 0), node.get("maxItems")
     length = f"a list of {high} items" if low == high else "a list with at least one item" if low else "a list"
-    return f"{length}, each {expected(child(node, 0), root)}"
+    return f"{length}, each {expected(child(node, 0), root)}" if child(node, 0) else length
 
 
 def _expected_number(node: Node) -> str:

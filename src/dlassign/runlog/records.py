@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dlassign.errors import UserError
+from dlassign.runlog.appending import JsonLines
 from dlassign.runlog.files import reason
 
 SCHEMA = 1
@@ -49,18 +49,7 @@ class MetricsWriter:
     """
 
     def __init__(self, path: Path, *, on_record: Callable[[Record], None] | None = None) -> None:
-        self._path = path
-        self._on_record = on_record
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            self._close_torn_line()
-        except OSError as error:
-            raise UserError(f"cannot write the log {path}: {reason(error)}") from error
-
-    def _close_torn_line(self) -> None:
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+        self._lines, self._on_record = JsonLines(path), on_record
 
     def write(self, kind: Kind, **values: Any) -> None:
         """Append one record.
@@ -69,25 +58,17 @@ class MetricsWriter:
             UserError: the disk is full or the log is gone.
         """
         record = {"kind": kind, **_finite(values)}
-        data = (json.dumps(record, separators=(",", ":")) + "\n").encode()
-        try:
-            while data:
-                data = data[os.write(self._file, data) :]
-        except OSError as error:
-            raise UserError(f"cannot write the log {self._path}: {reason(error)}") from error
+        self._lines.write(record)
         if self._on_record is not None:
             self._on_record(record)
 
     def sync(self) -> None:
         """Flush to disk everything written so far."""
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            raise UserError(f"cannot write the log {self._path}: {reason(error)}") from error
+        self._lines.sync()
 
     def close(self) -> None:
         """Close the log."""
-        os.close(self._file)
+        self._lines.close()
 
 
 def _finite(values: Mapping[str, Any]) -> Record:

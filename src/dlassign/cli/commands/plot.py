@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +16,13 @@ from dlassign.plots.curves import draw_runs
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Metric, Run, SplitName, XAxis
 from dlassign.plots.style import FORMATS
+from dlassign.plots.sweep_heatmap import Cell
+from dlassign.plots.sweep_table import read_table
+from dlassign.plots.sweeps import Picture, draw_sweep
 from dlassign.plots.weights import draw_weights
 from dlassign.runlog.paths import RunPaths, find_runs
 from dlassign.runlog.records import Record, read_records
+from dlassign.runlog.sweep_paths import SweepPaths
 
 _METRICS: tuple[Metric, ...] = ("loss", "accuracy")
 
@@ -38,8 +42,11 @@ def plot_command(
     title: str | None = None,
     weights: bool = False,
     last: bool = False,
+    sweep: Picture | None = None,
+    keys: tuple[str, str] | None = None,
+    cell: Cell | None = None,
 ) -> None:
-    """Draw curves of runs from their logs, or weights from their checkpoints, and print the name of every file written.
+    """Draw curves of runs, their weights, or a sweep, and print the name of every file written.
 
     Args:
         runs: run folders, or folders that hold some.
@@ -56,14 +63,22 @@ def plot_command(
         title: None makes one.
         weights: draw the first layer's weights instead, one file a run; then nothing may be said of curves.
         last: the last weights instead of the best.
+        sweep: draw this of a sweep instead; `runs` is then its folder, and nothing may be said of curves.
+        keys: the two keys of a sweep's heat map; None takes the first two that vary.
+        cell: what a cell of the heat map shows of the other keys; None is their mean.
 
     Raises:
-        UserError: there is no such run, log, key, split or checkpoint, options contradict each other, or a picture
-            cannot be written.
+        UserError: there is no such run, sweep, log, key, split or checkpoint, options contradict each other, or a
+            picture cannot be written.
     """
     options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
+    _refuse_parts_of_a_heat_map(sweep, keys, cell)
+    if sweep is not None:
+        _refuse_curves(metric, options, "--sweep draws a table of trials", {"--weights": weights, "--last": last})
+        _draw_sweep(runs, sweep, formats, output, keys=keys or (), cell=cell or "mean", title=title)
+        return
     if weights:
-        _refuse_curves(metric, options)
+        _refuse_curves(metric, options, "--weights draws the first layer of each run")
     elif last:
         raise UserError("--last says which weights --weights draws; add --weights, or leave out --last")
     found = [_load(paths) for paths in _find(runs)]
@@ -147,11 +162,16 @@ def _is_file(output: str | None) -> bool:
 
 
 def _targets(runs: Sequence[Run], formats: Sequence[str], output: str | None, stem: str) -> list[Path]:
-    """Return the files to write for one picture."""
+    """Return the files to write for one picture of runs."""
+    return _files(_own_folder(runs), formats, output, stem)
+
+
+def _files(own: Path, formats: Sequence[str], output: str | None, stem: str) -> list[Path]:
+    """Return the files to write for one picture; `own` is its folder where `output` names none."""
     if output is not None and _is_file(output):
         whole = Path(output)
         return [whole.with_suffix(f".{ending}") for ending in dict.fromkeys(formats)] or [whole]
-    folder = Path(output) if output is not None else _own_folder(runs)
+    folder = Path(output) if output is not None else own
     return [folder / f"{stem}.{ending}" for ending in dict.fromkeys(formats or ("png",))]
 
 
@@ -189,8 +209,14 @@ def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]
     return {split: there[split] for split in wanted}
 
 
-def _refuse_curves(metric: str, options: CurveOptions) -> None:
-    """Refuse options that say how curves are drawn.
+def _refuse_curves(metric: str, options: CurveOptions, drawn: str, also: Mapping[str, bool] | None = None) -> None:
+    """Refuse options that say how curves are drawn, or others.
+
+    Args:
+        metric: of the curves.
+        options: of the curves.
+        drawn: what is drawn instead.
+        also: other options, and whether they were given.
 
     Raises:
         UserError: there are some.
@@ -203,10 +229,43 @@ def _refuse_curves(metric: str, options: CurveOptions) -> None:
         "--x": options.x != "step",
         "--log-x": options.log_x,
         "--log-y": options.log_y,
+        **(also or {}),
     }
     if any(given.values()):
         named = ", ".join(option for option, there in given.items() if there)
-        raise UserError(f"--weights draws the first layer of each run, not curves; leave out {named}")
+        raise UserError(f"{drawn}, not curves; leave out {named}")
+
+
+def _refuse_parts_of_a_heat_map(sweep: Picture | None, keys: tuple[str, str] | None, cell: Cell | None) -> None:
+    """Refuse options of the heat map where none is drawn.
+
+    Raises:
+        UserError: there are some.
+    """
+    given = {"--keys": keys is not None, "--cell": cell is not None}
+    if any(given.values()) and sweep != "heatmap":
+        named = " and ".join(option for option, there in given.items() if there)
+        raise UserError(f"{named} say how a heat map is drawn; add --sweep heatmap, or leave out {named}")
+
+
+def _draw_sweep(
+    places: Sequence[str],
+    picture: Picture,
+    formats: Sequence[str],
+    output: str | None,
+    *,
+    keys: Sequence[str],
+    cell: Cell,
+    title: str | None,
+) -> None:
+    """Draw one picture of a sweep into its plots folder, or where `output` says."""
+    if len(places) > 1:
+        raise UserError(f"--sweep draws one sweep at a time; give one folder, not {len(places)}")
+    table = read_table(Path(places[0]))
+    targets = _files(SweepPaths(table.folder).plots, formats, output, picture)
+    draw_sweep(table, picture, targets, keys=keys, cell=cell, title=title)
+    for target in targets:
+        click.echo(str(target))
 
 
 def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:

@@ -1,0 +1,295 @@
+"""SweepConfig: which runs a sweep makes of a base config, what picks the best, and where they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from dlassign.config.base import Config, Count, Finite, Many, NonNegative, PathText, Positive, Several, broken_rule
+from dlassign.config.places import KeyPath
+from dlassign.config.run import Name
+from dlassign.config.sweep_rules import broken_sweep_rules
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Factor = Annotated[int, Field(ge=2)]
+
+
+class Range(Config):
+    """Numbers from `low` to `high`, both included."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"low": 0.001, "high": 0.1, "log": True}]})
+
+    low: Finite
+    """The smallest value."""
+    high: Finite
+    """The largest value."""
+    log: bool = False
+    """Even on a logarithmic scale: as many values from 0.01 to 0.1 as from 0.1 to 1."""
+    integer: bool = False
+    """Whole numbers only."""
+    steps: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """So many values from low to high, at even distances, in place of all between them. A grid needs it."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high:
+            message = f"low is {self.low:g} and high {self.high:g}; give a high above low, or a list of one value"
+            raise broken_rule("high", message)
+        if self.log and self.low <= 0:
+            raise broken_rule("low", f"a logarithmic range needs a low above 0, got {self.low:g}; or remove log")
+        for key, value in (("low", self.low), ("high", self.high)):
+            if self.integer and not value.is_integer():
+                raise broken_rule(key, f"expected a whole number because of `integer: true`, got {value:g}")
+        return self
+
+
+Values = Annotated[Several[Any], Field(examples=[[0.01, 0.1]])]
+Entry: TypeAlias = Values | Range
+
+
+def _not_empty(space: dict[str, Entry]) -> dict[str, Entry]:
+    if not space:
+        raise broken_rule("", "the space is empty; give keys of the base with values, `optimizer.lr: [0.01, 0.1]`")
+    return space
+
+
+Space = Annotated[dict[str, Entry], AfterValidator(_not_empty), Field(examples=[{"optimizer.lr": [0.01, 0.1]}])]
+
+
+class Condition(Config):
+    """Keys that are searched only where others have certain values."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"if": {"optimizer.name": "sgd"}, "space": {"optimizer.momentum": [0.0, 0.9]}}]}
+    )
+
+    conditions: Annotated[dict[str, Any], Field(alias="if", min_length=1, examples=[{"optimizer.name": "sgd"}])]
+    """Dotted keys of the space and the value that each must have; of a list, one of them."""
+    space: Space
+    """Dotted keys and their values where all of this holds."""
+    when: Many[Condition] = ()
+    """Parts of this part."""
+
+
+class Grid(Config):
+    """Every combination of the values, in the file's order, the last key fastest."""
+
+    name: Literal["grid"]
+
+
+class Random(Config):
+    """Points drawn at random."""
+
+    name: Literal["random"]
+    trials: Annotated[Count, Field(examples=[50])]
+    """Number of points. More of them later keep those that are there."""
+
+
+class NoPruning(Config):
+    """Every run goes to its end."""
+
+    name: Literal["none"]
+
+
+class SuccessiveHalving(Config):
+    """Give a run up at 1, 3, 9, ... times `min_evaluations` unless it is among the best third that got there."""
+
+    name: Literal["successive_halving"]
+    min_evaluations: Count = 1
+    """Evaluations of the objective's split before a run may be given up."""
+    factor: Factor = 3
+    """One in so many goes on, to so many times the evaluations."""
+
+
+class Hyperband(Config):
+    """Successive halving in several brackets, some of which give runs more time before they may be given up."""
+
+    name: Literal["hyperband"]
+    min_evaluations: Count = 1
+    """Evaluations of the objective's split before a run may be given up, in the strictest bracket."""
+    max_evaluations: Count | None = None
+    """Evaluations of a whole run. null: as many as the first finished run had; none is given up before that."""
+    factor: Factor = 3
+    """One in so many goes on, to so many times the evaluations."""
+
+    @model_validator(mode="after")
+    def _several_evaluations(self) -> Hyperband:
+        if self.max_evaluations is not None and self.max_evaluations < self.min_evaluations * self.factor:
+            message = (
+                f"{self.max_evaluations} evaluations leave nothing to give up; give at least min_evaluations * factor, "
+                f"{self.min_evaluations * self.factor}"
+            )
+            raise broken_rule("max_evaluations", message)
+        return self
+
+
+Pruning = Annotated[NoPruning | SuccessiveHalving | Hyperband, Field(discriminator="name")]
+
+
+class TPE(Config):
+    """Points where earlier ones did well: the tree-structured Parzen estimator of Optuna."""
+
+    name: Literal["tpe"]
+    trials: Annotated[Count, Field(examples=[50])]
+    """Number of points."""
+    startup: Annotated[int, Field(ge=0)] = 10
+    """Points drawn at random before the estimator is asked."""
+    pruning: Pruning = NoPruning(name="none")
+    """When a run that does badly is given up."""
+
+
+StrategyConfig = Annotated[Grid | Random | TPE, Field(discriminator="name")]
+
+
+class Objective(Config):
+    """The figure that the best are picked by."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"split": "val", "metric": "accuracy"}]})
+
+    split: Literal["val", "test"] = "val"
+    """val; test looks at the test set to choose, and every table and picture says so."""
+    metric: Literal["accuracy", "loss"] = "accuracy"
+    """accuracy (the higher the better) or loss (the lower the better)."""
+    of: Literal["final", "maximum"] = "final"
+    """final: with the chosen weights, after training. maximum: the best accuracy of all evaluations in training."""
+
+    @model_validator(mode="after")
+    def _maximum_of_accuracy(self) -> Objective:
+        if self.of == "maximum" and self.metric == "loss":
+            raise broken_rule("of", "a maximum is of the accuracy; use `metric: accuracy`, or `of: final`")
+        return self
+
+    @property
+    def marked(self) -> bool:
+        """Whether results must be marked: the test set chose."""
+        return self.split == "test"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether the best is the largest."""
+        return self.metric == "accuracy"
+
+
+class AutoExecutor(Config):
+    """What suits the runs and the machine; the sweep says which it took and why."""
+
+    name: Literal["auto"]
+
+
+class SerialExecutor(Config):
+    """One run after the other in this process."""
+
+    name: Literal["serial"]
+
+
+class ProcessesExecutor(Config):
+    """Several runs at a time, each in a process of its own that goes on with the next."""
+
+    name: Literal["processes"]
+    workers: Count | None = None
+    """Number of processes. null: as the CPU cores and GPUs allow."""
+    trials_per_gpu: Count = 1
+    """Runs at a time on one GPU."""
+
+
+class StackedExecutor(Config):
+    """Runs of equal shape trained together as one batched model."""
+
+    name: Literal["stacked"]
+    at_once: Count | None = None
+    """Runs trained together at most. null: as fits the caches or the GPU."""
+
+
+class RayExecutor(Config):
+    """Runs spread over a Ray cluster."""
+
+    name: Literal["ray"]
+    address: Annotated[
+        str,
+        StringConstraints(pattern=r"^(auto|local|(ray://)?[^\s:/]+:[0-9]{1,5})$"),
+        Field(json_schema_extra={"patternErrorMessage": "expected auto, local or host:port, such as 10.0.0.1:6379"}),
+    ] = "local"
+    """auto: the cluster that this machine belongs to; local: one that is started here for the sweep; or host:port."""
+    cpus_per_trial: Positive = 1.0
+    """CPU cores of a run."""
+    gpus_per_trial: NonNegative = 0.0
+    """GPUs of a run; 0.25 puts four on one."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """Times that a run is started again after its machine or process was lost."""
+
+
+ExecutorConfig = Annotated[
+    AutoExecutor | SerialExecutor | ProcessesExecutor | StackedExecutor | RayExecutor, Field(discriminator="name")
+]
+
+
+class Confirm(Config):
+    """Train the best points again on fresh seeds, since the best of many is partly luck."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"top": 3, "seeds": 5}]})
+
+    top: Count = 3
+    """Points that are confirmed, best first."""
+    seeds: Count = 5
+    """Fresh seeds of each."""
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            raise broken_rule(str(index), f"seed {seed} stands twice; a repeat needs another seed: remove one")
+    return seeds
+
+
+class SweepConfig(Config):
+    """A sweep: many runs of one base config."""
+
+    name: Name
+    """Name of the sweep and of its folder under out/. Default: the file's name without .yaml."""
+    notes: str = ""
+    """What should be known of this sweep beside its settings."""
+    base: Annotated[PathText, Field(min_length=1, examples=["base.yaml"])]
+    """The config that all runs start from, relative to this file."""
+    set: Annotated[dict[str, Any], Field(default_factory=dict, examples=[{"train.epochs": 10}])]
+    """Changes to the base for all runs: dotted key and value, as after --set."""
+    space: Space
+    """What is searched: dotted key of the base and a list of values or a range. A whole section is a value too, and
+    replaces that of the base."""
+    when: Many[Condition] = ()
+    """Keys that are searched only where others have certain values."""
+    strategy: StrategyConfig = Grid(name="grid")
+    """How points of the space are chosen."""
+    seeds: Annotated[Several[Seed], AfterValidator(_different), Field(examples=[[0, 1, 2]])] | None = None
+    """Seeds that every point is trained with. null: that of the base alone."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the search itself, of random and tpe."""
+    objective: Objective = Objective()
+    """The figure that the best are picked by."""
+    executor: ExecutorConfig = AutoExecutor(name="auto")
+    """What trains the runs."""
+    confirm: Confirm | None = None
+    """Train the best again on fresh seeds. null: no."""
+
+    @model_validator(mode="after")
+    def _rules_between_sections(self) -> SweepConfig:
+        for rule in broken_sweep_rules({name: getattr(self, name) for name in type(self).model_fields}):
+            raise rule
+        return self
+
+    def fresh_seeds(self, used: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the seeds of the confirming runs: the smallest that were not used."""
+        free = (seed for seed in count() if seed not in used)
+        return tuple(islice(free, self.confirm.seeds if self.confirm else 0))
+
+
+def entries(
+    space: Mapping[str, Entry], when: Sequence[Condition], path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, str, Entry]]:
+    """Yield the place in the sweep file, the key and the values of all that is searched, conditional or not."""
+    for key, entry in space.items():
+        yield (*path, "space", key), key, entry
+    for number, condition in enumerate(when):
+        yield from entries(condition.space, condition.when, (*path, "when", number))

@@ -1,0 +1,195 @@
+"""Rules between the sections of a sweep file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticCustomError
+
+from dlassign.config.base import broken_rule
+from dlassign.config.explain import did_you_mean
+from dlassign.config.places import KeyPath
+from dlassign.config.schema import at
+
+if TYPE_CHECKING:
+    from dlassign.config.sweep import Condition, Entry
+
+_NO_RESULT = "it changes no result, so there is nothing to search; put one value under set"
+NOT_SEARCHED = {
+    "seed": "every point can have several seeds; give `seeds: [0, 1, 2]` at the top level",
+    "name": "all runs have the sweep's name; give `name` at the top level",
+    "device": "where runs are trained changes no result; put one device under set, or choose an executor",
+    "extends": "the runs start from one base; give sections of it as values, or write a sweep file for each base",
+    "notes": _NO_RESULT,
+    "train.checkpoint_seconds": _NO_RESULT,
+    "data.cache": _NO_RESULT,
+    "data.download": _NO_RESULT,
+}
+"""Keys of a config that are no part of a space, and what to do instead."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The space, or that of one condition: where it stands, its own conditions, and with them those around it."""
+
+    path: KeyPath
+    space: Mapping[str, Entry]
+    own: Mapping[str, Any]
+    conditions: Mapping[str, Any]
+
+
+def broken_sweep_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
+    """Yield every broken rule between the sections of a sweep file.
+
+    Args:
+        sections: those that are valid by themselves, by name.
+    """
+    parts = list(_parts(sections.get("space") or {}, sections.get("when") or ()))
+    for part in parts:
+        for key in part.space:
+            if key in NOT_SEARCHED:
+                yield broken_rule((*part.path, "space", key), f"cannot be searched: {NOT_SEARCHED[key]}", at_key=True)
+    yield from _set_rules(sections.get("set") or {}, sections.get("space") or {})
+    yield from _one_place_rules(parts)
+    if "space" in sections and "when" in sections:
+        yield from _condition_rules(parts)
+    if getattr(sections.get("strategy"), "name", "") == "grid":
+        yield from _grid_rules(parts)
+    if "strategy" in sections:
+        yield from _strategy_rules(sections)
+
+
+def _parts(space: Mapping[str, Entry], when: Sequence[Condition]) -> Iterator[_Part]:
+    """Yield the top level and all conditions, each after those around it."""
+    yield (top := _Part((), space, {}, {}))
+    yield from _inner_parts(top, when)
+
+
+def _inner_parts(around: _Part, when: Sequence[Condition]) -> Iterator[_Part]:
+    for number, condition in enumerate(when):
+        own = condition.conditions
+        part = _Part((*around.path, "when", number), condition.space, own, {**around.conditions, **own})
+        yield part
+        yield from _inner_parts(part, condition.when)
+
+
+def _set_rules(changes: Mapping[str, Any], space: Mapping[str, Entry]) -> Iterator[PydanticCustomError]:
+    for key in changes:
+        section = next((other for other in space if key.startswith(f"{other}.")), None)
+        if key == "name":
+            yield broken_rule(("set", key), "all runs have the sweep's name; give `name` at the top level", at_key=True)
+        elif key in space:
+            yield broken_rule(("set", key), "stands under space too; remove it here, or there", at_key=True)
+        elif section:
+            message = f"has no effect, for the space replaces all of {section}; put it into the values there"
+            yield broken_rule(("set", key), message, at_key=True)
+
+
+def _one_place_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
+    for number, part in enumerate(parts):
+        for key in part.space:
+            other = next((p for p in parts[:number] if key in p.space and not _exclusive(p, part)), None)
+            if other:
+                where = ".".join(map(str, (*other.path, "space")))
+                message = f"stands under {where} too, where it can hold at the same time; remove one"
+                yield broken_rule((*part.path, "space", key), message, at_key=True)
+
+
+def _exclusive(one: _Part, other: _Part) -> bool:
+    """Return whether two parts never hold together."""
+    return any(
+        not any(is_one_of(value, other.conditions[key]) for value in (wanted if isinstance(wanted, list) else [wanted]))
+        for key, wanted in one.conditions.items()
+        if key in other.conditions
+    )
+
+
+def _condition_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
+    searched = [(key, entry) for part in parts for key, entry in part.space.items()]
+    for part in parts:
+        for key, wanted in part.own.items():
+            path = (*part.path, "if", key)
+            entries = [(other, entry) for other, entry in searched if key == other or key.startswith(f"{other}.")]
+            if not entries:
+                known = list(dict.fromkeys(other for other, _ in searched))
+                message = f"is not searched, so this holds always or never.{did_you_mean(key, known)}"
+                yield broken_rule(path, f"{message} Use {' or '.join(known)}", at_key=True)
+            elif all(isinstance(entry, tuple) for _, entry in entries):
+                values = [value_of({other: value}, key) for other, entry in entries for value in _listed(entry)]
+                options = wanted if isinstance(wanted, list) and not any(map(same(wanted), values)) else [wanted]
+                for option in [option for option in options if not any(map(same(option), values))]:
+                    words = list(dict.fromkeys(map(_text, values)))
+                    message = f"is never {_text(option)} in this space.{did_you_mean(_text(option), words)}"
+                    yield broken_rule(path, f"{message} Use {' or '.join(words)}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _listed(entry: Entry) -> tuple[Any, ...]:
+    return entry if isinstance(entry, tuple) else ()
+
+
+def _grid_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
+    for part in parts:
+        for key, entry in part.space.items():
+            if not isinstance(entry, tuple) and entry.steps is None:
+                message = "a grid needs values; add `steps: 5`, or give a list, or use `strategy: {name: random}`"
+                yield broken_rule((*part.path, "space", key), message)
+
+
+def _strategy_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
+    strategy = sections["strategy"]
+    if strategy.name != "tpe":
+        return
+    if getattr(sections.get("executor"), "name", "") == "stacked":
+        message = "trains runs together that are known beforehand, and tpe chooses them one by one; use "
+        yield broken_rule("executor.name", message + "`executor: processes`, or strategy grid or random")
+    if strategy.pruning.name == "none":
+        return
+    if "objective" in sections and sections["objective"].split == "test":
+        message = "pruning would look at the test set again and again; use `split: val`, or `pruning: none`"
+        yield broken_rule("objective.split", message)
+    if len(sections.get("seeds") or ()) > 1:
+        message = "pruning compares single runs; give one seed, and `confirm: {top: 3, seeds: 5}` for the best"
+        yield broken_rule("seeds", message)
+
+
+def value_of(values: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a dotted key in a point, also where only a section above it is given; None without any."""
+    found: Any = None
+    for other, value in sorted(values.items(), key=lambda item: item[0].count(".")):
+        if key == other:
+            found = value
+        elif key.startswith(f"{other}."):
+            rest = key.removeprefix(f"{other}.").split(".")
+            found = at(value, *(int(part) if part.isdigit() else part for part in rest))
+    return found
+
+
+def is_one_of(value: Any, wanted: Any) -> bool:
+    """Return whether a value is the wanted one, or one of a list of them."""
+    options = [wanted, *wanted] if isinstance(wanted, list) else [wanted]
+    return identity(value) in map(identity, options)
+
+
+def same(wanted: Any) -> Callable[[Any], bool]:
+    """Return the test whether a value equals the wanted one."""
+    return lambda value: identity(value) == identity(wanted)
+
+
+def identity(value: Any) -> str:
+    """Return a text that equal plain values share; 1 and 1.0 are equal, 1 and true are not."""
+    return json.dumps(_whole(value), sort_keys=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

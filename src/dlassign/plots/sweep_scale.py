@@ -1,0 +1,165 @@
+"""How the values of one key of a sweep lie on an axis: numbers linear or logarithmic, all else as categories."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+WIDE = 30
+"""Positive numbers whose largest is more than this many times their smallest lie on a logarithmic axis."""
+_MOST_TICKS = 6
+_MOST_VALUES = 8
+_LONGEST = 18
+
+
+def identity(value: Any) -> str:
+    """Return a text that equal values share and others do not."""
+    return json.dumps(value, sort_keys=True)
+
+
+def text_of(value: Any) -> str:
+    """Return a value as a person writes it: `0.001`, `[50, 50]`, `true`, `sgd, lr 0.1`; long ones are cut."""
+    text = _text(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1].rstrip()}…"
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float() | int():
+            return number(value)
+        case list() | tuple():
+            return f"[{', '.join(map(_text, value))}]"
+        case dict():
+            rest = [f"{key} {_text(found)}" for key, found in value.items() if key != "name"]
+            return ", ".join([_text(value["name"]), *rest] if "name" in value else rest)
+        case _:
+            return str(value)
+
+
+def number(value: float) -> str:
+    """Return a number in few characters: `0.001`, `1e-05`, `3000`."""
+    if float(value).is_integer() and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def wrapped(text: str, *, inches: float) -> str:
+    """Break the lines of a title that are wider than so many inches."""
+    most = max(20, int(inches / 0.085))
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, most))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where values lie between 0 and 1.
+
+    Attributes:
+        key: the dotted key.
+        kind: of its axis.
+        categories: identity and text of each value of a categorical axis from bottom to top, else ().
+        low, high: ends of an axis of numbers.
+        listed: the numbers themselves where they are few, for the ticks.
+    """
+
+    key: str
+    kind: Literal["linear", "log", "category"]
+    categories: tuple[tuple[str, str], ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    listed: tuple[float, ...] = ()
+
+    def index(self, value: Any) -> int:
+        """Return the number of a value's category."""
+        return [known for known, _ in self.categories].index(identity(value))
+
+    def at(self, value: Any) -> float:
+        """Return the place of a value, from 0 (bottom) to 1 (top)."""
+        if self.kind == "category":
+            return _place(self.index(value), len(self.categories))
+        low, high, here = (self._line(x) for x in (self.low, self.high, float(value)))
+        return 0.5 if high == low else (here - low) / (high - low)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return places and texts of the ticks: all values where they are few, else round numbers."""
+        if self.kind == "category":
+            step = -(-len(self.categories) // 20)
+            return [
+                (_place(i, len(self.categories)), text) for i, (_, text) in enumerate(self.categories) if i % step == 0
+            ]
+        return [(self.at(x), number(x)) for x in (self.listed or self.round_numbers())]
+
+    def _line(self, value: float) -> float:
+        return math.log10(value) if self.kind == "log" else value
+
+    def round_numbers(self) -> list[float]:
+        """Return round numbers within an axis of numbers, and its ends where no round number is near them."""
+        inner = _decades(self.low, self.high) if self.kind == "log" else _steps(self.low, self.high)
+        gap = 0.06
+        ends = [x for x in (self.low, self.high) if all(abs(self.at(x) - self.at(tick)) > gap for tick in inner)]
+        return sorted([*inner, *ends])
+
+
+def make_scale(key: str, values: Sequence[Any]) -> Scale:
+    """Return the scale for the values of a key (None where a trial does not have it is to be left out before)."""
+    if values and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        low, high = float(min(values)), float(max(values))
+        kind: Literal["linear", "log"] = "log" if low > 0 and high > WIDE * low else "linear"
+        distinct = sorted(set(map(float, values)))
+        return Scale(key, kind, low=low, high=high, listed=_apart(distinct, kind))
+    return Scale(key, "category", categories=tuple((identity(value), text_of(value)) for value in ordered(values)))
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Sort numbers by size and lists of them by their sum, then all else in the order of their first appearance."""
+    found = {identity(value): value for value in values}
+    return sorted(found.values(), key=_rank)
+
+
+def _rank(value: Any) -> tuple[int, float]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 0, float(value)
+    if isinstance(value, list | tuple) and all(isinstance(x, int | float) for x in value):
+        return 1, float(sum(value))
+    return 2, 0.0
+
+
+def _apart(distinct: Sequence[float], kind: str) -> tuple[float, ...]:
+    """Return the values if they are few and far enough apart for a tick each, else ()."""
+    if len(distinct) > _MOST_VALUES:
+        return ()
+    line = [math.log10(x) if kind == "log" else x for x in distinct]
+    span = line[-1] - line[0]
+    close = any((b - a) < 0.045 * span for a, b in pairwise(line))
+    return () if close else tuple(distinct)
+
+
+def _place(index: int, count: int) -> float:
+    return 0.5 if count == 1 else index / (count - 1)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    if math.log10(high / low) < 2.5:
+        found = [lead * 10.0**exponent for exponent in range(first - 1, last + 1) for lead in (1, 2, 5)]
+        return [x for x in found if low * (1 - 1e-9) <= x <= high * (1 + 1e-9)]
+    step = max(1, -(-(last - first + 1) // _MOST_TICKS))
+    return [10.0**exponent for exponent in range(first, last + 1, step)]
+
+
+def _steps(low: float, high: float) -> list[float]:
+    if high == low:
+        return [low]
+    rough = (high - low) / _MOST_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(lead * power for lead in (1, 2, 5, 10) if lead * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]

@@ -1,0 +1,1 @@
+"""Intervals, tests and power: plain numbers in, frozen dataclasses out."""

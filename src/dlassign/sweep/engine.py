@@ -1,0 +1,348 @@
+"""Sweep: makes trials, has them trained, and keeps the sweep's own files, which only it writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from dlassign.config.load_sweep import LocatedSweep, dump_sweep
+from dlassign.config.sweep import TPE, NoPruning
+from dlassign.errors import Interrupted, UserError
+from dlassign.runlog.files import write_text
+from dlassign.runlog.records import Record
+from dlassign.runlog.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
+from dlassign.runlog.sweep_paths import SweepPaths, only_driver
+from dlassign.sweep.check_points import Checked
+from dlassign.sweep.search import Search
+from dlassign.sweep.standing import Standing, read_standing
+from dlassign.sweep.strategies import make_strategy
+from dlassign.sweep.table import Row, make_rows, table, write_table
+from dlassign.sweep.trial import Executor, Strategy, Trial, TrialResult
+from dlassign.sweep.trials import Candidate, TrialMaker
+from dlassign.train.stopping import StopRequest
+
+_DECIDE = ("base", "space", "when", "strategy", "seed", "seeds", "objective")
+"""Keys of a sweep file that decide which points come and what a strategy is told of them."""
+
+
+class View(Protocol):
+    """Shows a user how a sweep goes."""
+
+    def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
+        """Take in what is there already, how many trials there will be, and how many run at a time."""
+        ...
+
+    def started(self, trial: Trial) -> None:
+        """A trial begins or goes on."""
+        ...
+
+    def record(self, trial: Trial, record: Record) -> None:
+        """Take in the next log record of a trial."""
+        ...
+
+    def say(self, text: str, trial: Trial | None = None) -> None:
+        """Show a line, of the sweep or of one trial."""
+        ...
+
+    def ended(self, standing: Standing) -> None:
+        """A trial has ended, or was interrupted."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a sweep came to.
+
+    Attributes:
+        rows: the table, best first.
+        content: what table.json holds.
+        failed: the trials that failed.
+    """
+
+    rows: list[Row]
+    content: dict[str, Any]
+    failed: list[Standing]
+
+
+class Sweep:
+    """One sweep and how it stands.
+
+    Args:
+        located: the sweep file.
+        checked: its points that are known beforehand.
+        out: folder of all runs.
+        strategy: () -> what chooses the points, fresh; None is the one that the file names.
+
+    Raises:
+        UserError: the data or a journal cannot be read.
+    """
+
+    def __init__(
+        self,
+        located: LocatedSweep,
+        checked: Checked,
+        *,
+        out: Path,
+        strategy: Callable[[], Strategy] | None = None,
+    ) -> None:
+        self.config = located.config
+        self.paths = SweepPaths.of(out, located.config.name)
+        self._located = located
+        self._strategy = strategy or (lambda: make_strategy(located))
+        self.make = TrialMaker(located, checked, out)
+        self._probe = checked.configs[0]
+        self.known = [self.make.point(number, values) for number, values in enumerate(checked.points)]
+        chosen = self.config.strategy
+        self.prunes = isinstance(chosen, TPE) and not isinstance(chosen.pruning, NoPruning)
+
+    def trials(self) -> list[Trial]:
+        """Return the trials that are known before the sweep begins, each once; none of an adaptive strategy."""
+        every = {trial.paths.root.name: trial for point in self.known for trial in reversed(point.trials)}
+        return sorted(every.values(), key=lambda trial: trial.number)
+
+    def standings(self, journal: Journal | None = None) -> list[Standing]:
+        """Return how the known trials stand; nothing is written."""
+        journal = journal or read_journal(self.paths.journal)
+        return [self.standing(trial, journal) for trial in self.trials()]
+
+    def standing(self, trial: Trial, journal: Journal) -> Standing:
+        """Return how a trial stands."""
+        result = journal.results.get(trial.paths.root.name)
+        failed = result if result is not None and result["status"] == "failed" else None
+        return read_standing(trial, failed, self.config.objective, prunes=self.prunes)
+
+    @property
+    def total(self) -> int:
+        """How many trials there will be, those that confirm included; a strategy may stop before."""
+        points = getattr(self.config.strategy, "trials", None) if not self.known else len(self.known)
+        seeds = len(self.config.seeds or (0,))
+        own = len(self.trials()) if self.known else (points or 0) * seeds
+        confirm = self.config.confirm
+        return own + (min(confirm.top, points or 0) * confirm.seeds if confirm else 0)
+
+    def run(self, executor: Executor, view: View, *, retry: bool = False, fail_fast: bool = False) -> Outcome:
+        """Train what is not there yet, and write the table.
+
+        Args:
+            executor: what trains.
+            view: what shows it.
+            retry: train failed trials again.
+            fail_fast: end with the first trial that fails.
+
+        Raises:
+            UserError: another process drives this sweep, or the disk is full.
+            Interrupted: Ctrl-C or SIGTERM; the same command goes on.
+        """
+        with only_driver(self.paths):
+            journal = read_journal(self.paths.journal)
+            for warning in journal.warnings:
+                view.say(warning)
+            with closing(JournalWriter(self.paths.journal)) as writer:
+                self._note_plan(journal, writer, view)
+                writer.write("session", time=_now(), executor=type(executor).__name__)
+                search = Search(self._strategy(), self.make, journal=writer, calls=journal.calls)
+                drive = _Drive(self, search, journal=journal, writer=writer, view=view, retry=retry)
+                return drive.go(executor, fail_fast=fail_fast)
+
+    def _note_plan(self, journal: Journal, writer: JournalWriter, view: View) -> None:
+        """Write down what is planned, and say what has changed since the last time."""
+        dump = json.loads(self.config.model_dump_json(by_alias=True))
+        trials = [trial.paths.root.name for trial in self.trials()]
+        search = self._search_digest(dump)
+        plan = {"schema": SCHEMA, "search": search, "file": dump, "trials": trials}
+        former = journal.plan
+        if former is not None and all(former[key] == value for key, value in plan.items()):
+            return
+        if former is not None and (former["search"] != search or former["trials"] != trials):
+            view.say(_changes(former, dump, trials))
+        write_text(self.paths.config, dump_sweep(self._located))
+        writer.write("plan", time=_now(), **plan)
+        journal.add({"kind": "plan", **plan})
+
+    def _search_digest(self, dump: Mapping[str, Any]) -> str:
+        """Return a digest of all that decides which points a strategy chooses and what they give."""
+        base = {key: value for key, value in self._located.base.data.items() if key not in ("device", "notes")}
+        everything = [{key: dump[key] for key in _DECIDE}, base, self.make.fingerprint(self._probe)]
+        return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _changes(former: Entry, dump: Mapping[str, Any], trials: list[str]) -> str:
+    """Return what a changed sweep file means for the trials that are there."""
+    before = former["file"]
+    keys = [key for key in (*_DECIDE, "set") if before.get(key) != dump[key]] or ["base"]
+    head = f"the sweep has changed since it ran last ({', '.join(keys)})"
+    if not trials or not former["trials"]:
+        return f"{head}: the search begins anew; runs of points that come up again are read, all others stay"
+    old, new = set(former["trials"]), set(trials)
+    gone = len(old - new)
+    stay = f", {gone} no longer in it (their runs stay)" if gone else ""
+    kept = len(old & new)
+    return f"{head}: {kept} trial{'s' * (kept != 1)} kept, {len(new - old)} new{stay}"
+
+
+@dataclass
+class _Drive:
+    """One run of a sweep; the Watcher of its trials."""
+
+    sweep: Sweep
+    search: Search
+    journal: Journal
+    writer: JournalWriter
+    view: View
+    retry: bool
+    standings: dict[str, Standing] = field(default_factory=dict)
+    confirming: dict[str, list[str]] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def go(self, executor: Executor, *, fail_fast: bool) -> Outcome:
+        for point in (*self.sweep.known, *self.search.points):
+            self._read(point.trials)
+        self.view.begin(list(self.standings.values()), self.sweep.total, slots=executor.slots)
+        try:
+            with self.stop:
+                going = self._train(executor, self._searched(), fail_fast=fail_fast)
+                if going and self.sweep.config.confirm is not None:
+                    self._train(executor, self._confirmed(), fail_fast=fail_fast)
+            if self.stop.requested:
+                raise Interrupted("interrupted")
+        except Interrupted as error:
+            self._write_table()
+            raise Interrupted(self._interrupted_text()) from error
+        except UserError:  # such as a full disk, on which the table may not fit either
+            with suppress(UserError):
+                self._write_table()
+            raise
+        return self._write_table()
+
+    def _interrupted_text(self) -> str:
+        over = sum(standing.over for standing in self.standings.values())
+        total = max(self.sweep.total, len(self.standings))
+        return f"interrupted: {over} of {total} trials have ended; the same command goes on from there"
+
+    def _train(self, executor: Executor, trials: Iterator[Trial], *, fail_fast: bool) -> bool:
+        """Train trials; False if one failed and that is to end the sweep."""
+        results = executor.run(trials, self)
+        try:
+            for result in results:
+                self._settle(result)
+                if fail_fast and result.status == "failed":
+                    return False
+        finally:
+            if isinstance(results, Generator):
+                results.close()  # now, so that running trials write their checkpoints
+        return not self.stop.requested
+
+    def _searched(self) -> Iterator[Trial]:
+        """Yield the trials of the strategy's points that are not over."""
+        for point in self.search.each(lambda: not self.stop.requested):
+            self._read(point.trials)
+            yield from self._wanted(point.trials)
+            self._tell(point)
+
+    def _confirmed(self) -> Iterator[Trial]:
+        """Yield the trials of the best points on fresh seeds that are not over."""
+        confirm = self.sweep.config.confirm
+        assert confirm is not None
+        used = [trial.config.seed for point in self._points() for trial in point.trials]
+        fresh = range(max(used, default=0) + 1, max(used, default=0) + 1 + confirm.seeds)
+        number = len(self.standings)
+        for row in [row for row in self._rows() if row.value is not None][: confirm.top]:
+            trials = self.sweep.make.confirming(row.point, fresh, first=number)
+            number += len(trials)
+            self.confirming[row.point.hash] = [trial.paths.root.name for trial in trials]
+            self._read(trials)
+        yield from self._wanted([self.standings[run].trial for runs in self.confirming.values() for run in runs])
+
+    def _wanted(self, trials: Iterable[Trial]) -> Iterator[Trial]:
+        for trial in trials:
+            run = trial.paths.root.name
+            standing = self.standings[run]
+            if self.stop.requested or run in self.given:
+                continue
+            if not standing.over or (standing.status == "failed" and self.retry):
+                self.given.add(run)
+                yield trial
+
+    def _read(self, trials: Iterable[Trial]) -> None:
+        """Find out how trials stand that are not known yet; the journal learns of those that ended without a word."""
+        for trial in trials:
+            run = trial.paths.root.name
+            if run not in self.standings:
+                self.standings[run] = standing = self.sweep.standing(trial, self.journal)
+                if standing.over and run not in self.journal.ended:
+                    self._note(standing)
+
+    def _settle(self, result: TrialResult) -> None:
+        """Take in a result."""
+        trial = result.trial
+        failed = {"message": result.message} if result.status == "failed" else None
+        standing = read_standing(trial, failed, self.sweep.config.objective, prunes=True)
+        self.standings[standing.run] = standing
+        self._note(standing)
+        self.view.ended(replace(standing, message=result.message))
+        for point in self.search.points:
+            if any(own.paths.root == trial.paths.root for own in point.trials):
+                self._tell(point)
+
+    def _note(self, standing: Standing) -> None:
+        values = {"status": standing.status, "message": standing.message, "value": standing.value}
+        confirms = standing.trial.confirms
+        entry = {"run": standing.run, **values, "seconds": standing.seconds, "confirms": confirms}
+        self.writer.write("result", **entry)
+        self.journal.add({"kind": "result", **entry})
+
+    def _tell(self, point: Candidate) -> None:
+        """Tell the strategy the mean over the seeds once all are over."""
+        standings = [self.standings[trial.paths.root.name] for trial in point.trials]
+        if all(standing.over for standing in standings):
+            values = [standing.value for standing in standings if standing.value is not None]
+            whole = len(values) == len(standings)
+            self.search.tell(point.number, sum(values) / len(values) if whole else None)
+
+    def _points(self) -> list[Candidate]:
+        return [*self.search.points, *self.sweep.known]
+
+    def _rows(self) -> list[Row]:
+        confirming = {point: [self.standings[run] for run in runs] for point, runs in self.confirming.items()}
+        return make_rows(self._points(), self.standings, confirming=confirming, objective=self.sweep.config.objective)
+
+    def _write_table(self) -> Outcome:
+        for run, standing in self.standings.items():
+            if not standing.over:
+                self.standings[run] = self.sweep.standing(standing.trial, self.journal)
+        config, rows = self.sweep.config, self._rows()
+        keys = dict.fromkeys([*config.space, *(key for row in rows for key in row.point.values)])
+        content = table(rows, name=config.name, objective=config.objective, keys=list(keys), ended=self.journal.ended)
+        write_table(self.sweep.paths, content)
+        failed = [run for row in rows for run in row.runs if run.status == "failed"]
+        return Outcome(rows=rows, content=content, failed=failed)
+
+    # What follows makes it a Watcher.
+
+    def started(self, trial: Trial) -> None:
+        """Show it."""
+        self.view.started(trial)
+
+    def record(self, trial: Trial, record: Record) -> bool:
+        """Show a record, and ask the strategy after an evaluation of the objective's split."""
+        self.view.record(trial, record)
+        objective = self.sweep.config.objective
+        if not self.sweep.prunes or trial.confirms or record["kind"] != "eval" or record["split"] != objective.split:
+            return False
+        number = trial.number // len(self.sweep.config.seeds or (0,))
+        return self.search.report(number, record["step"], record[objective.metric])
+
+    def say(self, trial: Trial, text: str) -> None:
+        """Show it."""
+        self.view.say(text, trial)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,113 @@
+"""From the sweep file's executor to what trains; `auto` chooses one and says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import assert_never
+
+import torch
+
+from dlassign.config import sweep as config
+from dlassign.config.model import MLP
+from dlassign.config.run import RunConfig
+from dlassign.errors import ConfigError
+from dlassign.sweep.processes import ProcessesExecutor, usable_cores
+from dlassign.sweep.serial import SerialExecutor
+from dlassign.sweep.trial import Executor
+
+STACK_FROM = 4
+"""Trials of one shape, on average, from which training them as one model pays."""
+
+
+def make_executor(
+    chosen: config.ExecutorConfig, configs: Sequence[RunConfig], *, adaptive: bool = False, workers: int | None = None
+) -> Executor:
+    """Return what trains the trials of a sweep.
+
+    Args:
+        chosen: the sweep file's section.
+        configs: of the trials that are to be trained; of an adaptive strategy, of some like them.
+        adaptive: whether the strategy chooses a trial by the results of those before.
+        workers: the number of worker processes, from the command line.
+
+    Raises:
+        ConfigError: `workers` with an executor that has none.
+        UserError: a package is missing; the message says how to install it.
+    """
+    if workers is not None and not isinstance(chosen, config.AutoExecutor | config.ProcessesExecutor):
+        raise ConfigError(f"--workers is for the executor processes, not {chosen.name}; leave it out")
+    match chosen:
+        case config.AutoExecutor():
+            return choose_executor(configs, adaptive=adaptive, workers=workers)
+        case config.SerialExecutor():
+            return SerialExecutor()
+        case config.ProcessesExecutor():
+            return make_processes(configs, workers=workers or chosen.workers, trials_per_gpu=chosen.trials_per_gpu)
+        case config.StackedExecutor():
+            from dlassign.sweep.stacked import StackedExecutor
+
+            return StackedExecutor(at_most=chosen.at_once)
+        case config.RayExecutor():
+            from dlassign.sweep.ray_executor import RayExecutor
+
+            return RayExecutor(
+                address=chosen.address,
+                cpus_per_trial=chosen.cpus_per_trial,
+                gpus_per_trial=chosen.gpus_per_trial,
+                retries=chosen.retries,
+            )
+        case _:
+            assert_never(chosen)
+
+
+def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: int | None = None) -> Executor:
+    """Return the executor that suits the trials and the machine."""
+    if workers is not None:
+        return make_processes(configs, workers=workers, why="auto: --workers was given")
+    if len(configs) <= 1 and not adaptive:
+        return SerialExecutor(f"auto: {len(configs) or 'no'} trial to train")
+    shapes, obstacle = stackable(configs)
+    if not adaptive and not obstacle and len(configs) >= STACK_FROM * shapes:
+        from dlassign.sweep.stacked import StackedExecutor
+
+        return StackedExecutor(why=f"auto: {len(configs)} trials of {shapes} shape{'s' * (shapes != 1)}")
+    why = (
+        "the strategy waits for results"
+        if adaptive
+        else obstacle or f"{len(configs)} trials are few for {shapes} shape{'s' * (shapes != 1)}"
+    )
+    if usable_cores() == 1 and not gpus_for(configs):
+        return SerialExecutor(f"auto: one CPU core, and no stacking, since {why}")
+    return make_processes(configs, workers=None, why=f"auto: no stacking, since {why}")
+
+
+def stackable(configs: Sequence[RunConfig]) -> tuple[int, str]:
+    """Return how many groups of equal shape there are, and why a trial cannot be stacked at all ("" if all can)."""
+    from dlassign.sweep.stacked import stack_key
+
+    found = [stack_key(config) for config in configs]
+    obstacle = next((reason for key, reason in found if key is None), "")
+    if not obstacle and not gpus_for(configs) and any(not isinstance(config.model, MLP) for config in configs):
+        obstacle = "convolutions of many models at once are slow on a CPU"
+    return len(Counter(key for key, _ in found)), obstacle
+
+
+def make_processes(
+    configs: Sequence[RunConfig], *, workers: int | None, trials_per_gpu: int = 1, why: str = ""
+) -> ProcessesExecutor:
+    """Return worker processes: as many as asked for, or as the GPUs or else the CPU cores allow."""
+    devices = gpus_for(configs)
+    number = workers or len(devices) * trials_per_gpu or usable_cores()
+    number = max(1, min(number, len(configs)) if configs and workers is None else number)
+    text = f"{number} worker process{'es' * (number != 1)}"
+    if devices:
+        text += f" on {len(devices)} GPU{'s' * (len(devices) != 1)}"
+    return ProcessesExecutor(number, devices=devices, why=f"{text} ({why})" if why else text)
+
+
+def gpus_for(configs: Sequence[RunConfig]) -> list[str]:
+    """Return the CUDA devices that trials may be dealt to: those that leave their device open."""
+    if not any(config.device == "auto" and config.backend == "torch" for config in configs):
+        return []
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]

@@ -1,0 +1,101 @@
+"""How the trials of a sweep stand, read from their run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dlassign.config.sweep import Objective
+from dlassign.errors import UserError
+from dlassign.runlog.files import reason
+from dlassign.runlog.records import RunRecords, read_records
+from dlassign.runlog.result import has_start, test_maximum
+from dlassign.sweep.trial import Trial
+
+State = Literal["finished", "diverged", "pruned", "failed", "interrupted", "waiting"]
+OVER: frozenset[State] = frozenset({"finished", "diverged", "pruned", "failed"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a trial stands.
+
+    Attributes:
+        trial: the trial.
+        status: `waiting` if it has not begun; `interrupted` if it can go on from a checkpoint.
+        value: the objective, raw (an accuracy from 0 to 1); None if it has none.
+        seconds: how long it took, over all sessions; None if unknown.
+        message: why it failed, in one line.
+    """
+
+    trial: Trial
+    status: State
+    value: float | None = None
+    seconds: float | None = None
+    message: str = ""
+
+    @property
+    def run(self) -> str:
+        """Name of the run folder, which lies in the folder of the sweep."""
+        return self.trial.paths.root.name
+
+    @property
+    def over(self) -> bool:
+        """Whether the trial has come to an end; a failed one too."""
+        return self.status in OVER
+
+
+def read_standing(trial: Trial, failed: Mapping[str, Any] | None, objective: Objective, *, prunes: bool) -> Standing:
+    """Return how a trial stands.
+
+    Args:
+        trial: the trial.
+        failed: what the journal says if it says that the trial has failed; a log that was ended since then counts more.
+        objective: which figure is its value.
+        prunes: whether the sweep prunes; if not, a run that an earlier sweep file had pruned is to go on.
+    """
+    try:
+        records = read_records(trial.paths.log) if has_start(trial.paths) else None
+    except UserError as error:
+        return Standing(trial=trial, status="failed", message=str(error).splitlines()[0])
+    except OSError as error:
+        message = f"cannot read the log {trial.paths.log}: {reason(error)}"
+        return Standing(trial=trial, status="failed", message=message)
+    seconds = _seconds(records) if records else None
+    status = _status(records, prunes=prunes)
+    if failed is not None and status in ("waiting", "interrupted"):
+        return Standing(trial=trial, status="failed", seconds=seconds, message=str(failed.get("message", "")))
+    value = objective_value(records, objective) if records and status == "finished" else None
+    return Standing(trial=trial, status=status, value=value, seconds=seconds)
+
+
+def _status(records: RunRecords | None, *, prunes: bool) -> State:
+    if records is None:
+        return "waiting"
+    match records.end and records.end["status"]:
+        case "finished":
+            return "finished"
+        case "diverged":
+            return "diverged"
+        case "pruned" if prunes:
+            return "pruned"
+        case _:
+            return "interrupted"
+
+
+def objective_value(records: RunRecords, objective: Objective) -> float | None:
+    """Return what a finished run reached, raw; None if it was not measured or is not finite."""
+    if objective.of == "maximum":
+        if objective.split == "test":
+            return (test_maximum(records) or {}).get("accuracy")
+        seen = [record[objective.metric] for record in records.evaluations(objective.split)]
+        return max((value for value in seen if value is not None), default=None)
+    return records.finals.get(objective.split, {}).get(objective.metric)
+
+
+def _seconds(records: RunRecords) -> float | None:
+    if records.end is not None and "seconds" in records.end:
+        return float(records.end["seconds"]["total"])
+    newest = [*records.train[-1:], *records.evals[-1:]]
+    return max((float(record["wall"]) for record in newest if "wall" in record), default=None)

@@ -1,0 +1,152 @@
+"""What runs in a worker process: it imports torch once, then trains the trials that come over a pipe.
+
+Messages are tuples. The driver sends `(TRIAL, trial)` and, after every question, `(ANSWER, bool)`. The worker sends
+`(READY,)` once, `(RECORD, record)`, `(QUESTION, record)`, `(SAY, text)`, and at the end of a trial either
+`(RESULT, status, message)` or, if the disk is full, `(FULL_DISK, message)`.
+
+This file is imported before torch, so that the environment of a new worker decides how many threads torch makes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from dlassign.runlog.records import Record
+from dlassign.sweep.trial import Trial, TrialResult
+
+if TYPE_CHECKING:
+    from dlassign.train.cache import DataCache
+
+TRIAL, ANSWER = "trial", "answer"
+READY, RECORD, QUESTION, SAY, RESULT, FULL_DISK = "ready", "record", "question", "say", "result", "full disk"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that libraries read when they are loaded."""
+
+
+def serve(connection: Connection, threads: int | None) -> None:
+    """Train the trials that come over a pipe, until the driver closes it or dies.
+
+    Args:
+        connection: this worker's end of the pipe.
+        threads: threads that an operation may use; None if the user's environment says it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which then sends SIGTERM
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    link = Link(connection)
+    try:
+        cache = _prepare(threads)
+        link.send(READY)
+        while (trial := link.next_trial()) is not None and _train(trial, link, cache):
+            pass
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        link.send(RESULT, "interrupted", "")
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _prepare(threads: int | None) -> DataCache:
+    """Import what trains; after that, small networks may again use fewer threads than the environment says."""
+    import torch
+
+    from dlassign.train.cache import DataCache
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+        for name in THREADS:
+            os.environ.pop(name, None)
+    return DataCache()
+
+
+def _train(trial: Trial, link: Link, cache: DataCache) -> bool:
+    """Train a trial and send its result; False if the worker should end."""
+    from dlassign.errors import DlassignError, Interrupted
+    from dlassign.sweep.serial import one_line, train_trial
+
+    try:
+        result = train_trial(trial, link, cache=cache)
+    except Interrupted as error:
+        link.send(RESULT, "interrupted", one_line(error))
+        return False
+    except DlassignError as error:
+        link.send(FULL_DISK, str(error))
+        return False
+    except Exception as error:  # noqa: BLE001  # whatever it is, the sweep goes on
+        result = TrialResult(trial=trial, status="failed", message=one_line(error))
+    if result.status == "failed":
+        _free_memory()
+    link.send(RESULT, result.status, result.message)
+    return True
+
+
+def _free_memory() -> None:
+    """Give back what a failed trial may have left on a GPU."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Link:
+    """The worker's end of the pipe, read by a thread so that the death of the driver is noticed at once.
+
+    A Watcher: what a trial tells goes to the driver.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._trials: SimpleQueue[Trial | None] = SimpleQueue()
+        self._answers: SimpleQueue[bool] = SimpleQueue()
+        self._busy = self._gone = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                kind, content = self._connection.recv()
+                (self._trials if kind == TRIAL else self._answers).put(content)
+        except (EOFError, OSError):
+            self._gone = True  # first: who has taken the answer below must not wait for another
+            self._trials.put(None)
+            self._answers.put(False)
+            if self._busy:
+                os.kill(os.getpid(), signal.SIGTERM)  # a trial in training writes a checkpoint, then ends
+
+    def next_trial(self) -> Trial | None:
+        """Wait for the next trial; None if there will be none."""
+        self._busy = False
+        trial = self._trials.get()
+        self._busy = trial is not None
+        return trial
+
+    def send(self, kind: str, *content: Any) -> None:
+        """Send a message; if the driver is gone it is lost, and the thread that reads ends the trial."""
+        try:
+            self._connection.send((kind, *content))
+        except OSError:
+            return
+
+    def started(self, trial: Trial) -> None:
+        """Do nothing: the driver knows."""
+
+    def record(self, trial: Trial, record: Record) -> bool:
+        """Send a log record; after an evaluation wait for the answer whether to go on."""
+        if record["kind"] != "eval" or record.get("final"):
+            self.send(RECORD, record)
+            return False
+        if self._gone:
+            return False
+        self.send(QUESTION, record)
+        return self._answers.get()
+
+    def say(self, trial: Trial, text: str) -> None:
+        """Send a line for the user."""
+        self.send(SAY, text)

@@ -1,0 +1,67 @@
+"""Which executor trains a sweep, and what `auto` says of its choice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlassign.config import sweep as config
+from dlassign.errors import ConfigError
+from dlassign.sweep import executors
+from dlassign.sweep.executors import choose_executor, gpus_for, make_executor
+from dlassign.sweep.processes import ProcessesExecutor
+from dlassign.sweep.serial import SerialExecutor
+from dlassign.sweep.stacked import StackedExecutor
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_trials import make_trial
+
+AUTO = config.AutoExecutor(name="auto")
+
+
+@pytest.fixture(autouse=True)
+def _two_cores_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "usable_cores", lambda: 2)
+    monkeypatch.setattr(executors.torch.cuda, "device_count", lambda: 0)
+
+
+def configs(tmp_path: Path, count: int) -> list[executors.RunConfig]:
+    return [make_trial(tmp_path, n, seed=n).config for n in range(count)]
+
+
+def test_auto_stacks_many_equal_trials_and_else_uses_processes(tmp_path: Path) -> None:
+    stacked = choose_executor(configs(tmp_path, 8), adaptive=False)
+    assert isinstance(stacked, StackedExecutor)
+    assert "auto: 8 trials of 1 shape" in stacked.why
+    few = choose_executor(configs(tmp_path, 3), adaptive=False)
+    assert isinstance(few, ProcessesExecutor)
+    assert few.why == "2 worker processes (auto: no stacking, since 3 trials are few for 1 shape)"
+    waits = choose_executor(configs(tmp_path, 8), adaptive=True)
+    assert isinstance(waits, ProcessesExecutor)
+    assert "the strategy waits for results" in waits.why
+
+
+def test_auto_trains_one_trial_or_on_one_core_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(choose_executor(configs(tmp_path, 1), adaptive=False), SerialExecutor)
+    monkeypatch.setattr(executors, "usable_cores", lambda: 1)
+    assert isinstance(choose_executor(configs(tmp_path, 8), adaptive=True), SerialExecutor)
+
+
+def test_workers_are_as_many_as_asked_for_or_as_gpus_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = configs(tmp_path, 20)
+    assert make_executor(AUTO, many, workers=3).slots == 3
+    chosen = config.ProcessesExecutor(name="processes", trials_per_gpu=3)
+    assert make_executor(chosen, many).slots == 2
+    assert make_executor(chosen.model_copy(update={"workers": 5}), many).slots == 5
+    monkeypatch.setattr(executors.torch.cuda, "device_count", lambda: 2)
+    assert gpus_for(many) == []  # they ask for the CPU
+    free = [one.model_copy(update={"device": "auto"}) for one in many]
+    executor = make_executor(chosen, free)
+    assert (executor.slots, executor.why) == (6, "6 worker processes on 2 GPUs")
+
+
+def test_workers_of_another_executor_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--workers is for the executor processes, not serial"):
+        make_executor(config.SerialExecutor(name="serial"), configs(tmp_path, 2), workers=2)

@@ -1,0 +1,129 @@
+"""A sweep whose driver is killed again and again ends like one that nothing disturbed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from dlassign.runlog.sweep_paths import SweepPaths
+
+sys.path.insert(0, str(Path(__file__).parent))
+from killed_driver import drive
+from sweep_files import kinds, logs, table_of, without_times, write_sweep
+
+EVERY = 10
+"""Steps between two evaluations, each of which writes a checkpoint."""
+
+
+def sweep_of_24(folder: Path, *, steps: int = 60) -> Path:
+    space = {"optimizer.lr": [0.05, 0.1, 0.2, 0.4], "model.hidden": [[4], [8]]}
+    return write_sweep(folder, space=space, seeds=[0, 1, 2], train={"steps": steps})
+
+
+@pytest.fixture(scope="module")
+def fork() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["killed_driver", "sklearn.datasets"])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return context
+
+
+def lost_steps(paths: SweepPaths, run: str) -> list[int]:
+    """Return for each resume of a run how many steps had to be trained again; checks that it began only once."""
+    records = kinds(paths, run)
+    assert [record["kind"] for record in records].count("start") == 1
+    reached, lost = 0, []
+    for record in records:
+        if record["kind"] == "resume":
+            lost.append(reached - record["from_step"])
+            reached = record["from_step"]
+        reached = max(reached, record.get("step", 0), record.get("steps", 0) if record["kind"] == "end" else 0)
+    return lost
+
+
+def finished_once(paths: SweepPaths, run: str) -> bool:
+    """Return whether a run came to its end once, and nothing was written after that."""
+    ends = [record.get("status") for record in kinds(paths, run)]
+    return ends.count("finished") == 1 and ends[-1] == "finished"
+
+
+def test_a_serial_driver_killed_five_times(fork: ForkServerContext, tmp_path: Path) -> None:
+    path = sweep_of_24(tmp_path)
+    fork.Process(target=int).start()  # the first child waits for the fork server to import torch
+
+    def start(out: Path) -> multiprocessing.process.BaseProcess:
+        process = fork.Process(target=drive, args=(path, out))
+        process.start()
+        return process
+
+    whole, broken = SweepPaths.of(tmp_path / "whole", "grid"), SweepPaths.of(tmp_path / "broken", "grid")
+    process = start(tmp_path / "whole")
+    process.join()
+    assert process.exitcode == 0
+    seconds = sum(run["seconds"] for row in table_of(whole)["rows"] for run in row["runs"])
+    draw = random.Random(5)
+    kills = 0
+    while kills < 5:
+        process = start(tmp_path / "broken")
+        kills += killed(process, broken, draw.uniform(0.02, 0.18) * seconds)
+    process = start(tmp_path / "broken")
+    process.join()
+    assert process.exitcode == 0
+    assert without_times(table_of(broken)) == without_times(table_of(whole))
+    assert len(logs(broken)) == 24
+    for run in logs(broken):
+        assert finished_once(broken, run)
+        assert all(lost < 2 * EVERY for lost in lost_steps(broken, run))
+    assert sum(len(lost_steps(broken, run)) for run in logs(broken)) <= 5
+
+
+def killed(process: multiprocessing.process.BaseProcess, paths: SweepPaths, seconds: float) -> bool:
+    """Kill a driver so long after its first sign of life; False if it had ended before."""
+    size = paths.journal.stat().st_size if paths.journal.exists() else 0
+    while process.is_alive() and not (paths.journal.exists() and paths.journal.stat().st_size > size):
+        time.sleep(0.002)
+    process.join(seconds)
+    if process.is_alive():
+        os.kill(process.pid or 0, signal.SIGKILL)
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_the_command_with_worker_processes_killed_five_times(tmp_path: Path) -> None:
+    path = sweep_of_24(tmp_path, steps=600)
+    whole, broken = SweepPaths.of(tmp_path / "whole", "grid"), SweepPaths.of(tmp_path / "broken", "grid")
+    begun = time.monotonic()
+    assert command(path, tmp_path / "whole").wait() == 0
+    seconds = time.monotonic() - begun
+    draw = random.Random(7)
+    kills = 0
+    while kills < 5:
+        kills += kill_after(command(path, tmp_path / "broken"), draw.uniform(0.15, 0.4) * seconds)
+    assert command(path, tmp_path / "broken").wait() == 0
+    assert without_times(table_of(broken)) == without_times(table_of(whole))
+    for run in logs(broken):
+        assert finished_once(broken, run)
+        assert set(lost_steps(broken, run)) <= {0}  # workers notice the driver's death and write checkpoints
+
+
+def command(path: Path, out: Path) -> subprocess.Popen[bytes]:
+    arguments = ["sweep", "--config", str(path), "--out", str(out), "--executor", "processes", "--workers", "2"]
+    return subprocess.Popen([sys.executable, "-m", "dlassign", *arguments], stdout=subprocess.DEVNULL)
+
+
+def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    return process.wait() == -signal.SIGKILL

@@ -1,0 +1,102 @@
+"""Every sweep file that is shipped loads, has a header, and makes as many valid runs as the report's grid has."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlassign.checks.shapes import check_fit
+from dlassign.config.load_sweep import load_sweep
+from dlassign.sweep.check_points import check_points
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted((CONFIGS / "sweeps").glob("*.yaml"))
+# From the reports' own texts, scripts and logs; written out here, not read from the files.
+LOGGED_2018 = {
+    **dict.fromkeys((100, 200), (1e-7, 1e-6, 1e-5, 1e-4)),
+    500: (1e-7, 1e-6, 1e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+    800: (5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+    **dict.fromkeys((700, 900, 1000, 1500), (5e-5, 1e-4)),
+    **dict.fromkeys((2000, 3000, 4000, 5000, 7000), (1e-4,)),
+}
+GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
+    "hlcv_h3_grid.yaml": (
+        ("optimizer.lr", "model.hidden", "loss.penalty.0.coefficient", "train.batch_size"),
+        set(itertools.product((0.001, 0.002, 0.003), (20, 40, 60, 80), (1e-4, 1e-3, 3e-3), (200, 300, 400, 500))),
+    ),
+    "hlcv_h4_grid.yaml": (
+        ("model.hidden", "train.steps", "optimizer.lr", "loss.penalty.0.coefficient"),
+        set(itertools.product((70, 80, 90), (2000, 4500), (0.0015, 0.0025), (0.25, 0.29))),
+    ),
+    "uva2018_lr_batch.yaml": (
+        ("optimizer.lr", "train.batch_size"),
+        set(itertools.product((1e-7, 1e-6, 1e-5, 1e-4), (200, 100, 500))),
+    ),
+    "uva2018_lr_batch_table.yaml": (
+        ("optimizer.lr", "train.batch_size"),
+        {(lr, batch) for batch, lrs in LOGGED_2018.items() for lr in lrs},
+    ),
+    "eecs598_hidden_units.yaml": (("model.hidden",), {(width,) for width in (30, 100, 300, 500, 1000, 2000)}),
+    "eecs598_filter_sizes.yaml": (
+        ("model.kernel_size", "model.filters"),
+        set(itertools.product((3, 5, 7, 9, 11), (16, 32))),
+    ),
+}
+COUNTS = {
+    "hlcv_h3_grid.yaml": 144,
+    "hlcv_h4_grid.yaml": 24,
+    "uva2018_lr_batch.yaml": 12,
+    "uva2018_lr_batch_table.yaml": 33,
+}
+
+
+def test_all_grids_are_here() -> None:
+    assert {file.name for file in FILES} == set(GRIDS)
+    assert {name: len(GRIDS[name][1]) for name in COUNTS} == COUNTS
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+class TestEverySweep:
+    def test_its_points_are_those_of_the_report(self, file: Path) -> None:
+        keys, expected = GRIDS[file.name]
+        checked = check_points(load_sweep(file))
+        assert checked.remarks == ()
+        assert len(checked.points) == len(expected)
+        width = {"model.hidden": lambda hidden: hidden[0]}
+        assert {tuple(width.get(k, lambda v: v)(point[k]) for k in keys) for point in checked.points} == expected
+
+    def test_each_point_fits_its_data(self, file: Path) -> None:
+        located = load_sweep(file)
+        checked = check_points(located)
+        assert len(checked.configs) == len(checked.points)
+        for point, found in zip(checked.points, checked.configs, strict=True):
+            check_fit(found)
+            assert found.optimizer.lr == point.get("optimizer.lr", found.optimizer.lr)
+            assert found.name == located.config.name == file.stem
+
+    def test_header_says_what_to_expect(self, file: Path) -> None:
+        header = "\n".join(line for line in file.read_text().splitlines() if line.startswith("#"))
+        for word in ("Source:", "Reported:", "Expected:", "Runs:", "Time:", "Data:", "Command:"):
+            assert f"# {word}" in header
+        assert f"dlassign sweep --config configs/sweeps/{file.name}" in header
+        config = load_sweep(file).config
+        said = re.search(r"^# Runs: +(\d+)(?:, and (\d+) that confirm)?", header, re.MULTILINE)
+        assert said is not None
+        assert int(said[1]) == len(GRIDS[file.name][1]) * len(config.seeds or (0,))
+        confirming = config.confirm.top * config.confirm.seeds if config.confirm else None
+        assert (int(said[2]) if said[2] else None) == confirming
+
+
+def test_chosen_on_the_test_set_only_where_the_report_did() -> None:
+    marked = {file.name for file in FILES if load_sweep(file).config.objective.marked}
+    assert marked == {"uva2018_lr_batch.yaml", "uva2018_lr_batch_table.yaml"}
+
+
+def test_all_logged_batches_but_the_large_have_9000_steps() -> None:
+    checked = check_points(load_sweep(CONFIGS / "sweeps" / "uva2018_lr_batch_table.yaml"))
+    steps = {found.train.batch_size: found.train.steps for found in checked.configs}
+    assert {batch: n for batch, n in steps.items() if n != 9000} == dict.fromkeys((2000, 3000, 4000, 5000, 7000), 19800)
