@@ -151,6 +151,11 @@ CASES: dict[str, list[list[str]]] = {
         [f"model={{name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch, dropout: {p}}}"]
         for p in (0.2, 0.4)
     ],
+    "one rule for all": [[SGD.format(lr=0.1, momentum=0.9, nesterov="false", decay=1e-3)]] * 4,
+    "large matrices": [["model.hidden=[1100]", f"optimizer.lr={lr}"] for lr in (1e-3, 3e-3)],
+    "large matrices without bias": [
+        ["model.hidden=[1100]", "model.bias=false", f"optimizer.lr={n}e-3"] for n in (1, 2)
+    ],
     "numpy": [["backend=numpy", f"optimizer.lr={lr}", "model.dropout=0.3"] for lr in (1e-2, 1e-3)],
     "numpy, penalties": [["backend=numpy", L2.format(a=a, other="{name: l1, coefficient: 1e-4}")] for a in (0, 1e-2)],
     "window": [["train.order=window"], ["train.order=window", "optimizer.lr=0.01"]],

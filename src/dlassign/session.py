@@ -39,6 +39,7 @@ class Session:
         clock: seconds of each phase so far, by name; changed in place.
         wall: the clock of the whole run.
         prune: asked at every evaluation whether the run is to be given up, or None.
+        checkpoint_seconds: least age of a checkpoint for a new one; None is what the config says.
     """
 
     def __init__(
@@ -52,10 +53,13 @@ class Session:
         clock: dict[str, float],
         wall: WallClock,
         prune: Prune | None = None,
+        checkpoint_seconds: float | None = None,
     ) -> None:
         self._cfg, self._paths, self._parts, self._log, self._say = cfg, paths, parts, log, say
         self._clock, self._wall, self._prune = clock, wall, prune
         self._store = CheckpointStore(paths)
+        own = cfg.train.checkpoint_seconds
+        self._checkpoint_seconds = own if checkpoint_seconds is None else checkpoint_seconds
         self._progress = Progress(other_seconds=clock)
         self._environment = environment(*parts.machine())
         self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
@@ -71,7 +75,7 @@ class Session:
             best = Best(train.metric, train.early_stop.min_delta)
             hooks["early_stop"] = EarlyStop(best, train.early_stop.patience)
         hooks["checkpoint"] = Checkpointer(
-            self._store, extra=self._extra_state, before=self._log.sync, seconds=train.checkpoint_seconds
+            self._store, extra=self._extra_state, before=self._log.sync, seconds=self._checkpoint_seconds
         )
         return hooks
 

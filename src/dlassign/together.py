@@ -29,6 +29,9 @@ from dlassign.train.stacked_numpy import NumpyMember, build_numpy_stack
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner
 
+CHECKPOINT_SECONDS = 60.0
+"""K runs together write K checkpoints at a time, so they do it K times as seldom, but not more seldom than this."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -116,7 +119,17 @@ def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _O
     log = MetricsWriter(paths.log, on_record=job.on_record)
     held.callback(log.close)
     own_wall = WallClock(wall.seconds(), share=wall.share)
-    session = Session(cfg, paths, parts, log=log, say=job.say, clock=clock, wall=own_wall)
+    seconds = cfg.train.checkpoint_seconds
+    session = Session(
+        cfg,
+        paths,
+        parts,
+        log=log,
+        say=job.say,
+        clock=clock,
+        wall=own_wall,
+        checkpoint_seconds=max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS)),
+    )
     session.begin(start, state)
     return _Open(job=job, parts=parts, member=member, session=session, track=session.track())
 

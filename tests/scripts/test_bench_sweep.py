@@ -44,7 +44,7 @@ def test_the_start_of_a_process_counts_once(bench, work):
 
 def test_the_workloads_are_those_of_the_table(bench):
     works = bench["workloads"]("DIR", "DIR")
-    assert [work.trials for work in works] == [32, 32, 64, 6]
+    assert [work.trials for work in works] == [32, 64, 6]
     for work in works:
         assert {own for own, _, _ in work.bounds} <= {"stacked", "processes"}
         overrides, seed = work.change(1)

@@ -23,6 +23,9 @@ ELEMENTWISE = (nn.ReLU, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.Sigmoid, 
 STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *ELEMENTWISE)
 """Modules that StackedSequential knows, with their subclasses left out."""
 
+LARGE = 2**16
+"""Numbers in a matrix from which a CPU multiplies a batch of them slower than one after the other."""
+
 Layer = Callable[[Tensor, bool], Tensor]
 """(x (K, B, ...), training) -> y; the first layers may also be given x (B, ...) that all models share."""
 
@@ -147,11 +150,15 @@ class StackedLinear(Function):
         if x.ndim == 2:
             y = F.linear(x, w.view(k * out, width), None if b is None else b.view(-1))
             return y.view(len(x), k, out).transpose(0, 1)
-        if k == 1:
-            return F.linear(x[0], w[0], None if b is None else b[0])[None]
-        if b is None:
-            return torch.bmm(x, w.transpose(1, 2))
-        return torch.baddbmm(b[:, None], x, w.transpose(1, 2))
+        if not _one_by_one(w):
+            return torch.bmm(x, w.mT) if b is None else torch.baddbmm(b[:, None], x, w.mT)
+        y = x.new_empty(k, x.shape[1], out)
+        for i in range(k):
+            if b is None:
+                torch.mm(x[i], w[i].T, out=y[i])
+            else:
+                torch.addmm(b[i], x[i], w[i].T, out=y[i])
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
@@ -163,15 +170,22 @@ class StackedLinear(Function):
         if x.ndim == 2:
             rows = dy.transpose(0, 1).reshape(len(x), k * out)
             dw = (rows.T @ x).view(k, out, width)
-        elif k == 1:
-            dw = (dy[0].T @ x[0])[None]
+        elif _one_by_one(w):
+            dw = torch.empty_like(w)
+            for i in range(k):
+                torch.mm(dy[i].T, x[i], out=dw[i])
         else:
-            dw = torch.bmm(dy.transpose(1, 2), x)
+            dw = torch.bmm(dy.mT, x)
         if ctx.needs_input_grad[0]:
-            dx = (dy[0] @ w[0])[None] if k == 1 else torch.bmm(dy, w)
+            dx = torch.bmm(dy, w)
             dx = dx.sum(0) if x.ndim == 2 else dx
         db = None if bias_type is None else dy.sum(1).to(bias_type)
         return dx, dw.to(weight_type), db, None
+
+
+def _one_by_one(w: Tensor) -> bool:
+    """Return whether products with matrices of this size, w: (K, out, in), are faster one by one than batched."""
+    return w.is_cpu and w[0].numel() >= LARGE
 
 
 def _dropout(peers: Sequence[nn.Module], generators: Sequence[torch.Generator], *, inverted: bool) -> Layer:

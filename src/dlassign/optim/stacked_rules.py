@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlassign.config import optim as config
 from dlassign.optim.torch_optim import TorchOptimizer
-from dlassign.optim.torch_rules import rule_of
+from dlassign.optim.torch_rules import Update, rule_of
 
 Slots = dict[str, Tensor]
 Rule = Callable[[Tensor, Tensor, Slots, Tensor], None]
@@ -51,22 +51,41 @@ class StackedOptimizer:
             {name: tensors[place] for name, tensors in by_name.items()} for place in range(len(params))
         ]
         self._rules = [_rule(cfgs, batch_size, partial(_beside, p), self._count) for p in params]
+        self._alike = _fused_for_all(cfgs, batch_size)
         for optimizer in optimizers:
             optimizer.rebind()
 
     @torch.no_grad()
     def step(self, lrs: Sequence[float]) -> None:
         """Update the parameters from their gradients, at a learning rate for each model."""
+        if self._alike is not None and len(set(lrs)) == 1:
+            kept = {name: [own[name] for own in self._slots] for name in self._slots[0]}
+            self._alike(self._params, [_gradient(p) for p in self._params], kept, lrs[0])
+            return
         for tensor in self._steps:
             tensor += 1
         for p, slots, rule in zip(self._params, self._slots, self._rules, strict=True):
-            assert p.grad is not None
-            rule(p, p.grad, slots, _beside(p, lrs))
-            p.grad = None
+            rule(p, _gradient(p), slots, _beside(p, lrs))
 
     def _count(self) -> float:
         """Return the number of this step, counted from 1; the models are always at the same one."""
         return float(self._steps[0].flatten()[0])
+
+
+def _gradient(p: Tensor) -> Tensor:
+    """Return the gradient of a parameter, which then has none."""
+    grad, p.grad = p.grad, None
+    assert grad is not None, "backward has run"
+    return grad.contiguous()
+
+
+def _fused_for_all(cfgs: Sequence[config.Optimizer], batch_size: int) -> Update | None:
+    """Return torch's fused kernel where all models have the same SGD; None elsewhere, since Adam's counts steps."""
+    first = cfgs[0]
+    if not isinstance(first, config.SGD) or any(cfg != first for cfg in cfgs):
+        return None
+    rule = rule_of(first, batch_size)
+    return rule.update(rule.coupled(rule.weight_decay, 1.0))
 
 
 def can_stack(cfgs: Sequence[config.Optimizer]) -> bool:

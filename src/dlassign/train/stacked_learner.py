@@ -21,8 +21,8 @@ from dlassign.train.torch_data import TensorSplit, torch_batches
 from dlassign.train.torch_learner import TorchLearner
 from dlassign.train.views import Views
 
-CACHE_BYTES = 6 * 2**20
-"""What the models of a chunk may have in parameters, gradients, slots and samples: about a core's share of cache."""
+CACHE_BYTES = 24 * 2**20
+"""What the models of a chunk may have in parameters, gradients, slots and samples: about what a large cache holds."""
 
 
 class StackMember:
