@@ -68,6 +68,7 @@ def test_gives_what_serial_gives_and_prunes_over_the_pipe(tmp_path: Path) -> Non
     assert workers() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_once_costs_nothing_and_twice_fails_its_trial(tmp_path: Path) -> None:
     kills: dict[int, int] = {}
 
@@ -107,6 +108,7 @@ def test_a_signal_stops_every_worker_with_a_checkpoint(tmp_path: Path) -> None:
     assert workers() == []
 
 
+@pytest.mark.slow
 def test_closing_the_generator_checkpoints_what_runs(tmp_path: Path) -> None:
     """As --fail-fast does."""
     trials = [make_trial(tmp_path, 0), make_trial(tmp_path, 1, lr=0.2, steps=100_000)]
@@ -138,6 +140,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_driver_write_checkpoints_and_end(tmp_path: Path) -> None:
     script = tmp_path / "driver.py"
     script.write_text(DRIVER.format(here=str(Path(__file__).parent), out=str(tmp_path / "out")))
@@ -180,6 +183,7 @@ def test_devices_are_dealt_to_trials_that_leave_theirs_open(tmp_path: Path) -> N
     assert [trial.config.device for trial in sent] == ["cuda:1", "cpu", "auto"]
 
 
+@pytest.mark.slow
 def test_threads_are_divided_unless_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dlassign.sweep import processes
 
