@@ -40,6 +40,10 @@ GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
         ("optimizer.lr", "train.batch_size"),
         {(lr, batch) for batch, lrs in LOGGED_2018.items() for lr in lrs},
     ),
+    "digits.yaml": (
+        ("optimizer.lr", "model.hidden"),
+        set(itertools.product((1e-3, 3e-3, 1e-2), ((100,), (200, 100)))),
+    ),
     "eecs598_hidden_units.yaml": (("model.hidden",), {(width,) for width in (30, 100, 300, 500, 1000, 2000)}),
     "eecs598_filter_sizes.yaml": (
         ("model.kernel_size", "model.filters"),
@@ -66,7 +70,7 @@ class TestEverySweep:
         checked = check_points(load_sweep(file))
         assert checked.remarks == ()
         assert len(checked.points) == len(expected)
-        width = {"model.hidden": lambda hidden: hidden[0]}
+        width = {"model.hidden": lambda hidden: tuple(hidden) if file.stem == "digits" else hidden[0]}
         assert {tuple(width.get(k, lambda v: v)(point[k]) for k in keys) for point in checked.points} == expected
 
     def test_each_point_fits_its_data(self, file: Path) -> None:

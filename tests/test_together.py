@@ -282,6 +282,25 @@ def test_members_at_different_steps_go_on(tmp_path: Path, digest: str) -> None:
     same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
 
 
+def test_members_that_had_ended_are_concluded_once(tmp_path: Path, digest: str) -> None:
+    """One member has stopped early, the others are cut off at other steps; none trains past its end or ends twice."""
+    changes = "train.early_stop={patience: 1}", "train.eval_every={steps: 5}", "train.checkpoint_seconds=0"
+    cfgs = [config(*changes, f"optimizer.lr={lr}", seed=k) for k, lr in enumerate((1e-3, 0.1, 1e-5, 0.03))]
+    whole = alone(cfgs, tmp_path / "alone", digest)
+    for cfg in cfgs[1:3]:  # their training is over, the last evaluation is missing, as after a kill
+        run_experiment(cfg, paths_of(tmp_path / "cut", cfg, digest))
+        log = paths_of(tmp_path / "cut", cfg, digest).log
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if '"final":true' not in line and '"kind":"end"' not in line))
+    ours, errors = together(cfgs, tmp_path / "cut", digest)
+    assert errors == [None] * 4
+    same_logs(ours, whole)
+    for cfg in cfgs:
+        text = paths_of(tmp_path / "cut", cfg, digest).log.read_text()
+        assert text.count('"kind":"end"') == 1
+        assert text.count('"final":true') == 2
+
+
 def test_checkpoints_hold_one_model_each(tmp_path: Path, digest: str) -> None:
     cfgs = [config(*SHORT, seed=seed) for seed in range(4)]
     together(cfgs, tmp_path, digest)

@@ -82,16 +82,29 @@ def run_together(jobs: Sequence[Job], *, cache: DataCache) -> Iterator[tuple[Job
             except DlassignError as error:
                 own.close()
                 yield job, error
-        for step in sorted({entry.track.progress.step for entry in entries}):
-            group = [entry for entry in entries if entry.track.progress.step == step]
-            try:
-                with naming_memory():
-                    _train(group, stop)
-            except DlassignError as error:
-                for entry in group:
-                    entry.error = entry.error or error
+        for group in _groups(entries):
+            if group[0].track.goes_on:
+                _train_or_say(group, stop)
             for entry in group:
                 yield entry.job, _conclude(entry)
+
+
+def _groups(entries: Sequence[_Open]) -> list[list[_Open]]:
+    """Return runs that can train together: those at the same step; those whose training is over come first."""
+    groups: dict[tuple[bool, int], list[_Open]] = {}
+    for entry in entries:
+        groups.setdefault((entry.track.goes_on, entry.track.progress.step), []).append(entry)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _train_or_say(group: list[_Open], stop: StopRequest) -> None:
+    """Train a group; what ends all of it, such as want of memory, becomes the error of each."""
+    try:
+        with naming_memory():
+            _train(group, stop)
+    except DlassignError as error:
+        for entry in group:
+            entry.error = entry.error or error
 
 
 def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _Open:
@@ -145,8 +158,6 @@ def _member(parts: Parts) -> StackMember | NumpyMember:
 
 def _train(group: list[_Open], stop: StopRequest) -> None:
     """Train runs that stand at the same step to their ends."""
-    if not group[0].track.goes_on:
-        return
     by_track = {id(entry.track): entry for entry in group}
 
     def failed(track: Track, error: DlassignError) -> None:

@@ -196,7 +196,7 @@ def test_confirms_the_best_on_fresh_seeds(tmp_path: Path) -> None:
     assert last["confirmed"] is None
     for row in (top, second):
         fresh = [entry for entry in row["runs"] if entry["confirms"]]
-        assert [entry["seed"] for entry in fresh] == [5, 6, 7]
+        assert [entry["seed"] for entry in fresh] == [0, 2, 3]
         assert row["confirmed"]["value"] == pytest.approx(sum(entry["value"] for entry in fresh) / 3, abs=1e-15)
         own = [entry["value"] for entry in row["runs"] if not entry["confirms"]]
         assert row["value"] == pytest.approx(sum(own) / 2, abs=1e-15)

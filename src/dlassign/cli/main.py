@@ -85,7 +85,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
 def sweep(ctx: click.Context, /, **options: Any) -> None:
     """Train the runs of a sweep file that are not there yet, and rank them.
 
-    Example: dlassign sweep --config configs/sweeps/learning_rates.yaml
+    Example: dlassign sweep --config configs/sweeps/digits.yaml
     """
     from dlassign.cli.commands.sweep import sweep_command
 

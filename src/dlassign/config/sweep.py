@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -233,7 +233,7 @@ class Confirm(Config):
 
     top: Count = 3
     """Points that are confirmed, best first."""
-    seeds: Count = 5
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 5
     """Fresh seeds of each."""
 
 
@@ -279,7 +279,7 @@ class SweepConfig(Config):
             raise rule
         return self
 
-    def fresh_seeds(self, used: tuple[int, ...]) -> tuple[int, ...]:
+    def fresh_seeds(self, used: Collection[int]) -> tuple[int, ...]:
         """Return the seeds of the confirming runs: the smallest that were not used."""
         free = (seed for seed in count() if seed not in used)
         return tuple(islice(free, self.confirm.seeds if self.confirm else 0))

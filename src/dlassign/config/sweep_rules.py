@@ -167,7 +167,7 @@ def value_of(values: Mapping[str, Any], key: str) -> Any:
             found = value
         elif key.startswith(f"{other}."):
             rest = key.removeprefix(f"{other}.").split(".")
-            found = at(value, *(int(part) if part.isdigit() else part for part in rest))
+            found = at(value, *(int(part) if part.isascii() and part.isdigit() else part for part in rest))
     return found
 
 

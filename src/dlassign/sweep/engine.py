@@ -166,9 +166,11 @@ class Sweep:
         journal.add({"kind": "plan", **plan})
 
     def _search_digest(self, dump: Mapping[str, Any]) -> str:
-        """Return a digest of all that decides which points a strategy chooses and what they give."""
+        """Return a digest of all that decides which points a strategy chooses and what they give, but for how many."""
         base = {key: value for key, value in self._located.base.data.items() if key not in ("device", "notes")}
-        everything = [{key: dump[key] for key in _DECIDE}, base, self.make.fingerprint(self._probe)]
+        decide = {key: dump[key] for key in _DECIDE}
+        decide["strategy"] = {key: value for key, value in dump["strategy"].items() if key != "trials"}
+        everything = [decide, base, self.make.fingerprint(self._probe)]
         return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -250,8 +252,7 @@ class _Drive:
         """Yield the trials of the best points on fresh seeds that are not over."""
         confirm = self.sweep.config.confirm
         assert confirm is not None
-        used = [trial.config.seed for point in self._points() for trial in point.trials]
-        fresh = range(max(used, default=0) + 1, max(used, default=0) + 1 + confirm.seeds)
+        fresh = self.sweep.config.fresh_seeds({trial.config.seed for point in self._points() for trial in point.trials})
         number = len(self.standings)
         for row in [row for row in self._rows() if row.value is not None][: confirm.top]:
             trials = self.sweep.make.confirming(row.point, fresh, first=number)
@@ -286,7 +287,8 @@ class _Drive:
         standing = read_standing(trial, failed, self.sweep.config.objective, prunes=True)
         self.standings[standing.run] = standing
         self._note(standing)
-        self.view.ended(replace(standing, message=result.message))
+        if standing.status != "waiting":  # interrupted before it began
+            self.view.ended(replace(standing, message=result.message))
         for point in self.search.points:
             if any(own.paths.root == trial.paths.root for own in point.trials):
                 self._tell(point)

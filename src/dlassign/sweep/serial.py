@@ -64,9 +64,9 @@ def train_trial(trial: Trial, watcher: Watcher, *, cache: DataCache) -> TrialRes
         if not _is_question(record):
             watcher.record(trial, record)
 
-    _wait_for_former(trial.paths)
+    wait_for_former(trial.paths)
     try:
-        records = _ended_meanwhile(trial.paths) or run_experiment(
+        records = ended_meanwhile(trial.paths) or run_experiment(
             trial.config,
             trial.paths,
             say=lambda text: watcher.say(trial, text),
@@ -82,17 +82,23 @@ def train_trial(trial: Trial, watcher: Watcher, *, cache: DataCache) -> TrialRes
         if is_full_disk(error):
             raise
         return TrialResult(trial=trial, status="failed", message=one_line(error))
+    return result_of(trial, records)
+
+
+def result_of(trial: Trial, records: RunRecords) -> TrialResult:
+    """Return how a trial ended, from its log."""
     ends: dict[str, Status] = {"pruned": "pruned", "diverged": "diverged"}
     return TrialResult(trial=trial, status=ends.get((records.end or {})["status"], "finished"))
 
 
-def _wait_for_former(paths: RunPaths) -> None:
+def wait_for_former(paths: RunPaths) -> None:
+    """Wait, but not for ever, while the worker of a killed driver still holds a run folder."""
     end = time.monotonic() + FORMER_SECONDS
     while is_locked(paths.lock) and time.monotonic() < end:
         time.sleep(0.05)
 
 
-def _ended_meanwhile(paths: RunPaths) -> RunRecords | None:
+def ended_meanwhile(paths: RunPaths) -> RunRecords | None:
     """Return the log of a run that the worker of a killed driver has brought to its end."""
     try:
         return finished_records(paths)

@@ -10,7 +10,7 @@ from dlassign.config.model import MLP, EECSConvNet
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.runlog.records import Record
-from dlassign.sweep.serial import is_full_disk, one_line, train_trial
+from dlassign.sweep.serial import ended_meanwhile, is_full_disk, one_line, result_of, train_trial, wait_for_former
 from dlassign.sweep.trial import Trial, TrialResult, Watcher
 from dlassign.together import Job, run_together
 from dlassign.train.cache import DataCache
@@ -124,10 +124,17 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
         Interrupted: Ctrl-C or SIGTERM.
         DlassignError: the disk is full.
     """
-    jobs = [_job(trial, watcher) for trial in stack]
-    trials = {id(job): trial for job, trial in zip(jobs, stack, strict=True)}
+    left = []
     for trial in stack:
         watcher.started(trial)
+        wait_for_former(trial.paths)
+        records = ended_meanwhile(trial.paths)
+        if records is None:
+            left.append(trial)
+        else:
+            yield result_of(trial, records)
+    jobs = [_job(trial, watcher) for trial in left]
+    trials = {id(job): trial for job, trial in zip(jobs, left, strict=True)}
     stopping: DlassignError | None = None
     for job, error in run_together(jobs, cache=cache):
         trial = trials[id(job)]

@@ -11,7 +11,7 @@ class StopRequest:
     """While active, the first signal sets `requested`, and a second Ctrl-C interrupts at once.
 
     Outside the main thread, where Python allows no handlers, it is never set. One inside another, such as that of a run
-    in that of a sweep, passes on what it has heard.
+    in that of a sweep, takes over and passes on what has been heard.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,7 @@ class StopRequest:
             self._former = {
                 number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
             }
+            self.requested |= any(outer.requested for outer in self._outer())
         return self
 
     def __exit__(
@@ -34,9 +35,13 @@ class StopRequest:
     ) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-            outer = getattr(handler, "__self__", None)
-            if self.requested and isinstance(outer, StopRequest):
-                outer.requested = True
+        for outer in self._outer():
+            outer.requested |= self.requested
+
+    def _outer(self) -> list[StopRequest]:
+        """Return the one that this one stands in, as often as it handles a signal; [] if there is none."""
+        owners = [getattr(handler, "__self__", None) for handler in self._former.values()]
+        return [owner for owner in owners if isinstance(owner, StopRequest)]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
