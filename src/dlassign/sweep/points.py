@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -84,9 +85,13 @@ def listed(entry: Entry) -> tuple[Any, ...] | None:
     """Return the values of a list, or of a range with steps; None if there are no such."""
     if not isinstance(entry, Range):
         return entry
-    if entry.steps is None:
-        return None
-    values = [_between(entry, index / (entry.steps - 1)) for index in range(entry.steps)]
+    return None if entry.steps is None else _even_values(entry, entry.steps)
+
+
+@lru_cache(maxsize=64)
+def _even_values(entry: Range, steps: int) -> tuple[Any, ...]:
+    """Return the values of a range with steps; kept, since every draw asks for them."""
+    values = [_between(entry, index / (steps - 1)) for index in range(steps)]
     return tuple(dict.fromkeys(values))
 
 
