@@ -23,6 +23,7 @@ PROMISED = {  # mean test accuracy, in percent: at least, at most
     "configs/reports/uva2018/numpy_mlp.yaml": (44, 48),
     "configs/reports/uva2020/numpy_mlp.yaml": (46, 50),
     "configs/reports/hlcv/two_layer.yaml": (25, 32),
+    f"{EECS}/cifar_base.yaml": (66, 100),
     f"{EECS}/softmax.yaml": (92, 100),
     f"{EECS}/two_layer.yaml": (93.63, 100),
     f"{EECS}/convnet.yaml": (98.39, 100),
