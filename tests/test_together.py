@@ -16,7 +16,7 @@ import dlassign.train.stacked_learner as stacked_learner
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
-from dlassign.errors import Diverged, DlassignError, Interrupted
+from dlassign.errors import Diverged, DlassignError, Interrupted, UserError
 from dlassign.experiment import run_experiment
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import Record, RunRecords, read_records
@@ -150,6 +150,13 @@ CASES: dict[str, list[list[str]]] = {
     "convolutions": [
         [f"model={{name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch, dropout: {p}}}"]
         for p in (0.2, 0.4)
+    ],
+    "convolutions, batch norm and averages": [
+        [
+            "model={name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch}",
+            f"train.average={{name: ema, decay: {decay}}}",
+        ]
+        for decay in (0.9, 0.99)
     ],
     "one rule for all": [[SGD.format(lr=0.1, momentum=0.9, nesterov="false", decay=1e-3)]] * 4,
     "large matrices": [["model.hidden=[1100]", f"optimizer.lr={lr}"] for lr in (1e-3, 3e-3)],
@@ -310,6 +317,35 @@ def test_checkpoints_hold_one_model_each(tmp_path: Path, digest: str) -> None:
         size = getattr(paths_of(tmp_path / "alone", cfgs[0], digest), theirs).stat().st_size
         assert ours.stat().st_size == pytest.approx(size, rel=0.02), "the storage of the whole stack was saved"
     assert load_checkpoint(paths.last)["step"] == 50
+
+
+def test_members_say_what_runs_alone_say(tmp_path: Path) -> None:
+    """Such as the notes of a data set whose label column was found by itself."""
+    table = tmp_path / "data.csv"
+    table.write_text("x,z,label\n" + "".join(f"{i},1,{'ab'[i % 2]}\n" for i in range(120)))
+    data = f"data={{name: csv_table, path: {table}, preprocess: [{{name: normalize}}]}}"
+    cfg = config(data, "train.steps=2", "train.batch_size=8")
+    said: dict[str, list[str]] = {"alone": [], "together": []}
+    digest = fingerprint(cfg.data)
+    run_experiment(cfg, paths_of(tmp_path / "alone", cfg, digest), say=said["alone"].append)
+    paths = paths_of(tmp_path / "together", cfg, digest)
+    job = Job(cfg=cfg, paths=paths, say=said["together"].append, on_record=lambda record: None)
+    assert [error for _, error in run_together([job], cache=DataCache())] == [None]
+    assert said["together"] == said["alone"] != []
+
+
+def test_a_member_for_which_there_is_no_memory_says_so(
+    tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*args: Any, **kwargs: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("dlassign.experiment.assemble", none_left)
+    cfg = config(*SHORT)
+    job = Job(cfg=cfg, paths=paths_of(tmp_path, cfg, digest), say=lambda text: None, on_record=lambda record: None)
+    [(_, error)] = run_together([job], cache=DataCache())
+    assert isinstance(error, UserError)
+    assert "out of memory" in str(error)
 
 
 def test_a_locked_member_fails_alone(tmp_path: Path, digest: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 
 import torch
 from filelock import FileLock, Timeout
@@ -57,7 +57,57 @@ def run_experiment(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
         Diverged: the loss is not finite.
     """
-    clock, wall = {"import": import_seconds}, wall or WallClock()
+    pruning = None if prune is None else Prune(prune)
+    with (
+        open_run(
+            cfg,
+            paths,
+            say=say,
+            on_record=_both(on_record, pruning),
+            clock={"import": import_seconds},
+            wall=wall or WallClock(),
+            prune=pruning,
+            cache=cache,
+        ) as (parts, session),
+        StopRequest() as stop,
+        _threads(cfg, parts),
+    ):
+        session.go(stop)
+    return read_records(paths.log)
+
+
+@contextmanager
+def open_run(
+    cfg: RunConfig,
+    paths: RunPaths,
+    *,
+    say: Say,
+    on_record: Callable[[Record], None] | None,
+    clock: dict[str, float],
+    wall: WallClock,
+    prune: Prune | None = None,
+    cache: DataCache | None = None,
+    as_member: Callable[[Parts], Parts] = lambda parts: parts,
+    checkpoint_seconds: float | None = None,
+) -> Iterator[tuple[Parts, Session]]:
+    """Put the parts of a run together, and hold the lock of its folder and its log open.
+
+    Args:
+        cfg: the run.
+        paths: its folder.
+        say: told one line about everything that a user should know beside the result.
+        on_record: called with every log record.
+        clock: seconds of each phase so far, by name; changed in place.
+        wall: the clock of the whole run.
+        prune: asked at every evaluation whether the run is to be given up, or None.
+        cache: of a process that trains run after run.
+        as_member: given the parts, returns them with a learner that trains beside others.
+        checkpoint_seconds: least age of a checkpoint for a new one; None is what the config says.
+
+    Raises:
+        ConfigError: the config does not fit the data.
+        UserError: see run_experiment.
+    """
     with only_writer(paths), naming_memory():
         device = resolve_device(cfg.device)
         keep_memory()
@@ -71,20 +121,27 @@ def run_experiment(
             preprocess=None if state is None else Preprocess.from_state(to_numpy(state["preprocess"])),
             cache=cache,
         )
+        parts = as_member(parts)
         make_folder(paths.checkpoints)
         remove_leftovers(paths.root)
         remove_leftovers(paths.checkpoints)
-        for note in (*parts.dataset.notes, *parts.preprocess.notes):
-            say(note)
-        pruning = None if prune is None else Prune(prune)
-        log = MetricsWriter(paths.log, on_record=_both(on_record, pruning))
-        try:
-            with StopRequest() as stop, _threads(cfg, parts):
-                session = Session(cfg, paths, parts, log=log, say=say, clock=clock, wall=wall, prune=pruning)
-                session.go(stop, start=start, state=state)
-        finally:
-            log.close()
-    return read_records(paths.log)
+        with closing(MetricsWriter(paths.log, on_record=on_record)) as log:
+            yield (
+                parts,
+                Session(
+                    cfg,
+                    paths,
+                    parts,
+                    log=log,
+                    say=say,
+                    clock=clock,
+                    wall=wall,
+                    start=start,
+                    state=state,
+                    prune=prune,
+                    checkpoint_seconds=checkpoint_seconds,
+                ),
+            )
 
 
 def _both(on_record: Callable[[Record], None] | None, prune: Prune | None) -> Callable[[Record], None] | None:

@@ -38,6 +38,8 @@ class Session:
         say: told one line about everything that a user should know beside the result.
         clock: seconds of each phase so far, by name; changed in place.
         wall: the clock of the whole run.
+        start: the log's first record if the run has begun before, or None.
+        state: its newest checkpoint, or None.
         prune: asked at every evaluation whether the run is to be given up, or None.
         checkpoint_seconds: least age of a checkpoint for a new one; None is what the config says.
     """
@@ -52,11 +54,14 @@ class Session:
         say: Say,
         clock: dict[str, float],
         wall: WallClock,
+        start: Record | None = None,
+        state: State | None = None,
         prune: Prune | None = None,
         checkpoint_seconds: float | None = None,
     ) -> None:
         self._cfg, self._paths, self._parts, self._log, self._say = cfg, paths, parts, log, say
         self._clock, self._wall, self._prune = clock, wall, prune
+        self._start, self._state = start, state
         self._store = CheckpointStore(paths)
         own = cfg.train.checkpoint_seconds
         self._checkpoint_seconds = own if checkpoint_seconds is None else checkpoint_seconds
@@ -93,14 +98,14 @@ class Session:
             "classes": list(self._parts.dataset.classes),
         }
 
-    def go(self, stop: StopRequest, *, start: Record | None, state: State | None) -> None:
+    def go(self, stop: StopRequest) -> None:
         """Do everything.
 
         Raises:
             Interrupted: a signal came; a checkpoint was written.
             Diverged: the loss is not finite.
         """
-        self.begin(start, state)
+        self.begin()
         with self.ending_diverged():
             self._train(stop)
             self.conclude()
@@ -134,10 +139,14 @@ class Session:
     def _complete(self) -> bool:
         return self._progress.stopped or self._progress.step >= self._parts.plan.steps
 
-    def begin(self, start: Record | None, state: State | None) -> None:
+    def begin(self) -> None:
         """Write what the run is, and go back to its newest checkpoint if there is one."""
+        start, state = self._start, self._state
+        self._state = None  # its tensors are not needed twice
         self._write_manifest("running")
         self._paths.point_latest()
+        for note in (*self._parts.dataset.notes, *self._parts.preprocess.notes):
+            self._say(note)
         if self._parts.loaded is not None:
             self._say(str(self._parts.loaded))
         if start is None:

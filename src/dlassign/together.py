@@ -7,20 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from dlassign.config.run import RunConfig
-from dlassign.data.prepare import Preprocess
 from dlassign.errors import DlassignError
-from dlassign.experiment import load_state, naming_memory, only_writer
+from dlassign.experiment import naming_memory, open_run
 from dlassign.runlog.clock import WallClock
-from dlassign.runlog.files import make_folder, remove_leftovers
 from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import MetricsWriter, Record, read_records
-from dlassign.runlog.result import has_start
+from dlassign.runlog.records import Record
 from dlassign.session import Say, Session
-from dlassign.train.assemble import Parts, assemble
+from dlassign.train.assemble import Parts
 from dlassign.train.build import build_stack
 from dlassign.train.cache import DataCache
-from dlassign.train.checkpoint import to_numpy
-from dlassign.train.device import keep_memory, resolve_device
 from dlassign.train.loop import Track
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.stacked_learner import StackMember
@@ -109,42 +104,29 @@ def _train_or_say(group: list[_Open], stop: StopRequest) -> None:
 
 def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _Open:
     """Begin a run, or go back to its newest checkpoint; the lock of its folder and its log stay open."""
-    cfg, paths, clock = job.cfg, job.paths, dict[str, float]()
-    held.enter_context(only_writer(paths))
-    held.enter_context(naming_memory())
-    device = resolve_device(cfg.device)
-    keep_memory()
-    start = read_records(paths.log).start if has_start(paths) else None
-    state = load_state(paths, job.say) if start is not None else None
-    parts = assemble(
-        cfg,
-        device,
-        clock=clock,
-        recorded=start and start.get("arithmetic"),
-        preprocess=None if state is None else Preprocess.from_state(to_numpy(state["preprocess"])),
-        cache=cache,
-    )
-    member = _member(parts)
-    parts = replace(parts, learner=member)
-    make_folder(paths.checkpoints)
-    remove_leftovers(paths.root)
-    remove_leftovers(paths.checkpoints)
-    log = MetricsWriter(paths.log, on_record=job.on_record)
-    held.callback(log.close)
-    own_wall = WallClock(wall.seconds(), share=wall.share)
-    seconds = cfg.train.checkpoint_seconds
-    session = Session(
-        cfg,
-        paths,
-        parts,
-        log=log,
-        say=job.say,
-        clock=clock,
-        wall=own_wall,
-        checkpoint_seconds=max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS)),
-    )
-    session.begin(start, state)
-    return _Open(job=job, parts=parts, member=member, session=session, track=session.track())
+    seconds = job.cfg.train.checkpoint_seconds
+    with naming_memory():
+        parts, session = held.enter_context(
+            open_run(
+                job.cfg,
+                job.paths,
+                say=job.say,
+                on_record=job.on_record,
+                clock={},
+                wall=WallClock(wall.seconds(), share=wall.share),
+                cache=cache,
+                as_member=_as_member,
+                checkpoint_seconds=max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS)),
+            )
+        )
+        session.begin()
+    assert isinstance(parts.learner, StackMember | NumpyMember), "_as_member"
+    return _Open(job=job, parts=parts, member=parts.learner, session=session, track=session.track())
+
+
+def _as_member(parts: Parts) -> Parts:
+    """Return the parts with a learner that trains in a stack."""
+    return replace(parts, learner=_member(parts))
 
 
 def _member(parts: Parts) -> StackMember | NumpyMember:

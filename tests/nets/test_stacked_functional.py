@@ -84,7 +84,7 @@ def test_scores_gradients_and_statistics_are_those_of_each_model_alone(
         upstream = torch.randn(K, batch, CLASSES, dtype=x.dtype)
         scores = stack.scores(x, training=True)
         (scores * upstream).sum().backward()  # type: ignore[no-untyped-call]
-        stack.hand_out_gradients()
+        stack.tensors.hand_out_gradients()
         for k, model in enumerate(alone):
             torch.set_rng_state(states[k])
             model.zero_grad()
@@ -139,7 +139,7 @@ def test_convolutions_take_bf16() -> None:
         expected = torch.stack([model(x) for model in alone])
     assert (scores - expected).norm() < 1e-2 * expected.norm()
     scores.float().sum().backward()  # type: ignore[no-untyped-call]
-    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in stack.params.values())
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in stack.tensors.params.values())
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
@@ -157,25 +157,25 @@ def test_all_models_at_once_in_the_layouts_of_training(name: str, autocast: torc
 def test_models_keep_their_names_and_see_the_stack_change() -> None:
     stack, _ = stack_and_alone(MODELS["eecs batch norm, dropout"], channels_last=True)
     model = stack.models[1]
-    assert list(stack.params) == [name for name, _ in model.named_parameters()]
+    assert list(stack.tensors.params) == [name for name, _ in model.named_parameters()]
     with torch.no_grad():
-        for p in stack.params.values():
+        for p in stack.tensors.params.values():
             p[1] += 3
     for name, p in model.named_parameters():
-        assert torch.equal(p, stack.params[name][1])
-        assert stack.params[name].is_leaf
+        assert torch.equal(p, stack.tensors.params[name][1])
+        assert stack.tensors.params[name].is_leaf
 
 
 def test_weights_are_those_of_convolutions_and_linear_layers_in_their_order() -> None:
     stack, _ = stack_and_alone(MODELS["preact"])
     names = ["conv0", "block1_1.conv", "conv1", "block2_1.conv", "head"]
-    assert [id(p) for p in stack.weights] == [id(stack.params[f"{name}.weight"]) for name in names]
+    assert [id(p) for p in stack.tensors.weights] == [id(stack.tensors.params[f"{name}.weight"]) for name in names]
 
 
 def test_frozen_parameters_have_no_gradient() -> None:
     stack, _ = stack_and_alone(MODELS["whitened"])
     stack.scores(images(MODELS["whitened"], 4, shared=True), training=True).sum().backward()  # type: ignore[no-untyped-call]
-    frozen = {name for name, p in stack.params.items() if p.grad is None}
+    frozen = {name for name, p in stack.tensors.params.items() if p.grad is None}
     assert frozen == {"whiten.weight", "norm1.weight"}
 
 

@@ -1,8 +1,4 @@
-"""Stacks: equal models computed as one, their parameters side by side along a new first axis.
-
-A model in a stack stays what it is. Its parameters and buffers become views of the stack's, so an optimizer, a penalty
-or a checkpoint of the one model sees and changes its part of the stack.
-"""
+"""Stacks: equal models computed as one, layer by layer."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ from torch.autograd import Function
 
 from dlassign.nets.dropout import DropoutScaledInEval
 from dlassign.nets.normalization import BatchNormAutograd, BatchNormManual, LayerNormAutograd, LayerNormManual
+from dlassign.nets.stacked_tensors import StackedTensors
 
 BATCH_NORMS = (nn.BatchNorm1d, BatchNormAutograd, BatchNormManual)
 LAYER_NORMS = (nn.LayerNorm, LayerNormAutograd, LayerNormManual)
@@ -40,6 +37,9 @@ class StackedSequential:
             alone, with the state of torch's global generator.
         dtype: type that products are computed in, as autocast has it; None is that of the weights.
 
+    Attributes:
+        tensors: parameters and buffers of all models, of which their own are views.
+
     Raises:
         ValueError: a module is not among STACKABLE.
     """
@@ -47,59 +47,24 @@ class StackedSequential:
     def __init__(
         self, models: Sequence[nn.Sequential], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
     ) -> None:
-        self.models = list(models)
-        self.params = {name: _stack_views(models, name) for name, _ in models[0].named_parameters()}
-        self._own = {name: [model.get_parameter(name) for model in models] for name in self.params}
-        buffers = {name: _stack_buffers(models, name) for name, _ in models[0].named_buffers()}
+        self.tensors = StackedTensors(models)
+        params, buffers = self.tensors.params, self.tensors.buffers
         self._layers: list[Layer] = []
         for place, (name, module) in enumerate(models[0].named_children()):
             if type(module) not in STACKABLE:
                 raise ValueError(f"{type(module).__name__} cannot be stacked")
             peers = [model[place] for model in models]
-            own = {key: self.params.get(f"{name}.{key}") for key in ("weight", "bias")}
+            own = {key: params.get(f"{name}.{key}") for key in ("weight", "bias")}
             state = {
                 key: buffers.get(f"{name}.{key}") for key in ("running_mean", "running_var", "num_batches_tracked")
             }
             self._layers.append(_layer(module, peers, own, state=state, generators=generators, dtype=dtype))
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """The stacked weights of linear layers."""
-        named = self.models[0].named_modules()
-        return [self.params[f"{name}.weight"] for name, module in named if isinstance(module, nn.Linear)]
 
     def scores(self, x: Tensor, *, training: bool) -> Tensor:
         """Return the scores of every model, (K, B, n_outputs); x: (K, B, ...), or (B, ...) of one batch for all."""
         for layer in self._layers:
             x = layer(x, training)
         return x
-
-    def hand_out_gradients(self) -> None:
-        """Give each model its part of the gradients that backward has left on the stack, and drop those."""
-        for name, stacked in self.params.items():
-            grads, stacked.grad = stacked.grad, None
-            if grads is None:
-                continue
-            for p, grad in zip(self._own[name], grads.unbind(), strict=True):
-                p.grad = grad
-
-
-def _stack_views(models: Sequence[nn.Module], name: str) -> Tensor:
-    """Return the parameters of this name, (K, ...), a leaf; the models' own become views of it."""
-    own = [model.get_parameter(name) for model in models]
-    stacked = torch.stack([p.detach() for p in own])
-    for p, view in zip(own, stacked.unbind(), strict=True):
-        p.data = view
-    return stacked.requires_grad_(True)
-
-
-def _stack_buffers(models: Sequence[nn.Module], name: str) -> Tensor:
-    """Return the buffers of this name, (K, ...); the models' own become views of it."""
-    own = [model.get_buffer(name) for model in models]
-    stacked = torch.stack(own)
-    for buffer, view in zip(own, stacked.unbind(), strict=True):
-        buffer.data = view
-    return stacked
 
 
 def _layer(
@@ -191,9 +156,10 @@ def _one_by_one(w: Tensor) -> bool:
 def _dropout(peers: Sequence[nn.Module], generators: Sequence[torch.Generator], *, inverted: bool) -> Layer:
     """Return dropout with a mask for each model, drawn from its own generator as the model alone would."""
     rates = [float(peer.p) for peer in peers]  # type: ignore[arg-type]
+    kept = torch.tensor([1 - rate for rate in rates], dtype=torch.float64, device=generators[0].device)[:, None, None]
 
     def layer(x: Tensor, training: bool) -> Tensor:
-        keep = torch.tensor([1 - rate for rate in rates], dtype=x.dtype, device=x.device)[:, None, None]
+        keep = kept.to(x.dtype)
         if not training:
             return x if inverted else x * keep
         masks = []

@@ -1,7 +1,4 @@
-"""Stacks of models with convolutions: one model's forward pass, vectorised over the parameters of all by torch.func.
-
-As with StackedSequential, a model in a stack stays what it is: its parameters and buffers become views of the stack's.
-"""
+"""Stacks of models with convolutions: one model's forward pass, vectorised over the parameters of all by torch.func."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from dlassign.nets.normalization import LayerNormManual
 from dlassign.nets.stacked import STACKABLE, StackedSequential
 from dlassign.nets.stacked_modules import BATCH_NORMS, DROPOUTS, GlobalAverage, StackedBatchNorm, StackedDropout
+from dlassign.nets.stacked_tensors import StackedTensors
 
 NOT_STACKABLE = (_BatchNorm, _DropoutNd, LayerNormManual, nn.FractionalMaxPool2d, nn.RReLU)
 """Modules that draw random numbers, update statistics or have a backward of their own, in ways not known here."""
@@ -34,6 +32,10 @@ class StackedFunctional:
             alone, with the state of torch's global generator.
         dtype: type of convolutions and matrix products, as autocast has it; None is that of the weights.
 
+    Attributes:
+        models: the models.
+        tensors: parameters and buffers of all models, of which their own are views.
+
     Raises:
         ValueError: a module is among NOT_STACKABLE.
     """
@@ -45,19 +47,12 @@ class StackedFunctional:
         self._dtype = dtype
         self._template, self._dropouts = _template(models, generators)
         self._products = [] if dtype is None else _lower(self._template, dtype)
-        self.params = {name: _stack_parameter(models, name) for name, _ in models[0].named_parameters()}
-        self._own = {name: [model.get_parameter(name) for model in models] for name in self.params}
+        self.tensors = StackedTensors(models)
+        params, buffers = self.tensors.params, self.tensors.buffers
         self._channels_last = any(_is_channels_last(p) for p in models[0].parameters())
-        buffers = {name: _stack_buffer(models, name) for name, _ in models[0].named_buffers()}
-        like = next(iter(self.params.values()))
+        like = next(iter(params.values()))
         rates = {f"{name}.rate": module.rates(like) for name, module in self._dropouts.items()}
-        self._tensors = {**self.params, **buffers, **rates}
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """The stacked weights of linear and convolution layers."""
-        named = self.models[0].named_modules()
-        return [self.params[f"{name}.weight"] for name, module in named if isinstance(module, nn.Linear | nn.Conv2d)]
+        self._given = {**params, **buffers, **rates}
 
     def scores(self, x: Tensor, *, training: bool) -> Tensor:
         """Return the scores of every model, (K, B, n_outputs); x: (K, B, C, H, W), or (B, C, H, W) for all."""
@@ -66,19 +61,10 @@ class StackedFunctional:
         self._template.train(training)
         if training and self._dropouts:
             self._learn_layouts(x if shared else x[0])
-        tensors = {**self._tensors, **{name: self._tensors[name].to(self._dtype) for name in self._products}}
+        tensors = {**self._given, **{name: self._given[name].to(self._dtype) for name in self._products}}
         with self._autocast(x):
             scores: Tensor = torch.vmap(self._one, in_dims=(0, None if shared else 0))(tensors, x)
         return scores
-
-    def hand_out_gradients(self) -> None:
-        """Give each model its part of the gradients that backward has left on the stack, and drop those."""
-        for name, stacked in self.params.items():
-            grads, stacked.grad = stacked.grad, None
-            if grads is None:
-                continue
-            for p, grad in zip(self._own[name], grads.unbind(), strict=True):
-                p.grad = grad
 
     def _one(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
         scores: Tensor = functional_call(self._template, tensors, (x,), strict=True)
@@ -176,34 +162,3 @@ def _lower(template: nn.Module, dtype: torch.dtype) -> list[str]:
 
 def _is_channels_last(p: Tensor) -> bool:
     return p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
-
-
-def _stack_parameter(models: Sequence[nn.Module], name: str) -> Tensor:
-    """Return the parameters of this name, (K, ...), a leaf; the models' own become views of it."""
-    own = [model.get_parameter(name) for model in models]
-    stacked = side_by_side([p.detach() for p in own])
-    for p, view in zip(own, stacked.unbind(), strict=True):
-        p.data = view
-    return stacked.requires_grad_(own[0].requires_grad)
-
-
-def _stack_buffer(models: Sequence[nn.Module], name: str) -> Tensor:
-    """Return the buffers of this name, (K, ...); the models' own become views of it."""
-    stacked = side_by_side([model.get_buffer(name) for model in models])
-    holder, _, key = name.rpartition(".")
-    for model, view in zip(models, stacked.unbind(), strict=True):
-        model.get_submodule(holder).register_buffer(key, view)
-    return stacked
-
-
-def side_by_side(tensors: Sequence[Tensor]) -> Tensor:
-    """Return dense tensors of one shape as one, (K, ...), in which each keeps its layout in memory.
-
-    An optimizer goes by the layout that it has seen; torch.stack promises none.
-    """
-    first = tensors[0]
-    strides = (first.numel(), *first.stride())
-    stacked = torch.empty_strided((len(tensors), *first.shape), strides, dtype=first.dtype, device=first.device)
-    for place, tensor in zip(stacked.unbind(), tensors, strict=True):
-        place.copy_(tensor)
-    return stacked

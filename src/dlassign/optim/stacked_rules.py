@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,10 +18,24 @@ from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.optim.torch_rules import Update, rule_of
 
 Slots = dict[str, Tensor]
-Rule = Callable[[Tensor, Tensor, Slots, Tensor], None]
-"""(p (K, ...), gradient, slots, lr (K, 1, ...)) -> None, in place; it may overwrite the gradient."""
 Settings = Callable[[Sequence[float]], Tensor]
 """One value for each model -> a tensor that multiplies p."""
+
+
+class Rule(Protocol):
+    """An update rule of one parameter of all models, with their settings."""
+
+    def __call__(self, p: Tensor, g: Tensor, slots: Slots, /, *, lrs: Sequence[float], step: int) -> None:
+        """Update p, (K, ...), in place, from its gradient g, which it may overwrite.
+
+        Args:
+            p: the parameter.
+            g: its gradient.
+            slots: what the rule remembers of p.
+            lrs: learning rate of each model.
+            step: number of this step, counted from 1.
+        """
+        ...
 
 
 class StackedOptimizer:
@@ -45,12 +60,13 @@ class StackedOptimizer:
     ) -> None:
         self._params = list(params)
         self._steps = _stack_slots(optimizers, "step", len(params))
+        self._taken = int(self._steps[0].flatten()[0]) if self._steps else 0  # the models are always at the same step
         names = [name for name in optimizers[0].slots(0) if name != "step"]
         by_name = {name: _stack_slots(optimizers, name, len(params)) for name in names}
         self._slots: list[Slots] = [
             {name: tensors[place] for name, tensors in by_name.items()} for place in range(len(params))
         ]
-        self._rules = [_rule(cfgs, batch_size, partial(_beside, p), self._count) for p in params]
+        self._rules = [_rule(cfgs, batch_size, partial(_beside, p)) for p in params]
         self._alike = _fused_for_all(cfgs, batch_size)
         for optimizer in optimizers:
             optimizer.rebind()
@@ -62,14 +78,11 @@ class StackedOptimizer:
             kept = {name: [own[name] for own in self._slots] for name in self._slots[0]}
             self._alike(self._params, [_gradient(p) for p in self._params], kept, lrs[0])
             return
+        self._taken += 1
         for tensor in self._steps:
             tensor += 1
         for p, slots, rule in zip(self._params, self._slots, self._rules, strict=True):
-            rule(p, _gradient(p), slots, _beside(p, lrs))
-
-    def _count(self) -> float:
-        """Return the number of this step, counted from 1; the models are always at the same one."""
-        return float(self._steps[0].flatten()[0])
+            rule(p, _gradient(p), slots, lrs=lrs, step=self._taken)
 
 
 def _gradient(p: Tensor) -> Tensor:
@@ -120,7 +133,7 @@ def _beside(p: Tensor, values: Sequence[float]) -> Tensor:
     return tensor.to(p.device, non_blocking=True).view(-1, *[1] * (p.ndim - 1))
 
 
-def _rule(cfgs: Sequence[config.Optimizer], batch_size: int, settings: Settings, count: Callable[[], float]) -> Rule:
+def _rule(cfgs: Sequence[config.Optimizer], batch_size: int, settings: Settings) -> Rule:
     """Return the rule for a parameter."""
     first = cfgs[0]
     assert not isinstance(first, config.Muon), "can_stack"
@@ -130,20 +143,31 @@ def _rule(cfgs: Sequence[config.Optimizer], batch_size: int, settings: Settings,
     match first:
         case config.SGD():
             momentum = settings([cfg.momentum for cfg in cfgs]) if first.momentum else None  # type: ignore[union-attr]
-            return partial(_sgd, momentum=momentum, nesterov=first.nesterov, decay=decay)
+            return partial(_sgd, settings=settings, momentum=momentum, nesterov=first.nesterov, decay=decay)
         case config.Adam() | config.AdamW():
             betas = [[cfg.betas[i] for cfg in cfgs] for i in (0, 1)]  # type: ignore[union-attr]
             eps = settings([cfg.eps for cfg in cfgs])  # type: ignore[union-attr]
             coupled = isinstance(first, config.Adam)
-            return partial(_adam, betas=betas, eps=eps, decay=decay, coupled=coupled, settings=settings, count=count)
+            shares = [settings(own) for own in betas]
+            return partial(_adam, settings=settings, betas=betas, shares=shares, eps=eps, decay=decay, coupled=coupled)
         case config.RMSprop():
             alpha, eps = (settings([getattr(cfg, key) for cfg in cfgs]) for key in ("alpha", "eps"))
             momentum = settings([cfg.momentum for cfg in cfgs]) if first.momentum else None  # type: ignore[union-attr]
-            return partial(_rmsprop, alpha=alpha, eps=eps, momentum=momentum, decay=decay)
+            return partial(_rmsprop, settings=settings, alpha=alpha, eps=eps, momentum=momentum, decay=decay)
 
 
 def _sgd(
-    p: Tensor, g: Tensor, slots: Slots, lr: Tensor, *, momentum: Tensor | None, nesterov: bool, decay: Tensor | None
+    p: Tensor,
+    g: Tensor,
+    slots: Slots,
+    /,
+    *,
+    lrs: Sequence[float],
+    step: int,
+    settings: Settings,
+    momentum: Tensor | None,
+    nesterov: bool,
+    decay: Tensor | None,
 ) -> None:
     """v <- mu v + g,  p <- p - lr v, or p - lr (g + mu v) with nesterov."""
     if decay is not None:
@@ -151,29 +175,31 @@ def _sgd(
     if momentum is not None:
         v = slots["momentum"].mul_(momentum).add_(g)
         g = g.addcmul_(v, momentum) if nesterov else v
-    p.addcmul_(g, -lr)
+    p.addcmul_(g, -settings(lrs))
 
 
 def _adam(
     p: Tensor,
     g: Tensor,
     slots: Slots,
-    lr: Tensor,
+    /,
     *,
+    lrs: Sequence[float],
+    step: int,
+    settings: Settings,
     betas: Sequence[Sequence[float]],
+    shares: Sequence[Tensor],
     eps: Tensor,
     decay: Tensor | None,
     coupled: bool,
-    settings: Settings,
-    count: Callable[[], float],
 ) -> None:
     """m <- b1 m + (1 - b1) g,  s <- b2 s + (1 - b2) g^2,  p <- p - lr / (1 - b1^t) m / (sqrt(s / (1 - b2^t)) + eps)."""
+    lr = settings(lrs)
     if decay is not None and coupled:
         g.addcmul_(p, decay)
     elif decay is not None:
         p.mul_(1 - lr * decay)
-    step = count()
-    first, second = (settings(beta) for beta in betas)
+    first, second = shares
     mean = slots["mean"].mul_(first).addcmul_(g, 1 - first)
     square = slots["square"].mul_(second).addcmul_(g.square_(), 1 - second)
     size = torch.sqrt(square, out=g).mul_(settings([1 / math.sqrt(1 - b**step) for b in betas[1]])).add_(eps)
@@ -184,8 +210,11 @@ def _rmsprop(
     p: Tensor,
     g: Tensor,
     slots: Slots,
-    lr: Tensor,
+    /,
     *,
+    lrs: Sequence[float],
+    step: int,
+    settings: Settings,
     alpha: Tensor,
     eps: Tensor,
     momentum: Tensor | None,
@@ -198,4 +227,4 @@ def _rmsprop(
     g = g.div_(square.sqrt().add_(eps))
     if momentum is not None:
         g = slots["momentum"].mul_(momentum).add_(g)
-    p.addcmul_(g, -lr)
+    p.addcmul_(g, -settings(lrs))

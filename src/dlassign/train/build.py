@@ -124,7 +124,7 @@ def build_stack(
 
     def penalty(of: Sequence[StackMember], stack: Stack) -> Callable[[], torch.Tensor] | None:
         own = [cfg_of[id(member)].loss.penalty for member in of]
-        return make_stacked_penalty(own, params=list(stack.params.values()), weights=stack.weights)
+        return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
 
     def optimizer(of: Sequence[StackMember], stack: Stack) -> StackedOptimizer | None:
         own = [cfg_of[id(member)].optimizer for member in of]
@@ -132,7 +132,7 @@ def build_stack(
             return None
         return StackedOptimizer(
             [member.learner.optimizer for member in of],
-            [p for p in stack.params.values() if p.requires_grad],
+            [p for p in stack.tensors.params.values() if p.requires_grad],
             cfgs=own,
             batch_size=plans[0].samples_a_step,
         )

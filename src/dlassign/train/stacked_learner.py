@@ -287,7 +287,7 @@ class _Chunk:
     def _update(self, factors: list[float]) -> None:
         """Take the step that the stack's gradients ask for."""
         if self._optimizer is None:
-            self._stack.hand_out_gradients()
+            self._stack.tensors.hand_out_gradients()
             for member, factor in zip(self._members, factors, strict=True):
                 member.learner.update(factor)
             return

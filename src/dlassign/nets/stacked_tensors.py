@@ -1,0 +1,63 @@
+"""Parameters and buffers of equal models, side by side along a new first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class StackedTensors:
+    """The tensors of K models, (K, ...) each.
+
+    A model in a stack stays what it is: its parameters and buffers become views of the stack's, so an optimizer, a
+    penalty, an average or a checkpoint of the one model sees and changes its part of the stack.
+
+    Args:
+        models: in the same memory format and device; those of one place in them differ in values only.
+
+    Attributes:
+        params: by name, leaves that want a gradient where the first model's does.
+        buffers: by name.
+        weights: of linear and convolution layers.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        first = models[0]
+        self._own = {name: [model.get_parameter(name) for model in models] for name, _ in first.named_parameters()}
+        self.params = {name: _stack(own).requires_grad_(own[0].requires_grad) for name, own in self._own.items()}
+        buffers = {name: [model.get_buffer(name) for model in models] for name, _ in first.named_buffers()}
+        self.buffers = {name: _stack(own) for name, own in buffers.items()}
+        layers = [name for name, module in first.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+        self.weights = [self.params[f"{name}.weight"] for name in layers]
+
+    def hand_out_gradients(self) -> None:
+        """Give each model its part of the gradients that backward has left on the stack, and drop those."""
+        for name, stacked in self.params.items():
+            grads, stacked.grad = stacked.grad, None
+            if grads is None:
+                continue
+            for p, grad in zip(self._own[name], grads.unbind(), strict=True):
+                p.grad = grad
+
+
+def _stack(own: Sequence[Tensor]) -> Tensor:
+    """Return the models' tensors as one; they become views of it, and stay the objects that others hold."""
+    stacked = side_by_side([tensor.detach() for tensor in own])
+    for tensor, view in zip(own, stacked.unbind(), strict=True):
+        tensor.data = view
+    return stacked
+
+
+def side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """Return dense tensors of one shape as one, (K, ...), in which each keeps its layout in memory.
+
+    An optimizer goes by the layout that it has seen; torch.stack promises none.
+    """
+    first = tensors[0]
+    strides = (first.numel(), *first.stride())
+    stacked = torch.empty_strided((len(tensors), *first.shape), strides, dtype=first.dtype, device=first.device)
+    for place, tensor in zip(stacked.unbind(), tensors, strict=True):
+        place.copy_(tensor)
+    return stacked
