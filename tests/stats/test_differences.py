@@ -222,3 +222,11 @@ class TestPower:
         assert seeds_needed(1e-4, sds=[1.0]) is None
         assert seeds_needed(0.0283, sds=[1.0]) < 10_000
         assert seeds_needed(1e9, sds=[1.0]) == 2
+
+    def test_seeds_that_an_interval_wants_are_missing_too(self):
+        """Two groups of two seeds without a pair have no interval, however large their difference."""
+        found = compare_means({0: 0.1, 1: 0.2}, {2: 10.1, 3: 10.2})
+        assert (found.method, found.low) == ("welch", None)
+        assert seeds_needed(10.0, sds=[0.07, 0.07]) == 2, "power alone asks for no more"
+        seen = seeds_to_see(found)
+        assert (seen.needed, seen.missing_a, seen.missing_b) == (4, 2, 2)

@@ -381,3 +381,35 @@ def test_the_table_is_kept_when_it_cannot_be_written(tmp_path: Path, monkeypatch
         with pytest.raises(UserError, match="no space left"):
             run(path)
     assert files(tmp_path).table_json.read_bytes() == before
+
+
+def test_more_trials_of_a_search_go_on_from_those_that_are_there(tmp_path: Path) -> None:
+    space = {"optimizer.lr": {"low": 0.01, "high": 0.2}}
+    path = write_sweep(tmp_path, space=space, strategy={"name": "tpe", "trials": 2, "startup": 2})
+    first, _ = run(path)
+    path = write_sweep(tmp_path, space=space, strategy={"name": "tpe", "trials": 3, "startup": 2})
+    second, seen = run(path)
+    assert len(seen.begun) == 1, "two of three are there"
+    assert {row["point"] for row in first.content["rows"]} < {row["point"] for row in second.content["rows"]}
+    assert not any("begins anew" in line for line in seen.lines)
+
+
+def test_equal_values_rank_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """Networks that all predict one class have equal accuracies; means over seeds may differ in their last bit."""
+    path = write_sweep(tmp_path, seeds=[0, 1, 2], space={"optimizer.lr": [3e-12, 2e-12, 1e-12]}, train={"steps": 1})
+    outcome, _ = run(path)
+    rows = outcome.content["rows"]
+    assert len({round(row["value"], 12) for row in rows}) == 1
+    assert [row["values"]["optimizer.lr"] for row in rows] == [3e-12, 2e-12, 1e-12]
+
+
+def test_a_trial_that_never_began_is_not_shown_as_ended(tmp_path: Path) -> None:
+    class Refused:
+        slots, why = 1, "for tests"
+
+        def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+            for trial in trials:
+                yield TrialResult(trial=trial, status="interrupted")
+
+    _, seen = run(write_sweep(tmp_path), Refused())
+    assert seen.ends == []

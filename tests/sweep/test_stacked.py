@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,28 @@ def test_a_signal_between_stacks_is_heard(make: Any) -> None:
     with pytest.raises(Interrupted):
         next(results)
     assert watcher.begun == [0, 1]
+
+
+def test_runs_that_ended_meanwhile_are_read_and_not_trained(make: Any) -> None:
+    """As when the worker of a killed driver has brought them to their end."""
+    trials = [make(n, seed=n) for n in range(3)]
+    for result in SerialExecutor().run(trials[:1], Recorder()):
+        assert result.status == "finished"
+    before = trials[0].paths.log.read_bytes()
+    watcher = Recorder()
+    found = {r.trial.number: r.status for r in StackedExecutor().run(trials, watcher)}
+    assert found == {0: "finished", 1: "finished", 2: "finished"}
+    assert trials[0].paths.log.read_bytes() == before
+    assert {number for number, _ in watcher.records} == {1, 2}
+
+
+def test_a_stack_waits_for_the_worker_of_a_killed_driver(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [make(n, seed=n) for n in range(2)]
+    former = ExitStack()
+    former.enter_context(only_writer(trials[0].paths))
+    threading.Timer(0.5, former.close).start()
+    found = {r.trial.number: r.status for r in StackedExecutor().run(trials, Recorder())}
+    assert found == {0: "finished", 1: "finished"}
 
 
 def test_stacks_have_a_largest_size() -> None:

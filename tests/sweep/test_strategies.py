@@ -45,3 +45,13 @@ def test_random_runs_no_point_twice(tmp_path):
     text = "space: {optimizer.lr: [1, 2], model.hidden: [[3], [4]]}\nstrategy: {name: random, trials: 6}\n"
     points = [str(values) for _, values in all_of(make(tmp_path, text))]
     assert len(points) == len(set(points)) == 4
+
+
+def test_draws_from_long_ranges_are_quick_and_in_range(tmp_path):
+    """A billion whole numbers are drawn from, not listed: listing them would take minutes and all memory."""
+    space = "space: {train.steps: {low: 1, high: 1000000000, integer: true}}\n"
+    text = f"set: {{train.epochs: null}}\n{space}strategy: {{name: random, trials: 8}}\n"
+    drawn = [values["train.steps"] for _, values in all_of(make(tmp_path, text))]
+    assert len(set(drawn)) == 8
+    assert all(1 <= steps <= 10**9 for steps in drawn)
+    assert max(drawn) > 10**7

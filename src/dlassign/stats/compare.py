@@ -161,15 +161,10 @@ def seeds_to_see(
     if needed is None:
         why = f"more than {MOST_SEEDS:,}" if size else "no number of seeds shows a difference of 0"
         return SeedsNeeded(effect=size, needed=None, why=why)
-    if found.method == "welch" and _too_few([_size(found.pairs, own) for own in (found.only_a, found.only_b)]):
+    if found.why:
         needed = max(needed, _ENOUGH)  # fewer give no interval to see it by
     missing_a, missing_b = _missing(found, needed)
     return SeedsNeeded(effect=size, needed=needed, missing_a=missing_a, missing_b=missing_b)
-
-
-def _size(pairs: Sequence[int], own: Sequence[int]) -> int:
-    """Return how many values a group has, from the seeds that both have and its own."""
-    return len(pairs) + len(own)
 
 
 def _missing(found: Difference, needed: int) -> tuple[int, int]:

@@ -99,19 +99,16 @@ def _figure(runs: Sequence[Standing]) -> Figure | None:
 def _ranked(rows: list[Row], *, sign: int) -> list[Row]:
     """Return rows in order, with their ranks."""
 
+    def key(value: float) -> float:
+        return sign * round(value, 12)  # means of equal values may differ in their last bit
+
     def order(row: Row) -> tuple[int, float, int]:
         if row.value is not None:
-            return (
-                0,
-                sign * round(row.value, 12),
-                row.point.number,
-            )  # means of equal values may differ in their last bit
+            return 0, key(row.value), row.point.number
         return {"finished": 1, "pruned": 1, "diverged": 2}.get(row.status, 3), 0.0, row.point.number
 
     ordered = sorted(rows, key=order)
-    fresh = [
-        (sign * round(row.confirmed.value, 12), place) for place, row in enumerate(ordered) if row.confirmed is not None
-    ]
+    fresh = [(key(row.confirmed.value), place) for place, row in enumerate(ordered) if row.confirmed is not None]
     ranks = {place: rank for rank, (_, place) in enumerate(sorted(fresh), 1)}
     return [
         replace(

@@ -16,6 +16,7 @@ import click
 
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
+from dlassign.runlog.groups import value_text
 from dlassign.runlog.listing import PHASES, RunSummary, config_value, inner_keys, summarise, unknown_key
 from dlassign.runlog.paths import find_runs
 
@@ -146,7 +147,7 @@ class _Listing:
                 return _duration(found)
         if found is not None and f"{key}.".startswith(_PHASE):
             return f"{found:.1f}"
-        return _plain(found)
+        return value_text(found)
 
 
 def _condition(text: str) -> tuple[str, str, Any]:
@@ -166,15 +167,7 @@ def _is_number(found: Any) -> bool:
 
 
 def _order(found: Any) -> tuple[int, Any]:
-    return (0, found) if _is_number(found) else (1, _plain(found))
-
-
-def _plain(found: Any) -> str:
-    if found is None:
-        return "-"
-    if isinstance(found, float):
-        return f"{found:g}"
-    return found if isinstance(found, str) else json.dumps(found)
+    return (0, found) if _is_number(found) else (1, value_text(found))
 
 
 def _time(text: str | None) -> datetime | None:
