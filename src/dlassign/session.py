@@ -19,7 +19,16 @@ from dlassign.runlog.paths import RunPaths, identity_of
 from dlassign.runlog.records import SCHEMA, MetricsWriter, Record, read_records
 from dlassign.train.assemble import Parts
 from dlassign.train.checkpoint import CheckpointStore, to_tensors, weights_sha256
-from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, Prune, hook_states, restore_hooks
+from dlassign.train.hooks import (
+    Best,
+    Checkpointer,
+    EarlyStop,
+    KeepBest,
+    OneClass,
+    Prune,
+    hook_states,
+    restore_hooks,
+)
 from dlassign.train.learner import State
 from dlassign.train.loop import Hook, Progress, Track, fit
 from dlassign.train.stopping import StopRequest
@@ -68,11 +77,12 @@ class Session:
         self._progress = Progress(other_seconds=clock)
         self._environment = environment(*parts.machine())
         self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
+        self._one_class = OneClass(parts.dataset.classes, self._note)
         self._hooks = self._make_hooks()
 
     def _make_hooks(self) -> dict[str, Hook]:
         train = self._cfg.train
-        hooks: dict[str, Hook] = {}
+        hooks: dict[str, Hook] = {"one_class": self._one_class}
         validates = has_validation(self._cfg.data) and "val" in self._evaluated()
         if validates and train.keep != "last":
             hooks["keep_best"] = self._keep
@@ -83,6 +93,12 @@ class Session:
             self._store, extra=self._extra_state, before=self._log.sync, seconds=self._checkpoint_seconds
         )
         return hooks
+
+    def _note(self, *, text: str, first: bool, **values: Any) -> None:
+        """Tell the log, and the user if this is the first time, that the net predicts one class."""
+        self._log.write("note", about="one_class", text=text, **values)
+        if first:
+            self._say(text)
 
     def _evaluated(self) -> list[str]:
         chosen = self._cfg.train.evaluate
@@ -262,6 +278,7 @@ class Session:
 
     def _evaluate_final(self, name: str, step: int) -> None:
         result = self._parts.learner.evaluate(self._parts.splits[name])
+        self._one_class.look(name, result, step=step, final=True)
         self._log.write(
             "eval",
             step=step,

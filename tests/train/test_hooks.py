@@ -11,7 +11,7 @@ import torch
 from dlassign.runlog.paths import RunPaths
 from dlassign.train import hooks as module
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint
-from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, hook_states, restore_hooks
+from dlassign.train.hooks import Best, Checkpointer, EarlyStop, KeepBest, OneClass, hook_states, restore_hooks
 from dlassign.train.learner import Evaluation, State
 from dlassign.train.loop import At
 
@@ -211,3 +211,73 @@ def test_a_checkpoint_holds_state_and_extra_and_the_log_is_flushed_first(tmp_pat
     assert calls == ["flush, saved: False"]
     saved = load_checkpoint(paths.last)
     assert (saved["step"], saved["classes"], saved["learner"]["w"].tolist()) == (3, ["a"], [1, 1])
+
+
+def predicting(*columns: int, rows: tuple[int, ...] = (0, 1, 2)) -> Evaluation:
+    """An evaluation of two samples of each class of `rows`, all taken for the classes of `columns`."""
+    counts = torch.zeros(3, 3, dtype=torch.int64)
+    for row in rows:
+        for column in columns:
+            counts[row, column] += 2
+    return Evaluation(loss=1.0, accuracy=0.5, n=int(counts.sum()), confusion=tuple(map(tuple, counts.tolist())))
+
+
+def test_one_prediction_is_told_from_several_and_from_a_split_of_one_class() -> None:
+    assert predicting(2).only_prediction == 2
+    assert predicting(0).only_prediction == 0
+    assert predicting(0, 2).only_prediction is None
+    assert predicting(1, rows=(1,)).only_prediction is None
+    assert predicting(1, rows=(0,)).only_prediction is None
+
+
+class TestOneClass:
+    @pytest.fixture
+    def notes(self) -> list[dict[str, Any]]:
+        return []
+
+    @pytest.fixture
+    def hook(self, notes: list[dict[str, Any]]) -> OneClass:
+        return OneClass(("cat", "dog", "deer"), lambda **values: notes.append(values))
+
+    def see(self, hook: OneClass, step: int, evaluation: Evaluation) -> None:
+        assert hook.on_eval(at(step), {"val": evaluation}, no_state) is False
+
+    def test_notes_the_second_in_a_row_once(self, hook: OneClass, notes: list[dict[str, Any]]) -> None:
+        for step in (10, 20, 30):
+            self.see(hook, step, predicting(2))
+        [note] = notes
+        assert (note["step"], note["split"], note["predicted"]) == (20, "val", "deer")
+        assert not note["final"]
+        assert note["first"]
+        assert "at step 20 the network predicts one class, deer, for all 6 val samples" in note["text"]
+
+    def test_another_class_the_next_time_is_one_class_too(self, hook: OneClass, notes: list[dict[str, Any]]) -> None:
+        self.see(hook, 10, predicting(2))
+        self.see(hook, 20, predicting(1))
+        assert [note["predicted"] for note in notes] == ["dog"]
+
+    def test_leaves_the_first_epoch_and_single_evaluations_alone(
+        self, hook: OneClass, notes: list[dict[str, Any]]
+    ) -> None:
+        for step, evaluation in ((1, predicting(2)), (5, predicting(2)), (10, predicting(0, 1)), (20, predicting(2))):
+            self.see(hook, step, evaluation)
+        self.see(hook, 30, predicting(0, 1))
+        assert notes == []
+
+    def test_the_final_evaluation_alone_is_enough_and_is_noted_beside(
+        self, hook: OneClass, notes: list[dict[str, Any]]
+    ) -> None:
+        hook.look("test", predicting(0), step=50, final=True)
+        assert [(note["final"], note["first"]) for note in notes] == [(True, True)]
+        self.see(hook, 60, predicting(0))
+        self.see(hook, 70, predicting(0))
+        hook.look("test", predicting(0), step=80, final=True)
+        assert [(note["final"], note["first"]) for note in notes] == [(True, True), (False, False)]
+
+    def test_goes_on_where_it_stopped(self, hook: OneClass, notes: list[dict[str, Any]]) -> None:
+        self.see(hook, 10, predicting(2))
+        states = hook_states({"one_class": hook})
+        again = OneClass(("cat", "dog", "deer"), lambda **values: notes.append(values))
+        restore_hooks({"one_class": again}, states)
+        self.see(again, 20, predicting(2))
+        assert [note["step"] for note in notes] == [20]

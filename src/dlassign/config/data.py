@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -98,7 +98,19 @@ class PCA(Config):
     """Scale every component to unit variance."""
 
 
-Preprocess = Annotated[Scale | Normalize | MeanImage | Flatten | PCA, Field(discriminator="name")]
+class AppendVariants(Config):
+    """Append a changed copy of each image to the training split, once: upside down, mirrored, or values times 0.7.
+
+    Which of the three is drawn for each image. val and test stay as they are, and steps that measure do so on the
+    originals alone, wherever they stand. Source: HLCV report 004, which has it after mean_image.
+    """
+
+    name: Literal["append_variants"]
+    seed: Annotated[int, Field(ge=0)] = 10
+    """Seed of the draw. It is not the seed of the run, so runs with several seeds share one set of copies."""
+
+
+Preprocess = Annotated[Scale | Normalize | MeanImage | Flatten | PCA | AppendVariants, Field(discriminator="name")]
 
 
 class Source(Config):
@@ -112,6 +124,18 @@ class Source(Config):
     augment: Augments = ()
     """What is done to training images at random, in this order, in pixel values before preprocessing; mixup and cutmix
     after it."""
+
+    @model_validator(mode="after")
+    def _copies_once(self) -> Self:
+        places = [place for place, step in enumerate(self.preprocess or ()) if step.name == "append_variants"]
+        if len(places) > 1:
+            raise broken_rule(f"preprocess.{places[1]}", "append_variants stands twice; remove one")
+        if places and self.augment:
+            message = (
+                "append_variants and data.augment do not go together, as augment works on pixels as they were read"
+            )
+            raise broken_rule(f"preprocess.{places[0]}", f"{message}; remove one of the two")
+        return self
 
 
 class Digits(Source):

@@ -86,7 +86,8 @@ class DataInfo:
     Attributes:
         shape: of one raw sample, before preprocessing: (C, H, W) or (D,).
         n_classes: number of classes.
-        n_train, n_val, n_test: samples in each split; 0 if there is no such split.
+        n_train: samples to train on, with the copies that preprocessing appends.
+        n_val, n_test: samples in these splits; 0 if there is no such split.
         classes: class names.
     """
 

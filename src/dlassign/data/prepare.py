@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dlassign.data.bundle import Dataset, Samples, Split
+from dlassign.data.variants import APPEND, change, draw_kinds, place_of_variants
 from dlassign.errors import ConfigError, DataError, Problem
 
 Shape = tuple[int, ...]
@@ -25,6 +26,7 @@ CHUNK_VALUES = 2**16
 """Values in one chunk: half a megabyte as float64, which stays in the core's cache."""
 PCA_CHUNK_VALUES = 2**22
 """Values in one chunk where there is a matrix product."""
+CURE = "put append_variants before flatten and pca, or remove it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +56,40 @@ class Preprocess:
         """
         if _has_table(x, self.steps):
             return _look_up(x, _table(x.shape[1], self.steps), dtype)
-        empty = _through(self.steps, np.zeros((0, *x.shape[1:])))
-        out = np.empty((len(x), *empty.shape[1:]), dtype=dtype)
+        out = self._empty(x, len(x), dtype)
+        self._fill(out, x)
+        return out
+
+    def apply_to_train(self, split: Split, dtype: DTypeLike = "float32") -> Split:
+        """Return the preprocessed training split, followed by the changed copies if a step appends some.
+
+        Args:
+            split: raw, x: (N, ...).
+            dtype: of the result, float32 or float64.
+
+        Returns:
+            x: (N, ...) of `dtype`, or (2 N, ...) whose second half are the copies, in the order of the first.
+        """
+        place, n = place_of_variants(self.steps), len(split)
+        if place is None:
+            return Split(self.apply(split.x, dtype), split.y)
+        kinds = draw_kinds(n, seed=self.steps[place]["seed"])
+        out = self._empty(split.x, 2 * n, dtype)  # one array, so that memory never holds the samples twice
+        self._fill(out[:n], split.x)
+        for start, chunk in _chunks(split.x, self.steps):
+            copies = _through(self.steps[:place], chunk)
+            change(copies, kinds[start : start + len(copies)])
+            out[n + start : n + start + len(copies)] = _through(self.steps[place:], copies)
+        return Split(out, np.concatenate([split.y, split.y]))
+
+    def _empty(self, x: Samples, n: int, dtype: DTypeLike) -> NDArray[np.floating[Any]]:
+        """Return room for n samples like those of x."""
+        shape = _through(self.steps, np.zeros((0, *x.shape[1:]))).shape[1:]
+        return np.empty((n, *shape), dtype=dtype)
+
+    def _fill(self, out: NDArray[np.floating[Any]], x: Samples) -> None:
         for start, chunk in _chunks(x, self.steps):
             out[start : start + len(chunk)] = _through(self.steps, chunk)
-        return out
 
     def state(self) -> list[dict[str, Any]]:
         """Return the steps as plain values and NumPy arrays, to be saved in a checkpoint."""
@@ -91,7 +122,7 @@ def prepare(dataset: Dataset, steps: Sequence[Step], *, dtype: DTypeLike = "floa
 
 
 def transform(dataset: Dataset, preprocess: Preprocess, *, dtype: DTypeLike = "float32") -> Dataset:
-    """Return the data set with every split preprocessed.
+    """Return the data set with every split preprocessed, and with the copies that a step appends to train.
 
     Args:
         dataset: raw splits.
@@ -102,7 +133,7 @@ def transform(dataset: Dataset, preprocess: Preprocess, *, dtype: DTypeLike = "f
     def of(split: Split | None) -> Split | None:
         return None if split is None else Split(preprocess.apply(split.x, dtype), split.y)
 
-    train = Split(preprocess.apply(dataset.train.x, dtype), dataset.train.y)
+    train = preprocess.apply_to_train(dataset.train, dtype)
     return replace(dataset, train=train, val=of(dataset.val), test=of(dataset.test))
 
 
@@ -165,6 +196,11 @@ def _shape_after(step: Step, shape: Shape | None, *, path: str) -> Shape | None:
                     f"{components} components of samples with {math.prod(shape)} values; at most as many",
                 )
             return (components,)
+        case "append_variants":
+            if shape is None or len(shape) != 3:
+                what = "rows" if shape is None else f"rows of {shape[0]} values"
+                raise _problem(path, f"copies are turned and mirrored images, but here the samples are {what}; {CURE}")
+            return shape
         case _:
             return shape
 
@@ -190,6 +226,8 @@ def _fit(step: Step, x: Samples, *, before: Sequence[Step], path: str) -> tuple[
             return {"name": "scale", "divisor": float(step["divisor"])}, ""
         case "flatten":
             return {"name": "flatten"}, ""
+        case "append_variants":
+            return {"name": APPEND, "seed": int(step["seed"])}, ""
         case "mean_image":
             return {"name": "mean_image", "mean": _mean_sample(x, before)}, ""
         case "normalize":
@@ -328,6 +366,8 @@ def _apply(step: Step, chunk: Float64) -> Float64:
             chunk /= step["divisor"]
         case "flatten":
             chunk = chunk.reshape(len(chunk), math.prod(chunk.shape[1:]))
+        case "append_variants":
+            pass  # copies are made of training samples alone, by apply_to_train
         case "mean_image":
             _expect(chunk.shape[1:], step["mean"].shape, name="mean_image")
             chunk -= step["mean"]

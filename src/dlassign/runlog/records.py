@@ -5,6 +5,7 @@ Kinds of records, in the order in which they appear:
     start    schema, time, name, seed, config, environment, arithmetic, data, pretrained, n_params, steps
     train    step, epoch, loss, accuracy, lr, n, seconds, wall, and penalty if the loss has one: means since the last
     eval     step, epoch, split, loss, accuracy, n, seconds, wall; with "final": true and a confusion matrix at the end
+    note     step, about, text: what the user was told; about one_class also split, predicted, final: one class for all
     tta      step, split, loss, accuracy, n, views, wall: the same at the end with test-time augmentation
     resume   from_step, time, environment: earlier records past from_step do not count
     end      status, steps, chosen, best, test_evaluations, seconds by phase, images_per_second, weights_sha256
@@ -28,11 +29,12 @@ from dlassign.runlog.files import reason
 
 SCHEMA = 1
 Record = dict[str, Any]
-Kind = Literal["start", "train", "eval", "tta", "resume", "end"]
+Kind = Literal["start", "train", "eval", "note", "tta", "resume", "end"]
 _KEYS: dict[str, dict[str, type]] = {
     "start": {},
     "train": {"step": int},
     "eval": {"step": int, "split": str},
+    "note": {"step": int, "about": str, "text": str},
     "tta": {"step": int, "split": str},
     "resume": {"from_step": int},
     "end": {"status": str},
@@ -84,6 +86,7 @@ class RunRecords:
     Attributes:
         start: the first record.
         train, evals, resumes: records in the order of their steps.
+        notes: what the user was told beside the result, by what it is about; the newest of each.
         augmented: the evaluation of each split with test-time augmentation, by split.
         end: the last record, or None if the run has not ended.
         warnings: lines that could not be read, one text each.
@@ -93,6 +96,7 @@ class RunRecords:
     train: list[Record] = field(default_factory=list)
     evals: list[Record] = field(default_factory=list)
     resumes: list[Record] = field(default_factory=list)
+    notes: dict[str, Record] = field(default_factory=dict)
     augmented: dict[str, Record] = field(default_factory=dict)
     end: Record | None = None
     warnings: list[str] = field(default_factory=list)
@@ -113,6 +117,8 @@ class RunRecords:
                 self.train.append(record)
             case "eval":
                 self.evals.append(record)
+            case "note":
+                self.notes[record["about"]] = record
             case "tta":
                 self.augmented[record["split"]] = record
             case "end":
@@ -125,6 +131,7 @@ class RunRecords:
         self.resumes.append(resume)
         self.train = [record for record in self.train if record["step"] <= step]
         self.evals = [record for record in self.evals if record["step"] <= step and not record.get("final")]
+        self.notes = {about: record for about, record in self.notes.items() if record["step"] <= step}
         self.augmented, self.end = {}, None
 
 

@@ -14,9 +14,10 @@ from dlassign.config.model import NORMS_WITHOUT_RUNNING, batch_norm
 from dlassign.config.run import RunConfig
 from dlassign.config.train import Train
 from dlassign.data.batches import Batches, Order, make_order
-from dlassign.data.bundle import Dataset
+from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset
 from dlassign.data.prepare import Preprocess
+from dlassign.data.variants import training_size
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.pretrained import LoadReport
 from dlassign.train.backends import Backend, make_backend
@@ -92,8 +93,9 @@ def assemble(
     there = {name: split for name, split in raw.items() if split is not None}
     clock["data"] = time.perf_counter() - started
     started = time.perf_counter()
-    order = check_batches(cfg, {name: len(split) for name, split in there.items()})
-    samples = samples_a_step(cfg.train, len(dataset.train))
+    n_train = training_size(len(dataset.train), preprocess.steps)
+    order = check_batches(cfg, {**{name: len(split) for name, split in there.items()}, "train": n_train})
+    samples = samples_a_step(cfg.train, n_train)
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
     seed_everything(cfg.seed, device)
     backend: Backend = make_backend(cfg, device, recorded)
@@ -107,7 +109,7 @@ def assemble(
     clock["build"] = time.perf_counter() - started
     started = time.perf_counter()
     layout = digest([data_key, preprocess.state(), backend.layout])
-    splits = cache.get("splits", layout, lambda: {name: backend.place(raw, preprocess) for name, raw in there.items()})
+    splits = cache.get("splits", layout, lambda: _place(there, preprocess, backend))
     batches = backend.batches(splits["train"], order)
     clock["data"] += time.perf_counter() - started
     return Parts(
@@ -121,6 +123,11 @@ def assemble(
         loaded=backend.loaded,
         machine=backend.machine,
     )
+
+
+def _place(splits: Mapping[str, Split], preprocess: Preprocess, backend: Backend) -> dict[str, Any]:
+    """Return every split as the learner takes it."""
+    return {name: backend.place(split, preprocess, train=name == "train") for name, split in splits.items()}
 
 
 def _fit_preprocess(cfg: RunConfig, dataset: Dataset, cache: DataCache) -> Preprocess:

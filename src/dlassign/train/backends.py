@@ -62,8 +62,8 @@ class Backend(Protocol):
         """
         ...
 
-    def place(self, split: Split, preprocess: Preprocess) -> Any:
-        """Return raw samples as the learner takes them."""
+    def place(self, split: Split, preprocess: Preprocess, *, train: bool = False) -> Any:
+        """Return raw samples as the learner takes them; train: with the copies that preprocessing appends to train."""
         ...
 
     def batches(self, split: Any, order: Order) -> Batches[Any]:
@@ -124,11 +124,11 @@ class TorchBackend:
         layout = (self._device, arithmetic.weights, arithmetic.channels_last, self._wants_bytes())
         return " ".join(map(str, layout))
 
-    def place(self, split: Split, preprocess: Preprocess) -> TensorSplit:
+    def place(self, split: Split, preprocess: Preprocess, *, train: bool = False) -> TensorSplit:
         """Return samples on the device: images as bytes where a batch can be prepared there, else prepared ones."""
         dtype = self._arithmetic.weights
         if not self._keeps_bytes(split, preprocess):
-            prepared = Split(preprocess.apply(split.x, "float64" if dtype == torch.float64 else "float32"), split.y)
+            prepared = _prepared(split, preprocess, "float64" if dtype == torch.float64 else "float32", train=train)
             return to_device(prepared, self._device, dtype=dtype)
         prepare = DevicePreprocess(
             preprocess.steps,
@@ -194,9 +194,9 @@ class NumpyBackend:
         """NumPy and the number type of samples."""
         return f"numpy {self._dtype()}"
 
-    def place(self, split: Split, preprocess: Preprocess) -> Split:
+    def place(self, split: Split, preprocess: Preprocess, *, train: bool = False) -> Split:
         """Return prepared samples."""
-        return Split(preprocess.apply(split.x, self._dtype()), split.y)
+        return _prepared(split, preprocess, self._dtype(), train=train)
 
     def _dtype(self) -> str:
         return "float64" if self._cfg.train.precision == "fp64" else "float32"
@@ -208,6 +208,11 @@ class NumpyBackend:
     def machine(self) -> tuple[str, str, int]:
         """Return cpu, its name and the threads of the BLAS library."""
         return describe_blas()
+
+
+def _prepared(split: Split, preprocess: Preprocess, dtype: str, *, train: bool) -> Split:
+    """Return preprocessed samples in memory; train: with the copies that preprocessing appends to train."""
+    return preprocess.apply_to_train(split, dtype) if train else Split(preprocess.apply(split.x, dtype), split.y)
 
 
 def make_backend(

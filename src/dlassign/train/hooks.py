@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlassign.runlog.records import Record
@@ -91,6 +91,59 @@ class EarlyStop:
         self._waited = state["waited"]
 
 
+class OneClass:
+    """Notes that a network predicts one class for all samples of a split that has several.
+
+    Once in training, where it may pass: many networks do right after the start, so training must be an epoch old and
+    the evaluation the second such one in a row. And once at the end.
+
+    Args:
+        classes: names of the classes.
+        note: told step, split, predicted class, whether this is the final evaluation, a sentence for the user, and
+            whether it is the first note of the run.
+    """
+
+    def __init__(self, classes: Sequence[str], note: Callable[..., None]) -> None:
+        self._classes, self._note = classes, note
+        self._before: list[str] = []
+        self._noted: list[bool] = []
+
+    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Callable[[], State]) -> bool:
+        """Look at the confusion counts, which lie on the host; never stops."""
+        stuck = [split for split, evaluation in evaluations.items() if evaluation.only_prediction is not None]
+        for split in stuck:
+            if split in self._before and at.epoch >= 1:
+                self.look(split, evaluations[split], step=at.step)
+        self._before = stuck
+        return False
+
+    def on_end(self, at: At, state: Callable[[], State]) -> None:
+        """Do nothing: `look` is called with the final evaluations."""
+
+    def look(self, split: str, evaluation: Evaluation, *, step: int, final: bool = False) -> None:
+        """Note that an evaluation has one prediction, if it has and that was not noted before."""
+        only = evaluation.only_prediction
+        if only is None or final in self._noted:
+            return
+        first, name = not self._noted, self._classes[only]
+        self._noted.append(final)
+        text = (
+            f"at step {step:,} the network predicts one class, {name}, for all {evaluation.n:,} {split} samples. "
+            "Likely causes: initial weights so small that weight decay or a penalty outweighs the gradient, or too "
+            "large a learning rate. Try init: {name: he}, less optimizer.weight_decay or loss.penalty, or a tenth of "
+            "optimizer.lr"
+        )
+        self._note(step=step, split=split, predicted=name, final=final, text=text, first=first)
+
+    def state_dict(self) -> State:
+        """Return what was seen at the last evaluation and what was noted."""
+        return {"before": self._before, "noted": self._noted}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go back to a state that state_dict gave."""
+        self._before, self._noted = list(state["before"]), list(state["noted"])
+
+
 class Checkpointer:
     """Writes checkpoints at evaluations, and at the end or when interrupted.
 
@@ -142,13 +195,16 @@ class Prune:
             self.requested = True
 
 
+_WITH_STATE = KeepBest | EarlyStop | OneClass
+
+
 def hook_states(hooks: dict[str, Hook]) -> State:
     """Return the states of the hooks that have one, by name."""
-    return {name: hook.state_dict() for name, hook in hooks.items() if isinstance(hook, KeepBest | EarlyStop)}
+    return {name: hook.state_dict() for name, hook in hooks.items() if isinstance(hook, _WITH_STATE)}
 
 
 def restore_hooks(hooks: dict[str, Hook], states: State) -> None:
     """Give hooks the states that hook_states returned."""
     for name, hook in hooks.items():
-        if isinstance(hook, KeepBest | EarlyStop) and name in states:
+        if isinstance(hook, _WITH_STATE) and name in states:
             hook.load_state_dict(states[name])

@@ -14,6 +14,7 @@ from dlassign.config.transfer import IMAGENET, PretrainedInit
 from dlassign.data.bundle import Split
 from dlassign.data.load import preprocess_steps
 from dlassign.data.prepare import Preprocess, fit_preprocess
+from dlassign.data.variants import APPEND
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained, load_state
 from dlassign.nets.transfer import head_of
@@ -64,7 +65,8 @@ def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
     if init.weights == IMAGENET:
         return imagenet_preprocess()
     state = _earlier(init.weights)
-    return () if state is None else to_numpy(state["preprocess"])
+    earlier = [] if state is None else to_numpy(state["preprocess"])
+    return [step for step in earlier if step["name"] != APPEND]  # copies belong to that run's training set
 
 
 def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) -> Preprocess:

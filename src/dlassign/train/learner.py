@@ -43,6 +43,13 @@ class Evaluation:
     n: int
     confusion: tuple[tuple[int, ...], ...]
 
+    @property
+    def only_prediction(self) -> int | None:
+        """The class that all samples are taken for, though they are of several; None if there is no such class."""
+        predicted = [k for k, column in enumerate(zip(*self.confusion, strict=True)) if any(column)]
+        several = sum(any(row) for row in self.confusion) > 1
+        return predicted[0] if several and len(predicted) == 1 else None
+
 
 class Learner(Protocol):
     """A model that can take a step and be evaluated."""
