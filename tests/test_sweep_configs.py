@@ -32,6 +32,23 @@ GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
         ("model.hidden", "train.steps", "optimizer.lr", "loss.penalty.0.coefficient"),
         set(itertools.product((70, 80, 90), (2000, 4500), (0.0015, 0.0025), (0.25, 0.29))),
     ),
+    "uva2018_hidden.yaml": (
+        ("model.hidden",),
+        {(hidden,) for hidden in ((10,), (20,), (30,), (40,), (50,), (500, 500), (1000, 800, 600, 400))},
+    ),
+    "uva2018_init.yaml": (
+        ("init",),
+        {(("pytorch",),), *((("normal", std),) for std in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1))},
+    ),
+    "uva2018_momentum.yaml": (
+        ("optimizer",),
+        {(("adam", 1e-4),), (("sgd", 1e-5),)}
+        | {(("sgd", 1e-5, momentum, *more),) for momentum in (0.8, 0.9) for more in ((), (True,))},
+    ),
+    "uva2018_regularisation.yaml": (
+        ("model.dropout", "loss.penalty", "model.norm"),
+        set(itertools.product((0.0, 0.05, 0.1, 0.3, 0.5), ((), ("l1",), ("l2",)), ("none", "batch"))),
+    ),
     "uva2018_lr_batch.yaml": (
         ("optimizer.lr", "train.batch_size"),
         set(itertools.product((1e-7, 1e-6, 1e-5, 1e-4), (200, 100, 500))),
@@ -58,6 +75,20 @@ COUNTS = {
 }
 
 
+def _short(key: str, value: Any, *, whole: bool) -> Any:
+    """Return a value of a point as GRIDS has it; whole: hidden layers as a tuple, not the width of the first."""
+    match key:
+        case "model.hidden":
+            return tuple(value) if whole else value[0]
+        case "init" | "optimizer":
+            return tuple(value.values())
+        case "loss.penalty":
+            assert all((term["coefficient"], term["squared"], term["on"]) == (1e-4, False, "all") for term in value)
+            return tuple(term["name"] for term in value)
+        case _:
+            return value
+
+
 def test_all_grids_are_here() -> None:
     assert {file.name for file in FILES} == set(GRIDS)
     assert {name: len(GRIDS[name][1]) for name in COUNTS} == COUNTS
@@ -70,8 +101,9 @@ class TestEverySweep:
         checked = check_points(load_sweep(file))
         assert checked.remarks == ()
         assert len(checked.points) == len(expected)
-        width = {"model.hidden": lambda hidden: tuple(hidden) if file.stem == "digits" else hidden[0]}
-        assert {tuple(width.get(k, lambda v: v)(point[k]) for k in keys) for point in checked.points} == expected
+        whole = file.stem in ("digits", "uva2018_hidden")
+        found = {tuple(_short(key, point[key], whole=whole) for key in keys) for point in checked.points}
+        assert found == expected
 
     def test_each_point_fits_its_data(self, file: Path) -> None:
         located = load_sweep(file)

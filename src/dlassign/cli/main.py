@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
+
+from dlassign.cli.group import Commands, call
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -18,21 +17,6 @@ set_option = click.option(
 out_option = click.option("--out", default="out", metavar="DIR", show_default=True, help="Folder of all runs.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 device_option = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
-
-
-class Commands(click.Group):
-    """A group that leaves with 130 when interrupted while a command is being imported."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what a terminal cannot show is escaped, not an error."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
@@ -63,7 +47,7 @@ def train(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.train import train_command
 
-    _call(ctx, train_command, options)
+    call(ctx, train_command, options)
 
 
 @main.command()
@@ -89,7 +73,45 @@ def sweep(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.sweep import sweep_command
 
-    _call(ctx, sweep_command, options)
+    call(ctx, sweep_command, options)
+
+
+@main.command()
+@click.argument("tables", nargs=-1)
+@out_option
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where data lies: cifar10=DIR (its own files, or train/ and test/ with a folder a class), mnist=DIR, "
+    "csv_table=FILE. Repeatable.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of every row; else 3, or what the table says.")
+@click.option("--quick", is_flag=True, help="One run of the rows that take at most a minute.")
+@click.option("--list", "list_only", is_flag=True, help="Print rows, what is there and what the rest costs, no more.")
+@click.option("--no-train", is_flag=True, help="Write the tables from the runs that are there.")
+@click.option(
+    "--executor",
+    type=click.Choice(["auto", "serial", "processes", "stacked", "ray"]),
+    default="auto",
+    show_default=True,
+    help="What trains.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes of the executor processes.")
+@device_option
+@click.option("--page", "page_file", metavar="FILE", help="Write all tables as one Markdown page too.")
+@json_option
+@click.pass_context
+def reproduce(ctx: click.Context, /, **options: Any) -> None:
+    """Train what the tables of the reports lack, and print reported numbers beside measured ones.
+
+    TABLE is a name in configs/tables, such as uva2020, a file, or one row, such as uva2020:numpy_mlp; none are all.
+
+    Example: dlassign reproduce uva2020 --seeds 3 --data cifar10=data
+    """
+    from dlassign.cli.commands.reproduce import reproduce_command
+
+    call(ctx, reproduce_command, options)
 
 
 @main.command()
@@ -122,7 +144,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.evaluate import evaluate_command
 
-    _call(ctx, evaluate_command, options)
+    call(ctx, evaluate_command, options)
 
 
 @main.command()
@@ -177,7 +199,7 @@ def plot(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.plot import plot_command
 
-    _call(ctx, plot_command, options)
+    call(ctx, plot_command, options)
 
 
 @main.command()
@@ -203,7 +225,7 @@ def runs(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.runs import runs_command
 
-    _call(ctx, runs_command, options)
+    call(ctx, runs_command, options)
 
 
 @main.command()
@@ -228,7 +250,28 @@ def compare(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.compare import compare_command
 
-    _call(ctx, compare_command, options)
+    call(ctx, compare_command, options)
+
+
+@main.command()
+@click.argument("places", nargs=-1, metavar="[PATH]...")
+@click.option("-o", "--output", default="report.html", metavar="FILE", show_default=True, help="The page to write.")
+@out_option
+@click.option("--title", help="Title of the page.")
+@click.option("--live", is_flag=True, help="Write the page again and again until all runs have ended, or Ctrl-C.")
+@click.option("--every", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Between live pages.  [default: 5]")
+@click.pass_context
+def report(ctx: click.Context, /, **options: Any) -> None:
+    """Write one HTML page about runs, sweeps and tables, to be opened in any browser without a server.
+
+    PATH is a run folder, a sweep folder, a folder that holds some, a table out/tables/NAME.json, or its NAME alone.
+    Without it: all runs and tables under --out.
+
+    Example: dlassign report out/quickstart -o report.html
+    """
+    from dlassign.cli.commands.report import report_command
+
+    call(ctx, report_command, options)
 
 
 @main.command()
@@ -243,7 +286,7 @@ def check(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.check import check_command
 
-    _call(ctx, check_command, options)
+    call(ctx, check_command, options)
 
 
 @main.command()
@@ -268,7 +311,7 @@ def crosscheck(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.crosscheck import crosscheck_command
 
-    _call(ctx, crosscheck_command, options)
+    call(ctx, crosscheck_command, options)
 
 
 @main.command()
@@ -298,7 +341,7 @@ def gradcheck(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.gradcheck import gradcheck_command
 
-    _call(ctx, gradcheck_command, options)
+    call(ctx, gradcheck_command, options)
 
 
 @main.command()
@@ -312,7 +355,7 @@ def schema(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.schema import schema_command
 
-    _call(ctx, schema_command, options)
+    call(ctx, schema_command, options)
 
 
 @main.group()
@@ -338,27 +381,4 @@ def fetch(ctx: click.Context, /, **options: Any) -> None:
     """
     from dlassign.cli.commands.data import fetch_command
 
-    _call(ctx, fetch_command, options)
-
-
-def _call(ctx: click.Context, body: Callable[..., int | None], options: dict[str, Any]) -> None:
-    """Run a command body; print what went wrong in plain words and exit with the code that it has."""
-    from dlassign.errors import ConfigError, DlassignError
-
-    try:
-        code = body(**options)
-    except DlassignError as error:
-        if ctx.obj["traceback"]:
-            raise
-        count = len(error.problems) if isinstance(error, ConfigError) else 1
-        click.echo(f"{error}\n\n{count} problems" if count > 1 else str(error), err=True)
-        code = error.exit_code
-    except BrokenPipeError:
-        raise  # click ends quietly
-    except OSError as error:
-        if ctx.obj["traceback"]:
-            raise
-        name = f"{error.filename}: " if error.filename else ""
-        click.echo(f"{name}{error.strerror or error}; --traceback shows where", err=True)
-        code = 1
-    sys.exit(code or 0)
+    call(ctx, fetch_command, options)

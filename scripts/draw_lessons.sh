@@ -1,0 +1,23 @@
+#!/bin/sh
+# Train the lessons and draw the pictures of docs/lessons/. Runs that are there are read, not trained again.
+#
+#   scripts/draw_lessons.sh [OUT]
+set -eu
+cd "$(dirname "$0")/.."
+out="${1:-out}"
+pages=docs/lessons
+
+dlassign reproduce lessons --out "$out" --seeds 5 --page "$pages/measured.md"
+draw() { # draw PICTURE TITLE RUNS... : options of plot may follow
+    picture="$1" title="$2"
+    shift 2
+    dlassign plot "$@" --x epoch --title "$title" --output "$pages/$picture.png"
+}
+run() { # the run of a lesson with seed 0
+    echo "$out/lesson_$1"/*-s0
+}
+draw double_softmax "A softmax taken twice" $(run double_softmax) $(run one_softmax) --split train
+draw collapse "Weights of .001 against He's" $(run collapse) $(run collapse_he) --split train --split val
+draw running_accuracy "Accuracy while an epoch trains, and after it" $(run running_accuracy)
+draw best_of_many "A hundred looks at the test set" $(run best_of_many)
+draw keep_p "Keep .8, drop .2, drop .8" $(run keep_p) $(run inverted) $(run misread) --split train --split val

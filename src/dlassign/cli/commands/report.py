@@ -1,0 +1,118 @@
+"""`dlassign report`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dlassign.errors import ConfigError, UserError
+from dlassign.plots.report import Report, ReportData
+from dlassign.plots.report_page import render_report
+from dlassign.plots.report_sources import find_sources
+from dlassign.plots.report_weights import WeightPictures
+from dlassign.runlog.files import make_folder, write_text
+from dlassign.runlog.paths import RunPaths
+
+if TYPE_CHECKING:
+    from dlassign.evaluation import FirstLayerWeights
+
+EVERY = 5.0
+INTERRUPTED = 130
+
+
+def report_command(
+    places: Sequence[str],
+    *,
+    output: str = "report.html",
+    out: str = "out",
+    title: str | None = None,
+    live: bool = False,
+    every: float | None = None,
+) -> int:
+    """Write one page about runs, sweeps and tables, and print its name.
+
+    Args:
+        places: run folders, sweep folders, folders that hold some, and tables; () takes everything under `out`.
+        output: the page.
+        out: folder of all runs.
+        title: of the page; None makes one.
+        live: write the page again while runs go on, until all have ended.
+        every: seconds between two pages; None is 5.
+
+    Returns:
+        0, or 130 if a live page was interrupted.
+
+    Raises:
+        UserError: there is nothing to show at a place, or the page cannot be written.
+        ConfigError: `every` was given without `live`.
+    """
+    if every is not None and not live:
+        raise ConfigError("--every says how often --live writes the page; add --live, or leave out --every")
+    target = Path(output)
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; -o takes the name of the page, such as {target / 'report.html'}")
+    page = _Page(target, places, Path(out), title)
+    if not live:
+        page.warn(page.write(every=None))
+        click.echo(output)
+        return 0
+    return _live(page, every or EVERY, output)
+
+
+class _Page:
+    """A page that can be written again and again."""
+
+    def __init__(self, target: Path, places: Sequence[str], out: Path, title: str | None) -> None:
+        self._target, self._places, self._out, self._title = target, places, out, title
+        self._report = Report(WeightPictures(_first_layer))
+
+    def write(self, *, every: float | None) -> ReportData:
+        """Write the page as things are now, and return its content."""
+        sources = find_sources(self._places, out=self._out)
+        report = self._report.collect(sources, title=self._title, every=every)
+        make_folder(self._target.parent)
+        write_text(self._target, render_report(report))
+        return report
+
+    def warn(self, report: ReportData) -> None:
+        """Say on standard error what could not be read."""
+        for run in report.runs:
+            if run["reason"]:
+                click.echo(f"warning: {run['path']}: {run['reason']}", err=True)
+            for warning in run["warnings"]:
+                click.echo(f"warning: {warning}", err=True)
+        for file in report.unread:
+            click.echo(f"warning: {file.path}: {file.why}", err=True)
+
+
+def _live(page: _Page, every: float, output: str) -> int:
+    """Write the page every so often until no run goes on; the last one no longer loads itself again."""
+    report = page.write(every=every)
+    page.warn(report)
+    click.echo(output)
+    told = ""
+    try:
+        while report.running:
+            now = f"{len(report.runs)} runs, {report.running} running; Ctrl-C ends"
+            if now != told:
+                click.echo(now, err=True)
+            told = now
+            time.sleep(every)
+            report = page.write(every=every)
+    except KeyboardInterrupt:
+        page.write(every=None)
+        click.echo("interrupted; the page stays as it is now", err=True)
+        return INTERRUPTED
+    page.write(every=None)
+    click.echo(f"all runs have ended: {len(report.runs)}", err=True)
+    return 0
+
+
+def _first_layer(paths: RunPaths) -> FirstLayerWeights:
+    from dlassign.evaluation import first_layer  # imports torch, which a page without checkpoints does not need
+
+    return first_layer(paths)

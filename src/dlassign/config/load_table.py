@@ -1,0 +1,145 @@
+"""From the YAML of a table to its rows, and to the config of each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dlassign.config.explain import value_place
+from dlassign.config.load import load_located, read_yaml, validate
+from dlassign.config.places import Document, Place
+from dlassign.config.run import RunConfig
+from dlassign.config.schema import Node, described
+from dlassign.config.table import TableConfig
+from dlassign.errors import ConfigError
+
+FOLDER = Path("configs") / "tables"
+"""Where tables lie that are asked for by name."""
+
+
+@dataclass(frozen=True)
+class LocatedTable:
+    """A table and where its keys stand.
+
+    Attributes:
+        name: the file's stem.
+        config: the table.
+        document: the file.
+        path: the file.
+    """
+
+    name: str
+    config: TableConfig
+    document: Document
+    path: Path
+
+    def config_path(self, row: str) -> Path:
+        """Return the config of a row."""
+        return (self.path.parent / self.config.rows[row].config).resolve()
+
+    def row_config(self, row: str, overrides: Sequence[str] = (), *, device: str | None = None) -> RunConfig:
+        """Read the config of a row.
+
+        Args:
+            row: its name.
+            overrides: `a.b=c` each, as after `--set`.
+            device: replaces the device in the file.
+
+        Raises:
+            ConfigError: the file is not there or is wrong.
+        """
+        path = self.config_path(row)
+        try:
+            return load_located(_near(path), overrides, device=device).config
+        except ConfigError as error:
+            if error.problems[0].line:
+                raise
+            place = value_place(self.document, ("rows", row, "config"))
+            message = f"{_near(path)}: {error.problems[0].message}"
+            raise ConfigError([place.problem(message, ("rows", row, "config"))]) from None
+
+
+def _near(path: Path) -> Path:
+    """Return a path relative to the working directory if it lies below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def load_table(path: Path) -> LocatedTable:
+    """Read and check a table file.
+
+    Raises:
+        ConfigError: with every problem, sorted by place.
+    """
+    document = read_yaml(path)
+    if "rows" not in document.data:
+        found = (
+            "a sweep file" if "space" in document.data else "the config of a run" if "model" in document.data else ""
+        )
+        what = f"{path} is {found}, not a table" if found else f"{path} holds no table"
+        raise ConfigError([Place(str(path)).problem(f"{what}; give a file with `title:` and `rows:`")])
+    config, problems = validate(document, TableConfig, lambda sections: (), table_schema())
+    if config is None or problems:
+        raise ConfigError(problems)
+    return LocatedTable(path.stem, config, document, path)
+
+
+@cache
+def table_schema() -> Node:
+    """Return the JSON Schema of a table file; a shared object, not to be changed."""
+    return {"title": "dlassign table", **described(TableConfig)}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A table, and those of its rows that are asked for."""
+
+    table: LocatedTable
+    rows: tuple[str, ...]
+
+
+def find_tables(names: Sequence[str], *, folder: Path = FOLDER) -> list[Wanted]:
+    """Return the tables that a user names.
+
+    Args:
+        names: each the stem of a file in `folder`, or the path of a YAML file, with `:ROW` behind it for one row alone;
+            none are all tables of the folder.
+        folder: where tables lie.
+
+    Raises:
+        ConfigError: there is no such table or row, or a file is wrong.
+    """
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if not names and not known:
+        raise ConfigError(f"there are no tables in {folder}; go to a checkout of dlassign, or give the path of a table")
+    found: dict[Path, tuple[LocatedTable, dict[str, None]]] = {}
+    for name in names or known:
+        stem, _, row = name.rpartition(":") if ":" in Path(name).name else (name, "", "")
+        path = _table_path(stem, known, folder)
+        table, rows = found.setdefault(path, (load_table(path), {}))
+        rows |= dict.fromkeys([_row(table, row)] if row else table.config.rows)
+    return [Wanted(table, tuple(row for row in table.config.rows if row in rows)) for table, rows in found.values()]
+
+
+def _table_path(name: str, known: dict[str, Path], folder: Path) -> Path:
+    if name in known:
+        return known[name]
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    raise ConfigError(f"there is no table {name!r} in {folder}{_did_you_mean(name, known)}")
+
+
+def _row(table: LocatedTable, name: str) -> str:
+    rows = table.config.rows
+    if name not in rows:
+        raise ConfigError(f"{table.path} has no row {name!r}{_did_you_mean(name, rows)}")
+    return name
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f". Did you mean {close[0]!r}?" if close else "."
+    return f"{hint} Known: {', '.join(names) or 'none'}"

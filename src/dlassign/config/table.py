@@ -1,0 +1,90 @@
+"""TableConfig: which runs make up a table of a report, and what the report has for them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from dlassign.config.base import Config, Count, Finite, PathText, Positive, Several, broken_rule
+from dlassign.config.run import NAME_PATTERN
+
+Figure = Literal[
+    "test",
+    "test last",
+    "test best",
+    "val",
+    "val last",
+    "val best",
+    "train",
+    "train last",
+    "train mean",
+    "loss last",
+]
+"""What is compared; each is read from a run's log.
+
+test, val: accuracy at the end, with the weights that the config keeps.
+test last, val last: accuracy at the last evaluation during training.
+test best, val best: the best of all evaluations during training.
+train: accuracy of the training split at its last evaluation, by configs that evaluate it.
+train last: mean accuracy of the last epoch's training batches, each as it was just before its step.
+train mean: the same over the whole training, from the first step on.
+loss last: training loss of the last log record.
+"""
+
+_REPORTED: dict[str, Any] = {"figure": "test last", "value": 0.4611}
+
+
+class Reported(Config):
+    """One figure of a report."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_REPORTED]})
+
+    figure: Figure
+    """What the figure is: of which split, and whether of the last evaluation, the best one, or the kept weights."""
+    value: Finite | None = None
+    """The reported number; an accuracy as a fraction from 0 to 1. null: the report has none."""
+    within: Positive | None = None
+    """Largest difference at which the two agree, where the figure has no spread over seeds. null: by the spread."""
+
+
+class TableRow(Config):
+    """One experiment."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"label": "SGD", "config": "../mlp.yaml", "reported": [_REPORTED]}]}
+    )
+
+    label: Annotated[str, Field(min_length=1, max_length=80)]
+    """What a reader is told of it."""
+    config: PathText
+    """The config, relative to this file."""
+    reported: Annotated[Several[Reported], Field(examples=[[_REPORTED]])]
+    """What the report has for it, and what else is to be shown."""
+    note: str = ""
+    """What a reader has to know beside the figures."""
+    seeds: Count | None = None
+    """Number of seeds of an experiment that takes long. null: as for all others."""
+    seconds: Positive | None = None
+    """Time of one run on two CPU cores, for `--list` and `--quick`. null: not known."""
+
+
+def _named(rows: dict[str, TableRow]) -> dict[str, TableRow]:
+    if not rows:
+        raise broken_rule("", "the table has no rows; give names with label, config and reported")
+    for name in rows:
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise broken_rule((name,), "a row's name has letters, digits, `_`, `-` and `.` only", at_key=True)
+    return rows
+
+
+class TableConfig(Config):
+    """A table: what a report says beside what is measured."""
+
+    title: Annotated[str, Field(min_length=1)]
+    """Heading of the table."""
+    source: str = ""
+    """Where the reported figures are from."""
+    rows: Annotated[dict[str, TableRow], AfterValidator(_named)]
+    """Experiments by name, in the order in which they are shown."""

@@ -1,0 +1,216 @@
+"""Tables for a report page: what sweeps found, and what `dlassign reproduce` measured beside what was reported."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlassign.errors import UserError
+from dlassign.plots.report_sources import run_of_table
+from dlassign.plots.sweep_table import read_table
+from dlassign.runlog.files import reason
+from dlassign.runlog.groups import value_text
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.sweep_paths import SweepPaths
+
+SCHEMA = 1
+_SYMBOLS = {"agrees": "✓", "better": "▲", "worse": "▼", "cannot be compared": "○"}
+_STATUS = {"done": "measured", "partly": "partly measured", "missing": "not run", "cannot run": "cannot run"}
+_WIDEST_STRIP = 20.0
+_NARROWEST_STRIP = 3.0
+_HALF = 48.0
+"""Half the width of a strip in the units of its drawing; two more are margin."""
+
+KeyOf = Callable[[RunPaths], str | None]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that was to be shown and could not be read.
+
+    Attributes:
+        path: of the file.
+        why: what is wrong with it.
+    """
+
+    path: str
+    why: str
+
+
+def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
+    """Return the table of a sweep, best first.
+
+    Args:
+        folder: of the sweep.
+        key_of: returns the key of a run in the page; None if it is not there.
+    """
+    file = SweepPaths(folder).table_json
+    try:
+        table = read_table(folder)
+        data = json.loads(file.read_bytes())
+        rows = [_sweep_row(row, folder, list(table.keys), key_of) for row in data["rows"]]
+    except UserError as error:
+        return Unread(str(file), str(error))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return Unread(str(file), f"damaged: {type(error).__name__}: {error}")
+    objective = table.objective
+    return {
+        "name": table.name,
+        "folder": str(folder),
+        "objective": objective.label,
+        "unit": objective.unit,
+        "keys": list(table.keys),
+        "rows": rows,
+        "confirmed": any(row["confirmed"] for row in rows),
+        "seconds": sum(row["seconds"] for row in rows),
+    }
+
+
+def _sweep_row(row: Mapping[str, Any], folder: Path, keys: list[str], key_of: KeyOf) -> dict[str, Any]:
+    runs = [
+        {
+            "key": key_of(RunPaths(folder / str(run["run"]))),
+            "seed": run["seed"],
+            "status": run["status"],
+            "fresh": run["confirms"],
+            "message": run.get("message") or "",
+        }
+        for run in row["runs"]
+    ]
+    confirmed = row.get("confirmed")
+    return {
+        "rank": row.get("rank"),
+        "values": [value_text(row["values"][key]) if key in row["values"] else "" for key in keys],
+        "status": row["status"],
+        "value": row["value"],
+        "low": row.get("low"),
+        "high": row.get("high"),
+        "confirmed": {name: confirmed.get(name) for name in ("n", "value", "low", "high", "rank")}
+        if confirmed
+        else None,
+        "runs": runs,
+        "seconds": sum(run["seconds"] or 0.0 for run in row["runs"]),
+    }
+
+
+def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
+    """Return a table that `dlassign reproduce` wrote: reported beside measured.
+
+    Args:
+        file: out/tables/NAME.json.
+        key_of: returns the key of a run in the page; None if it is not there.
+    """
+    try:
+        data = json.loads(file.read_bytes())
+        if data["schema"] != SCHEMA:
+            why = f"it has schema {data['schema']!r}, this version of dlassign reads {SCHEMA}"
+            return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
+        rows = [_row(row, file, key_of) for row in data["rows"]]
+        half = _half_width(rows)
+        for figure in (figure for row in rows for figure in row["figures"]):
+            figure["strip"] = _strip(figure, half)
+        environment = data.get("environment") or {}
+        return {
+            "name": str(data["table"]),
+            "title": str(data.get("title") or data["table"]),
+            "source": str(data.get("source") or ""),
+            "made": str(data.get("made") or ""),
+            "machine": _machine(environment),
+            "rows": rows,
+            "half": half,
+            "verdicts": _counts(rows),
+        }
+    except OSError as error:
+        return Unread(str(file), f"it cannot be read: {reason(error)}")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        why = f"damaged ({type(error).__name__}: {error})"
+        return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
+
+
+def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
+    paths = [run_of_table(file, str(run)) for run in row.get("runs") or ()]
+    why = str(row.get("why") or "")
+    return {
+        "row": str(row["row"]),
+        "label": str(row.get("label") or row["row"]),
+        "config": str(row.get("config") or ""),
+        "note": str(row.get("note") or ""),
+        "data": row.get("data"),
+        "parameters": row.get("parameters"),
+        "seconds": row.get("seconds"),
+        "status": str(row["status"]),
+        "status_text": _STATUS.get(str(row["status"]), str(row["status"])),
+        "why": why,
+        "runs": [{"key": key_of(run), "text": _seed_text(run)} for run in paths],
+        "figures": [_figure(figure, why) for figure in row["figures"]],
+    }
+
+
+def _seed_text(run: RunPaths) -> str:
+    return "s" + run.root.name.rpartition("-s")[2] if "-s" in run.root.name else run.root.name
+
+
+def _figure(figure: Mapping[str, Any], why: str) -> dict[str, Any]:
+    name = str(figure["figure"])
+    unit = 1.0 if name.startswith("loss") else 100.0
+    reported, mean, low, high = (
+        None if figure.get(key) is None else unit * float(figure[key]) for key in ("reported", "mean", "low", "high")
+    )
+    verdict = str(figure.get("verdict") or "")
+    reasons = dict.fromkeys(text for text in (str(figure.get("why") or ""), why) if text)
+    return {
+        "figure": name,
+        "percent": unit == 100.0,
+        "reported": reported,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "n": len(figure.get("values") or ()),
+        "evaluations": figure.get("evaluations") or 1,
+        "difference": None if reported is None or mean is None else mean - reported,
+        "verdict": verdict,
+        "symbol": _SYMBOLS.get(verdict, ""),
+        "why": "; ".join(reasons),
+    }
+
+
+def _half_width(rows: list[dict[str, Any]]) -> float:
+    """Return the difference in points that a strip shows to either side: 3 to 20, as the table needs."""
+    figures = [figure for row in rows for figure in row["figures"] if _has_strip(figure)]
+    ends = [figure[key] - figure["reported"] for figure in figures for key in ("mean", "low", "high") if figure[key]]
+    return min(_WIDEST_STRIP, float(math.ceil(max([_NARROWEST_STRIP, *map(abs, ends)]))))
+
+
+def _has_strip(figure: Mapping[str, Any]) -> bool:
+    return bool(figure["percent"] and figure["difference"] is not None)
+
+
+def _strip(figure: Mapping[str, Any], half: float) -> dict[str, float | bool] | None:
+    """Return where the mean and its interval lie beside the reported value, which is at 0; None if there is none."""
+    if not _has_strip(figure):
+        return None
+
+    def place(value: float) -> float:
+        return round(max(-1.0, min(1.0, (value - reported) / half)) * _HALF, 1)
+
+    reported: float = figure["reported"]
+    mean = figure["mean"]
+    low, high = (mean if figure[key] is None else figure[key] for key in ("low", "high"))
+    return {"mean": place(mean), "low": place(low), "high": place(high), "beyond": abs(figure["difference"]) > half}
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    packages = environment.get("packages") or {}
+    versions = [f"{name} {packages[name]}" for name in ("dlassign", "torch", "numpy") if packages.get(name)]
+    return ", ".join([str(environment[key]) for key in ("device_name",) if environment.get(key)] + versions)
+
+
+def _counts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how often each verdict was given, in a fixed order."""
+    found = [figure["verdict"] for row in rows for figure in row["figures"]]
+    counts = [{"verdict": verdict, "symbol": _SYMBOLS[verdict], "n": found.count(verdict)} for verdict in _SYMBOLS]
+    return [count for count in counts if count["n"]]

@@ -1,0 +1,1 @@
+"""What reports say beside what is measured here."""

@@ -1,0 +1,119 @@
+"""Where the data of a table's configs lies, and whether it is there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dlassign.config.data import CIFAR10, MNIST, CSVTable, ImageFolder
+from dlassign.config.run import RunConfig
+from dlassign.config.transfer import IMAGENET, PretrainedInit
+from dlassign.data.known_files import CIFAR10_FILES, MNIST_FILES, KnownSet, missing_files
+from dlassign.errors import ConfigError
+
+KINDS = {
+    "cifar10": "the folder that holds cifar-10-batches-py/, or one with train/CLASS/ and test/CLASS/ images",
+    "mnist": "the folder that holds MNIST/raw/",
+    "csv_table": "the table of two classes and 20 features, a CSV file",
+}
+"""Values of `data.name` whose place can be given, and what is expected there."""
+
+
+def parse_places(texts: Sequence[str]) -> dict[str, Path]:
+    """Return where data lies, by `data.name`.
+
+    Args:
+        texts: `NAME=PATH` each, as after `--data`.
+
+    Raises:
+        ConfigError: one of them is something else, or nothing lies there.
+    """
+    places = {}
+    for text in texts:
+        kind, sign, path = text.partition("=")
+        if not sign or not path:
+            raise ConfigError(f"--data {text}: expected NAME=PATH, such as cifar10=data")
+        if kind not in KINDS:
+            close = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"--data {text}: there is no data called {kind!r}.{hint} Known: {', '.join(KINDS)}")
+        places[kind] = Path(path).expanduser()
+        if not _is_there(kind, places[kind]):
+            raise ConfigError(f"--data {text}: not found; expected {KINDS[kind]}")
+    return places
+
+
+def _is_there(kind: str, path: Path) -> bool:
+    match kind:
+        case "cifar10":
+            return (path / CIFAR10_FILES.folder).is_dir() or _is_image_folder(path)
+        case "mnist":
+            return (path / MNIST_FILES.folder).is_dir()
+        case _:
+            return path.is_file()
+
+
+def _is_image_folder(path: Path) -> bool:
+    return (path / "train").is_dir() and (path / "test").is_dir()
+
+
+def overrides(config: RunConfig, places: Mapping[str, Path]) -> list[str]:
+    """Return the changes, as after `--set`, that let a config find its data.
+
+    A folder of images in place of CIFAR-10's files is sorted by class; where a config takes samples in the order of the
+    files, it is shuffled once, with seed 0.
+    """
+    path = places.get(config.data.name)
+    match config.data:
+        case CIFAR10() if path is not None and not (path / CIFAR10_FILES.folder).is_dir():
+            in_order = config.data.split.by == "position" or config.train.order in ("uva", "window")
+            shuffled = ["data.shuffle_seed=0"] if in_order else []
+            return ["data.name=image_folder", f"data.root={path}", *shuffled]
+        case CIFAR10() | MNIST() if path is not None:
+            return [f"data.root={path}"]
+        case CSVTable() if path is not None:
+            return [f"data.path={path}"]
+        case _:
+            return []
+
+
+def obstacle(config: RunConfig) -> str:
+    """Return why a config cannot be trained here, and the cure; "" if what it reads is there."""
+    data = config.data
+    match data:
+        case CIFAR10():
+            missing = _missing_set(CIFAR10_FILES, data.root)
+        case MNIST():
+            missing = _missing_set(MNIST_FILES, data.root)
+        case CSVTable() if not Path(data.path).expanduser().is_file():
+            missing = f"data missing: no file {data.path}; give --data csv_table=FILE"
+        case ImageFolder() if not Path(data.root).expanduser().is_dir():
+            missing = f"data missing: no folder {data.root}"
+        case _:
+            missing = ""
+    return missing or _missing_weights(config)
+
+
+def _missing_set(known: KnownSet, root: str) -> str:
+    if not missing_files(known, root):
+        return ""
+    fetch = f"dlassign data fetch {known.name}"
+    return f"data missing: no {known.folder} in {root}; run `{fetch}`, or give --data {known.name}=DIR"
+
+
+def _missing_weights(config: RunConfig) -> str:
+    if not isinstance(config.init, PretrainedInit) or config.init.weights != IMAGENET or config.init.download:
+        return ""
+    name = config.model.name
+    if any(hub_folder().glob(f"{name}-*.pth")):
+        return ""
+    return f"weights missing: run `dlassign data fetch {name}-{IMAGENET}`"
+
+
+def hub_folder() -> Path:
+    """Return the folder in which torch keeps downloaded weights, without the seconds that importing torch takes."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", f"{cache}/torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"

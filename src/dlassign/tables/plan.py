@@ -1,0 +1,219 @@
+"""From tables to trials: which runs each row needs, which are there, and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dlassign.config.load_table import LocatedTable, Wanted
+from dlassign.config.run import RunConfig
+from dlassign.config.table import TableRow
+from dlassign.data.load import fingerprint
+from dlassign.errors import ConfigError, UserError
+from dlassign.runlog.listing import flat_config
+from dlassign.runlog.paths import RunPaths
+from dlassign.runlog.records import RunRecords
+from dlassign.runlog.result import finished_records
+from dlassign.sweep.trial import Trial
+from dlassign.tables.places import obstacle, overrides
+
+SEEDS = 3
+QUICK_SECONDS = 60.0
+"""Rows of which one run takes longer are left out by `--quick`."""
+_MOST_CHANGES = 3
+_NOT_CONTENT = {"split", "preprocess", "augment", "shuffle_seed"}  # what is done to data, whose digest it leaves alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRow:
+    """A row and its runs.
+
+    Attributes:
+        table, name, row: the table, the row's name and the row.
+        copy: whether its data is a folder of images in place of CIFAR-10's own files.
+        trials: one a seed; none if the data cannot be read.
+        why: why what is missing cannot be trained here, or "".
+    """
+
+    table: LocatedTable
+    name: str
+    row: TableRow
+    copy: bool = False
+    trials: tuple[Trial, ...] = ()
+    why: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """The name under which a user asks for it."""
+        return f"{self.table.name}:{self.name}"
+
+    def missing(self) -> list[Trial]:
+        """Return the trials that are not finished, if they can be trained."""
+        return [] if self.why else [trial for trial in self.trials if found(trial) is None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a user asks for beside the tables.
+
+    Attributes:
+        seeds: runs of every row; None is what the tables say.
+        quick: one run of the rows that take little time.
+        places: where data lies, by `data.name`.
+        device: replaces that of the configs.
+    """
+
+    seeds: int | None
+    quick: bool
+    places: Mapping[str, Path]
+    device: str | None = None
+
+    def seeds_of(self, row: TableRow) -> int:
+        """Return how many runs a row gets."""
+        return 1 if self.quick else self.seeds or row.seeds or SEEDS
+
+    def wants(self, row: TableRow) -> bool:
+        """Return whether a row is asked for."""
+        return not self.quick or (row.seconds is not None and row.seconds <= QUICK_SECONDS)
+
+
+def plan_rows(wanted: Sequence[Wanted], choice: Choice, *, out: Path) -> list[PlannedRow]:
+    """Return the rows that are asked for, each with its trials.
+
+    Args:
+        wanted: tables and rows.
+        choice: how many runs, and where data lies.
+        out: folder of all runs.
+
+    Raises:
+        ConfigError: configs are wrong; all problems at once.
+    """
+    problems = []
+    planned, digests = [], dict[str, str]()
+    for one in wanted:
+        for name in one.rows:
+            row = one.table.config.rows[name]
+            if choice.wants(row):
+                plan = PlannedRow(table=one.table, name=name, row=row)
+                try:
+                    planned.append(_with_trials(plan, choice, out, digests))
+                except ConfigError as error:
+                    problems += error.problems
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return _numbered(planned)
+
+
+def _with_trials(plan: PlannedRow, choice: Choice, out: Path, digests: dict[str, str]) -> PlannedRow:
+    config = plan.table.row_config(plan.name, device=choice.device)
+    changes = overrides(config, choice.places)
+    copy = "data.name=image_folder" in changes
+    if changes:
+        config = plan.table.row_config(plan.name, changes, device=choice.device)
+    why = obstacle(config)
+    try:
+        trials = tuple(_trials(plan, config, choice.seeds_of(plan.row), out=out, digests=digests))
+    except UserError as error:
+        return replace(plan, copy=copy, why=why or str(error).splitlines()[0])
+    return replace(plan, copy=copy, trials=trials, why=why)
+
+
+def _trials(plan: PlannedRow, config: RunConfig, seeds: int, *, out: Path, digests: dict[str, str]) -> Iterator[Trial]:
+    """Yield the trials of a row; what lies in one place is looked at once."""
+    section = config.data.model_dump_json(exclude=_NOT_CONTENT)
+    if section not in digests:
+        digests[section] = fingerprint(config.data)
+    for seed in range(config.seed, config.seed + seeds):
+        own = config.model_copy(update={"seed": seed})
+        paths = RunPaths.of(out, own.model_dump(mode="json"), digests[section])
+        yield Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
+
+
+def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
+    """Number the trials over all rows."""
+    number, rows = 0, []
+    for plan in planned:
+        trials = tuple(replace(trial, number=number + i) for i, trial in enumerate(plan.trials))
+        number += len(trials)
+        rows.append(replace(plan, trials=trials))
+    return rows
+
+
+def found(trial: Trial) -> RunRecords | None:
+    """Return the log of a trial that is over; None if it is not, or cannot be read: `problem_of` says why."""
+    try:
+        return finished_records(trial.paths)
+    except (UserError, OSError, LookupError, TypeError, ValueError):
+        return None
+
+
+def problem_of(trial: Trial) -> str:
+    """Return why a run folder cannot be read, in one line; "" if it can, or is not there."""
+    try:
+        finished_records(trial.paths)
+    except UserError as error:
+        return str(error).splitlines()[0]
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        return f"{trial.paths.root} is damaged: {type(error).__name__}: {error}"
+    return ""
+
+
+def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
+    """Return, a text for each, which rows have other configs than when their table was written last.
+
+    Args:
+        planned: rows.
+        folder: where tables were written.
+    """
+    texts = []
+    for plan in planned:
+        former = [Path(run) for run in _former_runs(plan, folder)]
+        names = {run.name.partition("-s")[0] for run in former}
+        if plan.trials and names and plan.trials[0].point not in names:
+            missing = len(plan.missing())
+            again = f"{missing} run{'s' * (missing != 1)} to train" if missing else "its runs are there already"
+            texts.append(
+                f"{plan.full_name} has changed since its table was written ({_changes(former, plan.trials[0])}): "
+                f"{again}; the former runs stay in {former[0].parent}"
+            )
+    return texts
+
+
+def _former_runs(plan: PlannedRow, folder: Path) -> list[str]:
+    """Return the runs of a row as its table was written last."""
+    try:
+        content = json.loads((folder / f"{plan.table.name}.json").read_text())
+        [row] = [row for row in content["rows"] if row["row"] == plan.name]
+        return [str(run) for run in row["runs"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _changes(former: Sequence[Path], trial: Trial) -> str:
+    """Return which keys of a config have changed, with both values."""
+    records = next((records for run in former if (records := _records_of(run)) is not None), None)
+    if records is None:
+        return "its former runs are gone"
+    old, new = _flat(records.start["config"]), _flat(trial.config.model_dump(mode="json"))
+    differ = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    shown = [f"{key}: {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in differ[:_MOST_CHANGES]]
+    more = len(differ) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "") if differ else "other data"
+
+
+def _records_of(run: Path) -> RunRecords | None:
+    try:
+        return finished_records(RunPaths(run))
+    except (UserError, OSError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flat_config(config) if key not in ("seed", "notes", "device")}
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)

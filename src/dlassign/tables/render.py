@@ -1,0 +1,138 @@
+"""Tables as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlassign.runlog.files import make_folder, write_text
+
+_HEAD = ("experiment", "figure", "reported", "measured", "95 % interval", "verdict", "runs", "parameters", "seconds")
+_RIGHT = {"reported", "measured", "parameters", "seconds", "runs"}
+
+
+def write_table(content: Mapping[str, Any], folder: Path) -> Path:
+    """Write `NAME.json`, `NAME.csv` and `NAME.md`, each all or nothing; return the last.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    make_folder(folder)
+    name = content["table"]
+    write_text(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    write_text(folder / f"{name}.csv", csv_text(content))
+    write_text(folder / f"{name}.md", markdown(content) + "\n")
+    return folder / f"{name}.md"
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Return a table with its heading; accuracies in percent."""
+    lines = [f"## {content['title']}", ""]
+    if content["source"]:
+        lines += [f"Reported figures: {content['source']}.", ""]
+    lines += [f"| {' | '.join(_HEAD)} |", "|" + "|".join("---:" if name in _RIGHT else "---" for name in _HEAD) + "|"]
+    for row in content["rows"]:
+        for place, figure in enumerate(row["figures"]):
+            lines.append(f"| {' | '.join(map(_escaped, _cells(row, figure, first=place == 0)))} |")
+    notes = [f"- {row['label']}: {text}" for row in content["rows"] if (text := _remark(row))]
+    return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    """Return what is to be known of a row beside its cells."""
+    return "; ".join(text for text in (row["note"], row["why"] if row["status"] != "cannot run" else "") if text)
+
+
+def _cells(row: Mapping[str, Any], figure: Mapping[str, Any], *, first: bool) -> list[str]:
+    name = figure["figure"]
+    if (figure["evaluations"] or 1) > 1:
+        name += f" of {figure['evaluations']}"
+    interval = "" if figure["low"] is None else f"{shown(figure, 'low')} to {shown(figure, 'high')}"
+    verdict = ": ".join(text for text in (figure["verdict"], figure["why"]) if text)
+    own = [f"{row['parameters'] or '':,}" if row["parameters"] else "", seconds_text(row["seconds"])]
+    return [
+        row["label"] if first else "",
+        name,
+        shown(figure, "reported"),
+        shown(figure, "mean"),
+        interval,
+        verdict,
+        str(len(figure["values"]) or ""),
+        *(own if first else ["", ""]),
+    ]
+
+
+def shown(figure: Mapping[str, Any], key: str) -> str:
+    """Return an accuracy in percent, or a loss; "" if there is none."""
+    value = figure[key]
+    if value is None:
+        return ""
+    return f"{value:.6g}" if figure["figure"].startswith("loss") else f"{100 * value:.2f}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Return a time in whole seconds, and in tenths below ten."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f}" if seconds < 10 else f"{seconds:,.0f}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def csv_text(content: Mapping[str, Any]) -> str:
+    """Return a table as comma-separated values, one line a figure; accuracies from 0 to 1."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    own = ("row", "label", "config", "data", "parameters", "precision", "seconds", "status")
+    of_figure = ("figure", "evaluations", "reported", "mean", "low", "high", "verdict", "why")
+    writer.writerow([*own, *of_figure, "values", "runs"])
+    for row in content["rows"]:
+        for figure in row["figures"]:
+            cells = [row[key] for key in own] + [figure[key] for key in of_figure]
+            writer.writerow([*cells, " ".join(map(repr, figure["values"])), " ".join(row["runs"])])
+    return text.getvalue()
+
+
+def page(contents: Sequence[Mapping[str, Any]], command: str) -> str:
+    """Return all tables as one page.
+
+    Args:
+        contents: of the tables.
+        command: that wrote it.
+    """
+    machines = {text: None for content in contents if (text := _machine(content["environment"]))}
+    dates = sorted(row["measured"][:10] for content in contents for row in content["rows"] if row["measured"])
+    when = f"Runs of {dates[0]} to {dates[-1]}. " if dates else ""
+    head = _PAGE.format(command=command, machines="; ".join(machines) or "no runs yet", when=when)
+    return "\n\n".join([head, *map(markdown, contents)]) + "\n"
+
+
+def _machine(environment: Mapping[str, Any] | None) -> str:
+    """Return hardware and versions in one line."""
+    if environment is None:
+        return ""
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    return f"{environment['device_name']}, {environment['cpus']} cores; Python {environment['python']}, {packages}"
+
+
+_PAGE = """\
+# Reported and measured
+
+Written by `{command}` from the logs of real runs; do not edit. {when}Machine: {machines}.
+
+Accuracies are in percent: the mean over seeds, and where that mean lies with 95 % confidence (t interval). `test` and
+`val` are evaluated once, at the end, with the weights that the config keeps; `last` and `best` are of the evaluations
+during training, `best` with the number of looks at the set; `train last` is the running accuracy of the last epoch's
+batches. Seconds are the median over seeds of whole runs, on a machine that others used too.
+
+A reported number comes from one run. It **agrees** if one more run of ours might well give it: if it lies within the
+95 % prediction interval of a single run (mean ± t · sd · √(1 + 1/n)), or, where there is one run only, within the
+sampling error of two accuracies. `cifar10-jpeg` is a lossy JPEG copy of CIFAR-10 in another order: a result on it that
+is up to 3 points below the reported one agrees too, which is said each time, and none is to be taken for a result on
+CIFAR-10 itself."""

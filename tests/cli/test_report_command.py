@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from filelock import FileLock
+
+from dlassign.cli.commands.report import report_command
+from dlassign.cli.main import main
+from dlassign.errors import ConfigError, UserError
+
+make_run = runpy.run_path(str(Path(__file__).parents[1] / "plots" / "synthetic.py"))["make_run"]
+
+
+def shown(path: Path) -> dict:
+    """The data inside a page."""
+    [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    return json.loads(text)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("out"), name="a", steps=20)
+    make_run(Path("out"), name="b", steps=20, seed=1)
+    return tmp_path
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, ["report", *arguments])
+
+
+def test_everything_under_out_goes_into_report_html(here):
+    done = run()
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "report.html\n", "")
+    assert {found["name"] for found in shown(here / "report.html")["runs"]} == {"a", "b"}
+    assert shown(here / "report.html")["every"] is None
+
+
+def test_places_output_and_title(here):
+    done = run("out/a", "-o", "pages/one.html", "--title", "A <title>")
+    assert done.stdout == "pages/one.html\n"
+    assert [found["name"] for found in shown(here / "pages" / "one.html")["runs"]] == ["a"]
+    assert "<title>A &lt;title&gt;</title>" in (here / "pages" / "one.html").read_text()
+
+
+def test_it_reads_out_and_writes_nothing_there(here):
+    before = sorted((path, path.stat().st_mtime_ns) for path in Path("out").rglob("*"))
+    assert run().exit_code == 0
+    assert sorted((path, path.stat().st_mtime_ns) for path in Path("out").rglob("*")) == before
+
+
+def test_a_damaged_run_is_a_warning(here):
+    (Path("out") / "c" / "0a0a0a0a-s0").mkdir(parents=True)
+    (Path("out") / "c" / "0a0a0a0a-s0" / "log.jsonl").write_text("rubbish\n")
+    done = run()
+    assert done.exit_code == 0
+    assert done.stderr.startswith("warning: out/c/0a0a0a0a-s0: ")
+    assert [r["status"] for r in shown(here / "report.html")["runs"]].count("unreadable") == 1
+
+
+def test_torch_is_imported_only_for_checkpoints(here):
+    code = "import sys; from dlassign.cli.commands.report import report_command as report; report([]); "
+    code += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["report.html", "False"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["out/aa"], 1, "Did you mean out/a?"),
+        (["--out", "nowhere"], 1, "no runs and no tables under nowhere"),
+        (["-o", "out"], 1, "out is a folder"),
+        (["--every", "2"], 2, "--every says how often --live writes the page"),
+        (["--live", "--every", "0.1"], 2, "0.1 is not in the range"),
+    ],
+)
+def test_mistakes_are_told(here, arguments, code, said):
+    done = run(*arguments)
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+class TestLive:
+    @pytest.fixture
+    def going(self, here):
+        """A run that goes on: it has no end, and its lock is held."""
+        paths = make_run(Path("out"), name="going", steps=20, status=None)
+        lock = FileLock(paths.lock)
+        lock.acquire()
+        yield paths, lock
+        lock.release()
+
+    def test_it_writes_until_all_have_ended(self, here, going, monkeypatch, capsys):
+        paths, lock = going
+        seen = []
+
+        def sleep(seconds):
+            data = shown(here / "report.html")
+            seen.append((seconds, data["every"], {r["name"]: r["steps"] for r in data["runs"]}["going"]))
+            if len(seen) == 1:
+                with paths.log.open("a") as log:
+                    log.write('{"kind": "train", "step": 40, "loss": 1.0, "accuracy": 0.5, "seconds": 1.0}\n')
+            else:
+                lock.release()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert report_command([], live=True, every=3.0) == 0
+        assert seen == [(3.0, 3.0, 20), (3.0, 3.0, 40)]
+        assert shown(here / "report.html")["every"] is None
+        captured = capsys.readouterr()
+        assert captured.out == "report.html\n"
+        assert captured.err.count("3 runs, 1 running") == 1
+        assert captured.err.endswith("all runs have ended: 3\n")
+
+    def test_interrupted_it_leaves_a_page_that_stands_still(self, here, going, monkeypatch, capsys):
+        def sleep(seconds):
+            assert shown(here / "report.html")["every"] == 5.0
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert report_command([], live=True) == 130
+        assert shown(here / "report.html")["every"] is None
+
+    def test_without_a_run_that_goes_on_it_ends_at_once(self, here, capsys):
+        assert report_command([], live=True) == 0
+        assert capsys.readouterr().err == "all runs have ended: 2\n"
+
+
+def test_every_alone_is_an_error_of_the_command_line():
+    with pytest.raises(ConfigError):
+        report_command([], every=1.0)
+
+
+def test_a_page_that_cannot_be_written_is_told(here):
+    Path("file").write_text("")
+    with pytest.raises(UserError, match="file"):
+        report_command([], output="file/report.html")

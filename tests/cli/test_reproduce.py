@@ -1,0 +1,245 @@
+"""`dlassign reproduce`: trains what is missing, reads what is there, says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from scipy import stats
+
+from dlassign.cli.main import main
+from dlassign.runlog.records import read_records
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
+from tiny_tables import BASE, row, write_config, write_table
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with two configs and a table of both."""
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path, "narrow")
+    write_config(tmp_path, "wide", model={"name": "mlp", "hidden": [30]})
+    rows = {
+        "narrow": row("narrow", {"figure": "test last", "value": 0.8}, {"figure": "test best"}, seconds=1),
+        "wide": row("wide", {"figure": "val", "value": 0.05}, note="of our own", seeds=1, seconds=500),
+    }
+    write_table(tmp_path, rows)
+    return tmp_path
+
+
+def reproduce(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["reproduce", "--executor", "serial", *arguments])
+
+
+def content(folder: Path, name: str = "small") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "out" / "tables" / f"{name}.json").read_text())
+    return found
+
+
+def test_the_table_holds_what_the_logs_say(folder: Path) -> None:
+    result = reproduce()
+    assert result.exit_code == 0, result.output
+    found = content(folder)
+    narrow, wide = found["rows"]
+    assert (narrow["row"], narrow["seeds"], narrow["status"]) == ("narrow", [4, 5, 6], "done")
+    logs = [read_records(folder / run / "log.jsonl") for run in narrow["runs"]]
+    lasts = [log.evaluations("test")[-1]["accuracy"] for log in logs]
+    bests = [max(record["accuracy"] for record in log.evaluations("test")) for log in logs]
+    last, best = narrow["figures"]
+    assert last["values"] == lasts
+    assert best["values"] == bests
+    assert best["evaluations"] == 3
+    assert best["verdict"] == ""
+    ends = stats.t.interval(0.95, 2, statistics.mean(lasts), stats.sem(lasts))
+    assert (last["low"], last["high"]) == (pytest.approx(ends[0]), pytest.approx(ends[1]))
+    assert narrow["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+    assert (wide["seeds"], wide["figures"][0]["verdict"], wide["note"]) == ([4], "better", "of our own")
+    assert found["environment"] == logs[-1].start["environment"] | {"command": found["environment"]["command"]}
+    rows = list(csv.DictReader((folder / "out" / "tables" / "small.csv").read_text().splitlines()))
+    assert [float(row["mean"]) for row in rows[:2]] == [last["mean"], best["mean"]]
+    text = (folder / "out" / "tables" / "small.md").read_text()
+    assert f"| {100 * last['mean']:.2f} |" in text
+    assert "test best of 3" in text
+    assert "## Small nets" in text
+    assert f"{100 * last['mean']:.2f}" in result.stdout
+
+
+def test_a_second_time_nothing_is_trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reproduce()
+    before = content(folder)
+    monkeypatch.setattr("dlassign.cli.commands.reproduce.executor_of", None)
+    result = reproduce()
+    assert result.exit_code == 0, result.output
+    assert content(folder)["rows"] == before["rows"]
+    more = CliRunner().invoke(main, ["reproduce", "small:narrow", "--seeds", "4", "--list"])
+    assert more.stdout.splitlines()[1].split()[:3] == ["small:narrow", "4", "1"]
+
+
+def test_runs_of_train_are_read(folder: Path) -> None:
+    CliRunner().invoke(main, ["train", "--config", "configs/wide.yaml"])
+    result = reproduce("small:wide")
+    assert "to train" not in result.output
+    assert len(content(folder)["rows"][0]["runs"]) == 1
+
+
+def test_tables_are_written_without_training(folder: Path) -> None:
+    CliRunner().invoke(main, ["train", "--config", "configs/wide.yaml"])
+    result = reproduce("--no-train")
+    assert result.exit_code == 0, result.output
+    assert [(row["row"], row["status"]) for row in content(folder)["rows"]] == [("narrow", "missing"), ("wide", "done")]
+    assert content(folder)["rows"][0]["figures"][0]["why"] == "not run yet"
+
+
+def test_quick_leaves_out_what_takes_long(folder: Path) -> None:
+    result = reproduce("--quick")
+    assert result.exit_code == 0, result.output
+    assert [(row["row"], len(row["runs"])) for row in content(folder)["rows"]] == [("narrow", 1)]
+    listed = reproduce("--list")
+    assert "3 runs are missing: 8:22 one after the other" in listed.stderr
+
+
+def test_changed_configs_are_said(folder: Path) -> None:
+    reproduce("small:narrow", "--seeds", "2")
+    write_config(folder, "narrow", optimizer={"name": "sgd", "lr": 0.25})
+    result = reproduce("small:narrow", "--seeds", "2", "--list")
+    assert "small:narrow has changed since its table was written (optimizer.lr: 0.5 -> 0.25): 2 runs to train" in (
+        result.stderr
+    )
+    assert "the former runs stay in" in result.stderr
+
+
+def test_a_failed_run_is_a_row_with_its_reason(folder: Path) -> None:
+    write_config(folder, "narrow", optimizer={"name": "sgd", "lr": 1e38})
+    result = reproduce("small:narrow", "--seeds", "1")
+    [found] = content(folder)["rows"]
+    assert (found["status"], found["why"]) == ("done", "1 of 1 runs diverged")
+    assert found["figures"][0]["mean"] is None
+    log = folder / found["runs"][0] / "log.jsonl"
+    log.write_text("damaged\n" + log.read_text().replace('"schema":1', '"schema":99'))
+    result = reproduce("small:narrow", "--seeds", "1")
+    assert result.exit_code == 1, result.output
+    [found] = content(folder)["rows"]
+    assert found["status"] == "missing"
+    assert "99" in found["why"]
+
+
+def test_data_that_is_not_there_is_marked(folder: Path) -> None:
+    write_config(folder, "real", data={"name": "mnist", "split": {"val": 0.1}}, model={"name": "mlp"})
+    write_table(folder, {"real": row("real", {"figure": "test", "value": 0.98})})
+    result = reproduce()
+    assert result.exit_code == 0, result.output
+    [found] = content(folder)["rows"]
+    assert found["status"] == "cannot run"
+    assert found["figures"][0]["verdict"] == "cannot be compared"
+    assert "dlassign data fetch mnist" in found["figures"][0]["why"]
+
+
+def test_the_page_has_machine_and_tables(folder: Path) -> None:
+    result = reproduce("--page", "docs/page.md", "--seeds", "2")
+    text = (folder / "docs" / "page.md").read_text()
+    assert text.startswith("# Reported and measured\n")
+    assert "Written by `dlassign reproduce`" in text
+    assert "## Small nets" in text
+    assert "docs/page.md" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["smal"], "there is no table 'smal' in configs/tables. Did you mean 'small'? Known: small"),
+        (["small:narow"], "has no row 'narow'. Did you mean 'narrow'? Known: narrow, wide"),
+        (["--data", "cifar=x"], "--data cifar=x: there is no data called 'cifar'. Did you mean 'cifar10'?"),
+        (["--data", "mnist"], "--data mnist: expected NAME=PATH"),
+        (["--data", "mnist=."], "--data mnist=.: not found; expected the folder that holds MNIST/raw/"),
+        (["configs/narrow.yaml"], "configs/narrow.yaml is the config of a run, not a table"),
+        (["none.yaml"], "none.yaml: no such file"),
+    ],
+)
+def test_what_is_not_there(folder: Path, arguments: list[str], message: str) -> None:
+    result = reproduce(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_every_problem_of_every_config_at_once(folder: Path) -> None:
+    write_config(folder, "narrow", optimizer={"name": "sgd", "lr": -1.0})
+    rows = {
+        "narrow": row("narrow", {"figure": "test"}),
+        "gone": row("gone", {"figure": "test"}),
+        "odd": row("wide", {"figure": "tests", "value": 1.0}),
+    }
+    path = write_table(folder, rows)
+    result = reproduce()
+    assert result.exit_code == 2
+    assert "rows.odd.reported.0.figure" in result.stderr
+    assert "Did you mean 'test'?" in result.stderr
+    rows = {name: one for name, one in rows.items() if name != "odd"} | {"a/b": row("wide", {"figure": "test"})}
+    write_table(folder, rows)
+    assert "rows.a/b: a row's name has letters" in reproduce().stderr
+    del rows["a/b"]
+    write_table(folder, rows)
+    result = reproduce()
+    assert f"{path.relative_to(folder)}:" in result.stderr
+    assert "gone.yaml: no such file" in result.stderr
+    assert "optimizer.lr" in result.stderr
+    assert not (folder / "out").exists()
+
+
+def test_interrupted_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlassign.errors import Interrupted
+    from dlassign.sweep.serial import train_trial
+
+    calls: list[int] = []
+
+    def stops(trial: Any, watcher: Any, *, cache: Any) -> Any:
+        calls.append(trial.number)
+        if len(calls) == 2:
+            raise Interrupted("interrupted")
+        return train_trial(trial, watcher, cache=cache)
+
+    monkeypatch.setattr("dlassign.sweep.serial.train_trial", stops)
+    result = reproduce()
+    assert result.exit_code == 130
+    assert "interrupted: 3 runs are left; the same command goes on from there" in result.stderr
+    assert content(folder)["rows"][0]["why"] == "1 of 3 runs"
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert reproduce().exit_code == 0
+    assert content(folder)["rows"][0]["status"] == "done"
+
+
+def test_images_stand_in_for_cifar10(folder: Path) -> None:
+    """A folder of images is shuffled once where a config takes samples in order, and only there."""
+    from dlassign.config.run import RunConfig
+    from dlassign.tables.places import overrides
+
+    images = folder / "images"
+    for part in ("train", "test"):
+        (images / part / "cat").mkdir(parents=True)
+    data = {"name": "cifar10", "split": {"val": 0.1}}
+    plain = RunConfig.model_validate({**BASE, "name": "a", "data": data})
+    ordered = RunConfig.model_validate({**BASE, "name": "a", "data": data, "train": {**BASE["train"], "order": "uva"}})
+    changes = ["data.name=image_folder", f"data.root={images}"]
+    assert overrides(plain, {"cifar10": images}) == changes
+    assert overrides(ordered, {"cifar10": images}) == [*changes, "data.shuffle_seed=0"]
+    (images / "cifar-10-batches-py").mkdir()
+    assert overrides(ordered, {"cifar10": images}) == [f"data.root={images}"]
+    assert overrides(ordered, {}) == []
+
+
+def test_torch_keeps_its_weights_where_they_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from dlassign.nets import pretrained
+    from dlassign.tables import places
+
+    for name, value in (("TORCH_HOME", str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path)), ("OTHER", "")):
+        for key in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(key, raising=False)
+        monkeypatch.setenv(name, value)
+        assert places.hub_folder() == pretrained.hub_folder()
