@@ -13,11 +13,12 @@ draw() { # draw PICTURE TITLE RUNS... : options of plot may follow
     shift 2
     dlassign plot "$@" --x epoch --title "$title" --output "$pages/$picture.png"
 }
-run() { # the run of a lesson with seed 0
-    echo "$out/lesson_$1"/*-s0
+run() { # run ROW [NUMBER]: a run of a lesson, as its table has it
+    python -c 'import json, sys; print({row["row"]: row for row in json.load(open(sys.argv[1]))["rows"]}[sys.argv[2]]["runs"][int(sys.argv[3])])' \
+        "$out/tables/lessons.json" "$1" "${2:-0}"
 }
 draw double_softmax "A softmax taken twice" $(run double_softmax) $(run one_softmax) --split train
 draw collapse "Weights of .001 against He's" $(run collapse) $(run collapse_he) --split train --split val
 draw running_accuracy "Accuracy while an epoch trains, and after it" $(run running_accuracy)
-draw best_of_many "A hundred looks at the test set" $(run best_of_many)
+draw best_of_many "A hundred looks at the test set" $(run best_of_many 1)
 draw keep_p "Keep .8, drop .2, drop .8" $(run keep_p) $(run inverted) $(run misread) --split train --split val

@@ -34,7 +34,7 @@ class Row:
 
     @property
     def config(self) -> Path:
-        file = self.name.replace("1e_4", "1e-4")  # row names have no minus
+        file = self.name.replace("e_4", "e-4")  # row names have no minus
         return CONFIGS / "reports" / self.table / f"{file}.yaml"
 
 
@@ -171,6 +171,7 @@ EECS_598 = (
     eecs("5.4", "convnet_batch_norm_dropout", 389_942, 98.68, model__name="eecs_convnet", **BN_DROPOUT),
     eecs("6.2", "cifar_base", 149_370, 69, model__name="eecs_cifar_base", train__epochs=10.0, train__batch_size=100),
     eecs("6.3", "cifar_improved", 2_374_602, 75, model__name="eecs_cifar_improved", train__epochs=10.0),
+    eecs("6.3", "cifar_improved_lr5e_4", 2_374_602, 75, model__name="eecs_cifar_improved", optimizer__lr=5e-4),
 )
 
 TOY = {"data.name": "toy", "model.hidden": (10,), "train.steps": 100, "optimizer.lr": 0.1, "schedule.gamma": 0.95}

@@ -80,13 +80,14 @@ def test_a_second_time_nothing_is_trained(folder: Path, monkeypatch: pytest.Monk
     assert content(folder)["rows"] == before["rows"]
     more = CliRunner().invoke(main, ["reproduce", "small:narrow", "--seeds", "4", "--list"])
     assert more.stdout.splitlines()[1].split()[:3] == ["small:narrow", "4", "1"]
+    assert "1 run to train: 0:01" in more.stderr
 
 
 def test_runs_of_train_are_read(folder: Path) -> None:
     CliRunner().invoke(main, ["train", "--config", "configs/wide.yaml"])
     result = reproduce("small:wide")
     assert "to train" not in result.output
-    assert len(content(folder)["rows"][0]["runs"]) == 1
+    assert [len(row["runs"]) for row in content(folder)["rows"]] == [0, 1]
 
 
 def test_tables_are_written_without_training(folder: Path) -> None:
@@ -100,9 +101,41 @@ def test_tables_are_written_without_training(folder: Path) -> None:
 def test_quick_leaves_out_what_takes_long(folder: Path) -> None:
     result = reproduce("--quick")
     assert result.exit_code == 0, result.output
-    assert [(row["row"], len(row["runs"])) for row in content(folder)["rows"]] == [("narrow", 1)]
+    assert [(row["row"], len(row["runs"])) for row in content(folder)["rows"]] == [("narrow", 1), ("wide", 0)]
+    assert "wide" not in result.stdout
     listed = reproduce("--list")
-    assert "3 runs are missing: 8:22 one after the other" in listed.stderr
+    assert "3 runs to train: 8:22 one after the other" in listed.stderr
+
+
+def test_other_rows_and_seeds_of_a_table_stay(folder: Path) -> None:
+    reproduce()
+    before = content(folder)["rows"]
+    result = reproduce("small:narrow", "--seeds", "1")
+    assert content(folder)["rows"] == before
+    assert "wide" not in result.stdout
+
+
+def test_a_change_is_said_until_it_is_trained(folder: Path) -> None:
+    reproduce("small:narrow", "--seeds", "1")
+    write_config(folder, "narrow", optimizer={"name": "sgd", "lr": 0.25})
+    for _ in range(2):
+        assert "optimizer.lr: 0.5 -> 0.25" in reproduce("small:narrow", "--seeds", "1", "--no-train").stderr
+    assert "optimizer.lr: 0.5 -> 0.25" in reproduce("small:narrow", "--seeds", "1").stderr
+    assert "changed" not in reproduce("small:narrow", "--seeds", "1").stderr
+
+
+def test_figures_that_a_config_does_not_measure_are_not_made_up(folder: Path) -> None:
+    write_config(folder, "plain", train={**BASE["train"], "evaluate": None})
+    figures = [{"figure": name, "value": 0.9} for name in ("test last", "test best", "train", "test", "val last")]
+    write_table(folder, {"plain": row("plain", *figures)})
+    assert reproduce("--seeds", "2").exit_code == 0
+    found = {figure["figure"]: figure for figure in content(folder)["rows"][0]["figures"]}
+    for name in ("test last", "test best", "train"):
+        assert found[name]["mean"] is None
+        split = name.split()[0]
+        assert found[name]["why"] == f"the config does not evaluate {split} during training (train.evaluate)"
+    assert found["test"]["mean"] > 0.2
+    assert found["val last"]["mean"] > 0.2
 
 
 def test_changed_configs_are_said(folder: Path) -> None:
@@ -118,14 +151,14 @@ def test_changed_configs_are_said(folder: Path) -> None:
 def test_a_failed_run_is_a_row_with_its_reason(folder: Path) -> None:
     write_config(folder, "narrow", optimizer={"name": "sgd", "lr": 1e38})
     result = reproduce("small:narrow", "--seeds", "1")
-    [found] = content(folder)["rows"]
+    found = content(folder)["rows"][0]
     assert (found["status"], found["why"]) == ("done", "1 of 1 runs diverged")
     assert found["figures"][0]["mean"] is None
     log = folder / found["runs"][0] / "log.jsonl"
     log.write_text("damaged\n" + log.read_text().replace('"schema":1', '"schema":99'))
     result = reproduce("small:narrow", "--seeds", "1")
     assert result.exit_code == 1, result.output
-    [found] = content(folder)["rows"]
+    found = content(folder)["rows"][0]
     assert found["status"] == "missing"
     assert "99" in found["why"]
 
@@ -138,14 +171,17 @@ def test_data_that_is_not_there_is_marked(folder: Path) -> None:
     [found] = content(folder)["rows"]
     assert found["status"] == "cannot run"
     assert found["figures"][0]["verdict"] == "cannot be compared"
-    assert "dlassign data fetch mnist" in found["figures"][0]["why"]
+    assert found["figures"][0]["why"] == "data missing"
+    assert "dlassign data fetch mnist" in found["why"]
+    assert result.stdout.count("dlassign data fetch mnist") == 1
+    assert (folder / "out/tables/small.md").read_text().count("dlassign data fetch mnist") == 1
 
 
 def test_the_page_has_machine_and_tables(folder: Path) -> None:
     result = reproduce("--page", "docs/page.md", "--seeds", "2")
     text = (folder / "docs" / "page.md").read_text()
     assert text.startswith("# Reported and measured\n")
-    assert "Written by `dlassign reproduce`" in text
+    assert "Written by `dlassign reproduce --seeds 2`" in text
     assert "## Small nets" in text
     assert "docs/page.md" in result.stdout
 
@@ -157,7 +193,8 @@ def test_the_page_has_machine_and_tables(folder: Path) -> None:
         (["small:narow"], "has no row 'narow'. Did you mean 'narrow'? Known: narrow, wide"),
         (["--data", "cifar=x"], "--data cifar=x: there is no data called 'cifar'. Did you mean 'cifar10'?"),
         (["--data", "mnist"], "--data mnist: expected NAME=PATH"),
-        (["--data", "mnist=."], "--data mnist=.: not found; expected the folder that holds MNIST/raw/"),
+        (["--data", "mnist=."], "--data mnist=.: expected the folder that holds MNIST/raw/; it is there, but is not"),
+        (["--data", "mnist=none"], "--data mnist=none: expected the folder that holds MNIST/raw/; there is nothing"),
         (["configs/narrow.yaml"], "configs/narrow.yaml is the config of a run, not a table"),
         (["none.yaml"], "none.yaml: no such file"),
     ],
@@ -180,6 +217,8 @@ def test_every_problem_of_every_config_at_once(folder: Path) -> None:
     assert result.exit_code == 2
     assert "rows.odd.reported.0.figure" in result.stderr
     assert "Did you mean 'test'?" in result.stderr
+    write_table(folder, {"odd": row("wide", {"figure": "test", "value": 96.5})})
+    assert "rows.odd.reported.0.value: expected an accuracy from 0 to 1, got 96.5" in reproduce().stderr
     rows = {name: one for name, one in rows.items() if name != "odd"} | {"a/b": row("wide", {"figure": "test"})}
     write_table(folder, rows)
     assert "rows.a/b: a row's name has letters" in reproduce().stderr

@@ -128,6 +128,9 @@ def _table_path(name: str, known: dict[str, Path], folder: Path) -> Path:
         return known[name]
     if name.endswith((".yaml", ".yml")):
         return Path(name)
+    if not folder.is_dir():
+        message = f"there is no table {name!r}, as there is no folder {folder} here ({Path.cwd()})"
+        raise ConfigError(f"{message}; go to a checkout of dlassign, or give the path of a table")
     raise ConfigError(f"there is no table {name!r} in {folder}{_did_you_mean(name, known)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from dlassign.config.base import Config, Count, Finite, PathText, Positive, Several, broken_rule
 from dlassign.config.run import NAME_PATTERN
@@ -47,6 +47,12 @@ class Reported(Config):
     """The reported number; an accuracy as a fraction from 0 to 1. null: the report has none."""
     within: Positive | None = None
     """Largest difference at which the two agree, where the figure has no spread over seeds. null: by the spread."""
+
+    @model_validator(mode="after")
+    def _accuracies_are_fractions(self) -> Reported:
+        if self.value is not None and not self.figure.startswith("loss") and not 0 <= self.value <= 1:
+            raise broken_rule("value", f"expected an accuracy from 0 to 1, got {self.value:g}; 96.5 % is 0.965")
+        return self
 
 
 class TableRow(Config):

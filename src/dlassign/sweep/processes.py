@@ -122,7 +122,7 @@ class _Crew:
         device = self._devices[place % len(self._devices)] if self._devices else None
         mine, theirs = self._context.Pipe()
         process = self._context.Process(target=messages.serve, args=(theirs, self._threads))
-        with _threads_in_environment(self._threads):
+        with _threads_in_environment(self._threads), _interrupts_held():
             process.start()
         theirs.close()  # or the worker's death would not end the pipe
         self._workers[place] = worker = _Worker(process, mine, device)
@@ -242,6 +242,16 @@ class _Drive:
         self._again.append(trial)
         self._watcher.say(trial, f"{why}; trying once more from its last checkpoint")
         return None
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back here and in processes started here, until they have said what is to become of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def serve(connection: Connection, threads: int | None) -> None:
         threads: threads that an operation may use; None if the user's environment says it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which then sends SIGTERM
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the driver holds it back while a worker starts
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     link = Link(connection)
     try:

@@ -5,31 +5,33 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dlassign.config.table import Reported
 from dlassign.runlog.records import RunRecords
 from dlassign.runlog.result import precision
 from dlassign.stats.intervals import mean_interval
-from dlassign.tables.figures import evaluations, measured, samples
-from dlassign.tables.plan import PlannedRow, found, problem_of
+from dlassign.tables.figures import absence, evaluations, measured, samples
+from dlassign.tables.plan import PlannedRow, former_runs, found, problem_of
 from dlassign.tables.verdict import judge
 
 SCHEMA = 1
 
 
-def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str]) -> dict[str, Any]:
+def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str], *, folder: Path) -> dict[str, Any]:
     """Return what `out/tables/NAME.json` holds.
 
     Args:
         planned: the rows of one table.
         failed: why runs failed, by run folder.
+        folder: where tables were written: a row without runs keeps the names of those that it had.
     """
     table = planned[0].table
     rows, newest = [], None
     for plan in planned:
         records = {str(trial.paths.root): log for trial in plan.trials if (log := found(trial)) is not None}
-        rows.append(_row(plan, records, failed))
+        rows.append(_row(plan, records, failed) | ({} if records else {"former": former_runs(plan, folder)}))
         newest = max(
             [*records.values(), *([newest] if newest else [])], key=lambda log: log.start["time"], default=None
         )
@@ -95,7 +97,7 @@ def _figure(plan: PlannedRow, reported: Reported, logs: Sequence[RunRecords]) ->
         within=reported.within,
         n=samples(logs[0], figure) if logs else None,
     )
-    missing = "" if values or reported.value is None else plan.why or "not run yet"
+    missing = "" if values else absence(logs[0], figure) if logs else plan.why.partition(":")[0] or "not run yet"
     return {
         "figure": figure,
         "evaluations": evaluations(logs[0], figure) if logs else None,
@@ -104,6 +106,6 @@ def _figure(plan: PlannedRow, reported: Reported, logs: Sequence[RunRecords]) ->
         "mean": interval and interval.mean,
         "low": interval and interval.low,
         "high": interval and interval.high,
-        "verdict": "cannot be compared" if missing else verdict.word,
+        "verdict": "cannot be compared" if missing and reported.value is not None else verdict.word,
         "why": missing or verdict.why,
     }

@@ -19,13 +19,24 @@ def measured(records: RunRecords, figure: Figure) -> float | None:
     if figure == "train mean":
         return _mean_accuracy(records.train)
     seen: list[float | None] = [record["accuracy"] for record in records.evaluations(split)]
-    known = [value for value in seen if value is not None]
-    if which == "best" and known:
-        return max(known)
-    if (which == "last" or split == "train") and seen:
-        return seen[-1]
+    if which == "best":
+        return max((value for value in seen if value is not None), default=None)
+    if which == "last" or split == "train":
+        return seen[-1] if seen else None
     final: float | None = records.finals.get(split, {}).get("accuracy")
     return final
+
+
+def absence(records: RunRecords, figure: Figure) -> str:
+    """Return why a finished run does not have a figure."""
+    if records.end is not None and records.end["status"] == "diverged":
+        return "diverged"
+    split, _, which = figure.partition(" ")
+    if f"n_{split}" not in records.start["data"]:
+        return f"the config has no {split} split"
+    if which or split == "train":
+        return f"the config does not evaluate {split} during training (train.evaluate)"
+    return "not finite"
 
 
 def evaluations(records: RunRecords, figure: Figure) -> int:

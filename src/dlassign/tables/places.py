@@ -41,7 +41,8 @@ def parse_places(texts: Sequence[str]) -> dict[str, Path]:
             raise ConfigError(f"--data {text}: there is no data called {kind!r}.{hint} Known: {', '.join(KINDS)}")
         places[kind] = Path(path).expanduser()
         if not _is_there(kind, places[kind]):
-            raise ConfigError(f"--data {text}: not found; expected {KINDS[kind]}")
+            found = "it is there, but is not that" if places[kind].exists() else "there is nothing"
+            raise ConfigError(f"--data {text}: expected {KINDS[kind]}; {found}")
     return places
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class PlannedRow:
         table, name, row: the table, the row's name and the row.
         copy: whether its data is a folder of images in place of CIFAR-10's own files.
         trials: one a seed; none if the data cannot be read.
+        asked: whether the user asked for it; a row that shares its table with one is shown as it stands.
         why: why what is missing cannot be trained here, or "".
     """
 
@@ -43,6 +45,7 @@ class PlannedRow:
     row: TableRow
     copy: bool = False
     trials: tuple[Trial, ...] = ()
+    asked: bool = True
     why: str = ""
 
     @property
@@ -51,8 +54,8 @@ class PlannedRow:
         return f"{self.table.name}:{self.name}"
 
     def missing(self) -> list[Trial]:
-        """Return the trials that are not finished, if they can be trained."""
-        return [] if self.why else [trial for trial in self.trials if found(trial) is None]
+        """Return the trials that are to be trained: those that are not finished, if they can be."""
+        return [] if self.why or not self.asked else [trial for trial in self.trials if found(trial) is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class Choice:
 
     def seeds_of(self, row: TableRow) -> int:
         """Return how many runs a row gets."""
-        return 1 if self.quick else self.seeds or row.seeds or SEEDS
+        return self.seeds or (1 if self.quick else row.seeds or SEEDS)
 
     def wants(self, row: TableRow) -> bool:
         """Return whether a row is asked for."""
@@ -81,7 +84,7 @@ class Choice:
 
 
 def plan_rows(wanted: Sequence[Wanted], choice: Choice, *, out: Path) -> list[PlannedRow]:
-    """Return the rows that are asked for, each with its trials.
+    """Return every row of the tables that are asked for, each with its trials.
 
     Args:
         wanted: tables and rows.
@@ -94,14 +97,12 @@ def plan_rows(wanted: Sequence[Wanted], choice: Choice, *, out: Path) -> list[Pl
     problems = []
     planned, digests = [], dict[str, str]()
     for one in wanted:
-        for name in one.rows:
-            row = one.table.config.rows[name]
-            if choice.wants(row):
-                plan = PlannedRow(table=one.table, name=name, row=row)
-                try:
-                    planned.append(_with_trials(plan, choice, out, digests))
-                except ConfigError as error:
-                    problems += error.problems
+        for name, row in one.table.config.rows.items():
+            plan = PlannedRow(table=one.table, name=name, row=row, asked=name in one.rows and choice.wants(row))
+            try:
+                planned.append(_with_trials(plan, choice, out, digests))
+            except ConfigError as error:
+                problems += error.problems
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return _numbered(planned)
@@ -122,14 +123,17 @@ def _with_trials(plan: PlannedRow, choice: Choice, out: Path, digests: dict[str,
 
 
 def _trials(plan: PlannedRow, config: RunConfig, seeds: int, *, out: Path, digests: dict[str, str]) -> Iterator[Trial]:
-    """Yield the trials of a row; what lies in one place is looked at once."""
+    """Yield the trials of a row, and those with further seeds that are there; data in one place is looked at once."""
     section = config.data.model_dump_json(exclude=_NOT_CONTENT)
     if section not in digests:
         digests[section] = fingerprint(config.data)
-    for seed in range(config.seed, config.seed + seeds):
-        own = config.model_copy(update={"seed": seed})
+    for number in count():
+        own = config.model_copy(update={"seed": config.seed + number})
         paths = RunPaths.of(out, own.model_dump(mode="json"), digests[section])
-        yield Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
+        trial = Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
+        if number >= seeds and found(trial) is None:
+            return
+        yield trial
 
 
 def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
@@ -170,7 +174,7 @@ def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
     """
     texts = []
     for plan in planned:
-        former = [Path(run) for run in _former_runs(plan, folder)]
+        former = [Path(run) for run in former_runs(plan, folder)]
         names = {run.name.partition("-s")[0] for run in former}
         if plan.trials and names and plan.trials[0].point not in names:
             missing = len(plan.missing())
@@ -182,12 +186,12 @@ def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
     return texts
 
 
-def _former_runs(plan: PlannedRow, folder: Path) -> list[str]:
-    """Return the runs of a row as its table was written last."""
+def former_runs(plan: PlannedRow, folder: Path) -> list[str]:
+    """Return the runs of a row as its table was written last, or before that if it had none then."""
     try:
         content = json.loads((folder / f"{plan.table.name}.json").read_text())
         [row] = [row for row in content["rows"] if row["row"] == plan.name]
-        return [str(run) for run in row["runs"]]
+        return [str(run) for run in row["runs"] or row.get("former", [])]
     except (OSError, ValueError, LookupError, TypeError):
         return []
 

@@ -39,24 +39,38 @@ def markdown(content: Mapping[str, Any]) -> str:
         for place, figure in enumerate(row["figures"]):
             lines.append(f"| {' | '.join(map(_escaped, _cells(row, figure, first=place == 0)))} |")
     notes = [f"- {row['label']}: {text}" for row in content["rows"] if (text := _remark(row))]
+    notes += [f"- {text}" for text in obstacles(content["rows"])]
     return "\n".join([*lines, "", *notes] if notes else lines)
 
 
 def _remark(row: Mapping[str, Any]) -> str:
     """Return what is to be known of a row beside its cells."""
-    return "; ".join(text for text in (row["note"], row["why"] if row["status"] != "cannot run" else "") if text)
+    said = row["status"] in ("cannot run", "missing") and row["why"] != ""
+    return "; ".join(text for text in (row["note"], "" if said and _in_cells(row) else row["why"]) if text)
+
+
+def _in_cells(row: Mapping[str, Any]) -> bool:
+    return all(figure["why"] and row["why"].startswith(figure["why"]) for figure in row["figures"])
+
+
+def obstacles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return why rows cannot run, and the cure, each once."""
+    return list(dict.fromkeys(row["why"] for row in rows if row["status"] == "cannot run"))
+
+
+def figure_name(figure: Mapping[str, Any]) -> str:
+    """Return what a figure is, with the number of looks that it is the best of."""
+    looks = figure["evaluations"] or 1
+    return f"{figure['figure']} of {looks}" if looks > 1 else str(figure["figure"])
 
 
 def _cells(row: Mapping[str, Any], figure: Mapping[str, Any], *, first: bool) -> list[str]:
-    name = figure["figure"]
-    if (figure["evaluations"] or 1) > 1:
-        name += f" of {figure['evaluations']}"
     interval = "" if figure["low"] is None else f"{shown(figure, 'low')} to {shown(figure, 'high')}"
     verdict = ": ".join(text for text in (figure["verdict"], figure["why"]) if text)
-    own = [f"{row['parameters'] or '':,}" if row["parameters"] else "", seconds_text(row["seconds"])]
+    own = [f"{row['parameters']:,}" if row["parameters"] else "", seconds_text(row["seconds"])]
     return [
         row["label"] if first else "",
-        name,
+        figure_name(figure),
         shown(figure, "reported"),
         shown(figure, "mean"),
         interval,
@@ -71,7 +85,7 @@ def shown(figure: Mapping[str, Any], key: str) -> str:
     value = figure[key]
     if value is None:
         return ""
-    return f"{value:.6g}" if figure["figure"].startswith("loss") else f"{100 * value:.2f}"
+    return f"{value:.5g}" if figure["figure"].startswith("loss") else f"{100 * value:.2f}"
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -108,7 +122,7 @@ def page(contents: Sequence[Mapping[str, Any]], command: str) -> str:
     """
     machines = {text: None for content in contents if (text := _machine(content["environment"]))}
     dates = sorted(row["measured"][:10] for content in contents for row in content["rows"] if row["measured"])
-    when = f"Runs of {dates[0]} to {dates[-1]}. " if dates else ""
+    when = f"Runs of {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. " if dates else ""
     head = _PAGE.format(command=command, machines="; ".join(machines) or "no runs yet", when=when)
     return "\n\n".join([head, *map(markdown, contents)]) + "\n"
 

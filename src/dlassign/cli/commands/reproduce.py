@@ -21,7 +21,7 @@ from dlassign.sweep.trial import Trial, TrialResult
 from dlassign.tables.content import table_content
 from dlassign.tables.places import parse_places
 from dlassign.tables.plan import Choice, PlannedRow, changed_rows, found, plan_rows
-from dlassign.tables.render import page, seconds_text, shown, write_table
+from dlassign.tables.render import figure_name, obstacles, page, seconds_text, shown, write_table
 from dlassign.tables.reproduce import ExecutorName, executor_of, missing_trials
 
 FOLDER = "tables"
@@ -52,8 +52,8 @@ def reproduce_command(
     if list_only:
         _list(planned, as_json=as_json)
         return 0
-    if not planned:
-        _say("no row of these tables is quick; leave out --quick")
+    if not any(plan.asked for plan in planned):
+        _say("no row of these tables is quick, or says how long it takes; leave out --quick")
         return 0
     watcher = Progress([] if no_train else missing_trials(planned))
     try:
@@ -65,13 +65,14 @@ def reproduce_command(
     contents = _write(planned, watcher.failed, folder)
     if page_file is not None:
         make_folder(Path(page_file).parent)
-        write_text(Path(page_file), page(contents, _command(tables)))
-    _print(contents, folder, page_file, as_json=as_json)
+        write_text(Path(page_file), page(contents, _command(tables, seeds, quick=quick)))
+    asked = {(plan.table.name, plan.name) for plan in planned if plan.asked}
+    _print(contents, folder, page_file, asked=asked, as_json=as_json)
     return 1 if watcher.failed else 0
 
 
-def _command(tables: Sequence[str]) -> str:
-    return " ".join(["dlassign reproduce", *tables])
+def _command(tables: Sequence[str], seeds: int | None, *, quick: bool) -> str:
+    return " ".join(["dlassign reproduce", *tables, *([f"--seeds {seeds}"] if seeds else []), *["--quick"] * quick])
 
 
 def _train(watcher: Progress, executor: ExecutorName, *, workers: int | None) -> None:
@@ -91,7 +92,7 @@ def _train(watcher: Progress, executor: ExecutorName, *, workers: int | None) ->
 def _write(planned: Sequence[PlannedRow], failed: dict[str, str], folder: Path) -> list[dict[str, Any]]:
     contents = []
     for _, plans in groupby(planned, key=lambda plan: plan.table.path):
-        contents.append(table_content(list(plans), failed))
+        contents.append(table_content(list(plans), failed, folder=folder))
         write_table(contents[-1], folder)
     return contents
 
@@ -147,6 +148,8 @@ def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
     """Print rows, what is there, and what the rest costs."""
     rows = []
     for plan in planned:
+        if not plan.asked:
+            continue
         missing = len(plan.missing())
         cost = None if plan.row.seconds is None else plan.row.seconds * missing
         rows.append(
@@ -154,7 +157,7 @@ def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
                 "row": plan.full_name,
                 "label": plan.row.label,
                 "runs": len(plan.trials),
-                "missing": 0 if plan.why else missing,
+                "missing": missing,
                 "seconds": cost,
                 "why": plan.why,
             }
@@ -172,27 +175,41 @@ def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
     }
     click.echo(columns_text(columns))
     total = sum(float(str(row["seconds"] or 0)) for row in rows)
-    _say(f"{sum(int(str(row['missing'])) for row in rows)} runs are missing: {clock(total)} one after the other")
+    unknown = sum(int(str(row["missing"])) for row in rows if row["seconds"] is None)
+    more = f", and {unknown} of which the table says no time" if unknown else ""
+    missing = sum(int(str(row["missing"])) for row in rows)
+    _say(f"{missing} run{'s' * (missing != 1)} to train: {clock(total)} one after the other{more}")
 
 
-def _print(contents: Sequence[dict[str, Any]], folder: Path, page_file: str | None, *, as_json: bool) -> None:
+def _print(
+    contents: Sequence[dict[str, Any]],
+    folder: Path,
+    page_file: str | None,
+    *,
+    asked: set[tuple[str, str]],
+    as_json: bool,
+) -> None:
+    """Print the rows that were asked for; the files hold the whole tables."""
     if as_json:
         click.echo(json.dumps(contents))
         return
-    for content in contents:
-        click.echo(content["title"])
-        click.echo(columns_text(_columns(content)))
-        click.echo(f"table  {folder / content['table']}.md\n")
+    for number, content in enumerate(contents):
+        rows = [row for row in content["rows"] if (content["table"], row["row"]) in asked]
+        click.echo("\n" * bool(number) + content["title"])
+        click.echo(columns_text(_columns(rows)))
+        for text in obstacles(rows):
+            click.echo(f"note   {text}")
+        click.echo(f"table  {folder / content['table']}.md")
     if page_file is not None:
         click.echo(f"page   {page_file}")
 
 
-def _columns(content: dict[str, Any]) -> dict[str, list[str]]:
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """Return the columns of a table for a terminal."""
-    figures = [(row, figure) for row in content["rows"] for figure in row["figures"]]
+    figures = [(row, figure) for row in rows for figure in row["figures"]]
     return {
         "row": [row["row"] for row, _ in figures],
-        "figure": [figure["figure"] for _, figure in figures],
+        "figure": [figure_name(figure) for _, figure in figures],
         "reported": [shown(figure, "reported") for _, figure in figures],
         "measured": [shown(figure, "mean") for _, figure in figures],
         "95 %": [
