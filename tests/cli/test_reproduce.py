@@ -282,3 +282,81 @@ def test_torch_keeps_its_weights_where_they_are_looked_for(monkeypatch: pytest.M
             monkeypatch.delenv(key, raising=False)
         monkeypatch.setenv(name, value)
         assert places.hub_folder() == pretrained.hub_folder()
+
+
+@pytest.mark.parametrize("key", ["steps_per_epoch", "n_params", "time", "environment", "seed"])
+def test_a_damaged_log_costs_its_own_row_only(folder: Path, key: str) -> None:
+    assert reproduce("--seeds", "1").exit_code == 0
+    run = content(folder)["rows"][0]["runs"][0]
+    log = folder / run / "log.jsonl"
+    first, *rest = log.read_text().splitlines(keepends=True)
+    start = json.loads(first)
+    del start[key]
+    log.write_text(json.dumps(start) + "\n" + "".join(rest))
+    write_table(
+        folder,
+        {
+            "narrow": row("narrow", {"figure": "train last", "value": 0.8}),
+            "wide": row("wide", {"figure": "val", "value": 0.05}),
+        },
+    )
+    result = reproduce("--seeds", "1", "--no-train")
+    assert result.exit_code == 0, result.output
+    narrow, wide = content(folder)["rows"]
+    assert narrow["status"] == "missing"
+    assert "is damaged" in narrow["why"]
+    assert "is damaged" in result.stdout
+    assert wide["status"] == "done"
+
+
+def test_diverged_runs_have_no_figures(folder: Path) -> None:
+    write_config(folder, "narrow", optimizer={"name": "sgd", "lr": 1e38})
+    write_table(folder, {"narrow": row("narrow", {"figure": "train last", "value": 0.1}, {"figure": "test"})})
+    result = reproduce("--seeds", "2")
+    [found] = content(folder)["rows"]
+    assert (found["status"], found["why"]) == ("done", "2 of 2 runs diverged")
+    assert [figure["values"] for figure in found["figures"]] == [[], []]
+    assert found["figures"][0]["verdict"] == "cannot be compared"
+    assert found["figures"][0]["why"] == "2 of 2 runs diverged"
+    assert "2 of 2 runs diverged" in result.stdout
+
+
+def test_a_page_is_not_written_over_other_files(folder: Path) -> None:
+    CliRunner().invoke(main, ["train", "--config", "configs/wide.yaml"])
+    [log] = (folder / "out").glob("wide/*-s4/log.jsonl")
+    before = log.read_bytes()
+    for place, message in (
+        (str(log), "expected a name that ends in .md"),
+        ("configs/wide.yaml", "expected a name that ends in .md"),
+        ("/dev/full", "expected a name that ends in .md"),
+        (".", "is a folder"),
+        ("out/tables/small.md", "holds the tables themselves"),
+    ):
+        result = reproduce("--no-train", "--page", place)
+        assert result.exit_code == 1
+        assert message in result.stderr
+    assert log.read_bytes() == before
+    assert not (folder / "out" / "tables").exists()
+
+
+def test_two_tables_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "b").mkdir()
+    (folder / "b" / "small.yaml").write_text((folder / "configs/tables/small.yaml").read_text())
+    result = reproduce("small", "b/small.yaml")
+    assert result.exit_code == 2
+    assert "would be written to the same files" in result.stderr
+
+
+def test_rows_that_share_a_run_train_it_once_and_first(folder: Path) -> None:
+    write_table(
+        folder,
+        {
+            "a": row("narrow", {"figure": "test"}),
+            "b": row("wide", {"figure": "test"}),
+            "c": row("narrow", {"figure": "val"}),
+        },
+    )
+    result = reproduce("--seeds", "1")
+    assert "2 runs to train" in result.stderr
+    assert "[1/2] small:a" in result.stderr
+    assert [len(found["runs"]) for found in content(folder)["rows"]] == [1, 1, 1]

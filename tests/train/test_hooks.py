@@ -214,11 +214,11 @@ def test_a_checkpoint_holds_state_and_extra_and_the_log_is_flushed_first(tmp_pat
 
 
 def predicting(*columns: int, rows: tuple[int, ...] = (0, 1, 2)) -> Evaluation:
-    """An evaluation of two samples of each class of `rows`, all taken for the classes of `columns`."""
+    """An evaluation of twenty samples of each class of `rows`, all taken for the classes of `columns`."""
     counts = torch.zeros(3, 3, dtype=torch.int64)
     for row in rows:
         for column in columns:
-            counts[row, column] += 2
+            counts[row, column] += 20
     return Evaluation(loss=1.0, accuracy=0.5, n=int(counts.sum()), confusion=tuple(map(tuple, counts.tolist())))
 
 
@@ -228,6 +228,13 @@ def test_one_prediction_is_told_from_several_and_from_a_split_of_one_class() -> 
     assert predicting(0, 2).only_prediction is None
     assert predicting(1, rows=(1,)).only_prediction is None
     assert predicting(1, rows=(0,)).only_prediction is None
+
+
+@pytest.mark.parametrize(("others", "found"), [(9, None), (10, 0)])
+def test_few_samples_of_other_classes_may_all_be_missed_by_chance(others: int, found: int | None) -> None:
+    counts = ((40, 0), (others, 0))
+    evaluation = Evaluation(loss=1.0, accuracy=0.8, n=40 + others, confusion=counts)
+    assert evaluation.only_prediction == found
 
 
 class TestOneClass:
@@ -249,7 +256,7 @@ class TestOneClass:
         assert (note["step"], note["split"], note["predicted"]) == (20, "val", "deer")
         assert not note["final"]
         assert note["first"]
-        assert "at step 20 the network predicts one class, deer, for all 6 val samples" in note["text"]
+        assert "at step 20 the network predicts one class, deer, for all 60 val samples" in note["text"]
 
     def test_another_class_the_next_time_is_one_class_too(self, hook: OneClass, notes: list[dict[str, Any]]) -> None:
         self.see(hook, 10, predicting(2))

@@ -116,9 +116,14 @@ def find_tables(names: Sequence[str], *, folder: Path = FOLDER) -> list[Wanted]:
         raise ConfigError(f"there are no tables in {folder}; go to a checkout of dlassign, or give the path of a table")
     found: dict[Path, tuple[LocatedTable, dict[str, None]]] = {}
     for name in names or known:
-        stem, _, row = name.rpartition(":") if ":" in Path(name).name else (name, "", "")
+        whole = name in known or Path(name).is_file() or ":" not in Path(name).name
+        stem, _, row = (name, "", "") if whole else name.rpartition(":")
         path = _table_path(stem, known, folder)
         table, rows = found.setdefault(path, (load_table(path), {}))
+        same = next((other for other in found if other.stem == path.stem and other != path), None)
+        if same is not None:
+            message = f"{same} and {path} would be written to the same files, {path.stem}.md and others"
+            raise ConfigError(f"{message}; rename one, or give one at a time")
         rows |= dict.fromkeys([_row(table, row)] if row else table.config.rows)
     return [Wanted(table, tuple(row for row in table.config.rows if row in rows)) for table, rows in found.values()]
 

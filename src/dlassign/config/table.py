@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from dlassign.config.base import Config, Count, Finite, PathText, Positive, Several, broken_rule
+from dlassign.config.base import Config, Finite, PathText, Positive, Several, broken_rule
 from dlassign.config.run import NAME_PATTERN
 
 Figure = Literal[
@@ -52,6 +52,8 @@ class Reported(Config):
     def _accuracies_are_fractions(self) -> Reported:
         if self.value is not None and not self.figure.startswith("loss") and not 0 <= self.value <= 1:
             raise broken_rule("value", f"expected an accuracy from 0 to 1, got {self.value:g}; 96.5 % is 0.965")
+        if self.within is not None and not self.figure.startswith("loss") and self.within >= 1:
+            raise broken_rule("within", f"expected a part of an accuracy, below 1, got {self.within:g}")
         return self
 
 
@@ -70,7 +72,7 @@ class TableRow(Config):
     """What the report has for it, and what else is to be shown."""
     note: str = ""
     """What a reader has to know beside the figures."""
-    seeds: Count | None = None
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Number of seeds of an experiment that takes long. null: as for all others."""
     seconds: Positive | None = None
     """Time of one run on two CPU cores, for `--list` and `--quick`. null: not known."""

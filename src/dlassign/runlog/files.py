@@ -44,6 +44,27 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def check_output(path: Path, suffixes: tuple[str, ...], *, option: str) -> None:
+    """Refuse to write a page over what is none, such as a log, a config or a device.
+
+    Args:
+        path: where the user wants it.
+        suffixes: endings that such a page may have.
+        option: that named it.
+
+    Raises:
+        UserError: the name has another ending, or there is something that is no file.
+    """
+    if path.is_dir():
+        example = path / f"page{suffixes[0]}"
+        raise UserError(f"{option} {path}: is a folder; give the name of the page, such as {example}")
+    if path.suffix.lower() not in suffixes:
+        ends = " or ".join(suffixes)
+        raise UserError(f"{option} {path}: expected a name that ends in {ends}, so that nothing else is overwritten")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{option} {path}: is no ordinary file; give another name")
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and its parents.
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.table import Reported
-from dlassign.runlog.records import RunRecords
-from dlassign.runlog.result import precision
 from dlassign.stats.intervals import mean_interval
-from dlassign.tables.figures import absence, evaluations, measured, samples
+from dlassign.sweep.trial import Trial
 from dlassign.tables.plan import PlannedRow, former_runs, found, problem_of
+from dlassign.tables.run_values import DAMAGE, Measured, RunValues, read_values
 from dlassign.tables.verdict import judge
 
 SCHEMA = 1
+Runs = Mapping[str, RunValues]
+"""Finished runs, by run folder."""
 
 
 def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str], *, folder: Path) -> dict[str, Any]:
@@ -28,41 +29,71 @@ def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str], *, f
         folder: where tables were written: a row without runs keeps the names of those that it had.
     """
     table = planned[0].table
-    rows, newest = [], None
+    rows: list[dict[str, Any]] = []
+    every: list[RunValues] = []
     for plan in planned:
-        records = {str(trial.paths.root): log for trial in plan.trials if (log := found(trial)) is not None}
-        rows.append(_row(plan, records, failed) | ({} if records else {"former": former_runs(plan, folder)}))
-        newest = max(
-            [*records.values(), *([newest] if newest else [])], key=lambda log: log.start["time"], default=None
-        )
+        runs, problems = _read(plan, failed)
+        every += runs.values()
+        former = {} if runs else {"former": former_runs(plan, folder)}
+        rows.append(_row(plan, runs, problems) | former)
+    newest = max(every, key=lambda run: run.started, default=None)
     return {
         "schema": SCHEMA,
         "table": table.name,
         "title": table.config.title,
         "source": table.config.source,
         "made": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "environment": newest and newest.start["environment"],
+        "environment": newest and newest.environment,
         "rows": rows,
     }
 
 
-def _row(plan: PlannedRow, records: Mapping[str, RunRecords], failed: Mapping[str, str]) -> dict[str, Any]:
-    logs = list(records.values())
-    times = [log.end["seconds"]["total"] for log in logs if log.end is not None]
+def _read(plan: PlannedRow, failed: Mapping[str, str]) -> tuple[dict[str, RunValues], list[str]]:
+    """Return the finished runs of a row, and what is wrong with the others, as far as it is known."""
+    runs, problems = {}, []
+    for trial in plan.trials:
+        name = str(trial.paths.root)
+        values = _values(plan, trial)
+        if isinstance(values, RunValues):
+            runs[name] = values
+        elif problem := values or failed.get(name) or problem_of(trial):
+            problems.append(problem)
+    return runs, problems
+
+
+def _values(plan: PlannedRow, trial: Trial) -> RunValues | str:
+    """Return the values of a run, or why its log cannot be read; "" if it is not finished."""
+    log = found(trial)
+    if log is None:
+        return ""
+    try:
+        return read_values(log, [reported.figure for reported in plan.row.reported])
+    except DAMAGE as error:
+        what = f"{trial.paths.log} is damaged: {type(error).__name__}: {error}"
+        return f"{what}; remove {trial.paths.root} to train it again"
+
+
+def _row(plan: PlannedRow, runs: Runs, problems: Sequence[str]) -> dict[str, Any]:
+    values = list(runs.values())
+    first = values[0] if values else None
+    status = _status(plan, values, problems)
     return {
         "row": plan.name,
         "label": plan.row.label,
         "config": plan.row.config if not plan.trials else _config_name(plan),
         "note": plan.row.note,
-        "data": logs[0].start["data"]["label"] if logs else None,
-        "parameters": logs[0].start["n_params"] if logs else None,
-        "precision": precision(logs[0].start) if logs else None,
-        "seconds": statistics.median(times) if times else None,
-        "seeds": [log.start["seed"] for log in logs],
-        "runs": list(records),
-        "measured": max((log.start["time"] for log in logs), default=None),
-        **_status(plan, logs, failed),
-        "figures": [_figure(plan, reported, logs) for reported in plan.row.reported],
+        "data": first and first.data,
+        "parameters": first and first.parameters,
+        "precision": first and first.precision,
+        "seconds": statistics.median(run.seconds for run in values) if values else None,
+        "seeds": [run.seed for run in values],
+        "runs": list(runs),
+        "measured": max((run.started for run in values), default=None),
+        **status,
+        "figures": [
+            _figure(plan, reported, [run.figures[place] for run in values], status["why"])
+            for place, reported in enumerate(plan.row.reported)
+        ],
     }
 
 
@@ -73,34 +104,42 @@ def _config_name(plan: PlannedRow) -> str:
     return "/".join(parts[parts.index("configs") :]) if "configs" in parts else str(path)
 
 
-def _status(plan: PlannedRow, logs: Sequence[RunRecords], failed: Mapping[str, str]) -> dict[str, str]:
+def _status(plan: PlannedRow, runs: Sequence[RunValues], problems: Sequence[str]) -> dict[str, str]:
     """Return how complete a row is, and why it is not."""
-    if plan.trials and len(logs) == len(plan.trials):
-        diverged = sum(log.end is not None and log.end["status"] == "diverged" for log in logs)
-        return {"status": "done", "why": f"{diverged} of {len(logs)} runs diverged" if diverged else ""}
-    causes = [failed.get(str(trial.paths.root)) or problem_of(trial) for trial in plan.trials]
-    why = plan.why or next((cause for cause in causes if cause), "")
-    if logs:
-        return {"status": "partly", "why": why or f"{len(logs)} of {len(plan.trials)} runs"}
+    diverged = sum(run.diverged for run in runs)
+    if plan.trials and len(runs) == len(plan.trials):
+        return {"status": "done", "why": f"{diverged} of {len(runs)} runs diverged" if diverged else ""}
+    why = plan.why or next(iter(problems), "")
+    if runs:
+        return {"status": "partly", "why": f"{len(runs)} of {len(plan.trials)} runs" + (f": {why}" if why else "")}
     return {"status": "cannot run" if plan.why else "missing", "why": why or "not run yet"}
 
 
-def _figure(plan: PlannedRow, reported: Reported, logs: Sequence[RunRecords]) -> dict[str, Any]:
-    figure = reported.figure
-    values = [value for log in logs if (value := measured(log, figure)) is not None]
+def _figure(plan: PlannedRow, reported: Reported, runs: Sequence[Measured], why: str) -> dict[str, Any]:
+    """Return one figure of a row.
+
+    Args:
+        plan: the row.
+        reported: what is reported.
+        runs: the figure in every finished run.
+        why: why the row is not complete, or "".
+    """
+    values = [run.value for run in runs if run.value is not None]
     interval = mean_interval(values) if values else None
+    loss = reported.figure.startswith("loss")
     verdict = judge(
         reported.value,
         values,
-        higher_is_better=not figure.startswith("loss"),
-        copy=plan.copy and not figure.startswith("loss"),
+        higher_is_better=not loss,
+        copy=plan.copy and not loss,
         within=reported.within,
-        n=samples(logs[0], figure) if logs else None,
+        n=runs[0].n if runs else None,
     )
-    missing = "" if values else absence(logs[0], figure) if logs else plan.why.partition(":")[0] or "not run yet"
+    absent = next((run.absence for run in runs if run.absence not in ("", "diverged")), "")
+    missing = "" if values else absent or why.partition(":")[0]
     return {
-        "figure": figure,
-        "evaluations": evaluations(logs[0], figure) if logs else None,
+        "figure": reported.figure,
+        "evaluations": max((run.evaluations for run in runs), default=None),
         "reported": reported.value,
         "values": values,
         "mean": interval and interval.mean,

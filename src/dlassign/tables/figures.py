@@ -29,8 +29,6 @@ def measured(records: RunRecords, figure: Figure) -> float | None:
 
 def absence(records: RunRecords, figure: Figure) -> str:
     """Return why a finished run does not have a figure."""
-    if records.end is not None and records.end["status"] == "diverged":
-        return "diverged"
     split, _, which = figure.partition(" ")
     if f"n_{split}" not in records.start["data"]:
         return f"the config has no {split} split"
@@ -48,7 +46,8 @@ def evaluations(records: RunRecords, figure: Figure) -> int:
 def samples(records: RunRecords, figure: Figure) -> int | None:
     """Return how many samples an accuracy was measured on; None of a loss and of training batches."""
     split, _, which = figure.partition(" ")
-    seen = records.evaluations(split) if which else []
+    looked_at = which in ("last", "best") if split != "train" else not which
+    seen = records.evaluations(split) if looked_at else []
     record = seen[-1] if seen else records.finals.get(split)
     return None if record is None else int(record["n"])
 

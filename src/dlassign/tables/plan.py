@@ -20,6 +20,7 @@ from dlassign.runlog.records import RunRecords
 from dlassign.runlog.result import finished_records
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import obstacle, overrides
+from dlassign.tables.run_values import DAMAGE
 
 SEEDS = 3
 QUICK_SECONDS = 60.0
@@ -150,7 +151,7 @@ def found(trial: Trial) -> RunRecords | None:
     """Return the log of a trial that is over; None if it is not, or cannot be read: `problem_of` says why."""
     try:
         return finished_records(trial.paths)
-    except (UserError, OSError, LookupError, TypeError, ValueError):
+    except (UserError, OSError, *DAMAGE):
         return None
 
 
@@ -160,7 +161,7 @@ def problem_of(trial: Trial) -> str:
         finished_records(trial.paths)
     except UserError as error:
         return str(error).splitlines()[0]
-    except (OSError, LookupError, TypeError, ValueError) as error:
+    except (OSError, *DAMAGE) as error:
         return f"{trial.paths.root} is damaged: {type(error).__name__}: {error}"
     return ""
 
@@ -191,8 +192,8 @@ def former_runs(plan: PlannedRow, folder: Path) -> list[str]:
     try:
         content = json.loads((folder / f"{plan.table.name}.json").read_text())
         [row] = [row for row in content["rows"] if row["row"] == plan.name]
-        return [str(run) for run in row["runs"] or row.get("former", [])]
-    except (OSError, ValueError, LookupError, TypeError):
+        return [run for run in row["runs"] or row.get("former", []) if isinstance(run, str)]
+    except (OSError, *DAMAGE):
         return []
 
 
@@ -211,7 +212,7 @@ def _changes(former: Sequence[Path], trial: Trial) -> str:
 def _records_of(run: Path) -> RunRecords | None:
     try:
         return finished_records(RunPaths(run))
-    except (UserError, OSError, LookupError, TypeError, ValueError):
+    except (UserError, OSError, *DAMAGE):
         return None
 
 

@@ -131,8 +131,10 @@ def _machine(environment: Mapping[str, Any] | None) -> str:
     """Return hardware and versions in one line."""
     if environment is None:
         return ""
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    return f"{environment['device_name']}, {environment['cpus']} cores; Python {environment['python']}, {packages}"
+    found = environment.get("packages")
+    packages = ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else ""
+    known = {key: environment.get(key, "unknown") for key in ("device_name", "cpus", "python")}
+    return f"{known['device_name']}, {known['cpus']} cores; Python {known['python']}, {packages}"
 
 
 _PAGE = """\
@@ -146,7 +148,7 @@ during training, `best` with the number of looks at the set; `train last` is the
 batches. Seconds are the median over seeds of whole runs, on a machine that others used too.
 
 A reported number comes from one run. It **agrees** if one more run of ours might well give it: if it lies within the
-95 % prediction interval of a single run (mean ± t · sd · √(1 + 1/n)), or, where there is one run only, within the
+95 % prediction interval of a single run (mean ± t · sd · √(1 + 1/n)), or, where runs have no spread, within the
 sampling error of two accuracies. `cifar10-jpeg` is a lossy JPEG copy of CIFAR-10 in another order: a result on it that
 is up to 3 points below the reported one agrees too, which is said each time, and none is to be taken for a result on
 CIFAR-10 itself."""

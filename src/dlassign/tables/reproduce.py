@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from dlassign.config import sweep as config
@@ -14,8 +15,11 @@ ExecutorName = Literal["auto", "serial", "processes", "stacked", "ray"]
 
 def missing_trials(planned: Sequence[PlannedRow]) -> list[Trial]:
     """Return the trials that are to be trained, each once: rows may share a run."""
-    every = {trial.paths.root: trial for plan in planned for trial in reversed(plan.missing())}
-    return sorted(every.values(), key=lambda trial: trial.number)
+    every: dict[Path, Trial] = {}
+    for plan in planned:
+        for trial in plan.missing():
+            every.setdefault(trial.paths.root, trial)
+    return list(every.values())
 
 
 def executor_of(name: ExecutorName, trials: Sequence[Trial], *, workers: int | None) -> Executor:

@@ -70,7 +70,8 @@ def _spread(values: Sequence[float], within: float | None, n: int | None) -> tup
         return found.mean, within, f"within {within:g}"
     if found.sd:
         return found.mean, t_quantile(0.975, found.n - 1) * found.sd * math.sqrt(1 + 1 / found.n), ""
-    if n is None or not 0 <= found.mean <= 1:
+    if not n or not 0 <= found.mean <= 1:
         return found.mean, None, "one run, and no spread to judge by" if found.n == 1 else "all runs are alike"
     half = 1.96 * math.sqrt(2 * found.mean * (1 - found.mean) / n)
-    return found.mean, half, f"one run: by the sampling error of {n:,} samples" if found.n == 1 else ""
+    runs = "one run" if found.n == 1 else "all runs alike"
+    return found.mean, half, f"{runs}: by the sampling error of {n:,} samples"

@@ -10,6 +10,9 @@ from dlassign.train.views import Views
 
 State = dict[str, Any]
 
+_MANY = 10
+"""Samples of other classes from which it is no chance that all are taken for one class."""
+
 
 class StepStats(NamedTuple):
     """What one step gives back, still on the device: reading a value waits for it.
@@ -45,10 +48,11 @@ class Evaluation:
 
     @property
     def only_prediction(self) -> int | None:
-        """The class that all samples are taken for, though they are of several; None if there is no such class."""
+        """The class that all samples are taken for, though many are of others; None if there is no such class."""
         predicted = [k for k, column in enumerate(zip(*self.confusion, strict=True)) if any(column)]
         several = sum(any(row) for row in self.confusion) > 1
-        return predicted[0] if several and len(predicted) == 1 else None
+        wrong = self.n - sum(row[k] for k, row in enumerate(self.confusion))
+        return predicted[0] if several and len(predicted) == 1 and wrong >= _MANY else None
 
 
 class Learner(Protocol):

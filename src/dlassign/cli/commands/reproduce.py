@@ -14,8 +14,8 @@ import click
 
 from dlassign.cli.sweep_view import clock, columns_text
 from dlassign.config.load_table import find_tables
-from dlassign.errors import Interrupted
-from dlassign.runlog.files import make_folder, write_text
+from dlassign.errors import Interrupted, UserError
+from dlassign.runlog.files import check_output, make_folder, write_text
 from dlassign.runlog.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
 from dlassign.tables.content import table_content
@@ -47,6 +47,10 @@ def reproduce_command(
     choice = Choice(seeds=seeds, quick=quick, places=parse_places(data), device=device)
     planned = plan_rows(find_tables(tables), choice, out=Path(out))
     folder = Path(out) / FOLDER
+    if page_file is not None:
+        check_output(Path(page_file), (".md", ".markdown", ".txt"), option="--page")
+        if Path(page_file).resolve().parent == folder.resolve():
+            raise UserError(f"--page {page_file}: {folder} holds the tables themselves; choose another folder")
     for text in changed_rows(planned, folder):
         _say(text)
     if list_only:
@@ -63,11 +67,12 @@ def reproduce_command(
         left = len(missing_trials(planned))
         raise Interrupted(f"interrupted: {left} runs are left; the same command goes on from there") from None
     contents = _write(planned, watcher.failed, folder)
+    asked = {(plan.table.name, plan.name) for plan in planned if plan.asked}
+    _print(contents, folder, asked=asked, as_json=as_json)
     if page_file is not None:
         make_folder(Path(page_file).parent)
         write_text(Path(page_file), page(contents, _command(tables, seeds, quick=quick)))
-    asked = {(plan.table.name, plan.name) for plan in planned if plan.asked}
-    _print(contents, folder, page_file, asked=asked, as_json=as_json)
+        click.echo(f"page   {page_file}", err=as_json)
     return 1 if watcher.failed else 0
 
 
@@ -184,7 +189,6 @@ def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
 def _print(
     contents: Sequence[dict[str, Any]],
     folder: Path,
-    page_file: str | None,
     *,
     asked: set[tuple[str, str]],
     as_json: bool,
@@ -199,9 +203,10 @@ def _print(
         click.echo(columns_text(_columns(rows)))
         for text in obstacles(rows):
             click.echo(f"note   {text}")
+        for row in rows:
+            if row["why"] and row["why"] != "not run yet" and row["status"] != "cannot run":
+                click.echo(f"note   {row['row']}: {row['why']}")
         click.echo(f"table  {folder / content['table']}.md")
-    if page_file is not None:
-        click.echo(f"page   {page_file}")
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
