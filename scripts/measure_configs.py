@@ -1,6 +1,8 @@
-"""Train the shipped configs over several seeds through `dlassign train` and write docs/results.md.
+"""Train the shipped configs of our own over several seeds through `dlassign train` and write docs/results.md.
 
-    python scripts/measure_configs.py --mnist-root DIR --cifar10-jpeg-root DIR --binary20 FILE
+    python scripts/measure_configs.py --mnist-root DIR --cifar10-jpeg-root DIR
+
+Those of the reports are for `dlassign reproduce`.
 
 Runs that are there already are read, not trained again.
 """
@@ -22,60 +24,42 @@ from dlassign.runlog.records import read_records
 
 ROOT = Path(__file__).parents[1]
 TEXT = """\
-# Results of the shipped configs
+# Results of the shipped configs of our own
 
-Written by `scripts/measure_configs.py`, over several seeds from each config's own on; each row says when.
+Written by `scripts/measure_configs.py`, over the first seeds; each row says when.
 Machine of the newest rows: {machine}.
 
 Accuracy in percent, mean ± standard deviation over seeds, with the weights that the config keeps (the best on
-validation, or the last); in brackets, with test-time augmentation. The test set was evaluated once a run, but in the
-UvA configs, which look at it at intervals as the reports did and keep the last weights. `cifar10-jpeg` is a lossy JPEG
-copy of CIFAR-10; its figures are not to be compared with those of CIFAR-10, on which the reports' were measured.
-Seconds are the median over seeds of the whole run, imports included, on a machine that others used too.
+validation, or the last); in brackets, with test-time augmentation. The test set was evaluated once a run.
+`cifar10-jpeg` is a lossy JPEG copy of CIFAR-10; its figures are not to be compared with those of CIFAR-10. Seconds are
+the median over seeds of the whole run, imports included, on a machine that others used too. The configs of the reports
+are in [reproduction.md](reproduction.md).
 
-| config | data | parameters | val % | test % | test of each seed | reported % | seconds | precision | measured |
-|---|---|---|---|---|---|---|---|---|---|
+| config | data | parameters | val % | test % | test of each seed | seconds | precision | measured |
+|---|---|---|---|---|---|---|---|---|
 """
 ROW = re.compile(r"^\| `configs/(.*?)\.yaml` \|.*\|$", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A config, the changes that let it find its data here, and what a report has for it."""
+    """A config, and the changes that let it find its data here."""
 
     config: str
     sets: list[str]
-    reported: str = ""
-    first_seed: int = 0
 
 
-def configs(mnist: str, cifar10_jpeg: str, binary20: str) -> list[Measured]:
+def configs(mnist: str, cifar10_jpeg: str) -> list[Measured]:
     """Return what is measured."""
     images = ["data.name=image_folder", f"data.root={cifar10_jpeg}"]
-    mixed = [*images, "data.shuffle_seed=0"]  # the original's files are not sorted by class
-    digits, table = [f"data.root={mnist}"], [f"data.path={binary20}"]
-    eecs = "reports/eecs598"
+    digits = [f"data.root={mnist}"]
     return [
         Measured("quickstart", []),
         Measured("mnist_mlp", digits),
         Measured("cifar10_mlp", images),
-        Measured("reports/uva2018/numpy_mlp", mixed, "46.45 (last)", 42),
-        Measured("reports/uva2020/numpy_mlp", mixed, "48.5 (last, read off a figure)", 42),
         Measured("fast/cifar10_82", images),
+        Measured("fast/cifar10_best", images),
         Measured("fast/mnist_99", digits),
-        Measured("reports/uva2018/vgg", mixed, "78.05 (best of about 100), 76.18 (last)", 42),
-        Measured("reports/uva2020/preact", mixed, "81.9 (last)", 42),
-        Measured("reports/hlcv/two_layer", mixed, "val 28.6 and 28.7"),
-        Measured(f"{eecs}/logistic", table, "93.6"),
-        Measured(f"{eecs}/two_layer_logistic", table, "94"),
-        Measured(f"{eecs}/svm", table, "92.8"),
-        Measured(f"{eecs}/two_layer_hinge", table, "94"),
-        Measured(f"{eecs}/softmax", digits, "92"),
-        Measured(f"{eecs}/two_layer", digits, "93.63"),
-        Measured(f"{eecs}/convnet", digits, "98.39"),
-        Measured(f"{eecs}/convnet_batch_norm_dropout", digits, "98.68"),
-        Measured(f"{eecs}/cifar_base", images, "69"),
-        Measured(f"{eecs}/cifar_improved", images, "75"),
     ]
 
 
@@ -99,7 +83,7 @@ def row(one: Measured, results: list[dict[str, Any]]) -> str:
     if "test_tta" in results[0]:
         cells[-1] += f" ({mean(results, 'test_tta')})"
     cells.append(", ".join(f"{100 * result['test']['accuracy']:.2f}" for result in results))
-    cells += [one.reported, f"{statistics.median(result['seconds'] for result in results):.0f}"]
+    cells += [f"{statistics.median(result['seconds'] for result in results):.0f}"]
     cells += [results[0]["precision"], time.strftime("%Y-%m-%d")]
     return f"| {' | '.join(cells)} |"
 
@@ -127,19 +111,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist-root", required=True, help="folder that holds MNIST/raw")
     parser.add_argument("--cifar10-jpeg-root", required=True, help="folder cifar10-jpeg with train/ and test/")
-    parser.add_argument("--binary20", required=True, help="the table of 1,000 rows of EECS 598")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", default="out")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--only", action="append", metavar="TEXT", help="measure only configs whose name holds this")
     options = parser.parse_args()
-    known = dict.fromkeys(one.config for one in configs("", "", ""))
+    known = dict.fromkeys(one.config for one in configs("", ""))
     before = options.output.read_text() if options.only and options.output.exists() else ""
     rows, run = {found[1]: found[0] for found in ROW.finditer(before)}, ""
-    for one in configs(options.mnist_root, options.cifar10_jpeg_root, options.binary20):
+    for one in configs(options.mnist_root, options.cifar10_jpeg_root):
         if options.only and not any(text in one.config for text in options.only):
             continue
-        seeds = range(one.first_seed, one.first_seed + options.seeds)
+        seeds = range(options.seeds)
         results = [train(one, seed, out=options.out) for seed in seeds]
         rows[one.config] = row(one, results)
         print(rows[one.config], flush=True)
