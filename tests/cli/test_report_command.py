@@ -131,6 +131,44 @@ class TestLive:
         assert report_command([], live=True) == 130
         assert shown(here / "report.html")["every"] is None
 
+    @pytest.mark.parametrize("places", [["out/later"], []])
+    def test_it_waits_for_a_run_that_has_not_made_its_folder(self, places, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        slept = []
+
+        def sleep(seconds):
+            slept.append(seconds)
+            assert not Path("report.html").exists()
+            if len(slept) == 2:
+                make_run(Path("out"), name="later", steps=20)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert report_command(places, live=True, every=2.0) == 0
+        assert slept == [2.0, 2.0]
+        assert [found["name"] for found in shown(Path("report.html"))["runs"]] == ["later"]
+        said = capsys.readouterr()
+        assert said.out == "report.html\n"
+        [waiting, ended] = said.err.splitlines()
+        assert waiting.startswith("waiting: ")
+        assert waiting.endswith("; Ctrl-C ends")
+        assert ended == "all runs have ended: 1"
+
+    def test_interrupted_while_it_waits_it_writes_nothing(self, here, monkeypatch, capsys):
+        def sleep(seconds):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        assert report_command(["out/later"], live=True) == 130
+        assert not Path("report.html").exists()
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.endswith("interrupted; there is no page\n")
+
+    def test_it_does_not_wait_for_a_file_to_become_a_run(self, here):
+        Path("notes.txt").write_text("")
+        with pytest.raises(UserError, match="neither a run nor a table"):
+            report_command(["notes.txt"], live=True)
+
     def test_without_a_run_that_goes_on_it_ends_at_once(self, here, capsys):
         assert report_command([], live=True) == 0
         assert capsys.readouterr().err == "all runs have ended: 2\n"

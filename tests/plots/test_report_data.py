@@ -14,6 +14,7 @@ from PIL import Image
 from dlassign.errors import UserError
 from dlassign.plots.report import Report, plain
 from dlassign.plots.report_curves import drawn_curves, page_curves, points_for, short, thin
+from dlassign.plots.report_page import render_report
 from dlassign.plots.report_runs import RunReader, groups_of, key_of, model_text, run_values, started_text
 from dlassign.plots.report_sources import find_sources, run_of_table
 from dlassign.plots.report_tables import Unread, reproduced_view, sweep_view
@@ -178,6 +179,14 @@ class TestRuns:
         assert reader.read(run).summary.status == "interrupted"
         assert reader.times_read == 1
 
+    def test_a_log_without_its_first_record_is_as_good_as_running_while_its_process_lives(self, tmp_path):
+        run = folder.make_run(tmp_path, status=None)
+        run.log.write_text("")
+        reader = RunReader()
+        with FileLock(run.lock):
+            assert not reader.read(run).ended
+        assert reader.read(run).ended
+
     @pytest.mark.parametrize("broken", [{"kind": "eval", "step": 3, "split": "val", "loss": "x", "accuracy": []}])
     def test_odd_values_do_not_stop_the_page(self, broken, tmp_path):
         run = folder.make_run(tmp_path, status=None)
@@ -240,18 +249,66 @@ class TestTables:
 
     def test_a_difference_beyond_the_strip_is_marked(self, tmp_path):
         view = self.view(tmp_path, folder.figure(mean=0.1, low=None, high=None))
+        assert (view["half"], view["clipped"]) == (20, True)
+        strip = view["rows"][0]["figures"][0]["strip"]
+        assert (strip["mean"], strip["beyond"], strip["low_beyond"]) == (-48, True, False)
+
+    def test_one_outlier_does_not_set_the_scale(self, tmp_path):
+        ordinary = [folder.figure(mean=0.5 + 0.002 * i, low=None, high=None) for i in range(9)]  # up to 1.6 points
+        outlier = folder.figure(reported=0.1, mean=0.49)
+        view = self.view(tmp_path, *ordinary, outlier)
+        assert view["half"] == 5
+        strips = [figure["strip"] for figure in view["rows"][0]["figures"]]
+        assert [strip["beyond"] for strip in strips] == [False] * 9 + [True]
+        assert strips[8]["mean"] == pytest.approx(48 * 1.6 / 5, abs=0.06)
+        view = self.view(tmp_path, *ordinary[:8], outlier, outlier)  # more than a tenth: they do
         assert view["half"] == 20
-        assert view["rows"][0]["figures"][0]["strip"]["beyond"]
+
+    def test_an_interval_beyond_the_strip_is_marked_at_its_end(self, tmp_path):
+        rest = [folder.figure(low=None, high=None)] * 9
+        view = self.view(tmp_path, *rest, folder.figure(mean=0.52, low=0.40, high=0.64))
+        strip = view["rows"][0]["figures"][9]["strip"]
+        assert (strip["mean"], strip["low"], strip["high"]) == pytest.approx((48 * 2 / 5, -48, 48), abs=0.06)
+        assert (strip["beyond"], strip["low_beyond"], strip["high_beyond"]) == (False, True, True)
+
+    def test_equal_seeds_are_told(self, tmp_path):
+        equal = folder.figure(values=[0.5] * 3, low=None, high=None)
+        view = self.view(tmp_path, equal, folder.figure(values=[0.5]), folder.figure())
+        assert [figure["equal"] for figure in view["rows"][0]["figures"]] == [True, False, False]
 
     def test_rows_without_runs(self, tmp_path):
         nothing = folder.figure(
             values=[], mean=None, low=None, high=None, verdict="cannot be compared", why="no weights"
         )
-        view = self.view(tmp_path, nothing, status="cannot run", why="needs weights")
+        cure = "no weights: run `dlassign data fetch resnet34`"
+        view = self.view(tmp_path, nothing, status="cannot run", why=cure, former=["out/a/0a0a0a0a-s0"])
         assert view["rows"][0]["status_text"] == "cannot run"
         assert view["rows"][0]["figures"][0]["difference"] is None
-        assert view["rows"][0]["figures"][0]["why"] == "no weights; needs weights"
+        assert view["rows"][0]["figures"][0]["why"] == "no weights"
+        assert view["rows"][0]["remark"] == ""
+        assert view["obstacles"] == [{"text": cure, "about": "The first row"}]
         assert view["verdicts"] == [{"verdict": "cannot be compared", "symbol": "○", "n": 1}]
+
+    def test_a_reason_of_many_rows_stands_once_below_the_table(self, tmp_path):
+        file = folder.write_table(tmp_path, "t", [], [])
+        table = json.loads(file.read_text())
+        [row] = table["rows"]
+        cure = "data missing: run `dlassign data fetch cifar10`"
+        missing = {"status": "cannot run", "why": cure, "figures": [folder.figure(why="data missing")]}
+        untried = {"status": "missing", "why": "not run yet", "figures": [folder.figure(why="not run yet")]}
+        broke = {"status": "missing", "why": "no memory", "figures": [folder.figure(why="not run yet")]}
+        partly = {"status": "partly", "why": cure, "figures": [folder.figure(), folder.figure()]}
+        diverged = {"status": "done", "why": "1 of 3 runs diverged", "figures": [folder.figure(), folder.figure()]}
+        table["rows"] = [row | own for own in (missing, missing, untried, broke, partly, diverged)]
+        file.write_text(json.dumps(table))
+        view = reproduced_view(file, lambda _: None)
+        assert view["obstacles"] == [
+            {"text": cure, "about": "3 experiments"},
+            {"text": "no memory", "about": "The first row"},
+        ]
+        assert [row["remark"] for row in view["rows"]] == ["", "", "", "", "data missing", "1 of 3 runs diverged"]
+        report = Report().collect(find_sources([str(file)], out=tmp_path))
+        assert render_report(report).count("run `dlassign data fetch cifar10`") == 1
 
     @pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1, "rows": [{}]}', "{"])
     def test_a_damaged_table_is_listed(self, text, tmp_path):

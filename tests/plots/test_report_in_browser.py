@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dlassign.plots.panel import DASHES
 from dlassign.plots.report import Report
 from dlassign.plots.report_page import render_report
 from dlassign.plots.report_runs import key_of
@@ -116,12 +117,12 @@ class TestTable:
         assert page.locator("th:has([data-sort=started])").get_attribute("aria-sort") == "descending"
         page.click("[data-sort=val]")
         assert head.get_attribute("aria-sort") == "descending"
-        falling = [float(text) for text in column(page, 7) if text != "–"]
+        falling = [float(text) for text in column(page, 3) if text != "–"]
         assert falling == sorted(falling, reverse=True)
         assert len(falling) == 6
         page.click("[data-sort=val]")
         assert head.get_attribute("aria-sort") == "ascending"
-        assert [float(text) for text in column(page, 7)[:6]] == falling[::-1]
+        assert [float(text) for text in column(page, 3)[:6]] == falling[::-1]
         assert set(names(page)[-3:]) == {"tested", "broken", "foreign"}  # without a value: last in either direction
         page.click("[data-sort=name]")
         assert names(page) == sorted(names(page))
@@ -145,9 +146,9 @@ class TestTable:
         assert status(page).startswith(f"{len(expected)} of 9 runs shown")
 
     def test_a_number_in_a_condition_is_that_of_the_table(self, page):
-        values = sorted(float(text) for text in column(page, 7) if text != "–")
+        values = sorted(float(text) for text in column(page, 3) if text != "–")
         page.fill("#filter", f"val>{(values[2] + values[3]) / 2}")
-        assert sorted(float(text) for text in column(page, 7)) == values[3:]
+        assert sorted(float(text) for text in column(page, 3)) == values[3:]
 
     def test_an_unknown_key_is_told(self, page):
         page.fill("#filter", "optimzer.lr=1")
@@ -232,6 +233,23 @@ class TestCurves:
         assert page.evaluate("document.activeElement.id") == "split:train"
         page.locator("#run-legend button").first.click()
         assert page.locator("#loss-chart .curve").count() == 3
+
+    def test_every_line_style_has_its_own_entry_and_is_that_of_the_pictures(self, visit, tmp_path):
+        run = folder.make_run(tmp_path / "out", splits=("train", "val", "test"))
+        page = visit(write_page(tmp_path / "out", tmp_path / "page.html"))
+        entries = page.locator("#split-legend button")
+        dashes = {
+            button.inner_text(): button.locator("line").get_attribute("stroke-dasharray") for button in entries.all()
+        }
+        assert list(dashes) == list(DASHES)
+        for curve, dash in dashes.items():
+            lengths = [float(length) for length in dash.split()] if dash else []
+            kinds = {0: "-", 4: "-."}
+            assert kinds.get(len(lengths), "--" if lengths and lengths[0] > 3 else ":") == DASHES[curve]
+        assert page.locator("#loss-chart .curve").count() == 4, run
+        for left, curve in zip((3, 2, 1, 0), ("train, evaluated", "val", "train", "test"), strict=True):
+            entries.get_by_text(curve, exact=True).click()
+            assert page.locator("#loss-chart .curve").count() == left
 
     def test_a_run_keeps_its_colour(self, page):
         choose(page, "slow")
@@ -324,6 +342,49 @@ class TestLooks:
         page.reload()
         assert self.ground(page) == dark
         assert self.ground(visit(made.page, dark=True)) == dark
+
+    def test_on_a_phone_a_reproduced_row_is_a_card(self, visit, made):
+        page = visit(made.page, width=390)
+        [card] = page.locator("#table-1 tbody").all()
+        parts = [
+            card.get_by_text("50.00", exact=True),
+            card.get_by_text("−1.00"),
+            *map(card.locator, (".range", ".verdict")),
+        ]
+        places = [part.first.bounding_box() for part in parts]
+        for place in places:
+            assert place["x"] >= 0
+            assert place["x"] + place["width"] <= 390
+        order = [
+            card.locator(part).first.bounding_box()["y"] for part in (".label", ".figure", ".range", ".wide", ".last")
+        ]
+        assert order == sorted(order)
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('#table-1 td.num'), '::before').content")
+            == '"reported"'
+        )
+
+    def test_a_phone_shows_val_and_test_of_runs_first(self, visit, made):
+        page = visit(made.page, width=390)
+        page.fill("#filter", "fast")
+        for cell in page.locator("#run-table tbody tr").first.locator("td.num").all()[:2]:
+            place = cell.bounding_box()
+            assert place["x"] + place["width"] <= 390
+
+    def test_a_box_that_scrolls_has_a_shadow_where_there_is_more(self, visit, made):
+        page = visit(made.page, width=390)
+        box = page.locator("#runs .box")
+        shadow = "(s => s.boxShadow)(getComputedStyle(document.querySelector('#runs .edges'), '::after'))"
+        edges = page.locator("#runs .edges")
+        assert "more-right" in edges.get_attribute("class")
+        at_start = page.evaluate(shadow)
+        box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        page.wait_for_selector("#runs .edges.more-left")
+        assert "more-right" not in edges.get_attribute("class")
+        assert page.evaluate(shadow) != at_start
+        wide = visit(made.page, width=1280)
+        assert wide.evaluate("(b => b.scrollWidth <= b.clientWidth)(document.querySelector('#runs .box'))")
+        assert wide.locator("#runs .edges.more-right").count() == 0
 
     def test_a_phone_scrolls_tables_and_not_the_page(self, visit, made):
         page = visit(made.page, width=360)
@@ -419,7 +480,7 @@ def test_five_hundred_runs(visit, tmp_path):
     page.locator("#run-table tbody button").first.focus()
     page.keyboard.press("End")
     assert page.locator("#run-table tbody tr").count() == 500
-    falling = [float(text) for text in column(page, 7)]
+    falling = [float(text) for text in column(page, 3)]
     assert falling == sorted(falling, reverse=True)
     page.fill("#filter", "sweep3 seed=2")
     assert page.locator("#run-table tbody tr").count() == 20

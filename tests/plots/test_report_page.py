@@ -55,7 +55,9 @@ def filled(tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "out"
     runs = folder.fill(out)
     folder.write_sweep(out / "slow", runs["slow"])
-    folder.write_table(out, "mine", [str(runs["fast"][0].root), "out/gone/0c0c0c0c-s4"], [folder.figure()])
+    equal = folder.figure("val", 0.1, values=[0.5] * 3, mean=0.5, low=None, high=None, verdict="")
+    table = [str(runs["fast"][0].root), "out/gone/0c0c0c0c-s4"]
+    folder.write_table(out, "mine", table, [folder.figure(), equal], status="partly", why="data lost: run `this`")
     return page(out)
 
 
@@ -84,9 +86,19 @@ def test_the_policy_names_every_script_and_style(filled):
 def test_tables_are_there_without_a_script(filled):
     html, reader = filled
     text = " ".join(" ".join(reader.text).split())
-    for said in ("Reported beside measured", "✓ 1 agrees", "49.00 [47.00, 51.00]", "−1.00", "1 min 01 s", "308,310"):
+    for said in (
+        "Reported beside measured",
+        "✓ 1 agrees",
+        "49.00 [47.00, 51.00]",
+        "−1.00",
+        "1 min 01 s",
+        "308,310",
+        "3 seeds, all equal",
+    ):
         assert said in text
     assert "s4 (gone)" in text
+    assert "data lost: run `this` (The first row)" in text
+    assert "An arrow marks what lies beyond" in text
     assert "Sweep slow" in text
     assert "no complete record" in text
     assert html.count('class="run-link"') == 3 + 1

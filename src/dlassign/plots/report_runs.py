@@ -49,8 +49,9 @@ class LoggedRun:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
-        return self.summary.status != "running"
+        """Whether nothing more will come; a log that has no first record yet is as good as running."""
+        held = self.summary.status == "unreadable" and is_locked(self.paths.lock)
+        return self.summary.status != "running" and not held
 
 
 class RunReader:

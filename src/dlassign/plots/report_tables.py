@@ -20,8 +20,12 @@ from dlassign.runlog.sweep_paths import SweepPaths
 SCHEMA = 1
 _SYMBOLS = {"agrees": "✓", "better": "▲", "worse": "▼", "cannot be compared": "○"}
 _STATUS = {"done": "measured", "partly": "partly measured", "missing": "not run", "cannot run": "cannot run"}
-_WIDEST_STRIP = 20.0
 _NARROWEST_STRIP = 3.0
+_UNCLIPPED_STRIP = 5.0
+"""Points that a strip shows to either side before it clips anything."""
+_WIDEST_STRIP = 20.0
+_CLIPPED_SHARE = 0.1
+"""Figures of a table whose difference or interval may lie beyond its strips, so that one does not set the scale."""
 _HALF = 48.0
 """Half the width of a strip in the units of its drawing; two more are margin."""
 
@@ -113,6 +117,7 @@ def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
         half = _half_width(rows)
         for figure in (figure for row in rows for figure in row["figures"]):
             figure["strip"] = _strip(figure, half)
+        strips = [figure["strip"] for row in rows for figure in row["figures"] if figure["strip"]]
         environment = data.get("environment") or {}
         return {
             "name": str(data["table"]),
@@ -122,6 +127,8 @@ def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
             "machine": _machine(environment),
             "rows": rows,
             "half": half,
+            "clipped": any(strip["clipped"] for strip in strips),
+            "obstacles": _obstacles(rows),
             "verdicts": _counts(rows),
         }
     except OSError as error:
@@ -133,7 +140,9 @@ def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
 
 def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
     paths = [run_of_table(file, str(run)) for run in row.get("runs") or ()]
-    why = str(row.get("why") or "")
+    why, status = str(row.get("why") or ""), str(row["status"])
+    figures = [_figure(figure) for figure in row["figures"]]
+    remark = "" if any(figure["why"] == why for figure in figures) else _short(why)
     return {
         "row": str(row["row"]),
         "label": str(row.get("label") or row["row"]),
@@ -142,26 +151,45 @@ def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
         "data": row.get("data"),
         "parameters": row.get("parameters"),
         "seconds": row.get("seconds"),
-        "status": str(row["status"]),
-        "status_text": _STATUS.get(str(row["status"]), str(row["status"])),
+        "status": status,
+        "status_text": _STATUS.get(status, status),
         "why": why,
+        "remark": remark if status in ("done", "partly") or not figures else "",
         "runs": [{"key": key_of(run), "text": _seed_text(run)} for run in paths],
-        "figures": [_figure(figure, why) for figure in row["figures"]],
+        "figures": figures,
     }
+
+
+def _short(why: str) -> str:
+    """Return a reason without its cure: `data missing` of `data missing: run ...`."""
+    return why.partition(": ")[0]
+
+
+def _obstacles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return what the cells do not say of why rows have no runs, each text once, with the rows that it is about."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        said = {row["remark"], *(figure["why"] for figure in row["figures"])}
+        if row["why"] and row["why"] not in said:
+            found.setdefault(row["why"], []).append(row["label"])
+    return [
+        {"text": text, "about": labels[0] if len(labels) == 1 else f"{len(labels)} experiments"}
+        for text, labels in found.items()
+    ]
 
 
 def _seed_text(run: RunPaths) -> str:
     return "s" + run.root.name.rpartition("-s")[2] if "-s" in run.root.name else run.root.name
 
 
-def _figure(figure: Mapping[str, Any], why: str) -> dict[str, Any]:
+def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     name = str(figure["figure"])
     unit = 1.0 if name.startswith("loss") else 100.0
     reported, mean, low, high = (
         None if figure.get(key) is None else unit * float(figure[key]) for key in ("reported", "mean", "low", "high")
     )
     verdict = str(figure.get("verdict") or "")
-    reasons = dict.fromkeys(text for text in (str(figure.get("why") or ""), why) if text)
+    values = list(figure.get("values") or ())
     return {
         "figure": name,
         "percent": unit == 100.0,
@@ -169,20 +197,32 @@ def _figure(figure: Mapping[str, Any], why: str) -> dict[str, Any]:
         "mean": mean,
         "low": low,
         "high": high,
-        "n": len(figure.get("values") or ()),
+        "n": len(values),
+        "equal": len(values) > 1 and len(set(values)) == 1,
         "evaluations": figure.get("evaluations") or 1,
         "difference": None if reported is None or mean is None else mean - reported,
         "verdict": verdict,
         "symbol": _SYMBOLS.get(verdict, ""),
-        "why": "; ".join(reasons),
+        "why": str(figure.get("why") or ""),
     }
 
 
 def _half_width(rows: list[dict[str, Any]]) -> float:
-    """Return the difference in points that a strip shows to either side: 3 to 20, as the table needs."""
-    figures = [figure for row in rows for figure in row["figures"] if _has_strip(figure)]
-    ends = [figure[key] - figure["reported"] for figure in figures for key in ("mean", "low", "high") if figure[key]]
-    return min(_WIDEST_STRIP, float(math.ceil(max([_NARROWEST_STRIP, *map(abs, ends)]))))
+    """Return the difference in points that a strip shows to either side.
+
+    From 3 up to 5 it is what the table needs; beyond that, what nine of ten figures need, up to 20.
+    """
+    farthest = sorted(
+        max(abs(figure[key] - figure["reported"]) for key in ("mean", "low", "high") if figure[key] is not None)
+        for row in rows
+        for figure in row["figures"]
+        if _has_strip(figure)
+    )
+    if not farthest:
+        return _NARROWEST_STRIP
+    most = farthest[len(farthest) - 1 - int(_CLIPPED_SHARE * len(farthest))]
+    needed = min(farthest[-1], max(_UNCLIPPED_STRIP, most))
+    return float(math.ceil(min(_WIDEST_STRIP, max(_NARROWEST_STRIP, needed))))
 
 
 def _has_strip(figure: Mapping[str, Any]) -> bool:
@@ -190,17 +230,28 @@ def _has_strip(figure: Mapping[str, Any]) -> bool:
 
 
 def _strip(figure: Mapping[str, Any], half: float) -> dict[str, float | bool] | None:
-    """Return where the mean and its interval lie beside the reported value, which is at 0; None if there is none."""
+    """Return where the mean and its interval lie beside the reported value, which is at 0; None if there is none.
+
+    What lies beyond the strip is moved to its end, and told: `beyond` of the mean, `low_beyond` and `high_beyond` of
+    the interval, `clipped` of any of them.
+    """
     if not _has_strip(figure):
         return None
-
-    def place(value: float) -> float:
-        return round(max(-1.0, min(1.0, (value - reported) / half)) * _HALF, 1)
-
-    reported: float = figure["reported"]
-    mean = figure["mean"]
-    low, high = (mean if figure[key] is None else figure[key] for key in ("low", "high"))
-    return {"mean": place(mean), "low": place(low), "high": place(high), "beyond": abs(figure["difference"]) > half}
+    mean = figure["difference"]
+    low, high = (mean if figure[key] is None else figure[key] - figure["reported"] for key in ("low", "high"))
+    places = {
+        name: round(max(-1.0, min(1.0, value / half)) * _HALF, 1)
+        for name, value in (("mean", mean), ("low", low), ("high", high))
+    }
+    beyond = abs(mean) > half
+    low_beyond, high_beyond = low < -half and not beyond, high > half and not beyond
+    return {
+        **places,
+        "beyond": beyond,
+        "low_beyond": low_beyond,
+        "high_beyond": high_beyond,
+        "clipped": beyond or low_beyond or high_beyond,
+    }
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import click
 from dlassign.errors import ConfigError, UserError
 from dlassign.plots.report import Report, ReportData
 from dlassign.plots.report_page import render_report
-from dlassign.plots.report_sources import find_sources
+from dlassign.plots.report_sources import Sources, find_sources
 from dlassign.plots.report_weights import WeightPictures
 from dlassign.runlog.files import make_folder, write_text
 from dlassign.runlog.paths import RunPaths
@@ -40,14 +40,14 @@ def report_command(
         output: the page.
         out: folder of all runs.
         title: of the page; None makes one.
-        live: write the page again while runs go on, until all have ended.
+        live: wait until there is something to show, then write the page again while runs go on, until all have ended.
         every: seconds between two pages; None is 5.
 
     Returns:
         0, or 130 if a live page was interrupted.
 
     Raises:
-        UserError: there is nothing to show at a place, or the page cannot be written.
+        UserError: there is nothing to show at a place (a live page waits for it), or the page cannot be written.
         ConfigError: `every` was given without `live`.
     """
     if every is not None and not live:
@@ -72,11 +72,28 @@ class _Page:
 
     def write(self, *, every: float | None) -> ReportData:
         """Write the page as things are now, and return its content."""
-        sources = find_sources(self._places, out=self._out)
+        sources = self._sources()
         report = self._report.collect(sources, title=self._title, every=every)
         make_folder(self._target.parent)
         write_text(self._target, render_report(report))
         return report
+
+    def _sources(self) -> Sources:
+        return find_sources(self._places, out=self._out)
+
+    def awaited(self) -> str:
+        """Return why there is nothing to show yet at a place; "" if there is.
+
+        Raises:
+            UserError: nothing will come: a place is a file of another kind.
+        """
+        try:
+            self._sources()
+        except UserError as error:
+            if any(Path(place).is_file() for place in self._places):
+                raise
+            return str(error)
+        return ""
 
     def warn(self, report: ReportData) -> None:
         """Say on standard error what could not be read."""
@@ -91,6 +108,9 @@ class _Page:
 
 def _live(page: _Page, every: float, output: str) -> int:
     """Write the page every so often until no run goes on; the last one no longer loads itself again."""
+    if not _awaited(page, every):
+        click.echo("interrupted; there is no page", err=True)
+        return INTERRUPTED
     report = page.write(every=every)
     page.warn(report)
     click.echo(output)
@@ -110,6 +130,20 @@ def _live(page: _Page, every: float, output: str) -> int:
     page.write(every=None)
     click.echo(f"all runs have ended: {len(report.runs)}", err=True)
     return 0
+
+
+def _awaited(page: _Page, every: float) -> bool:
+    """Wait until there is something to show at every place; return False if interrupted before."""
+    told = False
+    try:
+        while why := page.awaited():
+            if not told:
+                click.echo(f"waiting: {why}; Ctrl-C ends", err=True)
+            told = True
+            time.sleep(every)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _first_layer(paths: RunPaths) -> FirstLayerWeights:

@@ -210,7 +210,7 @@ function readingRow({line, i}, x, spec) {
     range ? element("span", {class: "range"}, range) : null, element("span", {class: "what"}, line.label + away));
 }
 
-function swatch(colour, dash, width = 26) {
+function swatch(colour, dash, width = 32) {
   return svg("svg", {class: "swatch", width, height: 10, viewBox: "0 0 " + width + " 10", "aria-hidden": "true"},
     svg("line", {x1: 1, x2: width - 1, y1: 5, y2: 5, stroke: colour, "stroke-dasharray": dash, "stroke-width": 2.5}));
 }

@@ -1,19 +1,20 @@
 // From the selected runs to the two charts: which curves, in which units, as means over seeds, and the legend.
 
-const DASHES = {train: "1.5 3.5", "train, evaluated": "9 3 1.5 3", val: null, test: "6 4"};
-const SPLITS = {train: ["train", "train, evaluated"], val: ["val"], test: ["test"]};
+// The line styles of every picture of dlassign (plots/panel.py): a full line, dash-dot, dashed, dotted.
+const DASHES = {train: null, "train, evaluated": "9 3 1.5 3", val: "6 4", test: "1.5 3"};
+const CURVES = Object.keys(DASHES);
 const MOST_DRAWN = 24;
 const MOST_GRID = 300;
 const X_NAMES = {step: "step", epoch: "epoch", seconds: "seconds of training"};
 
 function drawCurves() {
   const {lines, note} = lineGroups();
-  const splits = splitsThere(lines);
-  drawSplitLegend(splits);
+  const there = curvesThere(lines);
+  drawSplitLegend(there);
   drawRunLegend(lines);
   byId("curve-note").textContent = note;
   const shown = lines.filter((line) => !view.runsOff.includes(line.id));
-  const curves = splits.filter((split) => !view.splitsOff.includes(split)).flatMap((split) => SPLITS[split]);
+  const curves = there.filter((curve) => !view.splitsOff.includes(curve));
   const spec = {xName: X_NAMES[view.x]};
   drawChart(byId("loss-chart"), {...spec, title: "Loss", log: view.log, series: seriesOf(shown, curves, "loss"),
     format: (value) => value.toPrecision(4)});
@@ -48,9 +49,9 @@ function count(number, noun) {
   return number + " " + noun + (number === 1 ? "" : "s");
 }
 
-function splitsThere(lines) {
+function curvesThere(lines) {
   const there = new Set(lines.flatMap((line) => line.members.flatMap((run) => Object.keys(page.parts[run.key].curves.y))));
-  return Object.keys(SPLITS).filter((split) => SPLITS[split].some((curve) => there.has(curve)));
+  return CURVES.filter((curve) => there.has(curve));
 }
 
 function seriesOf(lines, curves, metric) {
@@ -113,10 +114,10 @@ function interpolated({x, y}, grid) {
   });
 }
 
-function drawSplitLegend(splits) {
+function drawSplitLegend(curves) {
   const holder = byId("split-legend");
-  holder.replaceChildren(...splits.map((split) => toggle("split:" + split, split, "currentColor", DASHES[split], !view.splitsOff.includes(split),
-    () => flip(view.splitsOff, split))));
+  holder.replaceChildren(...curves.map((curve) => toggle("split:" + curve, curve, "currentColor", DASHES[curve], !view.splitsOff.includes(curve),
+    () => flip(view.splitsOff, curve))));
 }
 
 function drawRunLegend(lines) {

@@ -28,7 +28,10 @@ function runLink(run) {
 }
 
 function boxed(name, table) {
-  return element("div", {class: "box", role: "region", tabindex: 0, "aria-label": name}, table);
+  const box = element("div", {class: "box", role: "region", tabindex: 0, "aria-label": name}, table);
+  const held = element("div", {class: "edges"}, box);
+  showEdges(box);
+  return held;
 }
 
 function fillChosen() {

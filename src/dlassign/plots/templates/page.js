@@ -121,6 +121,7 @@ restoreView();
 startTheme();
 startTable(onSelection, onChosen);
 startLinks();
+document.querySelectorAll(".box").forEach(showEdges);
 startCurves();
 fillChosen();
 drawDifferences();

@@ -99,6 +99,20 @@ function fill(made, attributes, children) {
   made.append(...children.filter((child) => child !== null && child !== undefined));
 }
 
+// A box that scrolls has a shadow at each edge behind which there is more.
+function showEdges(box) {
+  const tell = () => {
+    const side = box.parentElement.classList;
+    side.toggle("more-left", box.scrollLeft > 1);
+    side.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    side.toggle("more-below", box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+  };
+  box.addEventListener("scroll", tell, {passive: true});
+  const observer = new ResizeObserver(tell);
+  observer.observe(box);
+  observer.observe(box.firstElementChild);
+}
+
 function byId(id) {
   return document.getElementById(id);
 }
