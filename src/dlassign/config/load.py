@@ -75,6 +75,9 @@ def load_located(
     if {"base", "space"} <= document.data.keys():
         message = f"{path} is a sweep file, not the config of a run; train it with `dlassign sweep --config {path}`"
         raise ConfigError([value_place(document, ("space",)).problem(message)])
+    if "rows" in document.data and "model" not in document.data:
+        message = f"{path} is a table, not the config of a run; `dlassign reproduce {path}` trains what it lacks"
+        raise ConfigError([value_place(document, ("rows",)).problem(message)])
     apply_overrides(document, overrides)
     for key, value in (("seed", seed), ("device", device)):
         if value is not None:

@@ -124,9 +124,10 @@ class Progress:
 
     def say(self, trial: Trial, text: str) -> None:
         """Print a line of a run, once."""
-        if text not in self._said and not text.startswith("going on"):
-            self._said.add(text)
-            _say(f"{trial.values['row']}: {text}")
+        line = f"{trial.values['row']} seed {trial.config.seed}: {text}"
+        if line not in self._said:
+            self._said.add(line)
+            _say(line)
 
     def ended(self, result: TrialResult) -> None:
         """Print how a run ended."""
