@@ -254,3 +254,10 @@ def test_a_sweep_file_is_no_config_of_a_run(tmp_path):
     file.write_text("base: x.yaml\nspace: {optimizer.lr: [0.1]}\n")
     with pytest.raises(ConfigError, match=r"is a sweep file.*dlassign sweep --config"):
         load_config(file)
+
+
+def test_a_table_is_no_config_of_a_run(tmp_path):
+    file = tmp_path / "t.yaml"
+    file.write_text("title: a\nrows: {b: {label: c, config: d.yaml, reported: [{figure: test}]}}\n")
+    with pytest.raises(ConfigError, match=r"is a table, not the config of a run; `dlassign reproduce"):
+        load_config(file)
