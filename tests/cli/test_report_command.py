@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -78,7 +80,10 @@ def test_torch_is_imported_only_for_checkpoints(here):
     [
         (["out/aa"], 1, "Did you mean out/a?"),
         (["--out", "nowhere"], 1, "no runs and no tables under nowhere"),
-        (["-o", "out"], 1, "out is a folder"),
+        (["-o", "out"], 1, "-o out: is a folder"),
+        (["-o", "notes.md"], 1, "-o notes.md: expected a name that ends in .html or .htm"),
+        (["-o", "/dev/full"], 1, "-o /dev/full: expected a name that ends in"),
+        (["--live", "-o", "page"], 1, "-o page: expected a name that ends in"),
         (["--every", "2"], 2, "--every says how often --live writes the page"),
         (["--live", "--every", "0.1"], 2, "0.1 is not in the range"),
     ],
@@ -131,6 +136,37 @@ class TestLive:
         assert report_command([], live=True) == 130
         assert shown(here / "report.html")["every"] is None
 
+    def test_sigterm_ends_it_as_ctrl_c_does(self, here, going, monkeypatch, capsys):
+        former = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+        def sleep(seconds):
+            assert shown(here / "report.html")["every"] == 5.0
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        # A handler of the test's own, so that SIGTERM cannot end the tests if the command leaves it as it was.
+        signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("SIGTERM was not taken"))
+        try:
+            monkeypatch.setattr(time, "sleep", sleep)
+            assert report_command([], live=True) == 130
+        finally:
+            signal.signal(signal.SIGTERM, former[0])
+        assert shown(here / "report.html")["every"] is None
+        assert capsys.readouterr().err.endswith("interrupted; the page stays as it is now\n")
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == former
+
+    def test_interrupted_while_it_writes_it_leaves_a_page_that_stands_still(self, here, going, monkeypatch):
+        written = []
+
+        def write(target, text):
+            target.write_text(text)
+            written.append(target)
+            if len(written) == 1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("dlassign.cli.commands.report.write_text", write)
+        assert report_command([], live=True) == 130
+        assert shown(here / "report.html")["every"] is None
+
     @pytest.mark.parametrize("places", [["out/later"], []])
     def test_it_waits_for_a_run_that_has_not_made_its_folder(self, places, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
@@ -172,6 +208,15 @@ class TestLive:
     def test_without_a_run_that_goes_on_it_ends_at_once(self, here, capsys):
         assert report_command([], live=True) == 0
         assert capsys.readouterr().err == "all runs have ended: 2\n"
+
+
+@pytest.mark.parametrize("name", ["out/a/latest/log.jsonl", "config.yaml", "page"])
+def test_it_overwrites_nothing_but_pages(name, here):
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    assert run("-o", name).exit_code == 1
+    assert path.read_text() == "mine"
 
 
 def test_every_alone_is_an_error_of_the_command_line():

@@ -10,6 +10,8 @@ from typing import Any
 
 from dlassign.plots.report import ReportData
 
+_LONG = 1e12
+"""From here on a number is written with an exponent, so that one of a diverged run does not widen a table."""
 _SCRIPTS = ("store.js", "table.js", "chart.js", "curves.js", "details.js", "page.js")
 
 
@@ -62,12 +64,14 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _number(value: Any, digits: int = 2) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else "–"
+def _number(value: Any, digits: int = 2, *, sign: str = "") -> str:
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:{sign}.{digits}f}" if abs(value) < _LONG else f"{value:{sign}.3g}"
 
 
 def _signed(value: Any, digits: int = 2) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−") if isinstance(value, int | float) else "–"
+    return _number(value, digits, sign="+").replace("-", "−")
 
 
 def _count(value: Any) -> str:

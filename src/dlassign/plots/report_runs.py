@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dlassign.errors import UserError
+from dlassign.plots.report_checks import check_depth, check_summary, checked_list
 from dlassign.plots.report_curves import Drawn, drawn_curves, short
 from dlassign.plots.series import steps_per_epoch
 from dlassign.runlog.groups import group_by_config
-from dlassign.runlog.listing import RunSummary, is_locked, summarise
+from dlassign.runlog.listing import DAMAGE, RunSummary, is_locked, summarise, unreadable
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import Record, read_records
 
 _MOST_CLASSES = 200
+_MOST_SAMPLES = 2**53
+"""A larger count is none, and a browser could not add it up."""
 _MOST_CELLS = 600_000
 """Cells of all confusion matrices of a page."""
 
@@ -92,24 +95,40 @@ def _read(paths: RunPaths) -> LoggedRun:
     if not summary.config:
         return LoggedRun(paths=paths, summary=summary)
     try:
-        records = read_records(paths.log)
-        classes = records.start["data"].get("classes") or []
-        finals = sorted(records.finals.items(), key=lambda item: item[0] != "test")
-        confusions = {split: record["confusion"] for split, record in finals if _is_square(record, len(classes))}
-        return LoggedRun(
-            paths=paths,
-            summary=summary,
-            start=records.start,
-            curves=drawn_curves(records),
-            confusions=confusions,
-            spe=steps_per_epoch(records),
-            has_end=records.end is not None,
-            warnings=tuple(records.warnings),
-            notes={about: str(note["text"]) for about, note in records.notes.items()},
-        )
-    except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
+        run = _logged(paths, summary)
+        check_summary(summary)
+        for name, value in (("config", summary.config), ("environment", environment_of(run))):
+            check_depth(value, name)
+        check_depth(run_values(run, group=0), "log")  # also makes sure that they can be made
+    except UserError as error:
+        reason = str(error)
+    except DAMAGE as error:
         reason = f"{paths.log} is damaged: {type(error).__name__}: {error}"
-        return LoggedRun(paths=paths, summary=replace(summary, status="unreadable", reason=reason))
+    else:
+        return run
+    return LoggedRun(paths=paths, summary=unreadable(paths, reason))
+
+
+def _logged(paths: RunPaths, summary: RunSummary) -> LoggedRun:
+    records = read_records(paths.log)
+    classes = _classes(records.start)
+    finals = sorted(records.finals.items(), key=lambda item: item[0] != "test")
+    confusions = {split: record["confusion"] for split, record in finals if _is_square(record, len(classes))}
+    return LoggedRun(
+        paths=paths,
+        summary=summary,
+        start=records.start,
+        curves=drawn_curves(records),
+        confusions=confusions,
+        spe=steps_per_epoch(records),
+        has_end=records.end is not None,
+        warnings=tuple(records.warnings),
+        notes={about: str(note["text"]) for about, note in records.notes.items()},
+    )
+
+
+def _classes(start: Record) -> list[str]:
+    return [str(name) for name in checked_list(start.get("data", {}).get("classes"), "data.classes")]
 
 
 def _is_square(record: Record, classes: int) -> bool:
@@ -118,7 +137,10 @@ def _is_square(record: Record, classes: int) -> bool:
         isinstance(counts, list)
         and 0 < len(counts) == classes <= _MOST_CLASSES
         and all(
-            isinstance(row, list) and len(row) == classes and all(isinstance(n, int) for n in row) for row in counts
+            isinstance(row, list)
+            and len(row) == classes
+            and all(isinstance(n, int) and 0 <= n <= _MOST_SAMPLES for n in row)
+            for row in counts
         )
     )
 
@@ -173,8 +195,8 @@ def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:
         "precision": summary.precision,
         "started": started_text(summary.started),
         "best": summary.best,
-        "classes": [str(name) for name in run.start.get("data", {}).get("classes") or []],
-        "command": [str(word) for word in run.start.get("environment", {}).get("command") or []],
+        "classes": _classes(run.start),
+        "command": [str(word) for word in checked_list(_environment(run.start).get("command"), "environment.command")],
     }
 
 
@@ -193,9 +215,14 @@ def confusions_within(runs: Sequence[LoggedRun]) -> dict[str, dict[str, list[lis
 def environment_of(run: LoggedRun) -> dict[str, Any]:
     """Return versions, machine and git state of a run without its command, and what the data was."""
     start = run.start
-    known = {name: value for name, value in (start.get("environment") or {}).items() if name != "command"}
+    known = {name: value for name, value in _environment(start).items() if name != "command"}
     data = {name: value for name, value in (start.get("data") or {}).items() if name != "classes"}
     return {**known, "arithmetic": start.get("arithmetic"), "data": data} if start else {}
+
+
+def _environment(start: Record) -> dict[str, Any]:
+    found: dict[str, Any] = start.get("environment", {})
+    return found
 
 
 def model_text(config: dict[str, Any]) -> str | None:
@@ -217,10 +244,9 @@ def started_text(started: str | None) -> str | None:
     if started is None:
         return None
     try:
-        moment = datetime.fromisoformat(started)
-    except (TypeError, ValueError):
+        return f"{datetime.fromisoformat(started).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    except (TypeError, ValueError, OverflowError):
         return str(started)
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _percent(share: float | None) -> float | None:

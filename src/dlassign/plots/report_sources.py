@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlassign.errors import UserError
 from dlassign.runlog.groups import runs_of_hash
+from dlassign.runlog.listing import DAMAGE
 from dlassign.runlog.paths import RunPaths, find_runs
 from dlassign.runlog.sweep_paths import SweepPaths
 
@@ -60,8 +61,8 @@ def run_of_table(table: Path, run: str) -> RunPaths:
     path = Path(run)
     if path.is_absolute() or path.is_dir():
         return RunPaths(path)
-    beside = table.resolve().parents[2] / path  # the table is out/tables/NAME.json, and the run out/...
-    return RunPaths(beside if beside.is_dir() else path)
+    besides = [parent / path for parent in table.resolve().parents[2:3]]  # out/tables/NAME.json names out/...
+    return RunPaths(next((beside for beside in besides if beside.is_dir()), path))
 
 
 def _at(place: str, out: Path) -> Sources:
@@ -110,17 +111,14 @@ def _in_folder(folder: Path) -> Sources:
     )
 
 
-def _runs_of_table(table: Path) -> Iterator[RunPaths]:
-    """Yield the runs of a table that are there; a damaged table has none (it is told where it is read)."""
+def _runs_of_table(table: Path) -> list[RunPaths]:
+    """Return the runs of a table that are there; a damaged table has none (it is told where it is read)."""
     try:
         data = json.loads(table.read_bytes())
-        names = [str(run) for row in data["rows"] for run in row.get("runs", ())]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return
-    for name in names:
-        paths = run_of_table(table, name)
-        if paths.log.is_file():
-            yield paths
+        runs = [run_of_table(table, str(run)) for row in data["rows"] for run in row.get("runs") or ()]
+        return [paths for paths in runs if paths.log.is_file()]
+    except (OSError, *DAMAGE):
+        return []
 
 
 def _nothing(path: Path, out: Path) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.errors import UserError
+from dlassign.plots.report_checks import checked_list, checked_number
 from dlassign.plots.report_sources import run_of_table
 from dlassign.plots.sweep_table import read_table
 from dlassign.runlog.files import reason
 from dlassign.runlog.groups import value_text
+from dlassign.runlog.listing import DAMAGE
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.sweep_paths import SweepPaths
 
@@ -59,7 +61,7 @@ def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
         rows = [_sweep_row(row, folder, list(table.keys), key_of) for row in data["rows"]]
     except UserError as error:
         return Unread(str(file), str(error))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, *DAMAGE) as error:
         return Unread(str(file), f"damaged: {type(error).__name__}: {error}")
     objective = table.objective
     return {
@@ -81,24 +83,27 @@ def _sweep_row(row: Mapping[str, Any], folder: Path, keys: list[str], key_of: Ke
             "seed": run["seed"],
             "status": run["status"],
             "fresh": run["confirms"],
-            "message": run.get("message") or "",
+            "message": str(run.get("message") or ""),
         }
         for run in row["runs"]
     ]
     confirmed = row.get("confirmed")
     return {
-        "rank": row.get("rank"),
+        "rank": checked_number(row.get("rank"), "rank"),
         "values": [value_text(row["values"][key]) if key in row["values"] else "" for key in keys],
         "status": row["status"],
-        "value": row["value"],
-        "low": row.get("low"),
-        "high": row.get("high"),
-        "confirmed": {name: confirmed.get(name) for name in ("n", "value", "low", "high", "rank")}
-        if confirmed
-        else None,
+        **_interval(row),
+        "confirmed": {"rank": checked_number(confirmed["rank"], "rank"), **_interval(confirmed)} if confirmed else None,
         "runs": runs,
-        "seconds": sum(run["seconds"] or 0.0 for run in row["runs"]),
+        "seconds": sum(checked_number(run["seconds"], "seconds") or 0.0 for run in row["runs"]),
     }
+
+
+def _interval(figure: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return a mean and the ends of its interval; both are None if one is."""
+    value, low, high = (checked_number(figure.get(key), key) for key in ("value", "low", "high"))
+    known = low is not None and high is not None
+    return {"value": value, "low": low if known else None, "high": high if known else None}
 
 
 def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
@@ -133,13 +138,13 @@ def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
         }
     except OSError as error:
         return Unread(str(file), f"it cannot be read: {reason(error)}")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         why = f"damaged ({type(error).__name__}: {error})"
         return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
 
 
 def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
-    paths = [run_of_table(file, str(run)) for run in row.get("runs") or ()]
+    paths = [run_of_table(file, str(run)) for run in checked_list(row.get("runs"), "runs")]
     why, status = str(row.get("why") or ""), str(row["status"])
     figures = [_figure(figure) for figure in row["figures"]]
     remark = "" if any(figure["why"] == why for figure in figures) else _short(why)
@@ -148,9 +153,9 @@ def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
         "label": str(row.get("label") or row["row"]),
         "config": str(row.get("config") or ""),
         "note": str(row.get("note") or ""),
-        "data": row.get("data"),
-        "parameters": row.get("parameters"),
-        "seconds": row.get("seconds"),
+        "data": str(row.get("data") or ""),
+        "parameters": checked_number(row.get("parameters"), "parameters"),
+        "seconds": checked_number(row.get("seconds"), "seconds"),
         "status": status,
         "status_text": _STATUS.get(status, status),
         "why": why,
@@ -186,10 +191,11 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     name = str(figure["figure"])
     unit = 1.0 if name.startswith("loss") else 100.0
     reported, mean, low, high = (
-        None if figure.get(key) is None else unit * float(figure[key]) for key in ("reported", "mean", "low", "high")
+        None if (found := checked_number(figure.get(key), key)) is None else unit * found
+        for key in ("reported", "mean", "low", "high")
     )
     verdict = str(figure.get("verdict") or "")
-    values = list(figure.get("values") or ())
+    values = checked_list(figure.get("values"), "values")
     return {
         "figure": name,
         "percent": unit == 100.0,
@@ -199,7 +205,7 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
         "high": high,
         "n": len(values),
         "equal": len(values) > 1 and len(set(values)) == 1,
-        "evaluations": figure.get("evaluations") or 1,
+        "evaluations": checked_number(figure.get("evaluations"), "evaluations") or 1,
         "difference": None if reported is None or mean is None else mean - reported,
         "verdict": verdict,
         "symbol": _SYMBOLS.get(verdict, ""),

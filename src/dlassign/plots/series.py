@@ -27,6 +27,8 @@ CURVES: dict[SplitName, tuple[Curve, ...]] = {
 }
 _EVALUATED: dict[Curve, SplitName] = {"train, evaluated": "train", "val": "val", "test": "test"}
 
+LARGEST = 1e300
+"""A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
 _BUCKETS = 1000
 
 
@@ -91,7 +93,8 @@ def value(record: Record, metric: Metric) -> float:
 
 
 def _number(found: object) -> float:
-    return float(found) if isinstance(found, int | float) else float("nan")
+    """Return a number; NaN for what is none, or so large that nothing can be computed with it."""
+    return float(found) if isinstance(found, int | float) and abs(found) <= LARGEST else float("nan")
 
 
 def x_of_step(records: RunRecords, step: float, x: XAxis) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dlassign.errors import UserError
+from dlassign.plots.series import LARGEST
 from dlassign.runlog.files import reason
 from dlassign.runlog.sweep_paths import SweepPaths
 
@@ -161,7 +162,7 @@ def read_table(folder: Path) -> SweepTable:
         raise UserError(f"{folder} is a file; give the folder of a sweep, such as out/NAME") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: no JSON ({error}); {_CURE}") from None
     if not isinstance(data, dict) or "schema" not in data:
         raise UserError(f"{file} is no table of a sweep: it has no `schema`; {_CURE}")
@@ -261,7 +262,7 @@ class _Reader:
             return None
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise self._damaged(f"{where}.{key}", f"expected a number or null, got {found!r}")
-        return float(found) if math.isfinite(found) else None
+        return float(found) if abs(found) <= LARGEST else None
 
     def _damaged(self, place: str, what: str) -> UserError:
         return UserError(f"{self.file} is damaged: {place}: {what}; {_CURE}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlassign.errors import UserError
 from dlassign.runlog.files import reason
-from dlassign.runlog.listing import RunSummary, flat_config, summarise
+from dlassign.runlog.listing import DAMAGE, RunSummary, flat_config, summarise
 from dlassign.runlog.paths import RunPaths, find_runs
 from dlassign.runlog.records import Record, parse_record
 from dlassign.runlog.sweep_paths import SweepPaths
@@ -187,7 +187,7 @@ def _table(sweep: SweepPaths) -> dict[str, Any]:
         _ = table["objective"]["split"], table["objective"]["metric"]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {reason(error)}; NAME:RANK names a row of a sweep's table") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path} is damaged; `dlassign sweep` writes it again") from error
     found: dict[str, Any] = table
     return found

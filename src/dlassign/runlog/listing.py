@@ -19,6 +19,9 @@ from dlassign.runlog.result import precision, test_maximum
 _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 _MISSING = object()
 
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What is raised by reading a file whose values are missing, or of another type or size than dlassign writes."""
+
 PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
 """What the time of a run is made of; `compile` is there only if it compiled."""
 
@@ -85,10 +88,15 @@ def summarise(paths: RunPaths) -> RunSummary:
         return _summary(paths, read_records(paths.log))
     except UserError as error:
         reason = str(error)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         reason = f"{paths.log} is damaged: {type(error).__name__}: {error}"
     if is_locked(paths.lock):
         return RunSummary(**_folder(paths), status="running")
+    return unreadable(paths, reason)
+
+
+def unreadable(paths: RunPaths, reason: str) -> RunSummary:
+    """Return what the folder alone tells of a run whose log cannot be read."""
     return RunSummary(**_folder(paths), status="unreadable", reason=reason)
 
 

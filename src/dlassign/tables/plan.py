@@ -14,13 +14,12 @@ from dlassign.config.run import RunConfig
 from dlassign.config.table import TableRow
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError
-from dlassign.runlog.listing import flat_config
+from dlassign.runlog.listing import DAMAGE, flat_config
 from dlassign.runlog.paths import RunPaths
 from dlassign.runlog.records import RunRecords
 from dlassign.runlog.result import finished_records
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import obstacle, overrides
-from dlassign.tables.run_values import DAMAGE
 
 SEEDS = 3
 QUICK_SECONDS = 60.0

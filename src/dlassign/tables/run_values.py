@@ -12,9 +12,6 @@ from dlassign.runlog.records import RunRecords
 from dlassign.runlog.result import precision
 from dlassign.tables.figures import absence, evaluations, measured, samples
 
-DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""What reading a log raises that is valid JSON, but not what this program writes."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -58,7 +55,7 @@ def read_values(log: RunRecords, figures: Sequence[Figure]) -> RunValues:
     """Return what a table takes of a finished run.
 
     Raises:
-        one of DAMAGE: the log is not what a run writes.
+        one of listing.DAMAGE: the log is not what a run writes.
     """
     assert log.end is not None, "it is finished"
     start, diverged = log.start, log.end["status"] == "diverged"

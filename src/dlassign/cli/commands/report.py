@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from dlassign.plots.report import Report, ReportData
 from dlassign.plots.report_page import render_report
 from dlassign.plots.report_sources import Sources, find_sources
 from dlassign.plots.report_weights import WeightPictures
-from dlassign.runlog.files import make_folder, write_text
+from dlassign.runlog.files import check_output, make_folder, write_text
 from dlassign.runlog.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 EVERY = 5.0
 INTERRUPTED = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def report_command(
@@ -44,23 +47,24 @@ def report_command(
         every: seconds between two pages; None is 5.
 
     Returns:
-        0, or 130 if a live page was interrupted.
+        0, or 130 if a live page was interrupted (Ctrl-C or SIGTERM).
 
     Raises:
-        UserError: there is nothing to show at a place (a live page waits for it), or the page cannot be written.
+        UserError: there is nothing to show at a place (a live page waits for it), or the page cannot be written, or
+            would be written over something that is no page.
         ConfigError: `every` was given without `live`.
     """
     if every is not None and not live:
         raise ConfigError("--every says how often --live writes the page; add --live, or leave out --every")
     target = Path(output)
-    if target.is_dir():
-        raise UserError(f"{target} is a folder; -o takes the name of the page, such as {target / 'report.html'}")
+    check_output(target, (".html", ".htm"), option="-o")
     page = _Page(target, places, Path(out), title)
     if not live:
         page.warn(page.write(every=None))
         click.echo(output)
         return 0
-    return _live(page, every or EVERY, output)
+    with _ended_by_sigterm():
+        return _live(page, every or EVERY, output)
 
 
 class _Page:
@@ -111,11 +115,11 @@ def _live(page: _Page, every: float, output: str) -> int:
     if not _awaited(page, every):
         click.echo("interrupted; there is no page", err=True)
         return INTERRUPTED
-    report = page.write(every=every)
-    page.warn(report)
-    click.echo(output)
-    told = ""
     try:
+        report = page.write(every=every)
+        page.warn(report)
+        click.echo(output)
+        told = ""
         while report.running:
             now = f"{len(report.runs)} runs, {report.running} running; Ctrl-C ends"
             if now != told:
@@ -123,13 +127,27 @@ def _live(page: _Page, every: float, output: str) -> int:
             told = now
             time.sleep(every)
             report = page.write(every=every)
+        page.write(every=None)
     except KeyboardInterrupt:
+        for number in _SIGNALS:  # a second one must not cost the page that stands still
+            signal.signal(number, signal.SIG_IGN)
         page.write(every=None)
         click.echo("interrupted; the page stays as it is now", err=True)
         return INTERRUPTED
-    page.write(every=None)
     click.echo(f"all runs have ended: {len(report.runs)}", err=True)
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+    former = {number: signal.getsignal(number) for number in _SIGNALS}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _awaited(page: _Page, every: float) -> bool:

@@ -5,6 +5,7 @@
 
 const PAD = {left: 52, right: 14, top: 10, bottom: 40};
 const MOST_READ = 12;
+const MOST_TICKS = 50;
 
 function drawChart(holder, spec) {
   const width = Math.max(260, Math.round(holder.clientWidth || 600));
@@ -39,7 +40,8 @@ function makeScales(spec, width, height) {
     });
   }
   if (x0 > x1) return null;
-  if (x0 === x1) [x0, x1] = [x0 - 0.5, x1 + 0.5];
+  const half = Math.max(0.5, Math.abs(x0) * 1e-6);
+  if (x0 === x1) [x0, x1] = [x0 - half, x1 + half];
   const place = spec.log ? Math.log10 : (value) => value;
   let [low, high] = [place(y0), place(y1)];
   const margin = (high - low || Math.abs(high) * 0.1 || 1) * 0.05;
@@ -62,7 +64,9 @@ function linearTicks(low, high, about) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough);
   const ticks = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n += 1) ticks.push(Number((n * step).toPrecision(12)));
+  const first = Math.ceil(low / step - 1e-9);
+  // The bound is for numbers so large that a step cannot be added to them.
+  for (let n = 0; n < MOST_TICKS && (first + n) * step <= high + step * 1e-9; n += 1) ticks.push(Number(((first + n) * step).toPrecision(12)));
   return ticks;
 }
 

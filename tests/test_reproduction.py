@@ -1,0 +1,112 @@
+"""docs/reproduction.md: every row of the reports' tables is in it, and reaches what is promised or is explained."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from dlassign.config.load_table import load_table
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reproduction.md"
+EXPLAINED = (ROOT / "docs" / "differences.md").read_text()
+REPORTS = ("eecs598", "hlcv", "uva2018", "uva2020")
+NOT_MEASURED = {"uva2018": {"mlp", "mlp_logits"}, "uva2020": {"preact", "resnet34", "resnet34_lr1e_4"}}
+NOT_MEASURED["eecs598"] = {"cifar_improved_lr5e_4"}
+"""Rows that take hours on two CPU cores, and rows without weights: the page says so."""
+SAME_DATA = {"eecs598": {"logistic", "svm", "two_layer_logistic", "two_layer_hinge", "softmax", "two_layer"}}
+SAME_DATA["eecs598"] |= {"convnet", "convnet_batch_norm_dropout"}
+MOST_BELOW = 3.0
+"""Points of accuracy that a lossy copy of CIFAR-10 may cost."""
+
+
+@cache
+def rows() -> dict[tuple[str, str], list[dict[str, str]]]:
+    """Return the lines of each experiment of the page, by the title of its table and its label, each by column."""
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    head: list[str] = []
+    title = label = ""
+    for line in PAGE.read_text().splitlines():
+        if line.startswith("## "):
+            title = line.removeprefix("## ")
+        if not line.startswith("| ") or line.startswith("|---"):
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == "experiment":
+            head = cells
+            continue
+        label = cells[0] or label
+        found.setdefault((title, label), []).append(dict(zip(head, cells, strict=True)))
+    return found
+
+
+def lines_of(report: str, row: str) -> list[dict[str, str]]:
+    table = load_table(table_file(report)).config
+    return rows()[table.title, table.rows[row].label]
+
+
+def experiments() -> list[tuple[str, str]]:
+    return [(report, row) for report in REPORTS for row in load_table(table_file(report)).config.rows]
+
+
+def table_file(report: str) -> Path:
+    return ROOT / "configs" / "tables" / f"{report}.yaml"
+
+
+@pytest.mark.parametrize(("report", "row"), experiments())
+def test_reported_figures_are_reached_or_explained(report: str, row: str) -> None:
+    one = load_table(table_file(report)).config.rows[row]
+    lines = lines_of(report, row)
+    assert len(lines) == len(one.reported)
+    for line, reported in zip(lines, one.reported, strict=True):
+        if row in NOT_MEASURED.get(report, ()):
+            assert line["verdict"].endswith(("not run yet", "weights missing"))
+            continue
+        assert line["measured"], f"{report}:{row} has not been measured"
+        if reported.value is None or line["verdict"].startswith("agrees: within"):
+            continue
+        scale = 1 if reported.figure.startswith("loss") else 100
+        assert float(line["reported"]) == pytest.approx(scale * reported.value, rel=1e-4)
+        if scale == 100 and float(line["measured"]) < 100 * reported.value - MOST_BELOW:
+            assert f"`{report}:{row}`" in EXPLAINED, f"{report}:{row}: {line}; docs/differences.md is silent"
+
+
+def test_no_explanation_is_left_over() -> None:
+    """What is explained is a row of a table, and one that differs."""
+    names = {f"{report}:{row}" for report, row in experiments()}
+    assert set(re.findall(r"^\| `(.*?:.*?)` \|", EXPLAINED, re.MULTILINE)) <= names
+
+
+@pytest.mark.parametrize(("report", "row"), experiments())
+def test_headers_expect_what_was_measured(report: str, row: str) -> None:
+    """About: within 1.5 points; above and from-to as they say."""
+    [expected] = re.findall(r"# Expected: +(.*)", load_table(table_file(report)).config_path(row).read_text())
+    if row in NOT_MEASURED.get(report, ()) or expected.startswith("training loss"):
+        return
+    what = "val" if "validation accuracy" in expected else "test best" if "best test" in expected else "test"
+    line = next(line for line in lines_of(report, row) if line["figure"].startswith(what))
+    value = float(line["measured"])
+    if about := re.search(r"accuracy about (\.\d+)", expected):
+        assert value == pytest.approx(100 * float(about[1]), abs=1.5)
+    elif band := re.search(r"accuracy (\.\d+) to (\.\d+)", expected):
+        assert 100 * float(band[1]) <= value <= 100 * float(band[2])
+    else:
+        [above] = re.findall(r"accuracy above (\.\d+)", expected)
+        assert value > 100 * float(above)
+
+
+@pytest.mark.parametrize(("report", "row"), [(report, row) for report, own in SAME_DATA.items() for row in own])
+def test_mnist_and_two_classes_reach_the_reported_value(report: str, row: str) -> None:
+    [line] = lines_of(report, row)
+    assert line["verdict"].startswith(("agrees", "better"))
+    assert "lossy" not in line["verdict"]
+
+
+def test_the_collapse_of_table_2_is_reproduced_and_its_twins_train() -> None:
+    table = load_table(table_file("hlcv")).config.rows
+    val = {row: float(lines_of("hlcv", row)[0]["measured"]) for row in table if row.startswith("h4_model")}
+    assert all(val[row] < 15 for row in ("h4_model_6_batch200", "h4_model_7"))
+    assert all(val[row] > 45 for row in ("h4_model_6_he", "h4_model_7_he"))
