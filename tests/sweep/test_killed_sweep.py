@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -71,10 +73,13 @@ def test_a_serial_driver_killed_five_times(fork: ForkServerContext, tmp_path: Pa
     assert process.exitcode == 0
     seconds = sum(run["seconds"] for row in table_of(whole)["rows"] for run in row["runs"])
     draw = random.Random(5)
-    kills = 0
-    while kills < 5:
+    for _ in range(5):
         process = start(tmp_path / "broken")
-        kills += killed(process, broken, draw.uniform(0.02, 0.18) * seconds)
+        wait_for(broken, draw.randint(0, 2), process.is_alive)
+        process.join(draw.uniform(0, 0.9) * seconds / 24)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it had ended before"
     process = start(tmp_path / "broken")
     process.join()
     assert process.exitcode == 0
@@ -86,16 +91,17 @@ def test_a_serial_driver_killed_five_times(fork: ForkServerContext, tmp_path: Pa
     assert sum(len(lost_steps(broken, run)) for run in logs(broken)) <= 5
 
 
-def killed(process: multiprocessing.process.BaseProcess, paths: SweepPaths, seconds: float) -> bool:
-    """Kill a driver so long after its first sign of life; False if it had ended before."""
-    size = paths.journal.stat().st_size if paths.journal.exists() else 0
-    while process.is_alive() and not (paths.journal.exists() and paths.journal.stat().st_size > size):
+def wait_for(paths: SweepPaths, more: int, alive: Callable[[], bool]) -> None:
+    """Wait until a driver has begun and so many more of its trials have ended; by progress, not by the clock."""
+
+    def seen() -> tuple[int, int]:
+        text = paths.journal.read_text() if paths.journal.exists() else ""
+        return text.count('"kind":"session"'), text.count('"kind":"result"')
+
+    sessions, results = seen()
+    while (now := seen())[0] == sessions or now[1] < results + more:
+        assert alive(), "the sweep ended before it could be killed"
         time.sleep(0.002)
-    process.join(seconds)
-    if process.is_alive():
-        os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
-    return process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -106,9 +112,13 @@ def test_the_command_with_worker_processes_killed_five_times(tmp_path: Path) -> 
     assert command(path, tmp_path / "whole").wait() == 0
     seconds = time.monotonic() - begun
     draw = random.Random(7)
-    kills = 0
-    while kills < 5:
-        kills += kill_after(command(path, tmp_path / "broken"), draw.uniform(0.15, 0.4) * seconds)
+    for _ in range(5):
+        process = command(path, tmp_path / "broken")
+        wait_for(broken, draw.randint(0, 2), lambda process=process: process.poll() is None)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0, 0.9) * seconds / 24)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it had ended before"
     assert command(path, tmp_path / "broken").wait() == 0
     assert without_times(table_of(broken)) == without_times(table_of(whole))
     for run in logs(broken):
@@ -119,11 +129,3 @@ def test_the_command_with_worker_processes_killed_five_times(tmp_path: Path) -> 
 def command(path: Path, out: Path) -> subprocess.Popen[bytes]:
     arguments = ["sweep", "--config", str(path), "--out", str(out), "--executor", "processes", "--workers", "2"]
     return subprocess.Popen([sys.executable, "-m", "dlassign", *arguments], stdout=subprocess.DEVNULL)
-
-
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    return process.wait() == -signal.SIGKILL

@@ -183,7 +183,8 @@ def parse_record(line: str) -> Record | None:
 
 def _check_start(record: Record, path: Path) -> Record:
     if record["kind"] != "start":
-        raise UserError(f"{path} does not begin with a start record; it is damaged or was not written by dlassign")
+        what = "does not begin with a start record; it is damaged or was not written by dlassign"
+        raise UserError(f"{path} {what}; move {path.parent} away to train it anew")
     if record.get("schema") != SCHEMA:
         raise UserError(
             f"{path} has log schema {record.get('schema')}, this version of dlassign reads {SCHEMA}; "

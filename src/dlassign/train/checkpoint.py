@@ -65,7 +65,7 @@ class CheckpointStore:
                 except UserError as error:
                     warnings.append(str(error))
         if warnings:
-            cure = "no checkpoint can be read; --again moves the run aside and trains anew"
+            cure = "no checkpoint can be read; --again, or moving the folder away, trains anew"
             raise UserError("\n".join([*warnings, cure]))
         return None, warnings
 
