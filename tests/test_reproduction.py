@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproduction.md"
 EXPLAINED = (ROOT / "docs" / "differences.md").read_text()
 REPORTS = ("eecs598", "hlcv", "uva2018", "uva2020")
-NOT_MEASURED = {"uva2018": {"mlp", "mlp_logits"}, "uva2020": {"preact", "resnet34", "resnet34_lr1e_4"}}
+NOT_MEASURED = {"uva2018": {"mlp", "mlp_logits"}, "uva2020": {"resnet34", "resnet34_lr1e_4"}}
 """Rows that take hours on two CPU cores, and rows without weights: the page says so."""
 SAME_DATA = {"eecs598": {"logistic", "svm", "two_layer_logistic", "two_layer_hinge", "softmax", "two_layer"}}
 SAME_DATA["eecs598"] |= {"convnet", "convnet_batch_norm_dropout"}
