@@ -75,7 +75,7 @@ class Session:
         own = cfg.train.checkpoint_seconds
         self._checkpoint_seconds = own if checkpoint_seconds is None else checkpoint_seconds
         self._progress = Progress(other_seconds=clock)
-        self._environment = environment(*parts.machine())
+        self._environment: dict[str, Any] = {}
         self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
         self._one_class = OneClass(parts.dataset.classes, self._note)
         self._hooks = self._make_hooks()
@@ -159,6 +159,7 @@ class Session:
         """Write what the run is, and go back to its newest checkpoint if there is one."""
         start, state = self._start, self._state
         self._state = None  # its tensors are not needed twice
+        self._environment = environment(*self._parts.machine())  # now, when it is settled how many threads there are
         self._write_manifest("running")
         self._paths.point_latest()
         for note in (*self._parts.dataset.notes, *self._parts.preprocess.notes):
