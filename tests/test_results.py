@@ -26,7 +26,7 @@ PROMISED = {  # mean test accuracy, in percent: at least, at most
 def measured(column: int = 3) -> dict[str, float]:
     """Mean test accuracy (or validation accuracy, column 2) of each config in docs/results.md, in percent."""
     rows = re.findall(r"^\| `(.*?)` \|(.*)\|$", (ROOT / "docs" / "results.md").read_text(), flags=re.MULTILINE)
-    means = {config: cells.split("|")[column].split("±")[0].strip() for config, cells in rows}
+    means = {config: re.split(r"[±(]", cells.split("|")[column])[0].strip() for config, cells in rows}
     return {config: float(mean) for config, mean in means.items() if mean}
 
 
