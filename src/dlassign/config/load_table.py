@@ -119,13 +119,19 @@ def find_tables(names: Sequence[str], *, folder: Path = FOLDER) -> list[Wanted]:
         whole = name in known or Path(name).is_file() or ":" not in Path(name).name
         stem, _, row = (name, "", "") if whole else name.rpartition(":")
         path = _table_path(stem, known, folder)
-        table, rows = found.setdefault(path, (load_table(path), {}))
-        same = next((other for other in found if other.stem == path.stem and other != path), None)
-        if same is not None:
-            message = f"{same} and {path} would be written to the same files, {path.stem}.md and others"
-            raise ConfigError(f"{message}; rename one, or give one at a time")
+        if path not in found:
+            _refuse_same_name(path, found)
+            found[path] = load_table(path), {}
+        table, rows = found[path]
         rows |= dict.fromkeys([_row(table, row)] if row else table.config.rows)
     return [Wanted(table, tuple(row for row in table.config.rows if row in rows)) for table, rows in found.values()]
+
+
+def _refuse_same_name(path: Path, others: Iterable[Path]) -> None:
+    same = next((other for other in others if other.stem == path.stem), None)
+    if same is not None:
+        message = f"{same} and {path} would be written to the same files, {path.stem}.md and others"
+        raise ConfigError(f"{message}; rename one, or give one at a time")
 
 
 def _table_path(name: str, known: dict[str, Path], folder: Path) -> Path:

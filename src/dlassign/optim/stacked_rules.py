@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,22 +19,9 @@ from dlassign.optim.torch_rules import Update, rule_of
 Slots = dict[str, Tensor]
 Settings = Callable[[Sequence[float]], Tensor]
 """One value for each model -> a tensor that multiplies p."""
-
-
-class Rule(Protocol):
-    """An update rule of one parameter of all models, with their settings."""
-
-    def __call__(self, p: Tensor, g: Tensor, slots: Slots, /, *, lrs: Sequence[float], step: int) -> None:
-        """Update p, (K, ...), in place, from its gradient g, which it may overwrite.
-
-        Args:
-            p: the parameter.
-            g: its gradient.
-            slots: what the rule remembers of p.
-            lrs: learning rate of each model.
-            step: number of this step, counted from 1.
-        """
-        ...
+Rule = Callable[[Tensor, Tensor, Slots, Tensor, int], None]
+"""(p (K, ...), gradient, slots, lr (K, 1, ...), number of the step from 1) -> None, in place; it may overwrite the
+gradient."""
 
 
 class StackedOptimizer:
@@ -82,7 +68,7 @@ class StackedOptimizer:
         for tensor in self._steps:
             tensor += 1
         for p, slots, rule in zip(self._params, self._slots, self._rules, strict=True):
-            rule(p, _gradient(p), slots, lrs=lrs, step=self._taken)
+            rule(p, _gradient(p), slots, _beside(p, lrs), self._taken)
 
 
 def _gradient(p: Tensor) -> Tensor:
@@ -143,7 +129,7 @@ def _rule(cfgs: Sequence[config.Optimizer], batch_size: int, settings: Settings)
     match first:
         case config.SGD():
             momentum = settings([cfg.momentum for cfg in cfgs]) if first.momentum else None  # type: ignore[union-attr]
-            return partial(_sgd, settings=settings, momentum=momentum, nesterov=first.nesterov, decay=decay)
+            return partial(_sgd, momentum=momentum, nesterov=first.nesterov, decay=decay)
         case config.Adam() | config.AdamW():
             betas = [[cfg.betas[i] for cfg in cfgs] for i in (0, 1)]  # type: ignore[union-attr]
             eps = settings([cfg.eps for cfg in cfgs])  # type: ignore[union-attr]
@@ -153,18 +139,16 @@ def _rule(cfgs: Sequence[config.Optimizer], batch_size: int, settings: Settings)
         case config.RMSprop():
             alpha, eps = (settings([getattr(cfg, key) for cfg in cfgs]) for key in ("alpha", "eps"))
             momentum = settings([cfg.momentum for cfg in cfgs]) if first.momentum else None  # type: ignore[union-attr]
-            return partial(_rmsprop, settings=settings, alpha=alpha, eps=eps, momentum=momentum, decay=decay)
+            return partial(_rmsprop, alpha=alpha, eps=eps, momentum=momentum, decay=decay)
 
 
 def _sgd(
     p: Tensor,
     g: Tensor,
     slots: Slots,
-    /,
+    lr: Tensor,
+    _step: int,
     *,
-    lrs: Sequence[float],
-    step: int,
-    settings: Settings,
     momentum: Tensor | None,
     nesterov: bool,
     decay: Tensor | None,
@@ -175,17 +159,16 @@ def _sgd(
     if momentum is not None:
         v = slots["momentum"].mul_(momentum).add_(g)
         g = g.addcmul_(v, momentum) if nesterov else v
-    p.addcmul_(g, -settings(lrs))
+    p.addcmul_(g, -lr)
 
 
 def _adam(
     p: Tensor,
     g: Tensor,
     slots: Slots,
-    /,
-    *,
-    lrs: Sequence[float],
+    lr: Tensor,
     step: int,
+    *,
     settings: Settings,
     betas: Sequence[Sequence[float]],
     shares: Sequence[Tensor],
@@ -194,7 +177,6 @@ def _adam(
     coupled: bool,
 ) -> None:
     """m <- b1 m + (1 - b1) g,  s <- b2 s + (1 - b2) g^2,  p <- p - lr / (1 - b1^t) m / (sqrt(s / (1 - b2^t)) + eps)."""
-    lr = settings(lrs)
     if decay is not None and coupled:
         g.addcmul_(p, decay)
     elif decay is not None:
@@ -210,11 +192,9 @@ def _rmsprop(
     p: Tensor,
     g: Tensor,
     slots: Slots,
-    /,
+    lr: Tensor,
+    _step: int,
     *,
-    lrs: Sequence[float],
-    step: int,
-    settings: Settings,
     alpha: Tensor,
     eps: Tensor,
     momentum: Tensor | None,
@@ -227,4 +207,4 @@ def _rmsprop(
     g = g.div_(square.sqrt().add_(eps))
     if momentum is not None:
         g = slots["momentum"].mul_(momentum).add_(g)
-    p.addcmul_(g, -settings(lrs))
+    p.addcmul_(g, -lr)
