@@ -81,7 +81,7 @@ def _row(plan: PlannedRow, runs: Runs, problems: Sequence[str]) -> dict[str, Any
     return {
         "row": plan.name,
         "label": plan.row.label,
-        "config": plan.row.config if not plan.trials else _config_name(plan),
+        "config": _config_name(plan),
         "note": plan.row.note,
         "data": first and first.data,
         "parameters": first and first.parameters,

@@ -152,38 +152,28 @@ def _took(result: TrialResult) -> str:
 
 def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
     """Print rows, what is there, and what the rest costs."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for plan in planned:
-        if not plan.asked:
-            continue
-        missing = len(plan.missing())
-        cost = None if plan.row.seconds is None else plan.row.seconds * missing
-        rows.append(
-            {
-                "row": plan.full_name,
-                "label": plan.row.label,
-                "runs": len(plan.trials),
-                "missing": missing,
-                "seconds": cost,
-                "why": plan.why,
-            }
-        )
+        if plan.asked:
+            missing, each = len(plan.missing()), plan.row.seconds
+            counts = {"runs": len(plan.trials), "missing": missing, "seconds": None if each is None else each * missing}
+            rows.append({"row": plan.full_name, "label": plan.row.label, **counts, "why": plan.why})
     if as_json:
         click.echo(json.dumps(rows))
         return
     columns = {
-        "row": [str(row["row"]) for row in rows],
+        "row": [row["row"] for row in rows],
         "runs": [str(row["runs"]) for row in rows],
         "missing": [str(row["missing"]) for row in rows],
-        "time": ["-" if row["seconds"] is None else clock(float(str(row["seconds"]))) for row in rows],
-        "experiment": [str(row["label"]) for row in rows],
-        "": [str(row["why"]) for row in rows],
+        "time": ["-" if row["seconds"] is None else clock(row["seconds"]) for row in rows],
+        "experiment": [row["label"] for row in rows],
+        "": [row["why"] for row in rows],
     }
     click.echo(columns_text(columns))
-    total = sum(float(str(row["seconds"] or 0)) for row in rows)
-    unknown = sum(int(str(row["missing"])) for row in rows if row["seconds"] is None)
+    total = sum(row["seconds"] or 0.0 for row in rows)
+    missing = sum(row["missing"] for row in rows)
+    unknown = sum(row["missing"] for row in rows if row["seconds"] is None)
     more = f", and {unknown} of which the table says no time" if unknown else ""
-    missing = sum(int(str(row["missing"])) for row in rows)
     _say(f"{missing} run{'s' * (missing != 1)} to train: {clock(total)} one after the other{more}")
 
 
