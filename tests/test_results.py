@@ -18,7 +18,7 @@ PROMISED = {  # mean test accuracy, in percent: at least, at most
     "configs/mnist_mlp.yaml": (98.3, 100),
     "configs/cifar10_mlp.yaml": (52.0, 100),
     "configs/fast/cifar10_82.yaml": (81.9, 100),
-    "configs/fast/cifar10_best.yaml": (88, 100),
+    "configs/fast/cifar10_best.yaml": (89.5, 100),
     "configs/fast/mnist_99.yaml": (99.04, 100),
 }
 
