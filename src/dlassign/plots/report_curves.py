@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.plots.series import CURVES, Curve, FloatArray, Metric, series
+from dlassign.plots.series import CURVES, Curve, FloatArray, Metric, extremes, series
 from dlassign.runlog.records import RunRecords
 
 MOST_POINTS = 300
@@ -55,16 +55,8 @@ def thin(values: FloatArray, most: int) -> NDArray[np.intp]:
     if n <= most:
         return np.arange(n)
     per_part = 3 if np.isnan(values).any() else 2
-    bounds = np.linspace(0, n, (most - 2) // per_part + 1).astype(int)
-    keep = {0, n - 1}
-    for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        part = values[begin:end]
-        missing = np.isnan(part)
-        if missing.any():
-            keep.add(begin + int(missing.argmax()))
-        if not missing.all():
-            keep |= {begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))}
-    return np.array(sorted(keep), dtype=np.intp)
+    bounds = np.linspace(0, n, (most - 2) // per_part + 1).astype(np.intp)
+    return extremes(values, bounds)
 
 
 def page_curves(drawn: Drawn, most: int) -> dict[str, Any]:

@@ -169,9 +169,19 @@ def thin(x: FloatArray, y: FloatArray, *, log_x: bool = False) -> NDArray[np.int
     place = np.log(np.maximum(x, x[x > 0].min(initial=1.0))) if log_x else x
     edges = np.linspace(place[0], place[-1], _BUCKETS + 1)[1:-1]
     bounds = np.unique(np.concatenate([[0], np.searchsorted(place, edges), [n]]))
-    keep = {0, n - 1}
+    return extremes(y, bounds)
+
+
+def extremes(values: FloatArray, bounds: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the indices of the first and last value, and of each part's smallest, largest and a missing one.
+
+    Args:
+        values: (N,), NaN where one is missing.
+        bounds: (P + 1,) where the parts begin and end, rising from 0 to N.
+    """
+    keep = {0, len(values) - 1}
     for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        part = y[begin:end]
+        part = values[begin:end]
         missing = np.isnan(part)
         if missing.any():
             keep.add(begin + int(missing.argmax()))
