@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ from dlassign.train import assemble
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file.parent.name not in ("sweeps", "tables"))
+
+
+def relative(file: Path) -> str:
+    return str(file.relative_to(CONFIGS))
 
 
 def random_data(cfg: RunConfig) -> Dataset:
@@ -62,30 +67,37 @@ def test_there_are_configs() -> None:
     assert {folder.name for folder in (CONFIGS / "reports").iterdir()} == {"uva2018", "uva2020", "hlcv", "eecs598"}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
-class TestEveryConfig:
-    def test_trains_two_steps(self, file: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        short = ["train.epochs=null", "train.steps=2", "train.log_every={steps: 1}", "train.batch_size=10"]
-        cfg = load(file, table, short)
-        pca = [place for place, step in enumerate(cfg.data.preprocess or ()) if isinstance(step, PCA)]
-        short += [f"data.preprocess.{place}.components=8" for place in pca]  # there are few samples
-        cfg = load(file, table, short)
-        if isinstance(cfg.init, PretrainedInit):  # whose weights are not here; tests/test_pretrained_runs.py has some
-            cfg = load(file, table, [*short, "init={name: pytorch}"])
-        monkeypatch.setattr(assemble, "load_dataset", lambda data: random_data(cfg))
-        records = run_experiment(cfg, RunPaths(tmp_path / "run"))
-        assert [record["step"] for record in records.train] == [1, 2]
-        assert records.end is not None
-        assert records.end["status"] == "finished"
+def in_seconds(file: Path) -> Any:
+    """Mark the networks of which two steps take seconds as slow."""
+    large = load_config(file).model.name in ("preact_resnet", "resnet34", "vgg")
+    return pytest.param(file, marks=pytest.mark.slow) if large else file
 
-    def test_header_says_what_to_expect(self, file: Path, table: Path) -> None:
-        header = [line for line in file.read_text().splitlines() if line.startswith("#")]
-        assert header[0].startswith("# yaml-language-server: $schema=")
-        schema = file.parent / header[0].split("=", 1)[1]
-        assert schema.resolve() == CONFIGS / "schema.json"
-        text = "\n".join(header)
-        for word in ("Expected:", "Parameters:", "Time:", "Command:"):
-            assert f"# {word}" in text
-        assert f"--config configs/{file.relative_to(CONFIGS)}" in text
-        fit = check_fit(load(file, table))
-        assert f"Parameters: {fit.n_params:,}" in text
+
+@pytest.mark.parametrize("file", list(map(in_seconds, FILES)), ids=relative)
+def test_trains_two_steps(file: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = ["train.epochs=null", "train.steps=2", "train.log_every={steps: 1}", "train.batch_size=10"]
+    cfg = load(file, table, short)
+    pca = [place for place, step in enumerate(cfg.data.preprocess or ()) if isinstance(step, PCA)]
+    short += [f"data.preprocess.{place}.components=8" for place in pca]  # there are few samples
+    cfg = load(file, table, short)
+    if isinstance(cfg.init, PretrainedInit):  # whose weights are not here; tests/test_pretrained_runs.py has some
+        cfg = load(file, table, [*short, "init={name: pytorch}"])
+    monkeypatch.setattr(assemble, "load_dataset", lambda data: random_data(cfg))
+    records = run_experiment(cfg, RunPaths(tmp_path / "run"))
+    assert [record["step"] for record in records.train] == [1, 2]
+    assert records.end is not None
+    assert records.end["status"] == "finished"
+
+
+@pytest.mark.parametrize("file", FILES, ids=relative)
+def test_header_says_what_to_expect(file: Path, table: Path) -> None:
+    header = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert header[0].startswith("# yaml-language-server: $schema=")
+    schema = file.parent / header[0].split("=", 1)[1]
+    assert schema.resolve() == CONFIGS / "schema.json"
+    text = "\n".join(header)
+    for word in ("Expected:", "Parameters:", "Time:", "Command:"):
+        assert f"# {word}" in text
+    assert f"--config configs/{file.relative_to(CONFIGS)}" in text
+    fit = check_fit(load(file, table))
+    assert f"Parameters: {fit.n_params:,}" in text

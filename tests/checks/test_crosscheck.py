@@ -31,15 +31,20 @@ from dlassign.train import numpy_objective
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def distinct_configs() -> list[Path]:
-    """Every config, but one alone of those that differ only in lengths, rates, batch sizes and initial weights."""
-    found: dict[str, Path] = {}
+def distinct_configs() -> list[Any]:
+    """Every config, but one alone of those that differ only in lengths, rates, batch sizes and initial weights.
+
+    Those of large multilayer perceptrons are marked slow.
+    """
+    found: dict[str, Any] = {}
     for file in sorted(CONFIGS.rglob("*.yaml")):
         if file.parent.name in ("sweeps", "tables"):
             continue
         cfg = load_config(file)
         parts = (cfg.model, cfg.loss, cfg.optimizer.name, cfg.data.preprocess, cfg.schedule.name, cfg.train.order)
-        found.setdefault(repr((*parts, cfg.train.clip, cfg.data.name)), file)
+        large = isinstance(cfg.model, MLP) and sum(cfg.model.hidden) > 500
+        marked = pytest.param(file, marks=pytest.mark.slow) if large else file
+        found.setdefault(repr((*parts, cfg.train.clip, cfg.data.name)), marked)
     return list(found.values())
 
 

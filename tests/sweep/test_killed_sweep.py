@@ -58,6 +58,7 @@ def finished_once(paths: SweepPaths, run: str) -> bool:
     return ends.count("finished") == 1 and ends[-1] == "finished"
 
 
+@pytest.mark.slow
 def test_a_serial_driver_killed_five_times(fork: ForkServerContext, tmp_path: Path) -> None:
     path = sweep_of_24(tmp_path)
     fork.Process(target=int).start()  # the first child waits for the fork server to import torch

@@ -81,7 +81,8 @@ def test_results_are_those_of_the_serial_executor(make: Any) -> None:
         assert one.finals["val"]["loss"] == pytest.approx(other.finals["val"]["loss"], rel=1e-9)
 
 
-def test_what_ends_one_member_leaves_the_others(make: Any) -> None:
+def test_what_ends_one_member_leaves_the_others(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlassign.sweep.serial.FORMER_SECONDS", 0.2)
     changes = ["optimizer={name: sgd, lr: 1e160}", "optimizer={name: sgd, lr: 0.1}", "optimizer={name: sgd, lr: 0.2}"]
     trials = [make(n, "model.norm=none", change) for n, change in enumerate(changes)]
     with only_writer(trials[2].paths):

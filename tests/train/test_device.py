@@ -28,6 +28,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
+@pytest.mark.slow
 def test_kept_memory_is_not_cleared_again() -> None:
     """Steps with tensors of 75 MiB: page faults of five of them, after five others."""
     found = {}
