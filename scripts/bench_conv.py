@@ -96,6 +96,8 @@ after {warm_up} steps and stops before the last checkpoint is written. Nobody ev
   workers, of which the faster one is judged.
 
 The bare loops take torch.optim's fused or foreach kernels, whichever is faster there; Lightning takes the fused ones.
+dlassign asks glibc to keep freed memory between steps, as in every run of it; the other loops do not, and some of
+their time goes into pages that are cleared anew.
 Numbers are medians, with the smallest and the largest in brackets. The ratio is dlassign's images a second over those
 of the loop named, in the same round.
 

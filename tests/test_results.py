@@ -37,6 +37,14 @@ def test_results_reach_what_is_promised() -> None:
         assert low <= found[config] <= high, config
 
 
+def test_test_time_augmentation_is_as_the_header_says() -> None:
+    config = "configs/fast/cifar10_best.yaml"
+    [measured_with] = re.findall(rf"`{config}`.*\((\d+\.\d+)\)", (ROOT / "docs" / "results.md").read_text())
+    [expected] = re.findall(r"(\.\d+) with test-time augmentation", (ROOT / config).read_text())
+    assert float(measured_with) == pytest.approx(100 * float(expected), abs=0.1)
+    assert float(measured_with) >= 90.5
+
+
 @pytest.mark.parametrize("config", PROMISED)
 def test_headers_expect_what_was_measured(config: str) -> None:
     [expected] = re.findall(r"# Expected: +(.*)", (ROOT / config).read_text())
