@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from dlassign.cli.progress import make_display
+from dlassign.cli.views.run import make_display
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.augment import Augmentation
@@ -47,18 +47,18 @@ from dlassign.data.batches import Batches
 from dlassign.data.bundle import Split
 from dlassign.data.load import preprocess_steps
 from dlassign.data.prepare import fit_preprocess
-from dlassign.runlog.files import make_folder
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import MetricsWriter
+from dlassign.store.files import make_folder
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import MetricsWriter
 from dlassign.train.arithmetic import FAST_BF16_FLAGS, cpu_flags
 from dlassign.train.assemble import check_batches
 from dlassign.train.backends import TorchBackend
 from dlassign.train.checkpoint import CheckpointStore
 from dlassign.train.device import cpu_name, fitting_threads, keep_memory, seed_everything
-from dlassign.train.hooks import Checkpointer
 from dlassign.train.loop import fit
 from dlassign.train.plan import make_plan
 from dlassign.train.stopping import StopRequest
+from dlassign.train.watchers import Checkpointer
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "benchmarks" / "conv.md"

@@ -34,8 +34,8 @@ from threadpoolctl import threadpool_limits
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.numpy_nets.conv import Conv2d
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import MetricsWriter
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import MetricsWriter
 from dlassign.train.assemble import check_batches
 from dlassign.train.build import build_numpy_learner
 from dlassign.train.device import cpu_name

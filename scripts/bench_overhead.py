@@ -34,20 +34,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlassign.cli.progress import make_display
+from dlassign.cli.views.run import make_display
 from dlassign.config.run import RunConfig
-from dlassign.runlog.files import make_folder
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import MetricsWriter
+from dlassign.data.torch_batches import TensorSplit, torch_batches
+from dlassign.store.files import make_folder
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import MetricsWriter
 from dlassign.train.assemble import check_batches
 from dlassign.train.build import build_learner
 from dlassign.train.checkpoint import CheckpointStore
 from dlassign.train.device import cpu_name, seed_everything
-from dlassign.train.hooks import Checkpointer
 from dlassign.train.loop import fit
 from dlassign.train.plan import make_plan
 from dlassign.train.stopping import StopRequest
-from dlassign.train.torch_data import TensorSplit, torch_batches
+from dlassign.train.watchers import Checkpointer
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "overhead.md"
 SEED, LR, WARM_UP_STEPS = 0, 0.05, 100

@@ -30,8 +30,8 @@ import yaml
 
 from dlassign.config.load import load_config
 from dlassign.data.load import fingerprint
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record
 from dlassign.sweep.processes import ProcessesExecutor
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.stacked import StackedExecutor

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlassign.runlog.records import read_records
+from dlassign.store.records import read_records
 
 ROOT = Path(__file__).parents[1]
 TEXT = """\

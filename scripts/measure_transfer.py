@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from scipy import stats
 
-from dlassign.runlog.records import read_records
+from dlassign.store.records import read_records
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("train", "test")

@@ -15,9 +15,9 @@ from dlassign.config.run import RunConfig
 from dlassign.config.transfer import PretrainedInit
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import describe
-from dlassign.experiment import run_experiment
-from dlassign.runlog.paths import RunPaths
+from dlassign.store.paths import RunPaths
 from dlassign.train import assemble
+from dlassign.train.experiment import run_experiment
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file.parent.name not in ("sweeps", "tables"))

@@ -16,12 +16,12 @@ import torch
 from dlassign.config.run import RunConfig
 from dlassign.data import sources
 from dlassign.errors import Interrupted
-from dlassign.evaluation import evaluate_run
-from dlassign.experiment import run_experiment
-from dlassign.runlog.clock import WallClock
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record, RunRecords
+from dlassign.store.clock import WallClock
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, RunRecords
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
+from dlassign.train.experiment import run_experiment
+from dlassign.train.saved import evaluate_run
 from dlassign.train.torch_learner import TorchLearner
 
 TIMES = {"seconds", "wall", "time", "images_per_second"}
@@ -103,7 +103,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> type[Stop]:
         return step(self, *arguments)
 
     monkeypatch.setattr(TorchLearner, "step", counted)
-    monkeypatch.setattr("dlassign.experiment.StopRequest", Stop)
+    monkeypatch.setattr("dlassign.train.experiment.StopRequest", Stop)
     Stop.steps, Stop.after = 0, 10**9
     return Stop
 

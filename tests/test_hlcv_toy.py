@@ -14,8 +14,8 @@ from dlassign.cli.main import main
 from dlassign.config.load import load_config
 from dlassign.data.sources import toy
 from dlassign.numpy_nets.activations import Softmax
-from dlassign.runlog.paths import find_runs
-from dlassign.runlog.records import read_records
+from dlassign.store.paths import find_runs
+from dlassign.store.records import read_records
 from dlassign.train.build import build_numpy_learner
 from dlassign.train.numpy_learner import NumpyLearner
 

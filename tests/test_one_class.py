@@ -11,12 +11,12 @@ from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted
-from dlassign.experiment import run_experiment
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record, RunRecords, read_records
+from dlassign.stacked.together import Job, run_together
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, RunRecords, read_records
 from dlassign.sweep.stacked import stack_key
-from dlassign.together import Job, run_together
 from dlassign.train.cache import DataCache
+from dlassign.train.experiment import run_experiment
 
 DIGITS = """
 name: faint
@@ -66,25 +66,26 @@ class TestOneRun:
         assert records.notes == {}
         assert not any("one class" in text for text in said)
 
-    def test_members_of_a_stack_note_what_runs_alone_do(self, backend: str, tmp_path: Path) -> None:
-        cfgs = [config(tmp_path, backend, seed=seed) for seed in (3, 4)]
-        digest = fingerprint(cfgs[0].data)
-        alone = [run_experiment(cfg, RunPaths(tmp_path / "alone" / str(cfg.seed))) for cfg in cfgs]
-        said: dict[int, list[str]] = {3: [], 4: []}
-        jobs = [
-            Job(
-                cfg=cfg,
-                paths=RunPaths.of(tmp_path / "out", cfg.model_dump(mode="json"), digest),
-                say=said[cfg.seed].append,
-                on_record=lambda record: None,
-            )
-            for cfg in cfgs
-        ]
-        assert stack_key(cfgs[0]) == stack_key(cfgs[1])
-        assert [error for _, error in run_together(jobs, cache=DataCache())] == [None, None]
-        for job, records in zip(jobs, alone, strict=True):
-            assert without_times(read_records(job.paths.log)) == without_times(records) != []
-            assert sum("predicts one class" in text for text in said[job.cfg.seed]) == 1
+
+def test_members_of_a_stack_note_what_runs_alone_do(tmp_path: Path) -> None:
+    cfgs = [config(tmp_path, "torch", seed=seed) for seed in (3, 4)]
+    digest = fingerprint(cfgs[0].data)
+    alone = [run_experiment(cfg, RunPaths(tmp_path / "alone" / str(cfg.seed))) for cfg in cfgs]
+    said: dict[int, list[str]] = {3: [], 4: []}
+    jobs = [
+        Job(
+            cfg=cfg,
+            paths=RunPaths.of(tmp_path / "out", cfg.model_dump(mode="json"), digest),
+            say=said[cfg.seed].append,
+            on_record=lambda record: None,
+        )
+        for cfg in cfgs
+    ]
+    assert stack_key(cfgs[0]) == stack_key(cfgs[1])
+    assert [error for _, error in run_together(jobs, cache=DataCache())] == [None, None]
+    for job, records in zip(jobs, alone, strict=True):
+        assert without_times(read_records(job.paths.log)) == without_times(records) != []
+        assert sum("predicts one class" in text for text in said[job.cfg.seed]) == 1
 
 
 @pytest.mark.parametrize("evaluation", [1, 2, 4])

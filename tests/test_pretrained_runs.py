@@ -22,11 +22,11 @@ from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, Interrupted, UserError
-from dlassign.evaluation import evaluate_run
-from dlassign.experiment import run_experiment
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import RunRecords
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import RunRecords
 from dlassign.train.checkpoint import load_checkpoint
+from dlassign.train.experiment import run_experiment
+from dlassign.train.saved import evaluate_run
 from dlassign.train.torch_learner import TorchLearner
 
 HEAD = {"head.weight", "head.bias"}

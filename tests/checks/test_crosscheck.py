@@ -20,13 +20,13 @@ from dlassign.config.load import load_config
 from dlassign.config.model import MLP, TORCH_ONLY_NORMS, EECSConvNet
 from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, Diverged, UserError
+from dlassign.numpy_nets import objective as numpy_objective
 from dlassign.numpy_nets.activations import ReLU
 from dlassign.numpy_nets.dropout import Dropout
 from dlassign.numpy_nets.linear import Linear
 from dlassign.numpy_nets.normalization import BatchNorm1d
 from dlassign.numpy_nets.pooling import MaxPool2d
 from dlassign.optim import numpy_rules
-from dlassign.train import numpy_objective
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from dlassign.cli.commands import train as train_module
 from dlassign.cli.main import main
 from dlassign.plots import panel
-from dlassign.runlog.listing import PHASES, summarise
-from dlassign.runlog.paths import RunPaths, find_runs
-from dlassign.runlog.records import read_records
+from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.records import read_records
+from dlassign.store.summary import PHASES, summarise
 from dlassign.train import arithmetic
 
 CONFIG = """\
@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, Res
     (folder / "a.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arithmetic, "cpu_flags", lambda: {"avx512_bf16"})
-        patch.setattr("dlassign.runlog.clock.since_process_start", lambda: 5.0)
+        patch.setattr("dlassign.store.clock.since_process_start", lambda: 5.0)
         patch.setattr(train_module, "since_process_start", lambda: 5.0)
         words = run("train", "--config", str(folder / "a.yaml"), "--out", str(folder / "out"))
     return (

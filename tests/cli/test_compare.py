@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -16,12 +15,11 @@ from click.testing import CliRunner
 from scipy import stats
 
 from dlassign.cli.commands.compare import compare_command
-from dlassign.cli.comparison import seeds_text
 from dlassign.cli.main import main
+from dlassign.cli.views.comparison import seeds_text
 from dlassign.errors import ConfigError, UserError
-from dlassign.runlog.records import read_records
-
-make_run = runpy.run_path(str(Path(__file__).parents[1] / "plots" / "synthetic.py"))["make_run"]
+from dlassign.store.records import read_records
+from helpers.synthetic import make_run
 
 
 def worse(step, seed, lr):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 import subprocess
 import sys
@@ -19,13 +18,12 @@ from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, UserError
-from dlassign.evaluation import first_layer
-from dlassign.experiment import run_experiment
 from dlassign.plots import weights as weights_plot
-from dlassign.runlog.paths import RunPaths
+from dlassign.store.paths import RunPaths
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
-
-make_run = runpy.run_path(str(Path(__file__).parents[1] / "plots" / "synthetic.py"))["make_run"]
+from dlassign.train.experiment import run_experiment
+from dlassign.train.saved import first_layer
+from helpers.synthetic import make_run
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -17,8 +16,7 @@ from filelock import FileLock
 from dlassign.cli.commands.report import report_command
 from dlassign.cli.main import main
 from dlassign.errors import ConfigError, UserError
-
-make_run = runpy.run_path(str(Path(__file__).parents[1] / "plots" / "synthetic.py"))["make_run"]
+from helpers.synthetic import make_run
 
 
 def shown(path: Path) -> dict:

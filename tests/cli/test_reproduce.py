@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,8 @@ from click.testing import CliRunner, Result
 from scipy import stats
 
 from dlassign.cli.main import main
-from dlassign.runlog.records import read_records
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tables"))
-from tiny_tables import BASE, row, write_config, write_table
+from dlassign.store.records import read_records
+from helpers.tiny_tables import BASE, row, write_config, write_table
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dlassign.cli.main import main
-from dlassign.cli.sweep_view import Tally, columns_text, result_table, values_text
+from dlassign.cli.views.sweep import Tally, columns_text, result_table, values_text
 from dlassign.config.sweep import Objective
-from dlassign.runlog.files import write_text
-from dlassign.runlog.sweep_paths import SweepPaths
+from dlassign.store.files import write_text
+from dlassign.store.sweep_paths import SweepPaths
 from dlassign.sweep.standing import Standing
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
-from sweep_files import table_of, write_sweep
-from tiny_trials import make_trial
+from helpers.sweep_files import table_of, write_sweep
+from helpers.tiny_trials import make_trial
 
 
 def sweep(path: Path, *options: str) -> Result:
@@ -155,7 +152,7 @@ def test_the_table_shows_confirmed_values_beside_raw_ones() -> None:
 
 def test_time_left_counts_what_was_trained_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dlassign.cli.sweep_view.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dlassign.cli.views.sweep.time.monotonic", lambda: now[0])
     tally = Tally(Objective())
     trials = [make_trial(tmp_path, n, seed=n) for n in range(4)]
     waiting = [Standing(trial=trial, status="waiting") for trial in trials[1:]]

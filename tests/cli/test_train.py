@@ -17,11 +17,10 @@ import torch
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from dlassign import experiment
 from dlassign.cli.main import main
-from dlassign.runlog.paths import RunPaths, find_runs
-from dlassign.runlog.records import read_records
-from dlassign.train import checkpoint
+from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.records import read_records
+from dlassign.train import checkpoint, experiment
 
 CONFIG = """\
 name: small

@@ -19,10 +19,10 @@ from dlassign.data.on_device import can_run
 from dlassign.data.prepare import Preprocess, fit_preprocess, prepare, preprocessed_shape
 from dlassign.data.variants import draw_kinds, training_size
 from dlassign.errors import ConfigError
-from dlassign.experiment import run_experiment
-from dlassign.runlog.paths import RunPaths
+from dlassign.store.paths import RunPaths
 from dlassign.train import assemble
 from dlassign.train.checkpoint import to_numpy, to_tensors
+from dlassign.train.experiment import run_experiment
 
 MEAN_IMAGE = {"name": "mean_image"}
 APPEND = {"name": "append_variants", "seed": 10}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dlassign.config.model import HeInit, Init, NormalInit, Penalty, PytorchInit, XavierInit
 from dlassign.nets.init import initialise, weighted_layers
 from dlassign.nets.mlp import mlp
-from dlassign.train.objective import make_penalty
+from dlassign.nets.objective import make_penalty
 
 IN, OUT = 300, 400
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from agreement import as_layout, assert_close_to, check_layer, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from dlassign.numpy_nets import activations as ours
 from dlassign.numpy_nets.layer import Layer
+from helpers.agreement import as_layout, assert_close_to, check_layer, tensor
 
 PAIRS: dict[str, tuple[Callable[[], Layer], Callable[[], nn.Module]]] = {
     "identity": (ours.Identity, nn.Identity),

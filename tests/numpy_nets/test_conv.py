@@ -6,13 +6,13 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from agreement import as_layout, assert_close_to, check_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlassign.numpy_nets import conv
 from dlassign.numpy_nets.conv import Conv2d
 from dlassign.numpy_nets.layer import FirstLayer
+from helpers.agreement import as_layout, assert_close_to, check_layer
 
 RNG = np.random.default_rng(0)
 

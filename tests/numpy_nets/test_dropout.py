@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agreement import as_layout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlassign.numpy_nets.dropout import Dropout
+from helpers.agreement import as_layout
 
 both_forms = pytest.mark.parametrize("inverted", [True, False])
 

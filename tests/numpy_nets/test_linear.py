@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,7 @@ from torch import nn
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.linear import Flatten, Linear
 from dlassign.numpy_nets.network import Network, Residual
-
-sys.path.insert(0, str(Path(__file__).parent))
-from agreement import as_layout, assert_close_to, check_layer
+from helpers.agreement import as_layout, assert_close_to, check_layer
 
 SIZE = st.integers(1, 9)
 

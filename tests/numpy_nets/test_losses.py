@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agreement import as_layout, assert_close_to, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from dlassign.numpy_nets import losses
 from dlassign.numpy_nets.layer import Array
+from helpers.agreement import as_layout, assert_close_to, tensor
 
 Torchs = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

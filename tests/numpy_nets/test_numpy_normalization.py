@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agreement import as_layout, assert_close_to, check_layer, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from dlassign.numpy_nets.layer import Layer
 from dlassign.numpy_nets.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from helpers.agreement import as_layout, assert_close_to, check_layer, tensor
 
 PAIRS: dict[int, Any] = {2: (BatchNorm1d, nn.BatchNorm1d), 4: (BatchNorm2d, nn.BatchNorm2d)}
 F64 = {"dtype": np.float64}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from agreement import as_layout, check_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlassign.numpy_nets.layer import FirstLayer
 from dlassign.numpy_nets.pooling import AvgPool2d, MaxPool2d
+from helpers.agreement import as_layout, check_layer
 
 PEERS = {MaxPool2d: torch.nn.MaxPool2d, AvgPool2d: torch.nn.AvgPool2d}
 both = pytest.mark.parametrize("pool", list(PEERS))

@@ -210,8 +210,8 @@ TRAINING = """
 import sys
 from pathlib import Path
 from dlassign.config.run import RunConfig
-from dlassign.experiment import run_experiment
-from dlassign.runlog.paths import RunPaths
+from dlassign.train.experiment import run_experiment
+from dlassign.store.paths import RunPaths
 cfg = RunConfig.model_validate({
     "name": "tiny", "data": {"name": "digits"}, "device": "cpu",
     "model": {"name": "mlp", "norm": "batch", "dropout": 0.1},

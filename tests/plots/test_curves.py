@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from synthetic import make_run
 
 from dlassign.errors import UserError
 from dlassign.plots.curves import build_figure, draw_run, draw_runs
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Run, series
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import MetricsWriter, read_records
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import MetricsWriter, read_records
+from helpers.synthetic import make_run
 
 
 def load(*paths: RunPaths) -> list[Run]:

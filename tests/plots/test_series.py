@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from synthetic import curve, make_run
 
 from dlassign.plots.series import Series, average, series, smooth, steps_per_epoch, thin, x_of_step
-from dlassign.runlog.records import read_records
+from dlassign.store.records import read_records
+from helpers.synthetic import curve, make_run
 
 
 def points(x: list[float], y: list[float]) -> Series:

@@ -7,7 +7,6 @@ import errno
 import math
 import os
 import signal
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,16 @@ import pytest
 
 from dlassign.config.load_sweep import load_sweep
 from dlassign.errors import Interrupted, UserError
-from dlassign.runlog.records import Record
-from dlassign.runlog.sweep_journal import read_journal
-from dlassign.runlog.sweep_paths import SweepPaths, only_driver
+from dlassign.store.records import Record
+from dlassign.store.sweep_journal import read_journal
+from dlassign.store.sweep_paths import SweepPaths, only_driver
 from dlassign.sweep import engine as engine_module
 from dlassign.sweep.check_points import check_points
 from dlassign.sweep.engine import Outcome, Sweep
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.standing import Standing
 from dlassign.sweep.trial import Executor, Strategy, Trial, TrialResult, Watcher
-
-sys.path.insert(0, str(Path(__file__).parent))
-from sweep_files import logs, table_of, without_times, write_sweep
+from helpers.sweep_files import logs, table_of, without_times, write_sweep
 
 
 class Seen:

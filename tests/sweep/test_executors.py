@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,7 @@ from dlassign.sweep.executors import choose_executor, gpus_for, make_executor
 from dlassign.sweep.processes import ProcessesExecutor
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.stacked import StackedExecutor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_trials import make_trial
+from helpers.tiny_trials import make_trial
 
 AUTO = config.AutoExecutor(name="auto")
 

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from dlassign.runlog.sweep_paths import SweepPaths
-
-sys.path.insert(0, str(Path(__file__).parent))
-from killed_driver import drive
-from sweep_files import kinds, logs, table_of, without_times, write_sweep
+from dlassign.store.sweep_paths import SweepPaths
+from helpers.killed_driver import drive
+from helpers.sweep_files import kinds, logs, table_of, without_times, write_sweep
 
 EVERY = 10
 """Steps between two evaluations, each of which writes a checkpoint."""
@@ -35,7 +33,7 @@ def sweep_of_24(folder: Path, *, steps: int = 60) -> Path:
 def fork() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killed_driver", "sklearn.datasets"])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return context
 
 

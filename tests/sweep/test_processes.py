@@ -16,13 +16,11 @@ from typing import Any
 import pytest
 
 from dlassign.errors import Interrupted
-from dlassign.runlog.records import Record, read_records
+from dlassign.store.records import Record, read_records
 from dlassign.sweep.processes import ProcessesExecutor, _Worker
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Trial, TrialResult
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_trials import Notes, make_trial
+from helpers.tiny_trials import Notes, make_trial
 
 TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}
 
@@ -126,7 +124,7 @@ DRIVER = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from tiny_trials import Notes, make_trial
+from helpers.tiny_trials import Notes, make_trial
 from dlassign.sweep.processes import ProcessesExecutor
 import multiprocessing
 
@@ -143,7 +141,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_workers_of_a_killed_driver_write_checkpoints_and_end(tmp_path: Path) -> None:
     script = tmp_path / "driver.py"
-    script.write_text(DRIVER.format(here=str(Path(__file__).parent), out=str(tmp_path / "out")))
+    script.write_text(DRIVER.format(here=str(Path(__file__).parents[1]), out=str(tmp_path / "out")))
     driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     driver.stdout.readline()

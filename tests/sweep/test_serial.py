@@ -6,20 +6,17 @@ import errno
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dlassign.errors import Interrupted, UserError
-from dlassign.runlog.records import MetricsWriter, read_records
+from dlassign.store.records import MetricsWriter, read_records
 from dlassign.sweep import serial
 from dlassign.sweep.serial import SerialExecutor, is_full_disk, one_line
 from dlassign.sweep.trial import Trial
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_trials import Notes, make_trial
+from helpers.tiny_trials import Notes, make_trial
 
 
 def test_trains_one_after_the_other_and_pulls_only_when_free(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from contextlib import ExitStack
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import dlassign.sweep.stacked as stacked
 from dlassign.config.load import load_config
 from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted, UserError
-from dlassign.experiment import only_writer
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record, read_records
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, read_records
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.stacked import StackedExecutor, stacks
 from dlassign.sweep.trial import Trial
+from dlassign.train.experiment import only_writer
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SHORT = "train.epochs=null", "train.steps=30", "train.eval_every={steps: 10}", "device=cpu", "train.precision=fp64"
@@ -107,7 +107,7 @@ def test_out_of_memory_fails_the_stack_alone(make: Any, monkeypatch: pytest.Monk
     def no_memory(*args: Any, **kwargs: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("dlassign.train.stacked_learner.StackedLearner.train", no_memory)
+    monkeypatch.setattr("dlassign.stacked.stack.StackedLearner.train", no_memory)
     trials = [make(0), make(1, seed=1), make(2, "train.accumulate=2")]
     found = {r.trial.number: r for r in StackedExecutor().run(trials, Recorder())}
     assert [found[n].status for n in range(3)] == ["failed", "failed", "finished"]
@@ -148,9 +148,15 @@ def test_runs_that_ended_meanwhile_are_read_and_not_trained(make: Any) -> None:
 
 def test_a_stack_waits_for_the_worker_of_a_killed_driver(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [make(n, seed=n) for n in range(2)]
-    former = ExitStack()
-    former.enter_context(only_writer(trials[0].paths))
-    threading.Timer(0.5, former.close).start()
+    held = threading.Event()
+
+    def former() -> None:  # a lock is given back by the thread that took it
+        with only_writer(trials[0].paths):
+            held.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=former).start()
+    held.wait()
     found = {r.trial.number: r.status for r in StackedExecutor().run(trials, Recorder())}
     assert found == {0: "finished", 1: "finished"}
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 import threading
 from pathlib import Path
 
 from dlassign.sweep.worker import Link
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_trials import make_trial
+from helpers.tiny_trials import make_trial
 
 
 def test_questions_after_the_death_of_the_driver_wait_for_nobody(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from torch import nn
 from dlassign.config.model import CrossEntropy
 from dlassign.config.optim import SGD
 from dlassign.config.train import Train
+from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import ConfigError
+from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train import arithmetic
 from dlassign.train.arithmetic import COMPILE_STEPS, Arithmetic, choose_arithmetic, cpu_flags, fast_bf16
-from dlassign.train.objective import make_loss
-from dlassign.train.torch_data import TensorSplit
 from dlassign.train.torch_learner import TorchLearner
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlassign.errors import UserError
-from dlassign.runlog.paths import RunPaths
+from dlassign.store.paths import RunPaths
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, sealed, to_numpy, to_tensors, weights_sha256
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dlassign.data.batches import Batches, Full, Order, Shuffled
 from dlassign.errors import Diverged
-from dlassign.runlog.records import MetricsWriter, Record
+from dlassign.store.records import MetricsWriter, Record
 from dlassign.train.arithmetic import SINGLE_PRECISION
 from dlassign.train.learner import Evaluation, State, StepStats
 from dlassign.train.loop import At, Progress, fit

@@ -10,10 +10,10 @@ from torch import nn
 
 from dlassign.config.model import CrossEntropy
 from dlassign.config.optim import SGD
+from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train import loss_scale
 from dlassign.train.loss_scale import LossScale
-from dlassign.train.objective import make_loss
 from dlassign.train.torch_learner import TorchLearner
 
 CPU = torch.device("cpu")

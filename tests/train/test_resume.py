@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +15,9 @@ from typing import Any
 
 import pytest
 
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import RunRecords, read_records
-
-sys.path.insert(0, str(Path(__file__).parent))
-from killed import folder, train
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import RunRecords, read_records
+from helpers.killed import folder, train
 
 TIMES = {"seconds", "wall", "time", "images_per_second"}
 CONFIG: dict[str, Any] = {
@@ -51,7 +48,7 @@ def without_times(records: RunRecords) -> dict[str, Any]:
 def fork() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["killed", "sklearn.datasets"])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return context
 
 

@@ -18,13 +18,13 @@ from dlassign.data.augment import Mixed
 from dlassign.data.batches import Full, Order, Shuffled, UvaNextBatch
 from dlassign.data.bundle import Split
 from dlassign.data.sources import toy
+from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.nets.mlp import mlp
+from dlassign.nets.objective import make_loss, make_penalty
 from dlassign.optim.averaging import make_average
 from dlassign.optim.schedules import exponential
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import Arithmetic
-from dlassign.train.objective import make_loss, make_penalty
-from dlassign.train.torch_data import TensorSplit, to_device, torch_batches
 from dlassign.train.torch_learner import TorchLearner
 
 CPU = torch.device("cpu")

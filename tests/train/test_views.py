@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from dlassign.config.model import CrossEntropy
 from dlassign.config.optim import SGD
+from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import ConfigError
+from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
-from dlassign.train.objective import make_loss
-from dlassign.train.torch_data import TensorSplit
 from dlassign.train.torch_learner import TorchLearner
 from dlassign.train.views import Views
 

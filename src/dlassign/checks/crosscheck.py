@@ -49,6 +49,7 @@ from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset, preprocess_steps
 from dlassign.data.prepare import prepare
+from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import Diverged, UserError
 from dlassign.train.assemble import check_batches
 from dlassign.train.build import build_learner, build_numpy_learner
@@ -56,7 +57,6 @@ from dlassign.train.device import fitting_threads, seed_everything
 from dlassign.train.learner import State, StepStats
 from dlassign.train.numpy_learner import numpy_batches
 from dlassign.train.plan import make_plan
-from dlassign.train.torch_data import TensorSplit, to_device, torch_batches
 
 STAGES = ("forward", "backward", "gradient", "weights", "evaluation")
 PENALTY, CONFUSION = "penalty", "confusion"
@@ -259,9 +259,9 @@ class _Twins:
         """Return what computes the place where the nets part."""
         layer = self.numpy.network.layers.get(parted.layer)
         if parted.layer == PENALTY:
-            return "make_numpy_penalty in dlassign.train.numpy_objective"
+            return "make_numpy_penalty in dlassign.numpy_nets.objective"
         if parted.layer == CONFUSION:
-            return "numpy_predict in dlassign.train.numpy_objective"
+            return "numpy_predict in dlassign.numpy_nets.objective"
         if layer is None:
             return f"{self._cfg.loss.name} in dlassign.numpy_nets.losses and make_numpy_loss that calls it"
         name, module = type(layer).__name__, type(layer).__module__

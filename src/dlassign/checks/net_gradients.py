@@ -26,13 +26,13 @@ from dlassign.data.load import load_dataset, preprocess_steps
 from dlassign.data.prepare import prepare
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.nets.build import build_model
+from dlassign.nets.objective import make_loss, make_penalty
 from dlassign.numpy_nets import init as numpy_init
 from dlassign.numpy_nets.build import build_network
 from dlassign.numpy_nets.gradcheck import Bounds, check_gradients, typical_size
 from dlassign.numpy_nets.layer import Array
+from dlassign.numpy_nets.objective import make_numpy_loss, make_numpy_penalty
 from dlassign.train.build import check_loss
-from dlassign.train.numpy_objective import make_numpy_loss, make_numpy_penalty
-from dlassign.train.objective import make_loss, make_penalty
 
 BOUNDS = Bounds(central=1e-6, autograd=1e-10, directions=1e-6)
 """For a net: kinks by the thousand ask for small steps, which leave fewer digits."""

@@ -21,8 +21,8 @@ from dlassign.nets.build import build_model, check_model, size_key
 from dlassign.train.assemble import check_batches, samples_a_step
 from dlassign.train.build import build_learner, check_loss, make_views
 from dlassign.train.device import resolve_device
-from dlassign.train.initial import steps_by_default
 from dlassign.train.plan import Plan, make_plan
+from dlassign.train.warm_start import steps_by_default
 
 
 @dataclass(frozen=True, kw_only=True)

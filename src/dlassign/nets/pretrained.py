@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from dlassign.config.transfer import IMAGENET, IMAGENET_PREPROCESS
 from dlassign.errors import UserError
 from dlassign.nets.transfer import belongs_to
-from dlassign.runlog.files import reason
-from dlassign.runlog.paths import weights_file
+from dlassign.store.files import reason
+from dlassign.store.paths import weights_file
 
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {

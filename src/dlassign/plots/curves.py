@@ -15,8 +15,8 @@ from dlassign.plots.groups import Group, diverged_at, group_note, group_runs
 from dlassign.plots.panel import DASHES, HEIGHT, WIDTH, CurveOptions, Handle, Panel
 from dlassign.plots.series import CURVES, Curve, Metric, Run, SplitName
 from dlassign.plots.style import PALETTE, fixed_style, run_look, save_figure
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import RunRecords, read_records
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import RunRecords, read_records
 
 _LOOKS: dict[Curve, tuple[str, str]] = {
     "train": (PALETTE[0], ""),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlassign.plots.series import Run
-from dlassign.runlog.listing import config_value, flat_config, inner_keys, last_step, unknown_key
-from dlassign.runlog.records import RunRecords
+from dlassign.store.records import RunRecords
+from dlassign.store.summary import config_value, flat_config, inner_keys, last_step, unknown_key
 
 # Keys in which runs may differ and still be the same experiment.
 _SAME = ("seed", "device", "train.checkpoint_seconds")

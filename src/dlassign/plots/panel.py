@@ -31,7 +31,7 @@ from dlassign.plots.series import (
     value,
     x_of_step,
 )
-from dlassign.runlog.records import RunRecords
+from dlassign.store.records import RunRecords
 
 WIDTH, HEIGHT = 7.5, 4.4  # of one panel, in inches, without its legend
 DASHES: dict[Curve, str] = {"train": "-", "train, evaluated": "-.", "val": "--", "test": ":"}

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record, RunRecords
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import LARGEST, Record, RunRecords
 
 FloatArray = NDArray[np.float64]
 Metric = Literal["loss", "accuracy"]
@@ -27,8 +27,6 @@ CURVES: dict[SplitName, tuple[Curve, ...]] = {
 }
 _EVALUATED: dict[Curve, SplitName] = {"train, evaluated": "train", "val": "val", "test": "test"}
 
-LARGEST = 1e300
-"""A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
 _BUCKETS = 1000
 
 

@@ -12,7 +12,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from dlassign.errors import UserError
-from dlassign.runlog.files import make_folder, replacing
+from dlassign.store.files import make_folder, replacing
 
 FORMATS = ("png", "svg", "pdf")
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from dlassign.config.load_sweep import LocatedSweep, dump_sweep
 from dlassign.config.sweep import TPE, NoPruning
 from dlassign.errors import Interrupted, UserError
-from dlassign.runlog.files import write_text
-from dlassign.runlog.records import Record
-from dlassign.runlog.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
-from dlassign.runlog.sweep_paths import SweepPaths, only_driver
+from dlassign.store.files import write_text
+from dlassign.store.records import Record
+from dlassign.store.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
+from dlassign.store.sweep_paths import SweepPaths, only_driver
 from dlassign.sweep.check_points import Checked
 from dlassign.sweep.search import Search
 from dlassign.sweep.standing import Standing, read_standing

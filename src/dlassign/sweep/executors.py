@@ -49,7 +49,7 @@ def make_executor(
 
             return StackedExecutor(at_most=chosen.at_once)
         case config.RayExecutor():
-            from dlassign.sweep.ray_executor import RayExecutor
+            from dlassign.sweep.ray.executor import RayExecutor
 
             return RayExecutor(
                 address=chosen.address,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlassign.errors import UserError
-from dlassign.runlog.sweep_journal import Entry, JournalWriter
+from dlassign.store.sweep_journal import Entry, JournalWriter
 from dlassign.sweep.trial import Strategy
 from dlassign.sweep.trials import Candidate, TrialMaker
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 
 from dlassign.errors import Diverged, DlassignError, Interrupted
-from dlassign.experiment import run_experiment
-from dlassign.runlog.listing import is_locked
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record, RunRecords
-from dlassign.runlog.result import finished_records
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, RunRecords
+from dlassign.store.result import finished_records
+from dlassign.store.summary import is_locked
 from dlassign.sweep.trial import Status, Trial, TrialResult, Watcher
 from dlassign.train.cache import DataCache
+from dlassign.train.experiment import run_experiment
 
 FORMER_SECONDS = 20.0
 """How long to wait for a worker of a killed driver, which writes a checkpoint before it ends."""

@@ -9,10 +9,10 @@ from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, Prea
 from dlassign.config.model import MLP, EECSConvNet
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
-from dlassign.runlog.records import Record
+from dlassign.stacked.together import Job, run_together
+from dlassign.store.records import Record
 from dlassign.sweep.serial import ended_meanwhile, is_full_disk, one_line, result_of, train_trial, wait_for_former
 from dlassign.sweep.trial import Trial, TrialResult, Watcher
-from dlassign.together import Job, run_together
 from dlassign.train.cache import DataCache
 from dlassign.train.device import resolve_device
 from dlassign.train.stopping import StopRequest
@@ -48,13 +48,13 @@ def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
 def _cannot(cfg: RunConfig) -> str:
     """Return why a run cannot be a member of a stack, or ""."""
     train = cfg.train
-    if not isinstance(cfg.model, (MLP, *CONVNETS)) or (cfg.backend == "numpy" and not isinstance(cfg.model, MLP)):
-        return f"model {cfg.model.name} with backend {cfg.backend}"
+    if cfg.backend == "numpy":
+        return "backend numpy"
+    if not isinstance(cfg.model, (MLP, *CONVNETS)):
+        return f"model {cfg.model.name}"
     reasons = {
-        "norm batch_from_zero": isinstance(cfg.model, MLP)
-        and cfg.backend == "torch"
-        and cfg.model.norm == "batch_from_zero",
-        "dropout on a GPU": _drops(cfg) and cfg.backend == "torch" and resolve_device(cfg.device).type == "cuda",
+        "norm batch_from_zero": isinstance(cfg.model, MLP) and cfg.model.norm == "batch_from_zero",
+        "dropout on a GPU": _drops(cfg) and resolve_device(cfg.device).type == "cuda",
         "data.augment": bool(cfg.data.augment),
         "train.accumulate": train.accumulate > 1,
         "train.freeze": bool(train.freeze),
@@ -155,7 +155,7 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
 
 
 def _job(trial: Trial, watcher: Watcher) -> Job:
-    """Return a trial as together.py takes it. Pruning is left out: a stack does not wait for a strategy."""
+    """Return a trial as stacked/together.py takes it. Pruning is left out: a stack does not wait for a strategy."""
 
     def on_record(record: Record) -> None:
         watcher.record(trial, record)

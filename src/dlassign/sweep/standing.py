@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
-from dlassign.runlog.files import reason
-from dlassign.runlog.records import RunRecords, read_records
-from dlassign.runlog.result import has_start, test_maximum
+from dlassign.store.files import reason
+from dlassign.store.records import RunRecords, read_records
+from dlassign.store.result import has_start, test_maximum
 from dlassign.sweep.trial import Trial
 
 State = Literal["finished", "diverged", "pruned", "failed", "interrupted", "waiting"]

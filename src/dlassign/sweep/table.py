@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dlassign.config.sweep import Objective
-from dlassign.runlog.files import write_text
-from dlassign.runlog.sweep_paths import SweepPaths
 from dlassign.stats.intervals import mean_interval
+from dlassign.store.files import write_text
+from dlassign.store.sweep_paths import SweepPaths
 from dlassign.sweep.standing import Standing, State
 from dlassign.sweep.trials import Candidate
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from dlassign.config.run import RunConfig
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import Record
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record
 
 Status = Literal["finished", "diverged", "pruned", "failed", "interrupted"]
 

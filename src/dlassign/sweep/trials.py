@@ -11,7 +11,7 @@ from typing import Any
 from dlassign.config.load_sweep import LocatedSweep
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
-from dlassign.runlog.paths import RunPaths
+from dlassign.store.paths import RunPaths
 from dlassign.sweep.check_points import Checked
 from dlassign.sweep.space import point_config
 from dlassign.sweep.trial import Trial

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from dlassign.runlog.records import Record
+from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
 
 if TYPE_CHECKING:

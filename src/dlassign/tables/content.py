@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.table import Reported
-from dlassign.runlog.listing import DAMAGE
 from dlassign.stats.intervals import mean_interval
+from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
 from dlassign.tables.plan import PlannedRow, former_runs, found, problem_of
 from dlassign.tables.run_values import Measured, RunValues, read_values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dlassign.config.table import Figure
-from dlassign.runlog.records import Record, RunRecords
+from dlassign.store.records import Record, RunRecords
 
 
 def measured(records: RunRecords, figure: Figure) -> float | None:

@@ -14,10 +14,10 @@ from dlassign.config.run import RunConfig
 from dlassign.config.table import TableRow
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError
-from dlassign.runlog.listing import DAMAGE, flat_config
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import RunRecords
-from dlassign.runlog.result import finished_records
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import RunRecords
+from dlassign.store.result import finished_records
+from dlassign.store.summary import DAMAGE, flat_config
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import obstacle, overrides
 

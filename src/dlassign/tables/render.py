@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlassign.runlog.files import make_folder, write_text
+from dlassign.store.files import make_folder, write_text
 
 _HEAD = ("experiment", "figure", "reported", "measured", "95 % interval", "verdict", "runs", "parameters", "seconds")
 _RIGHT = {"reported", "measured", "parameters", "seconds", "runs"}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlassign.config.table import Figure
-from dlassign.runlog.records import RunRecords
-from dlassign.runlog.result import precision
+from dlassign.store.records import RunRecords
+from dlassign.store.result import precision
 from dlassign.tables.figures import absence, evaluations, measured, samples
 
 

@@ -23,9 +23,9 @@ from dlassign.nets.pretrained import LoadReport
 from dlassign.train.backends import Backend, make_backend
 from dlassign.train.cache import DataCache, digest
 from dlassign.train.device import seed_everything
-from dlassign.train.initial import fit_steps, steps_by_default
 from dlassign.train.learner import Learner
 from dlassign.train.plan import Plan, make_plan
+from dlassign.train.warm_start import fit_steps, steps_by_default
 
 SAMPLES = 5000
 """Training samples that initial weights are measured on."""

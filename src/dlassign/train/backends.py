@@ -15,6 +15,7 @@ from dlassign.data.batches import Batches, Order
 from dlassign.data.bundle import Split
 from dlassign.data.on_device import DevicePreprocess, can_run
 from dlassign.data.prepare import Preprocess
+from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.pretrained import LoadReport
 from dlassign.train.arithmetic import SINGLE_PRECISION
@@ -23,7 +24,6 @@ from dlassign.train.device import describe_blas, describe_device
 from dlassign.train.learner import Learner
 from dlassign.train.numpy_learner import numpy_batches
 from dlassign.train.plan import Plan
-from dlassign.train.torch_data import TensorSplit, to_device, torch_batches
 
 Samples = Callable[[], NDArray[Any]]
 

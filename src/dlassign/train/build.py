@@ -16,29 +16,22 @@ from dlassign.config.train import Clip, Train
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model, check_model
 from dlassign.nets.init import initialise
+from dlassign.nets.objective import make_loss, make_penalty, n_scores
 from dlassign.nets.pretrained import LoadReport
-from dlassign.nets.stacked_functional import Stack
 from dlassign.nets.transfer import Frozen, freeze, head_of
 from dlassign.nets.whitened import whiten_patches
 from dlassign.numpy_nets import init as numpy_init
 from dlassign.numpy_nets.build import build_network
+from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty
 from dlassign.optim.averaging import make_average
 from dlassign.optim.numpy_rules import make_numpy_optimizer
-from dlassign.optim.stacked_rules import StackedOptimizer, can_stack
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import choose_arithmetic
-from dlassign.train.initial import load_initial
 from dlassign.train.numpy_learner import NumpyLearner
-from dlassign.train.numpy_objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty
-from dlassign.train.objective import make_loss, make_penalty, make_stacked_loss, make_stacked_penalty, n_scores
 from dlassign.train.plan import Plan
-from dlassign.train.stacked_learner import StackedLearner, StackMember
-from dlassign.train.torch_data import TensorSplit
 from dlassign.train.torch_learner import TorchLearner
 from dlassign.train.views import Views
-
-WORTH_STACKING = 4
-"""Models of a chunk from which updating them at once is faster than a fused kernel for each."""
+from dlassign.train.warm_start import load_initial
 
 
 def build_learner(
@@ -101,52 +94,6 @@ def build_learner(
         views=make_views(cfg.train),
     )
     return learner, loaded
-
-
-def build_stack(
-    cfgs: Sequence[RunConfig],
-    members: Sequence[StackMember],
-    split: TensorSplit,
-    *,
-    plans: Sequence[Plan],
-    lanes: int,
-) -> StackedLearner:
-    """Put learners of equal models together; configs, learners and plans are those of the same runs, in one order.
-
-    Args:
-        cfgs: what was asked for; they differ only where members of a stack may.
-        members: the learners.
-        split: placed training samples.
-        plans: durations in steps.
-        lanes: threads to compute in.
-    """
-    cfg_of = {id(member): cfg for member, cfg in zip(members, cfgs, strict=True)}
-
-    def penalty(of: Sequence[StackMember], stack: Stack) -> Callable[[], torch.Tensor] | None:
-        own = [cfg_of[id(member)].loss.penalty for member in of]
-        return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
-
-    def optimizer(of: Sequence[StackMember], stack: Stack) -> StackedOptimizer | None:
-        own = [cfg_of[id(member)].optimizer for member in of]
-        if len(of) < WORTH_STACKING or not can_stack(own) or any(member.learner.clips for member in of):
-            return None
-        return StackedOptimizer(
-            [member.learner.optimizer for member in of],
-            [p for p in stack.tensors.params.values() if p.requires_grad],
-            cfgs=own,
-            batch_size=plans[0].samples_a_step,
-        )
-
-    return StackedLearner(
-        members,
-        split,
-        loss=make_stacked_loss(cfgs[0].loss),
-        penalty=penalty,
-        optimizer=optimizer,
-        lr_factors=[plan.lr_factor for plan in plans],
-        batch_size=plans[0].samples_a_step,
-        lanes=lanes,
-    )
 
 
 def freeze_named(model: nn.Module, train: Train) -> Frozen | None:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from dlassign.errors import UserError
-from dlassign.runlog.files import TEMPORARY, reason, replacing
-from dlassign.runlog.paths import RunPaths
+from dlassign.store.files import TEMPORARY, reason, replacing
+from dlassign.store.paths import RunPaths
 from dlassign.train.learner import State
 
 SCHEMA = 1

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from dlassign.data.batches import Batches
 from dlassign.errors import Diverged
-from dlassign.runlog.records import MetricsWriter
+from dlassign.store.records import MetricsWriter
 from dlassign.train.learner import Evaluation, Learner, State, StepStats
 from dlassign.train.plan import Plan
 

@@ -12,11 +12,11 @@ from dlassign.data.batches import Batches, Order, Rows
 from dlassign.data.bundle import Split
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.network import Network
+from dlassign.numpy_nets.objective import AddPenalty, Labels, LossWithGradient, numpy_predict
 from dlassign.optim.numpy_rules import NumpyOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
 from dlassign.train.learner import Evaluation, State, StepStats
-from dlassign.train.numpy_objective import AddPenalty, Labels, LossWithGradient, numpy_predict
 from dlassign.train.views import Views
 
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from dlassign.data.augment import Mixed
+from dlassign.data.torch_batches import TensorSplit
+from dlassign.nets.objective import LossOf, predict
 from dlassign.nets.transfer import Frozen, set_training, unfreeze
 from dlassign.optim.averaging import Average
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
 from dlassign.train.learner import Evaluation, State, StepStats
 from dlassign.train.loss_scale import LossScale
-from dlassign.train.objective import LossOf, predict
 from dlassign.train.rng import restore_rng, rng_state
-from dlassign.train.torch_data import TensorSplit
 from dlassign.train.views import Views
 
 

@@ -37,7 +37,7 @@ def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> list[str]
 
 def _missing_weights(cfg: RunConfig) -> str:
     """Return what a run would end with for want of its pretrained weights, or ""."""
-    from dlassign.train.initial import check_weights
+    from dlassign.train.warm_start import check_weights
 
     try:
         check_weights(cfg.init, cfg=cfg.model)

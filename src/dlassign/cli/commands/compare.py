@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from dlassign.cli.comparison import GOAL, SIGNIFICANT, Entry, Figures, MetricName, SplitName, Versus, report
+from dlassign.cli.views.comparison import GOAL, SIGNIFICANT, Entry, Figures, MetricName, SplitName, Versus, report
 from dlassign.errors import ConfigError, UserError
-from dlassign.runlog.groups import RunGroup, data_record, differing_keys, find_group, runs_of_hash
-from dlassign.runlog.listing import RunSummary
 from dlassign.stats.compare import compare_means, holm, seeds_to_see
 from dlassign.stats.intervals import mean_interval
+from dlassign.store.select import RunGroup, data_record, differing_keys, find_group, runs_of_hash
+from dlassign.store.summary import RunSummary
 
 _LETTERS = string.ascii_uppercase
 

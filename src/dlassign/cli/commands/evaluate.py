@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from dlassign.errors import UserError
-from dlassign.evaluation import Report, evaluate_run
 from dlassign.plots.confusion import draw_confusion
-from dlassign.runlog.paths import RunPaths, find_runs
+from dlassign.store.paths import RunPaths, find_runs
+from dlassign.train.saved import Report, evaluate_run
 
 
 def evaluate_command(

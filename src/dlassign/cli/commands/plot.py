@@ -16,13 +16,13 @@ from dlassign.plots.curves import draw_runs
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Metric, Run, SplitName, XAxis
 from dlassign.plots.style import FORMATS
-from dlassign.plots.sweep_heatmap import Cell
-from dlassign.plots.sweep_table import read_table
-from dlassign.plots.sweeps import Picture, draw_sweep
+from dlassign.plots.sweep.draw import Picture, draw_sweep
+from dlassign.plots.sweep.heatmap import Cell
 from dlassign.plots.weights import draw_weights
-from dlassign.runlog.paths import RunPaths, find_runs
-from dlassign.runlog.records import Record, read_records
-from dlassign.runlog.sweep_paths import SweepPaths
+from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.records import Record, read_records
+from dlassign.store.sweep_paths import SweepPaths
+from dlassign.store.sweep_table import read_table
 
 _METRICS: tuple[Metric, ...] = ("loss", "accuracy")
 
@@ -270,7 +270,7 @@ def _draw_sweep(
 
 def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:
     """Draw the first layer of each run."""
-    from dlassign.evaluation import first_layer  # imports torch, which curves do not need
+    from dlassign.train.saved import first_layer  # imports torch, which curves do not need
 
     for run in runs:
         start, layer = run.records.start, first_layer(run.paths, weights=weights)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from dlassign.errors import ConfigError, UserError
-from dlassign.plots.report import Report, ReportData
-from dlassign.plots.report_page import render_report
-from dlassign.plots.report_sources import Sources, find_sources
-from dlassign.plots.report_weights import WeightPictures
-from dlassign.runlog.files import check_output, make_folder, write_text
-from dlassign.runlog.paths import RunPaths
+from dlassign.report.data import Report, ReportData
+from dlassign.report.page import render_report
+from dlassign.report.sources import Sources, find_sources
+from dlassign.report.weights import WeightPictures
+from dlassign.store.files import check_output, make_folder, write_text
+from dlassign.store.paths import RunPaths
 
 if TYPE_CHECKING:
-    from dlassign.evaluation import FirstLayerWeights
+    from dlassign.train.saved import FirstLayerWeights
 
 EVERY = 5.0
 INTERRUPTED = 130
@@ -165,6 +165,6 @@ def _awaited(page: _Page, every: float) -> bool:
 
 
 def _first_layer(paths: RunPaths) -> FirstLayerWeights:
-    from dlassign.evaluation import first_layer  # imports torch, which a page without checkpoints does not need
+    from dlassign.train.saved import first_layer  # imports torch, which a page without checkpoints does not need
 
     return first_layer(paths)

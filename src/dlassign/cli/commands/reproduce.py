@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from dlassign.cli.sweep_view import clock, columns_text
+from dlassign.cli.views.sweep import clock, columns_text
 from dlassign.config.load_table import find_tables
 from dlassign.errors import Interrupted, UserError
-from dlassign.runlog.files import check_output, make_folder, write_text
-from dlassign.runlog.records import Record
+from dlassign.store.files import check_output, make_folder, write_text
+from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
 from dlassign.tables.content import table_content
 from dlassign.tables.places import parse_places

@@ -16,9 +16,9 @@ import click
 
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
-from dlassign.runlog.groups import value_text
-from dlassign.runlog.listing import PHASES, RunSummary, config_value, inner_keys, summarise, unknown_key
-from dlassign.runlog.paths import find_runs
+from dlassign.store.paths import find_runs
+from dlassign.store.select import value_text
+from dlassign.store.summary import PHASES, RunSummary, config_value, inner_keys, summarise, unknown_key
 
 COLUMNS = ("run", "status", "data", "params", "steps", "val", "test", "seconds", "age")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dlassign.cli.sweep_view import columns_text, make_view, number, result_table, values_text
+from dlassign.cli.views.sweep import columns_text, make_view, number, result_table, values_text
 from dlassign.config.load_sweep import LocatedSweep, load_sweep
 from dlassign.config.sweep import TPE
 from dlassign.errors import ConfigError, Problem

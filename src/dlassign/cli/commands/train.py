@@ -12,14 +12,14 @@ from typing import Any
 
 import click
 
-from dlassign.cli.progress import make_display
+from dlassign.cli.views.run import make_display
 from dlassign.config.load import Located, load_located
 from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, Diverged
-from dlassign.runlog.clock import WallClock, since_process_start
-from dlassign.runlog.paths import RunPaths
-from dlassign.runlog.records import RunRecords
-from dlassign.runlog.result import finished_records, result_line
+from dlassign.store.clock import WallClock, since_process_start
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import RunRecords
+from dlassign.store.result import finished_records, result_line
 
 
 def train_command(
@@ -55,7 +55,7 @@ def find_folder(located: Located, out: Path) -> RunPaths:
     digest = cached_fingerprint(data)
     if digest is None:
         from dlassign.checks.shapes import check_fit
-        from dlassign.train.initial import check_weights
+        from dlassign.train.warm_start import check_weights
 
         check_fit(located.config)
         check_weights(located.config.init, cfg=located.config.model)
@@ -76,9 +76,9 @@ def placing(located: Located) -> Iterator[None]:
 def _set_aside(config: RunConfig, paths: RunPaths) -> None:
     """Move an earlier run aside, once it is sure that a new one can begin."""
     from dlassign.checks.shapes import check_fit
-    from dlassign.experiment import only_writer
     from dlassign.train.device import resolve_device
-    from dlassign.train.initial import check_weights
+    from dlassign.train.experiment import only_writer
+    from dlassign.train.warm_start import check_weights
 
     if paths.root.exists():
         check_fit(config)
@@ -91,8 +91,8 @@ def _set_aside(config: RunConfig, paths: RunPaths) -> None:
 def _train(located: Located, paths: RunPaths) -> RunRecords:
     started = time.perf_counter()
     from dlassign.checks.shapes import check_fit
-    from dlassign.experiment import run_experiment
-    from dlassign.train.initial import check_weights
+    from dlassign.train.experiment import run_experiment
+    from dlassign.train.warm_start import check_weights
 
     import_seconds, wall = time.perf_counter() - started, WallClock(since_process_start())
     fit = check_fit(located.config)

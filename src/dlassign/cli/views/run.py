@@ -1,0 +1,140 @@
+"""What a user sees on standard error while a run trains."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from dlassign.store.records import Record
+
+PLAIN_SECONDS = 5.0
+BAR_SECONDS = 0.1
+
+
+class Display(Protocol):
+    """Shows the records of a run as they are written."""
+
+    def on_record(self, record: Record) -> None:
+        """Take in the next record."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show one line of text."""
+        ...
+
+
+@contextmanager
+def make_display(steps: int, steps_per_epoch: int, n_train: int) -> Iterator[Display]:
+    """Return a live bar if standard error is a terminal, else plain lines.
+
+    Args:
+        steps: length of training.
+        steps_per_epoch: optimizer steps an epoch.
+        n_train: training samples, for images a second.
+    """
+    rate = _Rate(steps, n_train / steps_per_epoch)
+    if not sys.stderr.isatty():
+        yield PlainLines(rate)
+        return
+    bar = LiveBar(rate)
+    with bar:
+        yield bar
+
+
+class _Rate:
+    """Steps, images a second and time left, from train records."""
+
+    def __init__(self, steps: int, images_per_step: float) -> None:
+        self.steps, self._images_per_step = steps, images_per_step
+        self._first: Record | None = None
+        self.text, self._speed = "", ""
+        self.step = 0
+        self._evals: dict[str, float] = {}
+
+    def update(self, record: Record) -> None:
+        if record["kind"] == "eval" and record["accuracy"] is not None:
+            self._evals[record["split"]] = record["accuracy"]
+        if record["kind"] != "train":
+            return
+        self.step = record["step"]
+        loss = "nan" if record["loss"] is None else f"{record['loss']:.4f}"
+        self.text, self._speed = f"loss {loss}  acc {record['accuracy']:.4f}", ""
+        self._first = self._first or record
+        steps, seconds = self.step - self._first["step"], record["seconds"] - self._first["seconds"]
+        if steps > 0 and seconds > 0:
+            left = (self.steps - self.step) * seconds / steps
+            self._speed = f"  {steps * self._images_per_step / seconds:,.0f} img/s  {_clock(left)} left"
+
+    def line(self) -> str:
+        evals = "".join(f"  {split} {accuracy:.4f}" for split, accuracy in self._evals.items())
+        return f"{self.text}{evals}{self._speed}"
+
+
+class PlainLines:
+    """At most one line every few seconds, for logs and pipes."""
+
+    def __init__(self, rate: _Rate) -> None:
+        self._rate, self._shown = rate, time.monotonic()
+
+    def on_record(self, record: Record) -> None:
+        """Take in the next record; print a line if the last one is old enough."""
+        self._rate.update(record)
+        if record["kind"] == "train" and time.monotonic() - self._shown >= PLAIN_SECONDS:
+            self._shown = time.monotonic()
+            self.say(f"step {self._rate.step}/{self._rate.steps}  {self._rate.line()}")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class LiveBar:
+    """One line that is drawn anew as records come."""
+
+    def __init__(self, rate: _Rate) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
+
+        self._rate, self._shown = rate, 0.0
+        self._progress = Progress(
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(rate.steps)) + 1)),
+            BarColumn(bar_width=10),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=Console(stderr=True),
+            auto_refresh=False,
+        )
+        self._task = self._progress.add_task("starting", total=rate.steps)
+
+    def __enter__(self) -> LiveBar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._draw()
+        self._progress.stop()
+
+    def on_record(self, record: Record) -> None:
+        """Take in the next record; draw if the last drawing is old enough."""
+        self._rate.update(record)
+        if time.monotonic() - self._shown >= BAR_SECONDS:
+            self._draw()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def _draw(self) -> None:
+        self._shown = time.monotonic()
+        description = self._rate.line().strip() or "starting"
+        self._progress.update(self._task, completed=self._rate.step, description=description)
+        self._progress.refresh()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,370 @@
+"""What a user sees of a sweep: a live table on a terminal, plain lines elsewhere, and the table at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dlassign.store.records import Record
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from dlassign.config.sweep import Objective
+    from dlassign.sweep.engine import View
+    from dlassign.sweep.standing import Standing
+    from dlassign.sweep.trial import Trial
+
+DRAW_SECONDS = 0.2
+RUNNING_SHOWN = 8
+
+
+@contextmanager
+def make_view(objective: Objective) -> Iterator[View]:
+    """Return a live table if standard error is a terminal, else plain lines."""
+    tally = Tally(objective)
+    if not sys.stderr.isatty():
+        yield PlainView(tally)
+        return
+    view = LiveView(tally)
+    with view:
+        yield view
+
+
+@dataclass
+class _Running:
+    """A trial in training: its newest step, the steps that it has in all, where it began, its best so far."""
+
+    trial: Trial
+    step: int = 0
+    steps: int = 0
+    begun: int | None = None
+    best: float | None = None
+
+    @property
+    def done(self) -> float:
+        """The share of the trial that was trained since the sweep was started."""
+        return (self.step - (self.begun or 0)) / self.steps if self.steps else 0.0
+
+
+class Tally:
+    """Counts, the best so far, and the time left.
+
+    Args:
+        objective: what the sweep looks for.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.standings: dict[str, Standing] = {}
+        self.running: dict[str, _Running] = {}
+        self.total = 0
+        self._ended, self._began = 0.0, time.monotonic()
+
+    def begin(self, standings: Iterable[Standing], total: int) -> None:
+        """Take in what is there already."""
+        self.standings = {standing.run: standing for standing in standings}
+        self.total, self._began = total, time.monotonic()
+
+    def start(self, trial: Trial) -> None:
+        """Count a trial among the running ones."""
+        self.running[trial.paths.root.name] = _Running(trial)
+
+    def record(self, trial: Trial, record: Record) -> None:
+        """Take in a log record of a trial."""
+        found = self.running.get(trial.paths.root.name)
+        if found is None:
+            return
+        match record["kind"]:
+            case "start":
+                found.steps, found.begun = record["steps"], 0
+            case "resume":
+                found.begun = found.step = record["from_step"]
+            case "train":
+                found.step = record["step"]
+            case "eval" if record["split"] == self.objective.split:
+                found.step = record["step"]
+                found.best = self.better(found.best, record[self.objective.metric])
+
+    def end(self, standing: Standing) -> None:
+        """Take in how a trial ended."""
+        found = self.running.pop(standing.run, None)
+        self.standings[standing.run] = standing
+        if found is not None and standing.over:
+            self._ended += (1 - (found.begun or 0) / found.steps) if found.steps else 1
+
+    def better(self, one: float | None, other: float | None) -> float | None:
+        """Return the better of two values; None is no value."""
+        known = [value for value in (one, other) if value is not None]
+        choose = max if self.objective.higher_is_better else min
+        return choose(known, default=None)
+
+    @property
+    def over(self) -> int:
+        """How many trials have come to an end, failed ones too."""
+        return sum(standing.over for standing in self.standings.values())
+
+    def best(self) -> Standing | None:
+        """Return the best run so far."""
+        known = [standing for standing in self.standings.values() if standing.value is not None]
+        sign = 1 if self.objective.higher_is_better else -1
+        return max(known, key=lambda standing: sign * (standing.value or 0.0), default=None)
+
+    def seconds_left(self) -> float | None:
+        """Return how long the rest will take at the speed so far; None before anything is known."""
+        running = sum(found.done for found in self.running.values())
+        done = self._ended + running
+        left = max(self.total - self.over - running, 0.0)
+        return (time.monotonic() - self._began) * left / done if done > 0 else None
+
+    def summary(self) -> str:
+        """Return counts, best so far and time left, in one line."""
+        counts = Counter(standing.status for standing in self.standings.values())
+        left = max(self.total - self.over - len(self.running), 0)
+        parts = [f"{counts['finished']} finished"]
+        parts += [f"{counts[status]} {status}" for status in ("diverged", "pruned", "failed") if counts[status]]
+        parts += [f"{len(self.running)} running", f"{left} left"]
+        if (seconds := self.seconds_left()) is not None and self.over < self.total:
+            parts.append(f"{clock(seconds)} to go")
+        if (best := self.best()) is not None:
+            parts.append(f"best {figure(best.value, self.objective)} ({values_text(best.trial.values)})")
+        return "  ".join(parts)
+
+
+class PlainView:
+    """One line for each trial that has ended, for logs and pipes."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally, self._lines = tally, _Lines()
+
+    def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
+        """Say what is there already."""
+        self._tally.begin(standings, total)
+        _print(_beginning(self._tally))
+
+    def started(self, trial: Trial) -> None:
+        """Count it."""
+        self._tally.start(trial)
+
+    def record(self, trial: Trial, record: Record) -> None:
+        """Take it in."""
+        self._tally.record(trial, record)
+
+    def say(self, text: str, trial: Trial | None = None) -> None:
+        """Print a line that was not there yet."""
+        if line := self._lines.new(text, trial):
+            _print(line)
+
+    def ended(self, standing: Standing) -> None:
+        """Print how a trial ended."""
+        self._tally.end(standing)
+        _print(ended_line(standing, self._tally))
+
+
+class LiveView:
+    """A table of the running trials that is drawn anew as records come; failures and notes stay above it."""
+
+    def __init__(self, tally: Tally) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._tally, self._lines, self._shown = tally, _Lines(), 0.0
+        self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False)
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._draw()
+        self._live.stop()
+
+    def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
+        """Say what is there already."""
+        self._tally.begin(standings, total)
+        self._print(_beginning(self._tally))
+
+    def started(self, trial: Trial) -> None:
+        """Show it among the running ones."""
+        self._tally.start(trial)
+        self._draw()
+
+    def record(self, trial: Trial, record: Record) -> None:
+        """Take it in; draw if the last drawing is old enough."""
+        self._tally.record(trial, record)
+        if time.monotonic() - self._shown >= DRAW_SECONDS:
+            self._draw()
+
+    def say(self, text: str, trial: Trial | None = None) -> None:
+        """Print a line above the table that was not there yet."""
+        if line := self._lines.new(text, trial):
+            self._print(line)
+
+    def ended(self, standing: Standing) -> None:
+        """Count it; what did not finish is told above the table at once."""
+        self._tally.end(standing)
+        if standing.status in ("failed", "diverged"):
+            self._print(ended_line(standing, self._tally))
+        self._draw()
+
+    def _print(self, text: str) -> None:
+        self._live.console.print(text, markup=False)
+
+    def _draw(self) -> None:
+        self._shown = time.monotonic()
+        self._live.update(self._picture(), refresh=True)
+
+    def _picture(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(width=12)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        running = list(self._tally.running.values())
+        for found in running[:RUNNING_SHOWN]:
+            steps = (
+                f"{found.step:,}/{found.steps:,}" if found.steps else "starting" if not found.step else str(found.step)
+            )
+            bar = ProgressBar(total=max(found.steps, 1), completed=found.step, width=12)
+            best = figure(found.best, self._tally.objective) if found.best is not None else ""
+            table.add_row(f"#{found.trial.number}", bar, steps, best, Text(_label(found.trial)))
+        more = len(running) - RUNNING_SHOWN
+        rest = [Text(f"and {more} more")] if more > 0 else []
+        return Group(table, *rest, Text(self._tally.summary(), overflow="fold"))
+
+
+class _Lines:
+    """Notes that were shown, so that 24 trials do not say the same 24 times."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def new(self, text: str, trial: Trial | None) -> str:
+        """Return the line to show, or "" if it was shown."""
+        if text in self._seen:
+            return ""
+        self._seen.add(text)
+        return f"#{trial.number} ({trial.paths.root.name}): {text}" if trial is not None else text
+
+
+def _beginning(tally: Tally) -> str:
+    there = Counter(standing.status for standing in tally.standings.values())
+    known = [f"{n} {status}" for status, n in there.items() if status != "waiting"]
+    return f"{tally.total} trials" + (f": {', '.join(known)} already" if known else "")
+
+
+def ended_line(standing: Standing, tally: Tally) -> str:
+    """Return one line on a trial that has ended: `[12/24] finished  val 0.4312  lr=0.1 hidden=[50]  6.1 s`."""
+    total = max(tally.total, tally.over)
+    place = f"[{tally.over:>{len(str(total))}}/{total}]"
+    shown = figure(standing.value, tally.objective) if standing.value is not None else ""
+    seconds = f"{standing.seconds:.1f} s" if standing.seconds is not None else ""
+    if standing.message:
+        where = f"  ({standing.trial.paths.root})" if standing.status == "failed" else ""
+        shown = f"{standing.message}{where}"
+    return "  ".join(part for part in (place, f"{standing.status:<11}", shown, _label(standing.trial), seconds) if part)
+
+
+def figure(value: float | None, objective: Objective) -> str:
+    """Return a value of the objective with its name: `val 0.4312`, `val loss 0.1234`."""
+    name = objective.split if objective.metric == "accuracy" else f"{objective.split} {objective.metric}"
+    return f"{name} {number(value)}"
+
+
+def number(value: float | None) -> str:
+    """Return a figure with four digits behind the point."""
+    return "-" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def _label(trial: Trial) -> str:
+    confirms = " (confirms)" if trial.confirms else ""
+    return f"{values_text(trial.values)}  seed {trial.config.seed}{confirms}"
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """Return values of a point in short: `lr=0.1 hidden=[50]`."""
+    names = short_names(values)
+    return " ".join(f"{names[key]}={value_text(value)}" for key, value in values.items())
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Return the last part of each dotted key where that is enough to tell the keys apart, else the whole key."""
+    keys = list(keys)
+    tails = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: tail if tails[tail := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+
+def value_text(value: Any) -> str:
+    """Return a value in short; a section as its name and keys: `sgd(lr=0.1)`."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key}={value_text(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')}({inner})"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def clock(seconds: float) -> str:
+    """Return a time as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def result_table(content: Mapping[str, Any], *, top: int = 10) -> str:
+    """Return the best rows of table.json as text."""
+    rows, keys = content["rows"][:top], content["keys"]
+    names = short_names(keys)
+    objective = content["objective"]
+    head = objective["split"] + (" loss" if objective["metric"] == "loss" else "")
+    head += " maximum" * (objective["of"] == "maximum")
+    columns: dict[str, Sequence[str]] = {
+        "rank": [str(row["rank"] or "-") for row in rows],
+        head: [number(row["value"]) for row in rows],
+        "95 %": [_interval(row) for row in rows],
+        "confirmed": [_confirmed(row["confirmed"]) for row in rows],
+        **{
+            names[key]: [value_text(row["values"][key]) if key in row["values"] else "" for row in rows] for key in keys
+        },
+        "status": [row["status"] for row in rows],
+        "seconds": [f"{sum(run['seconds'] or 0 for run in row['runs']):.1f}" for row in rows],
+    }
+    return columns_text({name: cells for name, cells in columns.items() if any(cells)})
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
+
+
+def _confirmed(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    ends = f" ({_interval(found)})" if found["low"] is not None else ""
+    return f"{found['rank']}: {number(found['value'])}{ends}, {found['n']} seeds"
+
+
+def columns_text(columns: Mapping[str, Sequence[str]]) -> str:
+    """Lay out columns, numbers to the right, as wide as they need to be."""
+    lines = [""] * (1 + max((len(cells) for cells in columns.values()), default=0))
+    for name, cells in columns.items():
+        right = all(cell[:1].isdigit() or cell in ("-", "") for cell in cells)
+        width = max(map(len, (name, *cells)))
+        for place, cell in enumerate((name, *cells)):
+            lines[place] += (cell.rjust(width) if right else cell.ljust(width)) + "  "
+    return "\n".join(line.rstrip() for line in lines)

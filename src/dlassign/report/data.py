@@ -1,0 +1,156 @@
+"""What stands on a report page: plain values, from logs and tables under out/ alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dlassign.report.curves import page_curves, points_for
+from dlassign.report.runs import (
+    LoggedRun,
+    RunReader,
+    confusions_within,
+    environment_of,
+    groups_of,
+    key_of,
+    newest_first,
+    run_values,
+)
+from dlassign.report.sources import Sources
+from dlassign.report.tables import Unread, reproduced_view, sweep_view
+from dlassign.report.weights import WeightPictures
+from dlassign.store.paths import RunPaths
+from dlassign.store.summary import is_locked
+from dlassign.store.sweep_paths import SweepPaths
+
+_MOST_POINTS = 400_000
+"""Points of all curves of a page; each takes about ten bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """A page before it is rendered.
+
+    Attributes:
+        title: of the page.
+        made: when, in UTC.
+        every: seconds after which the page loads itself again; None if it does not.
+        runs: what the table of runs shows, newest first.
+        sweeps, tables: views of sweep tables and of reproduced tables.
+        unread: tables that could not be read.
+        details: what the script needs beside `runs`.
+        running: runs, and sweeps between two of them, that still go on.
+    """
+
+    title: str
+    made: str
+    every: float | None
+    runs: list[dict[str, Any]]
+    sweeps: list[dict[str, Any]]
+    tables: list[dict[str, Any]]
+    unread: list[Unread]
+    details: dict[str, Any]
+    running: int
+
+
+class Report:
+    """Collects the content of a page again and again, and reads only what has changed.
+
+    Args:
+        pictures: makes the pictures of weights; None leaves them out.
+    """
+
+    def __init__(self, pictures: WeightPictures | None = None) -> None:
+        self._reader, self._pictures = RunReader(), pictures
+
+    def collect(self, sources: Sources, *, title: str | None = None, every: float | None = None) -> ReportData:
+        """Return the content of the page as things are now.
+
+        Args:
+            sources: what to show.
+            title: of the page; None makes one.
+            every: seconds after which the page loads itself again; None if it does not.
+        """
+        runs = newest_first([self._reader.read(paths) for paths in sources.runs])
+        groups = groups_of(runs)
+        values = [run_values(run, group=groups[run.summary.run]) for run in runs]
+        known = {value["key"] for value in values}
+
+        def key_in_page(paths: RunPaths) -> str | None:
+            key = key_of(paths)
+            return key if key in known else None
+
+        sweeps = [sweep_view(folder, key_in_page) for folder in sources.sweeps]
+        tables = [reproduced_view(file, key_in_page) for file in sources.tables]
+        return ReportData(
+            title=title or _title(sources, values),
+            made=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+            every=every,
+            runs=plain(values),
+            sweeps=[plain(view) for view in sweeps if not isinstance(view, Unread)],
+            tables=[plain(view) for view in tables if not isinstance(view, Unread)],
+            unread=[view for view in (*sweeps, *tables) if isinstance(view, Unread)],
+            details=plain(self._details(runs)),
+            running=sum(not run.ended for run in runs) + sum(is_locked(SweepPaths(f).lock) for f in sources.sweeps),
+        )
+
+    def _details(self, runs: Sequence[LoggedRun]) -> dict[str, Any]:
+        most = points_for((run.curves for run in runs), _MOST_POINTS)
+        configs, environments = _Shared(), _Shared()
+        ended = [run.paths for run in runs if run.ended]
+        pictures = {} if self._pictures is None else self._pictures.of(ended)
+        parts = {
+            key_of(run.paths): {
+                "curves": page_curves(run.curves, most),
+                "config": configs.place(run.summary.config),
+                "environment": environments.place(environment_of(run)),
+            }
+            for run in runs
+        }
+        return {
+            "parts": parts,
+            "configs": configs.items,
+            "environments": environments.items,
+            "confusions": confusions_within(runs),
+            "weights": {key_of(RunPaths(root)): picture.plain() for root, picture in pictures.items()},
+        }
+
+
+class _Shared:
+    """Values that many runs share, each kept once."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def place(self, value: Any) -> int:
+        """Return the place of a value in `items`."""
+        text = json.dumps(value, sort_keys=True)
+        if text not in self._places:
+            self._places[text] = len(self.items)
+            self.items.append(value)
+        return self._places[text]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numbers that are not finite become texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _title(sources: Sources, runs: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(run["name"] for run in runs))
+    if not runs:
+        names = [file.stem for file in sources.tables] or [Path(folder).name for folder in sources.sweeps]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"dlassign: {shown}"

@@ -1,0 +1,273 @@
+"""Tables for a report page: what sweeps found, and what `dlassign reproduce` measured beside what was reported."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlassign.errors import UserError
+from dlassign.report.damage import checked_list, checked_number
+from dlassign.report.sources import run_of_table
+from dlassign.store.files import reason
+from dlassign.store.paths import RunPaths
+from dlassign.store.select import value_text
+from dlassign.store.summary import DAMAGE
+from dlassign.store.sweep_paths import SweepPaths
+from dlassign.store.sweep_table import read_table
+
+SCHEMA = 1
+_SYMBOLS = {"agrees": "✓", "better": "▲", "worse": "▼", "cannot be compared": "○"}
+_STATUS = {"done": "measured", "partly": "partly measured", "missing": "not run", "cannot run": "cannot run"}
+_NARROWEST_STRIP = 3.0
+_UNCLIPPED_STRIP = 5.0
+"""Points that a strip shows to either side before it clips anything."""
+_WIDEST_STRIP = 20.0
+_CLIPPED_SHARE = 0.1
+"""Figures of a table whose difference or interval may lie beyond its strips, so that one does not set the scale."""
+_HALF = 48.0
+"""Half the width of a strip in the units of its drawing; two more are margin."""
+
+KeyOf = Callable[[RunPaths], str | None]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that was to be shown and could not be read.
+
+    Attributes:
+        path: of the file.
+        why: what is wrong with it.
+    """
+
+    path: str
+    why: str
+
+
+def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
+    """Return the table of a sweep, best first.
+
+    Args:
+        folder: of the sweep.
+        key_of: returns the key of a run in the page; None if it is not there.
+    """
+    file = SweepPaths(folder).table_json
+    try:
+        table = read_table(folder)
+        data = json.loads(file.read_bytes())
+        rows = [_sweep_row(row, folder, list(table.keys), key_of) for row in data["rows"]]
+    except UserError as error:
+        return Unread(str(file), str(error))
+    except (OSError, *DAMAGE) as error:
+        return Unread(str(file), f"damaged: {type(error).__name__}: {error}")
+    objective = table.objective
+    return {
+        "name": table.name,
+        "folder": str(folder),
+        "objective": objective.label,
+        "unit": objective.unit,
+        "keys": list(table.keys),
+        "rows": rows,
+        "confirmed": any(row["confirmed"] for row in rows),
+        "seconds": sum(row["seconds"] for row in rows),
+    }
+
+
+def _sweep_row(row: Mapping[str, Any], folder: Path, keys: list[str], key_of: KeyOf) -> dict[str, Any]:
+    runs = [
+        {
+            "key": key_of(RunPaths(folder / str(run["run"]))),
+            "seed": run["seed"],
+            "status": run["status"],
+            "fresh": run["confirms"],
+            "message": str(run.get("message") or ""),
+        }
+        for run in row["runs"]
+    ]
+    confirmed = row.get("confirmed")
+    return {
+        "rank": checked_number(row.get("rank"), "rank"),
+        "values": [value_text(row["values"][key]) if key in row["values"] else "" for key in keys],
+        "status": row["status"],
+        **_interval(row),
+        "confirmed": {"rank": checked_number(confirmed["rank"], "rank"), **_interval(confirmed)} if confirmed else None,
+        "runs": runs,
+        "seconds": sum(checked_number(run["seconds"], "seconds") or 0.0 for run in row["runs"]),
+    }
+
+
+def _interval(figure: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return a mean and the ends of its interval; both are None if one is."""
+    value, low, high = (checked_number(figure.get(key), key) for key in ("value", "low", "high"))
+    known = low is not None and high is not None
+    return {"value": value, "low": low if known else None, "high": high if known else None}
+
+
+def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
+    """Return a table that `dlassign reproduce` wrote: reported beside measured.
+
+    Args:
+        file: out/tables/NAME.json.
+        key_of: returns the key of a run in the page; None if it is not there.
+    """
+    try:
+        data = json.loads(file.read_bytes())
+        if data["schema"] != SCHEMA:
+            why = f"it has schema {data['schema']!r}, this version of dlassign reads {SCHEMA}"
+            return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
+        rows = [_row(row, file, key_of) for row in data["rows"]]
+        half = _half_width(rows)
+        for figure in (figure for row in rows for figure in row["figures"]):
+            figure["strip"] = _strip(figure, half)
+        strips = [figure["strip"] for row in rows for figure in row["figures"] if figure["strip"]]
+        environment = data.get("environment") or {}
+        return {
+            "name": str(data["table"]),
+            "title": str(data.get("title") or data["table"]),
+            "source": str(data.get("source") or ""),
+            "made": str(data.get("made") or ""),
+            "machine": _machine(environment),
+            "rows": rows,
+            "half": half,
+            "clipped": any(strip["clipped"] for strip in strips),
+            "obstacles": _obstacles(rows),
+            "verdicts": _counts(rows),
+        }
+    except OSError as error:
+        return Unread(str(file), f"it cannot be read: {reason(error)}")
+    except DAMAGE as error:
+        why = f"damaged ({type(error).__name__}: {error})"
+        return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
+
+
+def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
+    paths = [run_of_table(file, str(run)) for run in checked_list(row.get("runs"), "runs")]
+    why, status = str(row.get("why") or ""), str(row["status"])
+    figures = [_figure(figure) for figure in row["figures"]]
+    remark = "" if any(figure["why"] == why for figure in figures) else _short(why)
+    return {
+        "row": str(row["row"]),
+        "label": str(row.get("label") or row["row"]),
+        "config": str(row.get("config") or ""),
+        "note": str(row.get("note") or ""),
+        "data": str(row.get("data") or ""),
+        "parameters": checked_number(row.get("parameters"), "parameters"),
+        "seconds": checked_number(row.get("seconds"), "seconds"),
+        "status": status,
+        "status_text": _STATUS.get(status, status),
+        "why": why,
+        "remark": remark if status in ("done", "partly") or not figures else "",
+        "runs": [{"key": key_of(run), "text": _seed_text(run)} for run in paths],
+        "figures": figures,
+    }
+
+
+def _short(why: str) -> str:
+    """Return a reason without its cure: `data missing` of `data missing: run ...`."""
+    return why.partition(": ")[0]
+
+
+def _obstacles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return what the cells do not say of why rows have no runs, each text once, with the rows that it is about."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        said = {row["remark"], *(figure["why"] for figure in row["figures"])}
+        if row["why"] and row["why"] not in said:
+            found.setdefault(row["why"], []).append(row["label"])
+    return [
+        {"text": text, "about": labels[0] if len(labels) == 1 else f"{len(labels)} experiments"}
+        for text, labels in found.items()
+    ]
+
+
+def _seed_text(run: RunPaths) -> str:
+    return "s" + run.root.name.rpartition("-s")[2] if "-s" in run.root.name else run.root.name
+
+
+def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(figure["figure"])
+    unit = 1.0 if name.startswith("loss") else 100.0
+    reported, mean, low, high = (
+        None if (found := checked_number(figure.get(key), key)) is None else unit * found
+        for key in ("reported", "mean", "low", "high")
+    )
+    verdict = str(figure.get("verdict") or "")
+    values = checked_list(figure.get("values"), "values")
+    return {
+        "figure": name,
+        "percent": unit == 100.0,
+        "reported": reported,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "n": len(values),
+        "equal": len(values) > 1 and len(set(values)) == 1,
+        "evaluations": checked_number(figure.get("evaluations"), "evaluations") or 1,
+        "difference": None if reported is None or mean is None else mean - reported,
+        "verdict": verdict,
+        "symbol": _SYMBOLS.get(verdict, ""),
+        "why": str(figure.get("why") or ""),
+    }
+
+
+def _half_width(rows: list[dict[str, Any]]) -> float:
+    """Return the difference in points that a strip shows to either side.
+
+    From 3 up to 5 it is what the table needs; beyond that, what nine of ten figures need, up to 20.
+    """
+    farthest = sorted(
+        max(abs(figure[key] - figure["reported"]) for key in ("mean", "low", "high") if figure[key] is not None)
+        for row in rows
+        for figure in row["figures"]
+        if _has_strip(figure)
+    )
+    if not farthest:
+        return _NARROWEST_STRIP
+    most = farthest[len(farthest) - 1 - int(_CLIPPED_SHARE * len(farthest))]
+    needed = min(farthest[-1], max(_UNCLIPPED_STRIP, most))
+    return float(math.ceil(min(_WIDEST_STRIP, max(_NARROWEST_STRIP, needed))))
+
+
+def _has_strip(figure: Mapping[str, Any]) -> bool:
+    return bool(figure["percent"] and figure["difference"] is not None)
+
+
+def _strip(figure: Mapping[str, Any], half: float) -> dict[str, float | bool] | None:
+    """Return where the mean and its interval lie beside the reported value, which is at 0; None if there is none.
+
+    What lies beyond the strip is moved to its end, and told: `beyond` of the mean, `low_beyond` and `high_beyond` of
+    the interval, `clipped` of any of them.
+    """
+    if not _has_strip(figure):
+        return None
+    mean = figure["difference"]
+    low, high = (mean if figure[key] is None else figure[key] - figure["reported"] for key in ("low", "high"))
+    places = {
+        name: round(max(-1.0, min(1.0, value / half)) * _HALF, 1)
+        for name, value in (("mean", mean), ("low", low), ("high", high))
+    }
+    beyond = abs(mean) > half
+    low_beyond, high_beyond = low < -half and not beyond, high > half and not beyond
+    return {
+        **places,
+        "beyond": beyond,
+        "low_beyond": low_beyond,
+        "high_beyond": high_beyond,
+        "clipped": beyond or low_beyond or high_beyond,
+    }
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    packages = environment.get("packages") or {}
+    versions = [f"{name} {packages[name]}" for name in ("dlassign", "torch", "numpy") if packages.get(name)]
+    return ", ".join([str(environment[key]) for key in ("device_name",) if environment.get(key)] + versions)
+
+
+def _counts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how often each verdict was given, in a fixed order."""
+    found = [figure["verdict"] for row in rows for figure in row["figures"]]
+    counts = [{"verdict": verdict, "symbol": _SYMBOLS[verdict], "n": found.count(verdict)} for verdict in _SYMBOLS]
+    return [count for count in counts if count["n"]]

@@ -1,1 +1,0 @@
-"""The run folder: its file names, its log and its manifest."""

@@ -1,0 +1,1 @@
+"""K equal PyTorch runs as one batched model."""

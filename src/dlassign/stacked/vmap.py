@@ -1,0 +1,164 @@
+"""Stacks of models with convolutions: one model's forward pass, vectorised over the parameters of all by torch.func."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from dlassign.nets.normalization import LayerNormManual
+from dlassign.stacked.sequential import STACKABLE, StackedSequential
+from dlassign.stacked.tensors import StackedTensors
+from dlassign.stacked.vmap_modules import BATCH_NORMS, DROPOUTS, GlobalAverage, StackedBatchNorm, StackedDropout
+
+NOT_STACKABLE = (_BatchNorm, _DropoutNd, LayerNormManual, nn.FractionalMaxPool2d, nn.RReLU)
+"""Modules that draw random numbers, update statistics or have a backward of their own, in ways not known here."""
+
+
+class StackedFunctional:
+    """K models of the same modules, computed by torch.vmap over torch.func.functional_call.
+
+    Args:
+        models: in the same memory format and device; those of one place in them differ in values only, and in the
+            probability of dropout.
+        generators: for each model the generator that its dropout draws from; a model then drops what it would drop
+            alone, with the state of torch's global generator.
+        dtype: type of convolutions and matrix products, as autocast has it; None is that of the weights.
+
+    Attributes:
+        models: the models.
+        tensors: parameters and buffers of all models, of which their own are views.
+
+    Raises:
+        ValueError: a module is among NOT_STACKABLE.
+    """
+
+    def __init__(
+        self, models: Sequence[nn.Module], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
+    ) -> None:
+        self.models = list(models)
+        self._dtype = dtype
+        self._template, self._dropouts = _template(models, generators)
+        self._products = [] if dtype is None else _lower(self._template, dtype)
+        self.tensors = StackedTensors(models)
+        params, buffers = self.tensors.params, self.tensors.buffers
+        self._channels_last = any(_is_channels_last(p) for p in models[0].parameters())
+        like = next(iter(params.values()))
+        rates = {f"{name}.rate": module.rates(like) for name, module in self._dropouts.items()}
+        self._given = {**params, **buffers, **rates}
+
+    def scores(self, x: Tensor, *, training: bool) -> Tensor:
+        """Return the scores of every model, (K, B, n_outputs); x: (K, B, C, H, W), or (B, C, H, W) for all."""
+        x = self._laid_out(x)
+        shared = x.ndim == 4
+        self._template.train(training)
+        if training and self._dropouts:
+            self._learn_layouts(x if shared else x[0])
+        tensors = {**self._given, **{name: self._given[name].to(self._dtype) for name in self._products}}
+        with self._autocast(x):
+            scores: Tensor = torch.vmap(self._one, in_dims=(0, None if shared else 0))(tensors, x)
+        return scores
+
+    def _one(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+        scores: Tensor = functional_call(self._template, tensors, (x,), strict=True)
+        return scores
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """Return images in the memory format that each model alone would be given."""
+        if not self._channels_last:
+            return x
+        images = x.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+        return images.view(x.shape)
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        return nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
+
+    @torch.no_grad()
+    def _learn_layouts(self, x: Tensor) -> None:
+        """See how the input of each dropout lies in memory in one model alone: masks are drawn in that order.
+
+        Args:
+            x: one model's batch. Only a batch of another shape than the last one is looked at.
+        """
+        key = (*x.shape, *x.stride())
+        if all(module.seen == key for module in self._dropouts.values()):
+            return
+        model = self.models[0]
+        mode = model.training
+        hooks = [
+            model.get_submodule(name).register_forward_pre_hook(
+                lambda _, args, module=module: module.learn(args[0], key)
+            )
+            for name, module in self._dropouts.items()
+        ]
+        model.eval()
+        with self._autocast(x):
+            model(x)
+        model.train(mode)
+        for hook in hooks:
+            hook.remove()
+
+
+Stack = StackedSequential | StackedFunctional
+
+
+def make_stack(
+    models: Sequence[nn.Module], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
+) -> Stack:
+    """Return the models as one: layer by layer where StackedSequential knows all of them, else by torch.func.
+
+    Args:
+        models: see StackedSequential.
+        generators: for each model the generator that its dropout draws from.
+        dtype: type of products, as autocast has it; None is that of the weights.
+
+    Raises:
+        ValueError: a module cannot be stacked.
+    """
+    plain = [model for model in models if isinstance(model, nn.Sequential)]
+    if len(plain) == len(models) and all(type(module) in STACKABLE for module in plain[0]):
+        return StackedSequential(plain, generators=generators, dtype=dtype)
+    return StackedFunctional(models, generators=generators, dtype=dtype)
+
+
+def _template(
+    models: Sequence[nn.Module], generators: Sequence[torch.Generator]
+) -> tuple[nn.Module, dict[str, StackedDropout]]:
+    """Return a model that stands for all under torch.vmap, without values of its own, and its dropouts by name."""
+    template = copy.deepcopy(models[0])
+    dropouts = {}
+    for name, module in list(template.named_modules()):
+        if type(module) in DROPOUTS:
+            dropouts[name] = StackedDropout([model.get_submodule(name) for model in models], generators)
+            template.set_submodule(name, dropouts[name])
+        elif type(module) in BATCH_NORMS:
+            template.set_submodule(name, StackedBatchNorm(module))
+        elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+            template.set_submodule(name, GlobalAverage())
+        elif isinstance(module, NOT_STACKABLE):
+            raise ValueError(f"{name}: {type(module).__name__} cannot be stacked")
+    return template.to("meta"), dropouts
+
+
+def _lower(template: nn.Module, dtype: torch.dtype) -> list[str]:
+    """Have convolutions and linear layers compute in dtype; return the names of the parameters to give them in it.
+
+    Autocast does not reach convolutions within torch.vmap: it knows conv2d, and vmap calls what conv2d consists of.
+    """
+    names = []
+    for name, module in template.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, args: (args[0].to(dtype),))
+            names += [f"{name}.{key}" for key, _ in module.named_parameters()]
+    return names
+
+
+def _is_channels_last(p: Tensor) -> bool:
+    return p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()

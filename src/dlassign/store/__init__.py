@@ -1,0 +1,1 @@
+"""What lies under out/: names, formats, and which runs a place names."""

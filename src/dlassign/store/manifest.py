@@ -1,0 +1,73 @@
+"""manifest.json: what a run was made with, and how it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dlassign.store.files import write_text
+
+_PACKAGES = ("dlassign", "torch", "torchvision", "numpy", "scikit-learn", "pydantic")
+
+
+def environment(device: str, device_name: str, threads: int) -> dict[str, Any]:
+    """Return versions, machine, device and the command, as plain values.
+
+    Args:
+        device: `cpu` or `cuda:N`.
+        device_name: what the maker calls it.
+        threads: threads that one operation may use.
+    """
+    return {
+        "python": platform.python_version(),
+        "packages": {name: installed for name in _PACKAGES if (installed := package_version(name))},
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": device_name,
+        "threads": threads,
+        "cpus": os.cpu_count(),
+        "git": git_state(),
+        "command": sys.argv,
+    }
+
+
+def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what differs between two environments and may change the last bits of a result, one text each."""
+    pairs = [(name, before["packages"].get(name), now["packages"].get(name)) for name in ("torch", "numpy")]
+    pairs += [(key, before.get(key), now.get(key)) for key in ("device_name", "threads")]
+    return [f"{name.replace('_', ' ')} was {old}, is {new}" for name, old, new in pairs if old != new]
+
+
+def package_version(name: str) -> str | None:
+    """Return the installed version of a package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return the commit of the working directory and whether files differ from it; None outside of git."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def write_manifest(path: Path, **values: Any) -> None:
+    """Write the manifest, all or nothing."""
+    write_text(path, json.dumps(values, indent=2) + "\n")

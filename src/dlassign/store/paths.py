@@ -1,0 +1,175 @@
+"""RunPaths: the only place that knows a file name under out/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlassign.errors import UserError
+from dlassign.store.files import reason
+
+# What a result does not depend on: where the data lies (its fingerprint stands in for that) and how often it is saved.
+_PLACES = ("root", "path", "cache", "download")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """File names of one run.
+
+    Attributes:
+        root: the run folder, `out/<name>/<hash8>-s<seed>`.
+    """
+
+    root: Path
+
+    @classmethod
+    def of(cls, out: Path, config: dict[str, Any], fingerprint: str) -> RunPaths:
+        """Return the folder that a run of this config on this data has.
+
+        Args:
+            out: folder of all runs.
+            config: the resolved config as plain values (`RunConfig.model_dump(mode="json")`).
+            fingerprint: content digest of the data set.
+
+        Raises:
+            UserError: the pretrained weights that the config names are not there.
+        """
+        return cls(out / config["name"] / f"{config_hash(config, fingerprint)}-s{config['seed']}")
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, every default written out."""
+        return self.root / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, git state, device, data digest and status."""
+        return self.root / "manifest.json"
+
+    @property
+    def log(self) -> Path:
+        """The append-only log that everything is read from."""
+        return self.root / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """Newest checkpoint, to go on from."""
+        return self.checkpoints / "last.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the newest, used if that one is damaged."""
+        return self.checkpoints / "previous.pt"
+
+    @property
+    def best(self) -> Path:
+        """Weights with the best validation metric."""
+        return self.checkpoints / "best.pt"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.root / "plots"
+
+    @property
+    def lock(self) -> Path:
+        """Lock file held by the process that writes this run; beside the folder, so that the folder can be moved."""
+        return self.root.parent / f".{self.root.name}.lock"
+
+    @property
+    def latest(self) -> Path:
+        """Link to the newest run of this name."""
+        return self.root.parent / "latest"
+
+    def point_latest(self) -> None:
+        """Make `latest` point here, where the file system has links."""
+        temporary = self.latest.with_name(f".latest-{os.getpid()}")
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(self.root.name, target_is_directory=True)
+            temporary.replace(self.latest)
+
+    def set_aside(self) -> Path:
+        """Rename the run folder to the first free `<folder>.old-N`, and return the new name."""
+        number = 1
+        while (target := self.root.with_name(f"{self.root.name}.old-{number}")).exists():
+            number += 1
+        self.root.rename(target)
+        return target
+
+
+def config_hash(config: dict[str, Any], fingerprint: str) -> str:
+    """Return 8 hex digits that name a config, apart from its seed, device, notes, paths and checkpoint interval.
+
+    Raises:
+        UserError: the pretrained weights that the config names are not there; their content counts, not their path.
+    """
+    named = {key: value for key, value in config.items() if key not in ("seed", "device", "notes")}
+    named["data"] = {key: value for key, value in config["data"].items() if key not in _PLACES} | {
+        "sha256": fingerprint
+    }
+    named["train"] = {key: value for key, value in config["train"].items() if key != "checkpoint_seconds"}
+    if "weights" in config["init"]:
+        named["init"] = identity_of(config["init"])
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def weights_file(source: str) -> Path:
+    """Return the file that holds pretrained weights: the source itself, or the best weights of a run folder.
+
+    Raises:
+        UserError: there is no such file, or the folder holds no finished run.
+    """
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        if path.is_file():
+            return path
+        where = f"no such file or run folder (working directory {Path.cwd()})"
+        raise UserError(f"there are no weights at {path}: {where}")
+    best = RunPaths(path).best
+    if not best.is_file():
+        raise UserError(
+            f"init.weights: {path} holds no finished run (there is no {best}); give the folder of a run, such as "
+            "out/NAME/latest, or a file"
+        )
+    return best
+
+
+def identity_of(init: dict[str, Any]) -> dict[str, Any]:
+    """Return the section init of pretrained weights with the content's digest in place of the path."""
+    kept = {key: value for key, value in init.items() if key not in _PLACES}
+    if init["weights"] == "imagenet":  # torchvision's: the file's name says the digest
+        return kept
+    file = weights_file(init["weights"])
+    try:
+        with file.open("rb") as stream:
+            return {**kept, "weights": "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()}
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {reason(error)}") from error
+
+
+def find_runs(root: Path) -> Iterator[RunPaths]:
+    """Yield every run at or below `root`, sorted by name; links and folders set aside by --again are left out.
+
+    Args:
+        root: a run folder, the folder of one experiment, or the whole out folder.
+    """
+    if (root / "log.jsonl").is_file():
+        yield RunPaths(root)
+        return
+    if not root.is_dir():
+        return
+    for child in sorted(root.iterdir()):
+        if child.is_dir() and not child.is_symlink() and not child.name.startswith(".") and ".old-" not in child.name:
+            yield from find_runs(child)

@@ -1,0 +1,234 @@
+"""What runs there are and how each stands, read from their folders."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dlassign.errors import UserError
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, RunRecords, read_records
+from dlassign.store.result import precision, test_maximum
+
+_FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
+_MISSING = object()
+
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What is raised by reading a file whose values are missing, or of another type or size than dlassign writes."""
+
+PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
+"""What the time of a run is made of; `compile` is there only if it compiled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """One run in a few numbers; what is not known is None.
+
+    Attributes:
+        run: the run folder.
+        name, hash, seed: what the folder is called after.
+        status: finished, interrupted, diverged, failed, running or unreadable.
+        reason: why a run is unreadable.
+        data: label of the data set.
+        started: ISO time of the start.
+        params: number of parameters.
+        steps, planned: optimizer steps done, and in the whole plan.
+        best: {step, metric, value} of the best validation, or None.
+        val_loss, val_accuracy, test_loss, test_accuracy: with the chosen weights at the end, or the newest
+            of a run that has not ended; accuracy 0..1.
+        val_tta_accuracy, test_tta_accuracy: the same at the end with test-time augmentation.
+        test_evaluations: evaluations of the test split during training.
+        test_max: largest test accuracy among them.
+        mark: how a result has to be read, such as "max of 15 test evaluations".
+        seconds: total time, or time trained so far if the run has not ended.
+        seconds_by_phase: seconds of each of PHASES, over all sessions; {} if the run has not ended.
+        precision: fp32, bf16, fp16 or fp64.
+        images_per_second, weights_sha256: as the end record has them.
+        config: the resolved config.
+    """
+
+    run: str
+    name: str
+    hash: str | None = None
+    seed: int | None = None
+    status: str
+    reason: str | None = None
+    data: str | None = None
+    started: str | None = None
+    params: int | None = None
+    steps: int | None = None
+    planned: int | None = None
+    best: dict[str, Any] | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    val_tta_accuracy: float | None = None
+    test_tta_accuracy: float | None = None
+    test_evaluations: int = 0
+    test_max: float | None = None
+    mark: str = ""
+    seconds: float | None = None
+    seconds_by_phase: dict[str, float] = field(default_factory=dict)
+    precision: str | None = None
+    images_per_second: float | None = None
+    weights_sha256: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def summarise(paths: RunPaths) -> RunSummary:
+    """Return how a run stands; a folder that cannot be read gets the status "unreadable"."""
+    try:
+        return _summary(paths, read_records(paths.log))
+    except UserError as error:
+        reason = str(error)
+    except DAMAGE as error:
+        reason = f"{paths.log} is damaged: {type(error).__name__}: {error}"
+    if is_locked(paths.lock):
+        return RunSummary(**_folder(paths), status="running")
+    return unreadable(paths, reason)
+
+
+def unreadable(paths: RunPaths, reason: str) -> RunSummary:
+    """Return what the folder alone tells of a run whose log cannot be read."""
+    return RunSummary(**_folder(paths), status="unreadable", reason=reason)
+
+
+def _folder(paths: RunPaths) -> dict[str, Any]:
+    found = _FOLDER.match(paths.root.name)
+    named: dict[str, Any] = {"run": str(paths.root), "name": paths.root.parent.name}
+    return named | ({"hash": found["hash"], "seed": int(found["seed"])} if found else {})
+
+
+def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
+    start, end, config = records.start, records.end or {}, records.start["config"]
+    maximum = test_maximum(records) or {}
+    seconds = end.get("seconds") or {}
+    return RunSummary(
+        **_folder(paths) | {"name": start["name"], "seed": start["seed"]},
+        status=end.get("status") or ("running" if is_locked(paths.lock) else "interrupted"),
+        data=start["data"]["label"],
+        started=start["time"],
+        params=start["n_params"],
+        steps=end.get("steps", last_step(records)),
+        planned=planned_steps(records),
+        best=end.get("best") or _best(records, config["train"]["metric"]),
+        **_scores(records, "val"),
+        **_scores(records, "test"),
+        **{f"{split}_tta_accuracy": record["accuracy"] for split, record in records.augmented.items()},
+        test_evaluations=maximum.get("evaluations", 0),
+        test_max=maximum.get("accuracy"),
+        mark=_mark(maximum),
+        seconds=seconds.get("total", max((r["seconds"] for r in _newest(records)), default=None)),
+        seconds_by_phase={phase: spent for phase, spent in seconds.items() if phase != "total"},
+        precision=precision(start),
+        images_per_second=end.get("images_per_second"),
+        weights_sha256=end.get("weights_sha256"),
+        config=config,
+    )
+
+
+def last_step(records: RunRecords) -> int:
+    """Return the last step that the log knows of."""
+    return max((int(record["step"]) for record in _newest(records)), default=0)
+
+
+def planned_steps(records: RunRecords) -> int | None:
+    """Return the number of optimizer steps that the config asks for, or None if the log cannot tell yet."""
+    train = records.start["config"]["train"]
+    if train["steps"] is not None:
+        return int(train["steps"])
+    for record in _newest(records):
+        if record.get("epoch"):
+            steps: int = round(record["step"] / record["epoch"] * train["epochs"])
+            return steps
+    return None
+
+
+def _mark(maximum: dict[str, Any]) -> str:
+    count = maximum.get("evaluations", 0)
+    return f"max of {count} test evaluation{'s' * (count != 1)}" if count else ""
+
+
+def _newest(records: RunRecords) -> list[Record]:
+    return [*records.train[-1:], *[record for record in records.evals if not record.get("final")][-1:]]
+
+
+def _scores(records: RunRecords, split: str) -> dict[str, Any]:
+    newest = records.finals.get(split) or next(reversed(records.evaluations(split)), {})
+    return {f"{split}_loss": newest.get("loss"), f"{split}_accuracy": newest.get("accuracy")}
+
+
+def _best(records: RunRecords, metric: str) -> dict[str, Any] | None:
+    known = [record for record in records.evaluations("val") if record[metric] is not None]
+    if not known:
+        return None
+    choose = max if metric == "accuracy" else min
+    best = choose(known, key=lambda record: record[metric])
+    return {"step": best["step"], "metric": metric, "value": best[metric]}
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether a living process holds a lock file; a missing one is not created."""
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # a read-only folder, or a file system without locks
+        return False
+
+
+def config_value(config: dict[str, Any], key: str, default: Any = _MISSING) -> Any:
+    """Return the value at a dotted key such as `optimizer.lr` or `loss.penalty.0.coefficient`.
+
+    Raises:
+        KeyError: there is none, and no default was given.
+    """
+    here: Any = config
+    for part in key.split("."):
+        if isinstance(here, dict) and part in here:
+            here = here[part]
+        elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
+            here = here[int(part)]
+        elif default is not _MISSING:
+            return default
+        else:
+            raise KeyError(key)
+    return here
+
+
+def flat_config(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every dotted key with its value; lists of plain values stay whole."""
+    if isinstance(config, dict):
+        items: Iterable[tuple[Any, Any]] = config.items()
+    elif isinstance(config, list) and any(isinstance(item, dict) for item in config):
+        items = enumerate(config)
+    else:
+        yield prefix, config
+        return
+    for key, item in items:
+        yield from flat_config(item, f"{prefix}.{key}" if prefix else str(key))
+
+
+def inner_keys(config: dict[str, Any]) -> list[str]:
+    """Return every dotted key of a config, those of whole sections included."""
+    parts = [key.split(".") for key, _ in flat_config(config)]
+    return list(dict.fromkeys(".".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)))
+
+
+def unknown_key(key: str, known: Iterable[str]) -> UserError:
+    """Return the error for a key that no run has, with the ones that look like it."""
+    names = sorted(set(known))
+    tails = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.6) or tails[:3]
+    meant = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    return UserError(f"no run has the key {key!r}.{meant} Known: {', '.join(names)}")

@@ -1,0 +1,91 @@
+"""SweepPaths: the names of a sweep's own files, and the lock of the process that drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dlassign.errors import UserError
+from dlassign.store.files import make_folder, reason
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """File names of one sweep; only its driver writes them. Its runs are folders beside them.
+
+    Attributes:
+        root: the folder of the sweep, `out/<name>`.
+    """
+
+    root: Path
+
+    @classmethod
+    def of(cls, out: Path, name: str) -> SweepPaths:
+        """Return the files of a sweep.
+
+        Args:
+            out: folder of all runs.
+            name: the sweep's name, which is that of its runs too.
+        """
+        return cls(out / name)
+
+    @property
+    def config(self) -> Path:
+        """The sweep file as it was read last, every default written out."""
+        return self.root / "sweep.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """What the driver did, line by line."""
+        return self.root / "sweep.jsonl"
+
+    @property
+    def table_csv(self) -> Path:
+        """The results, one row a point."""
+        return self.root / "table.csv"
+
+    @property
+    def table_json(self) -> Path:
+        """The same with every run."""
+        return self.root / "table.json"
+
+    @property
+    def token(self) -> Path:
+        """A file of a Ray driver, by which workers find out whether they see its folder."""
+        return self.root / ".ray-token"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.root / "plots"
+
+    @property
+    def lock(self) -> Path:
+        """Lock file held by the driver."""
+        return self.root / ".sweep.lock"
+
+
+@contextmanager
+def only_driver(paths: SweepPaths) -> Iterator[None]:
+    """Hold the lock of a sweep.
+
+    Raises:
+        UserError: another process drives it, or the folder cannot be written.
+    """
+    make_folder(paths.root)
+    lock = FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        message = f"another process is running the sweep {paths.root}; wait for it, or choose another --out or name"
+        raise UserError(message) from error
+    except OSError as error:
+        raise UserError(f"cannot write to {paths.root}: {reason(error)}, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,228 @@
+"""Evaluate the saved weights of a run, with the preprocessing that was saved beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.config.load import load_config
+from dlassign.config.run import RunConfig
+from dlassign.data.bundle import Split
+from dlassign.data.load import load_dataset
+from dlassign.data.prepare import Preprocess
+from dlassign.errors import ConfigError, DataError, Problem, UserError
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, read_records
+from dlassign.train.backends import make_backend
+from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
+from dlassign.train.device import resolve_device
+from dlassign.train.learner import Evaluation, Learner, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An evaluation and what it is of.
+
+    Attributes:
+        name: of the experiment.
+        label: of the data set.
+        classes: their names.
+        step: optimizer steps done when the weights were as they are.
+        evaluation: of the images as they are.
+        views: the same of `n_views` views of each image; None if they were not asked for.
+        n_views: views of an image.
+    """
+
+    name: str
+    label: str
+    classes: tuple[str, ...]
+    step: int
+    evaluation: Evaluation
+    views: Evaluation | None = None
+    n_views: int = 0
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """Return precision, recall, F1 and sample count of each class; a score without a sample to count is None."""
+        counts = self.evaluation.confusion
+        rows = []
+        for i, name in enumerate(self.classes):
+            true, predicted, right = sum(counts[i]), sum(row[i] for row in counts), counts[i][i]
+            rows.append(
+                {
+                    "class": name,
+                    "precision": right / predicted if predicted else None,
+                    "recall": right / true if true else None,
+                    "f1": 2 * right / (true + predicted) if true + predicted else None,
+                    "n": true,
+                }
+            )
+        return rows
+
+
+def evaluate_run(
+    paths: RunPaths,
+    split: str,
+    *,
+    weights: str = "best",
+    device: str | None = None,
+    overrides: tuple[str, ...] = (),
+    views: bool = False,
+) -> Report:
+    """Evaluate the best or last weights of a run on one of its splits.
+
+    Args:
+        paths: the run.
+        split: train, val or test, dealt as the run dealt them.
+        weights: best, or last.
+        device: where to compute; None is what the run's config says.
+        overrides: config keys to change, such as `data.root=...` where the data has moved. The run's arithmetic is
+            kept unless `train.precision` is among them.
+        views: evaluate with the test-time augmentation of the config too.
+
+    Raises:
+        UserError: there is no such run, split or checkpoint, or the data is not that of the run.
+        ConfigError: the config has no test-time augmentation, or the device cannot compute as the run did.
+    """
+    records = read_records(paths.log)
+    cfg = load_config(paths.config, overrides, device=device)
+    if views and cfg.train.test_time_augmentation is None:
+        message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
+        raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
+    state = _load_weights(paths, weights)
+    dataset = load_dataset(cfg.data)
+    trained_on = records.start["data"]["sha256"]
+    if dataset.sha256 != trained_on:
+        raise DataError(
+            f"the data is not that of the run: its digest is {dataset.sha256[:12]}, the run's {trained_on[:12]}; "
+            "point to the right data with --set data.root=..."
+        )
+    samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
+    if samples is None:
+        raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
+    learner, placed = _prepare(
+        cfg, state, samples, n_classes=len(dataset.classes), recorded=_arithmetic(records.start, cfg)
+    )
+    return Report(
+        name=cfg.name,
+        label=dataset.label,
+        classes=dataset.classes,
+        step=state["step"],
+        evaluation=learner.evaluate(placed),
+        views=learner.evaluate(placed, views=learner.views) if views else None,
+        n_views=len(learner.views) if views and learner.views else 0,
+    )
+
+
+def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
+    """Return the recorded arithmetic, or None if another precision was asked for."""
+    same = start["config"]["train"].get("precision") == cfg.train.precision
+    return start.get("arithmetic") if same else None
+
+
+def _prepare(
+    cfg: RunConfig, state: State, samples: Split, *, n_classes: int, recorded: dict[str, Any] | None
+) -> tuple[Learner, Any]:
+    """Return a learner that has the weights, and the samples as it takes them."""
+    preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
+    backend = make_backend(cfg, resolve_device(cfg.device), recorded)
+    learner = backend.learner(preprocess.apply(samples.x[:0]).shape[1:], n_classes)
+    try:
+        learner.load_weights(state["weights"])
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights do not fit the model of config.yaml ({' '.join(str(error).split())[:200]})"
+        ) from error
+    return learner, backend.place(samples, preprocess)
+
+
+def _load_weights(paths: RunPaths, weights: str) -> State:
+    """Return step, weights and preprocessing. A run that is not over has its best weights inside its checkpoint."""
+    if weights == "best" and paths.best.exists():
+        return load_checkpoint(paths.best)
+    state, _ = CheckpointStore(paths).load_newest()
+    if state is None:
+        why = "it is not trained that far, it diverged, or the file was removed"
+        raise UserError(f"{paths.root} has no checkpoint yet: {why}; train it first, or anew with --again")
+    if weights == "last":
+        learner = state["learner"]
+        return {**state, "weights": learner.get("evaluated", learner["model"])}
+    kept = state["hooks"].get("keep_best", {})
+    if not kept.get("weights"):
+        raise UserError(f"{paths.root} has no best weights yet; take the last weights")
+    return {**state, "weights": kept["weights"], "step": kept["step"]}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FirstLayerWeights:
+    """The weights of a model's first layer, and where they come from.
+
+    Attributes:
+        name: of the layer, such as linear1.
+        array: (units, D), or (filters, C, KH, KW) of a convolution.
+        sample_shape: of what the layer is applied to: (C, H, W), or (D,) if that is no image.
+        components: principal components that the weights were mapped back from; None without PCA.
+        step: optimizer steps done when the weights were as they are.
+        chosen: best, or last; a finished run without validation has its last weights as best.
+    """
+
+    name: str
+    array: NDArray[np.float64]
+    sample_shape: tuple[int, ...]
+    components: int | None
+    step: int
+    chosen: str
+
+
+def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
+    """Return the weights of a run's first layer, from its checkpoint.
+
+    Args:
+        paths: the run.
+        weights: best, or last.
+
+    Raises:
+        UserError: there is no such run or checkpoint, no layer to show, or its weights are not finite.
+    """
+    data = read_records(paths.log).start["data"]
+    shape = tuple(int(size) for size in data.get("raw_shape", data["shape"]))
+    state = _load_weights(paths, weights)
+    layers = (key for key, tensor in state["weights"].items() if key.endswith(".weight") and tensor.ndim in (2, 4))
+    key = next(layers, None)
+    if key is None:
+        raise UserError(f"{paths.root}: the model has no linear or convolution layer whose weights could be drawn")
+    name, array = key.removesuffix(".weight"), to_numpy(state["weights"][key]).astype(np.float64)
+    if not np.isfinite(array).all():
+        raise UserError(f"{paths.root}: the {weights} weights of {name} are not finite; training diverged")
+    steps = to_numpy(state["preprocess"])
+    array, components = _before_pca(array, steps)
+    return FirstLayerWeights(
+        name=name,
+        array=array,
+        sample_shape=shape,
+        components=components,
+        step=int(state["step"]),
+        chosen=str(state.get("chosen", weights)),
+    )
+
+
+def _before_pca(array: NDArray[np.float64], steps: list[State]) -> tuple[NDArray[np.float64], int | None]:
+    """Return the weights with which the layer acts on what went into the first PCA, and its number of components.
+
+    For z = A x + b and scores W z, these are W A; steps before the PCA stay as they are.
+    """
+    names = [step["name"] for step in steps]
+    if "pca" not in names:
+        return array, None
+    first = names.index("pca")
+    for step in reversed(steps[first:]):
+        match step["name"]:
+            case "scale":
+                array = array / step["divisor"]
+            case "normalize":
+                array = array / step["std"]
+            case "pca":
+                array = array / step.get("scale", 1.0) @ step["components"]
+    return array, len(steps[first]["components"])

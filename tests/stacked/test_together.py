@@ -1,0 +1,388 @@
+"""Runs that train together end as if each had trained alone."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dlassign.stacked.stack as stacked_learner
+from dlassign.config.load import load_config
+from dlassign.config.run import RunConfig
+from dlassign.data.load import fingerprint
+from dlassign.errors import Diverged, DlassignError, Interrupted, UserError
+from dlassign.stacked.together import Job, run_together
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, RunRecords, read_records
+from dlassign.sweep.stacked import stack_key
+from dlassign.train.cache import DataCache
+from dlassign.train.checkpoint import load_checkpoint
+from dlassign.train.experiment import run_experiment
+
+ROOT = Path(__file__).parents[2]
+BASE = [
+    "train.precision=fp64",
+    "train.epochs=null",
+    "train.steps=200",
+    "train.eval_every={steps: 40}",
+    "model.hidden=[20, 10]",
+    "device=cpu",
+]
+TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}
+
+
+@pytest.fixture(scope="module")
+def digest() -> str:
+    return fingerprint(config().data)
+
+
+def config(*changes: str, seed: int = 0) -> RunConfig:
+    return load_config(ROOT / "configs" / "quickstart.yaml", [*BASE, *changes], seed=seed)
+
+
+def paths_of(out: Path, cfg: RunConfig, digest: str) -> RunPaths:
+    return RunPaths.of(out, cfg.model_dump(mode="json"), digest)
+
+
+def alone(cfgs: list[RunConfig], out: Path, digest: str) -> list[RunRecords]:
+    cache = DataCache()
+    return [run_experiment(cfg, paths_of(out, cfg, digest), cache=cache) for cfg in cfgs]
+
+
+def together(
+    cfgs: list[RunConfig], out: Path, digest: str, on_record: Callable[[RunConfig, Record], None] = lambda c, r: None
+) -> tuple[list[RunRecords], list[DlassignError | None]]:
+    assert len({stack_key(cfg) for cfg in cfgs}) == 1
+    assert stack_key(cfgs[0])[0] is not None, stack_key(cfgs[0])
+    jobs = [
+        Job(
+            cfg=cfg,
+            paths=paths_of(out, cfg, digest),
+            say=lambda text: None,
+            on_record=lambda record, cfg=cfg: on_record(cfg, record),
+        )
+        for cfg in cfgs
+    ]
+    ends = {id(job): error for job, error in run_together(jobs, cache=DataCache())}
+    return [read_records(job.paths.log) for job in jobs], [ends[id(job)] for job in jobs]
+
+
+def same(ours: Any, theirs: Any, where: str = "") -> None:
+    """Assert that two records are equal but for times, and numbers but for 1e-9."""
+    if isinstance(ours, float) and isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12), where
+    elif isinstance(ours, dict):
+        kept = {key for key in ours if key not in TIMES | {"weights_sha256"}}
+        assert kept == {key for key in theirs if key not in TIMES | {"weights_sha256"}}, where
+        for key in kept:
+            same(ours[key], theirs[key], f"{where}.{key}")
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), where
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            same(*pair, f"{where}.{index}")
+    else:
+        assert ours == theirs, where
+
+
+def same_logs(ours: list[RunRecords], theirs: list[RunRecords]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        for part in ("start", "train", "evals", "augmented", "end"):
+            same(getattr(one, part), getattr(other, part), part)
+
+
+SGD = "optimizer={{name: sgd, lr: {lr}, momentum: {momentum}, nesterov: {nesterov}, weight_decay: {decay}}}"
+L2 = "loss={{name: cross_entropy, label_smoothing: 0.1, penalty: [{{name: l2, coefficient: {a}}}, {other}]}}"
+CASES: dict[str, list[list[str]]] = {
+    "sgd": [[f"optimizer={{name: sgd, lr: {lr}}}"] for lr in (0.1, 0.01)],
+    "momentum and decay": [
+        [SGD.format(lr=lr, momentum=m, nesterov="false", decay=d)]
+        for lr, m, d in [(0.1, 0.9, 0.0), (0.05, 0.5, 1e-2), (0.2, 0.8, 1e-3), (0.02, 0.9, 0.0)]
+    ],
+    "nesterov": [[SGD.format(lr=lr, momentum=0.9, nesterov="true", decay=1e-4)] for lr in (0.1, 0.05, 0.02, 0.01)],
+    "decoupled rates": [
+        [f"optimizer={{name: sgd, lr: {lr}, momentum: 0.8, parametrization: decoupled, weight_decay: 1e-5}}"]
+        for lr in (10, 5, 3, 2)
+    ],
+    "adam": [[f"optimizer={{name: adam, lr: {lr}, weight_decay: {lr}}}"] for lr in (1e-2, 3e-3, 1e-3, 1e-4)],
+    "adamw": [[f"optimizer={{name: adamw, lr: {lr}, betas: [0.8, {b}]}}"] for lr, b in ((1e-2, 0.9), (1e-3, 0.99))] * 2,
+    "rmsprop": [[f"optimizer={{name: rmsprop, lr: {lr}, momentum: 0.5}}"] for lr in (1e-2, 3e-3, 1e-3, 1e-4)],
+    "different optimizers": [
+        ["optimizer={name: adam}"],
+        ["optimizer={name: sgd, lr: 0.1}"],
+        ["optimizer={name: adamw}"],
+    ],
+    "schedules": [["schedule={name: cosine}"], ["schedule={name: linear, warmup: {steps: 20}}"], []],
+    "dropout": [[f"model.dropout={p}"] for p in (0.1, 0.3, 0.5)],
+    "dropout scaled in evaluation": [
+        [f"model.dropout=[{p}, 0.2]", "model.dropout_scale=evaluation"] for p in (0.1, 0.3)
+    ],
+    "penalties": [
+        [L2.format(a=a, other="{name: l1, coefficient: 1e-4, squared: false, on: all}")] for a in (1e-3, 1e-2)
+    ],
+    "plain norm": [
+        [L2.format(a=a, other="{name: l2, coefficient: 1e-3, squared: false, half: true}")] for a in (0, 1e-2)
+    ],
+    "squared l1": [[L2.format(a=a, other="{name: l1, coefficient: 1e-5}")] for a in (1e-3, 1e-2)],
+    "clip": [[f"train.clip={{norm: {norm}}}"] for norm in (0.1, 1.0)],
+    "averages": [[f"train.average={{name: ema, decay: {decay}}}"] for decay in (0.9, 0.99)],
+    "initial weights": [
+        ["init={name: he}"],
+        ["init={name: normal, std: 0.05}"],
+        ["init={name: legacy_normal, std: 0.1}"],
+    ],
+    "batch norm": [["model.norm=batch"], ["model.norm=batch", "optimizer.lr=0.01"]],
+    "batch norm, own backward": [["model.norm=batch_manual"], ["model.norm=batch_manual", "optimizer.lr=0.01"]],
+    "batch norm without running": [["model.norm=batch_without_running", "model.norm_at=after_activation"]] * 2,
+    "layer norm": [["model.norm=layer"], ["model.norm=layer", "optimizer.lr=0.01"]],
+    "layer norm by autograd": [["model.norm=layer_autograd"], ["model.norm=layer_autograd", "optimizer.lr=0.01"]],
+    "activations": [["model.activation=[gelu, tanh]"], ["model.activation=[gelu, tanh]", "optimizer.lr=0.01"]],
+    "no hidden layer": [["model.hidden=[]"], ["model.hidden=[]", "optimizer.lr=0.01"]],
+    "no bias": [["model.bias=false"], ["model.bias=false", "optimizer.lr=0.01"]],
+    "hinge": [["loss={name: multiclass_hinge}"], ["loss={name: multiclass_hinge}", "optimizer.lr=0.01"]],
+    "squared error": [["loss={name: squared_error}"], ["loss={name: squared_error}", "optimizer.lr=0.01"]],
+    "full batch": [["train.order=full"], ["train.order=full", "optimizer.lr=0.01"]],
+    "convolutions": [
+        [f"model={{name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch, dropout: {p}}}"]
+        for p in (0.2, 0.4)
+    ],
+    "convolutions, batch norm and averages": [
+        [
+            "model={name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch}",
+            f"train.average={{name: ema, decay: {decay}}}",
+        ]
+        for decay in (0.9, 0.99)
+    ],
+    "one rule for all": [[SGD.format(lr=0.1, momentum=0.9, nesterov="false", decay=1e-3)]] * 4,
+    "large matrices": [["model.hidden=[1100]", f"optimizer.lr={lr}"] for lr in (1e-3, 3e-3)],
+    "large matrices without bias": [
+        ["model.hidden=[1100]", "model.bias=false", f"optimizer.lr={n}e-3"] for n in (1, 2)
+    ],
+    "window": [["train.order=window"], ["train.order=window", "optimizer.lr=0.01"]],
+}
+
+
+SHORT = "train.steps=50", "train.eval_every={steps: 20}"
+SHARING = (
+    "convolutions",
+    "momentum and decay",
+    "adam",
+    "dropout",
+    "penalties",
+    "batch norm",
+    "layer norm",
+    "no hidden layer",
+)
+"""Cases that are also run with one seed for all, and so with one batch for all."""
+
+
+@pytest.mark.parametrize(
+    ("case", "seeds"),
+    [(case, "a seed each") for case in CASES] + [(case, "one seed") for case in SHARING],
+)
+def test_logs_are_those_of_runs_alone(case: str, seeds: str, tmp_path: Path, digest: str) -> None:
+    cfgs = [
+        config(*SHORT, *changes, seed=number if seeds == "a seed each" else 0)
+        for number, changes in enumerate(CASES[case])
+    ]
+    cfgs = list({cfg.model_dump_json(): cfg for cfg in cfgs}.values())
+    ours, errors = together(cfgs, tmp_path / "together", digest)
+    assert errors == [None] * len(cfgs)
+    same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
+def test_two_hundred_steps(tmp_path: Path, digest: str) -> None:
+    changes = [
+        ("model.dropout=0.3", SGD.format(lr=lr, momentum=0.9, nesterov="false", decay=1e-3)) for lr in (0.1, 0.01)
+    ]
+    cfgs = [config(*change, seed=seed) for seed, change in enumerate(changes * 2)]
+    ours, _ = together(cfgs, tmp_path / "together", digest)
+    same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
+@pytest.mark.parametrize("cache_bytes", [1, 2**40])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_lanes_and_chunks_change_nothing(
+    cache_bytes: int, threads: int, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfgs = [config(*SHORT, f"optimizer.lr={1e-3 * (1 + k)}", "model.dropout=0.2", seed=k % 2) for k in range(6)]
+    monkeypatch.setattr(stacked_learner, "CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    ours, _ = together(cfgs, tmp_path / "together", digest)
+    monkeypatch.undo()
+    same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
+@pytest.mark.parametrize("backend", ["torch"])
+def test_members_that_stop_early_leave_the_others_alone(backend: str, tmp_path: Path, digest: str) -> None:
+    changes = (
+        f"backend={backend}",
+        "train.early_stop={patience: 1}",
+        "train.eval_every={steps: 5}",
+        "train.log_every={steps: 7}",
+    )
+    cfgs = [config(*changes, f"optimizer.lr={lr}", seed=k) for k, lr in enumerate((0.1, 1e-3, 1e-5, 0.03))]
+    ours, _ = together(cfgs, tmp_path / "together", digest)
+    theirs = alone(cfgs, tmp_path / "alone", digest)
+    same_logs(ours, theirs)
+    steps = {records.end["steps"] for records in theirs if records.end}
+    assert len(steps) > 2, steps
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(tmp_path: Path, digest: str) -> None:
+    changes = ("optimizer={name: sgd, lr: 1e160}", "optimizer={name: sgd, lr: 0.1}")
+    cfgs = [config(*SHORT, "model.norm=none", change) for change in changes]
+    ours, errors = together(cfgs, tmp_path / "together", digest)
+    assert isinstance(errors[0], Diverged)
+    assert errors[1] is None
+    assert ours[0].end is not None
+    assert ours[0].end["status"] == "diverged"
+    same_logs(ours[1:], alone(cfgs[1:], tmp_path / "alone", digest))
+    with pytest.raises(Diverged, match=re.escape(str(errors[0]))):
+        alone(cfgs[:1], tmp_path / "alone", digest)
+
+
+def interrupt_at(step: int) -> Callable[[RunConfig, Record], None]:
+    """Return what sends SIGINT to this process, once, when a run logs a step."""
+    sent: list[int] = []
+
+    def on_record(cfg: RunConfig, record: Record) -> None:
+        if record["kind"] == "train" and record["step"] == step and not sent:
+            sent.append(step)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    return on_record
+
+
+@pytest.mark.parametrize("backend", ["torch"])
+@pytest.mark.parametrize("then", ["together", "alone"])
+def test_an_interrupted_stack_goes_on(then: str, backend: str, tmp_path: Path, digest: str) -> None:
+    changes = "model.dropout=0.3", "model.norm=batch", "optimizer={name: adam, lr: 3e-3}", f"backend={backend}"
+    cfgs = [config(*changes, seed=seed) for seed in range(3)]
+    cut, errors = together(cfgs, tmp_path / "cut", digest, interrupt_at(100))
+    assert [type(error) for error in errors] == [Interrupted] * 3
+    assert [records.end and records.end["status"] for records in cut] == ["interrupted"] * 3
+    if then == "together":
+        ours, errors = together(cfgs, tmp_path / "cut", digest)
+        assert errors == [None] * 3
+        whole, _ = together(cfgs, tmp_path / "whole", digest)
+        digests = [[r.end["weights_sha256"] for r in runs if r.end] for runs in (ours, whole)]
+        assert digests[0] == digests[1], "bit for bit"
+    else:
+        ours = alone(cfgs, tmp_path / "cut", digest)
+    same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
+def test_members_at_different_steps_go_on(tmp_path: Path, digest: str) -> None:
+    cfgs = [config(f"optimizer.lr={lr}", seed=0) for lr in (1e-2, 1e-3, 1e-4)]
+    together(cfgs[:2], tmp_path / "cut", digest, interrupt_at(50))
+    ours, errors = together(cfgs, tmp_path / "cut", digest)
+    assert errors == [None] * 3
+    same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
+def test_members_that_had_ended_are_concluded_once(tmp_path: Path, digest: str) -> None:
+    """One member has stopped early, the others are cut off at other steps; none trains past its end or ends twice."""
+    changes = "train.early_stop={patience: 1}", "train.eval_every={steps: 5}", "train.checkpoint_seconds=0"
+    cfgs = [config(*changes, f"optimizer.lr={lr}", seed=k) for k, lr in enumerate((1e-3, 0.1, 1e-5, 0.03))]
+    whole = alone(cfgs, tmp_path / "alone", digest)
+    for cfg in cfgs[1:3]:  # their training is over, the last evaluation is missing, as after a kill
+        run_experiment(cfg, paths_of(tmp_path / "cut", cfg, digest))
+        log = paths_of(tmp_path / "cut", cfg, digest).log
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if '"final":true' not in line and '"kind":"end"' not in line))
+    ours, errors = together(cfgs, tmp_path / "cut", digest)
+    assert errors == [None] * 4
+    same_logs(ours, whole)
+    for cfg in cfgs:
+        text = paths_of(tmp_path / "cut", cfg, digest).log.read_text()
+        assert text.count('"kind":"end"') == 1
+        assert text.count('"final":true') == 2
+
+
+def test_checkpoints_hold_one_model_each(tmp_path: Path, digest: str) -> None:
+    cfgs = [config(*SHORT, seed=seed) for seed in range(4)]
+    together(cfgs, tmp_path, digest)
+    paths = paths_of(tmp_path, cfgs[0], digest)
+    run_experiment(cfgs[0], paths_of(tmp_path / "alone", cfgs[0], digest))
+    for ours, theirs in ((paths.last, "last"), (paths.best, "best")):
+        size = getattr(paths_of(tmp_path / "alone", cfgs[0], digest), theirs).stat().st_size
+        assert ours.stat().st_size == pytest.approx(size, rel=0.02), "the storage of the whole stack was saved"
+    assert load_checkpoint(paths.last)["step"] == 50
+
+
+def test_members_say_what_runs_alone_say(tmp_path: Path) -> None:
+    """Such as the notes of a data set whose label column was found by itself."""
+    table = tmp_path / "data.csv"
+    table.write_text("x,z,label\n" + "".join(f"{i},1,{'ab'[i % 2]}\n" for i in range(120)))
+    data = f"data={{name: csv_table, path: {table}, preprocess: [{{name: normalize}}]}}"
+    cfg = config(data, "train.steps=2", "train.batch_size=8")
+    said: dict[str, list[str]] = {"alone": [], "together": []}
+    digest = fingerprint(cfg.data)
+    run_experiment(cfg, paths_of(tmp_path / "alone", cfg, digest), say=said["alone"].append)
+    paths = paths_of(tmp_path / "together", cfg, digest)
+    job = Job(cfg=cfg, paths=paths, say=said["together"].append, on_record=lambda record: None)
+    assert [error for _, error in run_together([job], cache=DataCache())] == [None]
+    assert said["together"] == said["alone"] != []
+
+
+def test_a_member_for_which_there_is_no_memory_says_so(
+    tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*args: Any, **kwargs: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("dlassign.train.experiment.assemble", none_left)
+    cfg = config(*SHORT)
+    job = Job(cfg=cfg, paths=paths_of(tmp_path, cfg, digest), say=lambda text: None, on_record=lambda record: None)
+    [(_, error)] = run_together([job], cache=DataCache())
+    assert isinstance(error, UserError)
+    assert "out of memory" in str(error)
+
+
+def test_a_locked_member_fails_alone(tmp_path: Path, digest: str) -> None:
+    from dlassign.train.experiment import only_writer
+
+    cfgs = [config(*SHORT, seed=seed) for seed in range(2)]
+    cfg = cfgs[0]
+    jobs = [
+        Job(cfg=cfg, paths=paths_of(tmp_path, cfg, digest), say=lambda text: None, on_record=lambda record: None)
+        for cfg in cfgs
+    ]
+    with only_writer(paths_of(tmp_path, cfg, digest)):
+        ends = [error for _, error in run_together(jobs, cache=DataCache())]
+    assert "another process is training" in str(ends[0])
+    assert ends[1] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("model={name: resnet18}", "model resnet18"),
+        ("train.accumulate=2", "train.accumulate"),
+        ("model.norm=batch_from_zero", "norm batch_from_zero"),
+    ],
+)
+def test_what_cannot_be_stacked_says_why(change: str, why: str) -> None:
+    key, reason = stack_key(config(change))
+    assert key is None
+    assert why in reason
+
+
+def test_configs_of_other_shapes_have_other_keys() -> None:
+    base = stack_key(config())[0]
+    for same_key in ("optimizer.lr=0.5", "init={name: he}", "schedule={name: cosine}", "train.metric=loss"):
+        assert stack_key(config(same_key))[0] == base, same_key
+    for other in (
+        "model.hidden=[20]",
+        "train.batch_size=7",
+        "train.steps=10",
+        "model.dropout=0",
+        "data.preprocess=[]",
+    ):
+        assert stack_key(config(other))[0] not in (base, None), other

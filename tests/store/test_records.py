@@ -1,0 +1,355 @@
+"""The log: what is written comes back, whatever moment the writer was killed at."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlassign.errors import UserError
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
+from dlassign.store.result import finished_records, has_start, precision, result_line
+from dlassign.store.result import test_maximum as maximum_on_test
+
+START = {"schema": SCHEMA, "name": "a", "n_params": 3, "data": {"label": "digits ß"}}
+
+
+def write(path: Path, *records: tuple[str, dict[str, Any]]) -> None:
+    writer = MetricsWriter(path)
+    for kind, values in records:
+        writer.write(kind, **values)  # type: ignore[arg-type]
+    writer.close()
+
+
+def train(step: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "train", {"step": step, "loss": 1 / step, "accuracy": 0.1 * step, "n": 32, **more}
+
+
+def evaluation(step: int, split: str = "val", **more: Any) -> tuple[str, dict[str, Any]]:
+    return "eval", {"step": step, "split": split, "loss": 0.5, "accuracy": 0.25, "n": 4, **more}
+
+
+def end(status: str = "finished", **more: Any) -> tuple[str, dict[str, Any]]:
+    return "end", {"status": status, "steps": 9, "seconds": {"total": 1.5}, **more}
+
+
+def steps(records: list[Record]) -> list[int]:
+    return [record["step"] for record in records]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log.jsonl"
+
+
+def test_records_come_back_in_order(log: Path) -> None:
+    written = [("start", START), train(1), evaluation(1), train(2), evaluation(2, "test", final=True), end()]
+    write(log, *written)
+    found = read_records(log)
+    assert found.start == {"kind": "start", **START}
+    assert found.train == [{"kind": "train", **train(step)[1]} for step in (1, 2)]
+    assert found.evaluations("val") == [{"kind": "eval", **evaluation(1)[1]}]
+    assert found.evaluations("test") == []
+    assert found.finals == {"test": {"kind": "eval", **evaluation(2, "test", final=True)[1]}}
+    assert found.end == {"kind": "end", **end()[1]}
+    assert (found.resumes, found.warnings) == ([], [])
+
+
+def test_a_line_is_one_record_of_standard_json(log: Path) -> None:
+    write(log, ("start", START), train(1, note="two\nlines\u2028three\x85"))
+    lines = log.read_bytes().split(b"\n")
+    assert len(lines) == 3
+    assert lines[-1] == b""
+    assert json.loads(lines[1])["note"] == "two\nlines\u2028three\x85"
+    assert read_records(log).train[0]["note"] == "two\nlines\u2028three\x85"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_null_and_named(bad: float, log: Path) -> None:
+    write(log, ("start", START), train(1), ("train", {"step": 2, "loss": bad, "penalty": bad, "accuracy": 0.5}))
+    text = log.read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    found = read_records(log).train
+    assert "nonfinite" not in found[0]
+    assert (found[1]["loss"], found[1]["penalty"], found[1]["accuracy"]) == (None, None, 0.5)
+    assert found[1]["nonfinite"] == ["loss", "penalty"]
+
+
+def test_numbers_come_back_bit_for_bit(log: Path) -> None:
+    values = [0.1 + 0.2, 1e-300, 5e-324, 1 / 3, 1.7976931348623157e308]
+    write(log, ("start", START), *(train(i + 1, loss=value) for i, value in enumerate(values)))
+    assert [record["loss"] for record in read_records(log).train] == values
+
+
+def test_every_record_is_shown_after_it_was_written(log: Path) -> None:
+    shown: list[tuple[str, int]] = []
+    writer = MetricsWriter(log, on_record=lambda record: shown.append((record["kind"], log.stat().st_size)))
+    writer.write("start", **START)
+    first = log.stat().st_size
+    writer.write("end", status="finished")
+    writer.sync()
+    writer.close()
+    assert shown == [("start", first), ("end", log.stat().st_size)]
+
+
+def test_a_torn_last_line_is_skipped_and_reported(log: Path) -> None:
+    write(log, ("start", START), train(1), train(2))
+    log.write_bytes(log.read_bytes()[:-9])
+    found = read_records(log)
+    assert steps(found.train) == [1]
+    (warning,) = found.warnings
+    assert warning.startswith(f"{log}:3: not a complete record")
+
+
+def test_the_next_writer_closes_a_torn_line(log: Path) -> None:
+    write(log, ("start", START), train(1), train(2))
+    torn = log.read_bytes()[:-9]
+    log.write_bytes(torn)
+    write(log, ("resume", {"from_step": 1}), train(2, loss=7.0))
+    assert log.read_bytes().startswith(torn + b"\n{")
+    found = read_records(log)
+    assert steps(found.train) == [1, 2]
+    assert found.train[1]["loss"] == 7.0
+    assert [record["from_step"] for record in found.resumes] == [1]
+    assert len(found.warnings) == 1
+
+
+def test_only_the_line_break_is_missing(log: Path) -> None:
+    write(log, ("start", START), train(1))
+    log.write_bytes(log.read_bytes()[:-1])
+    write(log, train(2))
+    assert steps(read_records(log).train) == [1, 2]
+    assert read_records(log).warnings == []
+
+
+def test_a_resume_drops_what_came_after_its_step(log: Path) -> None:
+    write(
+        log,
+        ("start", START),
+        *(train(step) for step in (10, 20, 30)),
+        evaluation(20),
+        evaluation(30),
+        evaluation(20, final=True),
+        end("interrupted"),
+        ("resume", {"from_step": 20}),
+        train(30, loss=3.0),
+        evaluation(30, accuracy=0.75),
+    )
+    found = read_records(log)
+    assert [(record["step"], record["loss"]) for record in found.train] == [(10, 0.1), (20, 0.05), (30, 3.0)]
+    assert [(record["step"], record["accuracy"]) for record in found.evaluations("val")] == [(20, 0.25), (30, 0.75)]
+    assert found.finals == {}
+    assert found.end is None
+
+
+def test_a_resume_from_the_start_drops_everything(log: Path) -> None:
+    write(log, ("start", START), train(10), evaluation(10), ("resume", {"from_step": 0}))
+    found = read_records(log)
+    assert (found.train, found.evals, found.end) == ([], [], None)
+
+
+def test_final_records_of_a_resumed_finish_count_once(log: Path) -> None:
+    """Killed between the final evaluations and the end: the next session evaluates again."""
+    final = evaluation(20, "test", final=True)
+    write(log, ("start", START), train(20), final, ("resume", {"from_step": 20}), final, end())
+    found = read_records(log)
+    assert len(found.evals) == 1
+    assert list(found.finals) == ["test"]
+
+
+@pytest.mark.parametrize("schema", [SCHEMA + 1, 0, None, "1"])
+def test_another_schema_is_refused(schema: Any, log: Path) -> None:
+    write(log, ("start", {**START, "schema": schema}), train(1))
+    with pytest.raises(UserError, match=rf"log schema {schema}, this version of dlassign reads {SCHEMA}"):
+        read_records(log)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", '{"kind":"start","sch', "hello\n", "[1]\n", '{"step":1}\n', "null\n"])
+def test_no_complete_record(content: str, log: Path) -> None:
+    log.write_text(content)
+    with pytest.raises(UserError, match="holds no complete record"):
+        read_records(log)
+
+
+def test_something_before_the_start_record(log: Path) -> None:
+    write(log, train(1), ("start", START))
+    with pytest.raises(UserError, match="does not begin with a start record"):
+        read_records(log)
+
+
+def test_no_log(log: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read the log .*No such file"):
+        read_records(log)
+
+
+def test_a_log_that_cannot_be_opened(log: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write .*missing/log\.jsonl: No such file"):
+        MetricsWriter(log.parent / "missing" / "log.jsonl")
+
+
+@pytest.mark.parametrize("operation", ["write", "fsync"])
+def test_a_full_disk_is_told(operation: str, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = MetricsWriter(log)
+
+    def fail(*arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, operation, fail)
+    with pytest.raises(UserError, match=r"cannot write .*no space left on the disk"):
+        writer.write("start", **START) if operation == "write" else writer.sync()
+    monkeypatch.undo()
+    writer.close()
+
+
+def test_a_short_write_is_gone_on_with(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_all = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write_all(handle, data[:7]))
+    write(log, ("start", START), train(1))
+    monkeypatch.undo()
+    assert steps(read_records(log).train) == [1]
+
+
+WHOLE: list[tuple[str, dict[str, Any]]] = [
+    ("start", START),
+    *(train(step) for step in range(1, 4)),
+    evaluation(3),
+    ("resume", {"from_step": 2}),
+    train(3, loss=9.0),
+    evaluation(3, "test", final=True),
+    end(),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_cut_at_any_byte_it_reads_back(data: Any) -> None:
+    """A cut log holds the records that are complete; a writer that comes after loses none of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        log, expected_log = Path(name) / "log.jsonl", Path(name) / "expected.jsonl"
+        write(log, *WHOLE)
+        raw = log.read_bytes()
+        lines = raw.split(b"\n")[:-1]
+        # At or past the last character of the start record: before that there is nothing to read.
+        cut = data.draw(st.integers(len(lines[0]), len(raw)))
+        ends = [sum(len(line) + 1 for line in lines[: i + 1]) - 1 for i in range(len(lines))]
+        complete = sum(cut >= end for end in ends)
+        write(expected_log, *WHOLE[:complete])
+        expected = read_records(expected_log)
+
+        log.write_bytes(raw[:cut])
+        found = read_records(log)
+        assert (found.start, found.train, found.evals, found.end) == (
+            expected.start,
+            expected.train,
+            expected.evals,
+            expected.end,
+        )
+        assert len(found.warnings) == (cut not in ends and cut - 1 not in ends)
+
+        write(log, ("resume", {"from_step": 1}), train(2, loss=5.0))
+        continued = read_records(log)
+        assert [record["loss"] for record in continued.train] == [1.0, 5.0][-1 - (complete > 1) :]
+        assert continued.end is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_cut_inside_the_start_record_a_new_start_is_written(data: Any) -> None:
+    """Killed while the very first record was written: the next session must begin, not refuse the folder for ever."""
+    with tempfile.TemporaryDirectory() as name:
+        paths = RunPaths(Path(name))
+        write(paths.log, ("start", START))
+        raw = paths.log.read_bytes()
+        paths.log.write_bytes(raw[: data.draw(st.integers(0, len(raw) - 2))])
+        assert not has_start(paths)
+        assert finished_records(paths) is None
+        MetricsWriter(paths.log).close()  # closes the torn line
+        assert not has_start(paths)
+        assert finished_records(paths) is None
+        write(paths.log, ("start", START), train(1))
+        assert has_start(paths)
+        assert steps(read_records(paths.log).train) == [1]
+
+
+def test_has_start(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    assert not has_start(paths)
+    write(paths.log, ("start", START))
+    assert has_start(paths)
+
+
+@pytest.mark.parametrize(("status", "over"), [("finished", True), ("diverged", True), ("interrupted", False)])
+def test_which_runs_are_over(status: str, over: bool, tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    assert finished_records(paths) is None
+    write(paths.log, ("start", START))
+    assert finished_records(paths) is None
+    write(paths.log, end(status))
+    assert (finished_records(paths) is not None) is over
+    write(paths.log, ("resume", {"from_step": 0}))
+    assert finished_records(paths) is None
+
+
+def test_result_of_a_finished_run(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    final = evaluation(8, "test", final=True, loss=0.125, accuracy=0.5)
+    more = {"images_per_second": 7.0, "weights_sha256": "ab", "chosen": {"weights": "best", "step": 8}}
+    write(paths.log, ("start", {**START, "steps": 20}), train(9), final, end(**more))
+    assert result_line(paths, read_records(paths.log)) == {
+        "run": str(tmp_path),
+        "status": "finished",
+        "steps": 9,
+        "planned": 20,
+        "n_params": 3,
+        "seconds": 1.5,
+        "precision": None,
+        "precision_why": None,
+        "train": {"step": 9, "loss": 1 / 9, "accuracy": 0.1 * 9, "n": 32},
+        "val": None,
+        "test": {"loss": 0.125, "accuracy": 0.5},
+        "data": "digits ß",
+        **more,
+    }
+
+
+def test_result_with_arithmetic_and_test_time_augmentation(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    arithmetic = {"precision": "bf16", "why": "as the config says", "channels_last": True, "compile": False}
+    views = ("tta", {"step": 8, "split": "test", "loss": 0.1, "accuracy": 0.75, "n": 4, "views": 6, "wall": 1.0})
+    start = ("start", {**START, "arithmetic": arithmetic})
+    write(paths.log, start, evaluation(8, "test", final=True), views, end())
+    found = result_line(paths, read_records(paths.log))
+    assert (found["precision"], found["precision_why"]) == ("bf16", "as the config says")
+    assert found["test_tta"] == {"loss": 0.1, "accuracy": 0.75, "views": 6}
+    assert "val_tta" not in found
+    write(paths.log, ("resume", {"from_step": 8}))
+    assert "test_tta" not in result_line(paths, read_records(paths.log))
+
+
+def test_precision_of_an_earlier_version_is_that_of_its_config() -> None:
+    assert precision({"config": {"train": {"precision": "fp64"}}}) == "fp64"
+    assert precision({"config": {"train": {"precision": "auto"}}, "arithmetic": {"precision": "fp32"}}) == "fp32"
+
+
+def test_result_of_a_killed_run(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    write(paths.log, ("start", START), train(4))
+    found = result_line(paths, read_records(paths.log))
+    assert (found["status"], found["steps"], found["seconds"], found["test"]) == ("interrupted", 4, None, None)
+
+
+def test_maximum_over_test_evaluations_during_training(log: Path) -> None:
+    accuracies = [0.5, 0.75, 0.75, math.nan]
+    evaluations = [evaluation(i, "test", accuracy=a) for i, a in enumerate(accuracies, 1)]
+    write(log, ("start", START), *evaluations, evaluation(1, "test", final=True, accuracy=1.0))
+    assert maximum_on_test(read_records(log)) == {"accuracy": 0.75, "step": 2, "evaluations": 3}

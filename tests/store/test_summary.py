@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+from filelock import FileLock
+
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import read_records
+from dlassign.store.summary import config_value, flat_config, inner_keys, is_locked, summarise, unknown_key
+from helpers.synthetic import make_run
+
+
+def test_finished_run(tmp_path):
+    paths = make_run(tmp_path, seed=3)
+    found = summarise(paths)
+    finals = read_records(paths.log).finals
+    assert (found.run, found.name, found.seed) == (str(paths.root), "toy", 3)
+    assert found.hash == paths.root.name[:8]
+    assert (found.status, found.data, found.params, found.steps, found.planned) == (
+        "finished", "digits", 7510, 100, 100
+    )  # fmt: skip
+    assert found.val_accuracy == finals["val"]["accuracy"]
+    assert found.test_loss == finals["test"]["loss"]
+    assert found.best == {"step": 100, "metric": "accuracy", "value": 0.7}
+    assert found.seconds == pytest.approx(1.0 * 1.3 + 1.7)
+    assert (found.test_evaluations, found.test_max, found.mark) == (0, None, "")
+    assert found.config["optimizer"]["lr"] == 0.1
+    assert found.started == "2026-01-01T10:00:00+00:00"
+
+
+def test_planned_steps_of_epochs(tmp_path):
+    paths = make_run(tmp_path, steps=60, train={"steps": None, "epochs": 4.0, "metric": "loss"})
+    assert summarise(paths).planned == 200
+
+
+def test_test_during_training_is_marked(tmp_path):
+    paths = make_run(tmp_path, splits=("test",), finals=("test",))
+    found = summarise(paths)
+    tests = [record["accuracy"] for record in read_records(paths.log).evaluations("test")]
+    assert (found.test_evaluations, found.mark) == (10, "max of 10 test evaluations")
+    assert found.test_max == max(tests)
+
+
+def test_run_without_end_is_running_while_its_lock_is_held(tmp_path):
+    paths = make_run(tmp_path, status=None)
+    assert summarise(paths).status == "interrupted"
+    assert not paths.lock.exists()
+    with FileLock(paths.lock):
+        assert summarise(paths).status == "running"
+    assert summarise(paths).status == "interrupted"
+    newest = read_records(paths.log).evaluations("val")[-1]
+    assert summarise(paths).val_accuracy == newest["accuracy"]
+    assert summarise(paths).best["value"] == max(r["accuracy"] for r in read_records(paths.log).evaluations("val"))
+
+
+def test_looking_does_not_keep_the_lock(tmp_path):
+    lock = tmp_path / ".x.lock"
+    lock.touch()
+    assert not is_locked(lock)
+    with FileLock(lock, timeout=0):
+        assert is_locked(lock)
+
+
+@pytest.mark.parametrize("status", ["interrupted", "diverged", "failed"])
+def test_status_of_the_end_record(tmp_path, status):
+    found = summarise(make_run(tmp_path, status=status, nan_from=50))
+    assert (found.status, found.steps) == (status, 50)
+    assert found.val_accuracy is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no json\n",
+        '{"kind":"train","step":1}\n',
+        '{"kind":"start","schema":99}\n',
+        '{"kind":"start","schema":1}\n',
+        '{"kind":"start","schema":1,"config":null,"name":"a","seed":1}\n',
+        '{"kind":"start","schema":1,"config":{"train":{}},"name":"a","seed":1,"data":[]}\n',
+    ],
+)
+def test_damaged_folders_are_listed(tmp_path, text):
+    paths = RunPaths(tmp_path / "toy" / "0123abcd-s7")
+    paths.root.mkdir(parents=True)
+    paths.log.write_text(text)
+    found = summarise(paths)
+    assert (found.status, found.name, found.hash, found.seed) == ("unreadable", "toy", "0123abcd", 7)
+    assert str(paths.log) in found.reason
+
+
+def test_damaged_records_are_listed(tmp_path):
+    paths = make_run(tmp_path, status=None)
+    paths.log.write_text('{"kind":"start","schema":1}\n')
+    assert summarise(paths).status == "unreadable"
+
+
+def test_no_log_at_all(tmp_path):
+    assert summarise(RunPaths(tmp_path / "gone")).status == "unreadable"
+
+
+def test_summary_is_plain(tmp_path):
+    assert asdict(summarise(make_run(tmp_path)))["config"]["seed"] == 0
+
+
+def test_dotted_keys():
+    config = {"a": {"b": [1, 2]}, "c": [{"d": 3}], "e": []}
+    assert dict(flat_config(config)) == {"a.b": [1, 2], "c.0.d": 3, "e": []}
+    assert inner_keys(config) == ["a", "a.b", "c", "c.0", "c.0.d", "e"]
+    assert config_value(config, "c.0.d") == 3
+    assert config_value(config, "a.x", None) is None
+    with pytest.raises(KeyError):
+        config_value(config, "c.1.d")
+
+
+def test_unknown_key_names_the_nearest():
+    assert "Did you mean 'optimizer.lr'" in str(unknown_key("lr", ["optimizer.lr", "seed"]))
+    assert "Did you mean" not in str(unknown_key("zzz", ["optimizer.lr", "seed"]))

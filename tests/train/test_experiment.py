@@ -1,0 +1,571 @@
+"""Whole runs on the embedded digits: what they write, what they refuse, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dlassign.config.load import load_config
+from dlassign.config.run import RunConfig
+from dlassign.data.load import fingerprint
+from dlassign.errors import ConfigError, Diverged, Interrupted, UserError
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import SCHEMA, Record, RunRecords
+from dlassign.store.result import result_line
+from dlassign.train.checkpoint import load_checkpoint, weights_sha256
+from dlassign.train.experiment import only_writer, run_experiment
+from dlassign.train.loop import Progress
+from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.saved import evaluate_run
+from dlassign.train.torch_learner import TorchLearner
+
+TIMES = {"seconds", "wall", "time", "images_per_second"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config(changes: dict[str, Any] | None = None) -> RunConfig:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "data": {
+            "name": "digits",
+            "split": {"train": 200, "val": 50, "test": 60},
+            "preprocess": [{"name": "scale", "divisor": 16}],
+        },
+        "model": {"name": "mlp", "hidden": [12], "dropout": 0.1},
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "train": {"steps": 24, "batch_size": 30, "log_every": {"steps": 5}, "eval_every": {"steps": 8}},
+        "device": "cpu",
+    }
+    for key, value in (changes or {}).items():
+        *sections, leaf = key.split(".")
+        inner = values
+        for section in sections:
+            inner = inner[section]
+        inner[leaf] = value
+    return RunConfig.model_validate(values)
+
+
+def paths_of(cfg: RunConfig, out: Path) -> RunPaths:
+    return RunPaths.of(out, cfg.model_dump(mode="json"), fingerprint(cfg.data))
+
+
+def train(out: Path, changes: dict[str, Any] | None = None, **options: Any) -> tuple[RunPaths, RunRecords]:
+    cfg = config(changes)
+    paths = paths_of(cfg, out)
+    return paths, run_experiment(cfg, paths, **options)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def without_times(records: RunRecords) -> list[Record]:
+    found = [*records.train, *records.evals, records.end or {}]
+    return [{key: value for key, value in record.items() if key not in TIMES} for record in found]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunPaths, RunRecords]:
+    """A finished run."""
+    return train(tmp_path_factory.mktemp("done"))
+
+
+def test_records_in_order(done: tuple[RunPaths, RunRecords]) -> None:
+    lines = [json.loads(line) for line in done[0].log.read_text().splitlines()]
+    assert [(line["kind"], line.get("step"), line.get("split"), line.get("final")) for line in lines] == [
+        ("start", None, None, None),
+        ("train", 5, None, None),
+        ("eval", 8, "val", None),
+        ("train", 10, None, None),
+        ("train", 15, None, None),
+        ("eval", 16, "val", None),
+        ("train", 20, None, None),
+        ("train", 24, None, None),
+        ("eval", 24, "val", None),
+        ("eval", lines[9]["step"], "val", True),
+        ("eval", lines[9]["step"], "test", True),
+        ("end", None, None, None),
+    ]
+    assert sum(line["n"] for line in lines if line["kind"] == "train") == 3 * 200 + 3 * 30
+    assert all(line["lr"] == 0.01 for line in lines if line["kind"] == "train")
+
+
+def test_start_record(done: tuple[RunPaths, RunRecords]) -> None:
+    start = done[1].start
+    cfg = config()
+    assert (start["schema"], start["name"], start["seed"]) == (SCHEMA, "tiny", 0)
+    assert RunConfig.model_validate(start["config"]) == cfg
+    assert start["n_params"] == 64 * 12 + 12 + 12 * 10 + 10
+    assert (start["steps"], start["steps_per_epoch"]) == (24, 7)
+    data = start["data"]
+    assert (data["label"], data["sha256"], data["shape"]) == ("digits", fingerprint(cfg.data), [1, 8, 8])
+    assert (data["n_train"], data["n_val"], data["n_test"]) == (200, 50, 60)
+    assert data["classes"] == list("0123456789")
+    environment = start["environment"]
+    assert environment["packages"]["torch"] == version("torch")
+    assert (environment["device"], environment["threads"]) == ("cpu", 1)
+
+
+def test_end_record(done: tuple[RunPaths, RunRecords]) -> None:
+    paths, records = done
+    end, val = records.end, records.evaluations("val")
+    assert end is not None
+    assert (end["status"], end["steps"], end["test_evaluations"]) == ("finished", 24, 0)
+    best = max(val, key=lambda record: record["accuracy"])  # max keeps the first of equals
+    assert end["best"] == {"step": best["step"], "metric": "accuracy", "value": best["accuracy"]}
+    assert end["chosen"] == {"weights": "best", "step": best["step"]}
+    assert end["weights_sha256"] == weights_sha256(load_checkpoint(paths.last)["learner"]["model"])
+    seconds = end["seconds"]
+    assert seconds["total"] == pytest.approx(sum(value for key, value in seconds.items() if key != "total"))
+    assert {"import", "data", "build", "train", "eval"} <= set(seconds)
+    assert end["images_per_second"] == pytest.approx((3 * 200 + 3 * 30) / seconds["train"])
+
+
+def test_finals_are_the_evaluation_with_the_chosen_weights(done: tuple[RunPaths, RunRecords]) -> None:
+    records = done[1]
+    final = records.finals["val"]
+    (same,) = [record for record in records.evaluations("val") if record["step"] == final["step"]]
+    assert (final["loss"], final["accuracy"]) == (same["loss"], same["accuracy"])
+    for split, n in (("val", 50), ("test", 60)):
+        confusion = np.array(records.finals[split]["confusion"])
+        assert confusion.shape == (10, 10)
+        assert confusion.sum() == n == records.finals[split]["n"]
+        assert np.trace(confusion) / n == records.finals[split]["accuracy"]
+
+
+def test_config_file_loads_back(done: tuple[RunPaths, RunRecords]) -> None:
+    assert load_config(done[0].config) == config()
+
+
+def test_manifest(done: tuple[RunPaths, RunRecords]) -> None:
+    paths, records = done
+    manifest = json.loads(paths.manifest.read_text())
+    assert (manifest["schema"], manifest["status"], manifest["name"], manifest["seed"]) == (1, "finished", "tiny", 0)
+    assert manifest["environment"] == records.start["environment"]
+    assert manifest["data"] == {"label": "digits", "sha256": records.start["data"]["sha256"]}
+
+
+def test_folder(done: tuple[RunPaths, RunRecords]) -> None:
+    paths = done[0]
+    assert names(paths.root) == ["checkpoints", "config.yaml", "log.jsonl", "manifest.json"]
+    assert {"best.pt", "last.pt"} <= set(names(paths.checkpoints)) <= {"best.pt", "last.pt", "previous.pt"}
+    assert paths.latest.resolve() == paths.root.resolve()
+
+
+def digest(records: RunRecords) -> str:
+    assert records.end is not None
+    return str(records.end["weights_sha256"])
+
+
+def test_same_seed_same_run(done: tuple[RunPaths, RunRecords], tmp_path: Path) -> None:
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert without_times(train(tmp_path)[1]) == without_times(done[1])
+
+
+def test_another_seed_another_run_on_the_same_split(done: tuple[RunPaths, RunRecords], tmp_path: Path) -> None:
+    paths, records = train(tmp_path, {"seed": 1})
+    assert digest(records) != digest(done[1])
+    assert paths.root.name[:8] == done[0].root.name[:8]
+    assert paths.root.name.endswith("-s1")
+
+
+def test_evaluating_on_test_is_marked(tmp_path: Path) -> None:
+    paths, records = train(tmp_path, {"train.evaluate": ["val", "test"]})
+    assert [record["step"] for record in records.evaluations("test")] == [8, 16, 24]
+    assert records.end is not None
+    assert records.end["test_evaluations"] == 3
+    marked = result_line(paths, records)["test_maximum"]
+    assert marked["evaluations"] == 3
+    assert marked["accuracy"] == max(record["accuracy"] for record in records.evaluations("test"))
+
+
+def test_evaluating_only_test_keeps_the_last_weights(tmp_path: Path) -> None:
+    _, records = train(tmp_path, {"train.evaluate": ["test"], "data.split": {"train": 200, "val": None, "test": 60}})
+    assert records.end is not None
+    assert records.end["chosen"] == {"weights": "last", "step": 24}
+    assert records.end["best"] is None
+    assert list(records.finals) == ["test"]
+    assert records.finals["test"]["accuracy"] == records.evaluations("test")[-1]["accuracy"]
+
+
+def test_keep_last(tmp_path: Path) -> None:
+    paths, records = train(tmp_path, {"train.keep": "last", "optimizer.lr": 0.3})
+    assert records.end is not None
+    assert (records.end["chosen"], records.end["best"]) == ({"weights": "last", "step": 24}, None)
+    saved = load_checkpoint(paths.best)
+    assert (saved["step"], saved["chosen"], weights_sha256(saved["weights"])) == (24, "last", digest(records))
+
+
+def test_keep_best_goes_back_to_the_best_weights(tmp_path: Path) -> None:
+    """A rate that explodes after 8 steps: the best evaluation is the first, and the final one repeats it."""
+    schedule = {"name": "multistep", "milestones": [{"steps": 8}], "gamma": 100.0}
+    paths, records = train(tmp_path, {"schedule": schedule, "train.metric": "loss"})
+    assert records.end is not None
+    assert records.end["chosen"] == {"weights": "best", "step": 8}
+    val = records.evaluations("val")
+    assert records.end["best"] == {"step": 8, "metric": "loss", "value": val[0]["loss"]}
+    assert records.finals["val"]["loss"] == val[0]["loss"] < val[-1]["loss"]
+    saved = load_checkpoint(paths.best)
+    assert (saved["step"], saved["chosen"]) == (8, "best")
+    assert weights_sha256(saved["weights"]) != digest(records)  # the digest is of the last weights
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    changes = {"train.early_stop": {"patience": 2, "min_delta": 0.999}, "train.steps": 1000}
+    _, records = train(tmp_path, changes)
+    assert records.end is not None
+    assert (records.end["status"], records.end["steps"]) == ("finished", 24)
+    assert [record["step"] for record in records.evaluations("val")] == [8, 16, 24]
+    assert sum(record["n"] for record in records.train) == 3 * 200 + 3 * 30  # no step is missing from the log
+
+
+@pytest.mark.parametrize("order", ["uva", "window", "with_replacement", "full"])
+def test_orders(order: str, tmp_path: Path) -> None:
+    _, records = train(tmp_path, {"train.order": order})
+    assert records.start["steps_per_epoch"] == (1 if order == "full" else 200 // 30)
+    assert [record["n"] for record in records.train] == [
+        steps * (200 if order == "full" else 30) for steps in (5, 5, 5, 5, 4)
+    ]
+    first, last = records.train[0], records.train[-1]
+    assert last["loss"] < first["loss"]
+
+
+@pytest.mark.parametrize("order", ["full", "window", "with_replacement"])
+def test_toy(order: str, tmp_path: Path) -> None:
+    """No validation, no test: five samples, which 100 full steps get right."""
+    changes = {"data": {"name": "toy"}, "train": {"steps": 100, "batch_size": 200, "order": order}}
+    _, records = train(tmp_path, {**changes, "model.dropout": 0.0})
+    assert (records.evals, records.start["data"]["n_train"]) == ([], 5)
+    assert (records.train[-1]["accuracy"], records.start["n_params"]) == (1.0, 4 * 12 + 12 + 12 * 3 + 3)
+    assert records.train[-1]["n"] == 50 * (200 if order == "with_replacement" else 5)
+
+
+def test_double_precision(tmp_path: Path) -> None:
+    paths, records = train(tmp_path, {"train.precision": "fp64"})
+    saved = load_checkpoint(paths.last)["learner"]["model"]
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float64}
+    single = train(tmp_path / "single")[1]
+    for double, other in zip(records.train, single.train, strict=True):
+        assert double["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert double["loss"] != other["loss"]
+
+
+def test_penalty_is_logged(tmp_path: Path) -> None:
+    penalty = [{"name": "l2", "coefficient": 0.01}]
+    _, records = train(tmp_path, {"loss": {"name": "cross_entropy", "penalty": penalty}})
+    assert all(0 < record["penalty"] < record["loss"] for record in records.train)
+
+
+def problem(out: Path, changes: dict[str, Any]) -> tuple[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        train(out, changes)
+    (found,) = caught.value.problems
+    return found.path, found.message
+
+
+def test_batch_normalisation_refuses_a_last_batch_of_one(tmp_path: Path) -> None:
+    changes = {"model.norm": "batch", "train.batch_size": 199}
+    path, message = problem(tmp_path, changes)
+    assert path == "train.batch_size"
+    assert "200 samples in batches of 199 leave a batch of 1" in message
+    _, records = train(tmp_path, {**changes, "train.drop_last": True, "train.steps": 2})
+    assert records.train[0]["n"] == 2 * 199
+
+
+@pytest.mark.parametrize("loss", ["logistic", "hinge"])
+def test_two_class_losses_refuse_ten_classes(loss: str, tmp_path: Path) -> None:
+    path, message = problem(tmp_path, {"loss": {"name": loss}})
+    assert path == "loss.name"
+    assert message == f"{loss} is for 2 classes, the data has 10; use cross_entropy"
+
+
+def test_logistic_regression_and_svm_on_two_classes(tmp_path: Path) -> None:
+    """Two clouds that a line divides."""
+    rows = ["x,y,label"]
+    for i in range(40):
+        rows += [f"{i % 7},{i % 5},low", f"{i % 7 + 9},{i % 5 + 9},high"]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(rows) + "\n")
+    data = {"name": "csv_table", "path": str(table), "preprocess": [{"name": "normalize"}]}
+    for loss in ("logistic", "hinge"):
+        changes = {"data": data, "loss": {"name": loss}, "model": {"name": "mlp", "hidden": []}, "optimizer.lr": 0.1}
+        _, records = train(tmp_path, changes)
+        assert records.start["n_params"] == 3
+        assert records.finals["test"]["accuracy"] == 1.0
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    path, message = problem(tmp_path, {"train.batch_size": 201})
+    assert path == "train.batch_size"
+    assert "201 is larger than the training split of 200; use at most 200" in message
+
+
+def test_a_missing_cuda_device_is_refused(tmp_path: Path) -> None:
+    path, message = problem(tmp_path, {"device": "cuda:93"})
+    assert path == "device"
+    assert "cuda:93 is not there, this machine has" in message
+    assert "use cpu or auto" in message
+
+
+HOLD = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    paths = paths_of(config(), tmp_path)
+    paths.root.mkdir(parents=True)
+    command = [sys.executable, "-c", HOLD, str(paths.lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"another process is training {paths.root}; wait for it"):
+            train(tmp_path)
+        assert names(paths.root) == []
+        holder.communicate("\n", timeout=30)
+    with only_writer(paths):
+        assert paths.lock.exists()
+
+
+def edit_start(paths: RunPaths, **changes: Any) -> None:
+    first, *others = paths.log.read_text().splitlines()
+    paths.log.write_text("\n".join([json.dumps({**json.loads(first), **changes}), *others]) + "\n")
+
+
+def test_a_folder_of_another_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """The message sends the user to the manifest for the version that wrote it, so that must still be there."""
+    paths, _ = train(tmp_path)
+    edit_start(paths, schema=SCHEMA + 1)
+    files = [paths.log, paths.manifest, paths.config, paths.last, paths.best]
+    before = [path.read_bytes() for path in files]
+    with pytest.raises(UserError, match=f"log schema {SCHEMA + 1}, this version of dlassign reads {SCHEMA}"):
+        train(tmp_path)
+    assert [path.read_bytes() for path in files] == before
+
+
+class Stop:
+    """Stands for StopRequest: a signal comes after so many steps."""
+
+    after = 0
+    steps = 0
+
+    def __enter__(self) -> Stop:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def __call__(self) -> bool:
+        return self.requested
+
+    @property
+    def requested(self) -> bool:
+        return Stop.steps >= Stop.after
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stop]]:
+    def counted(step: Callable[..., Any]) -> Callable[..., Any]:
+        def count(self: Any, *arguments: Any) -> Any:
+            Stop.steps += 1
+            return step(self, *arguments)
+
+        return count
+
+    for learner in (TorchLearner, NumpyLearner):
+        monkeypatch.setattr(learner, "step", counted(learner.step))
+    monkeypatch.setattr("dlassign.train.experiment.StopRequest", Stop)
+    Stop.steps, Stop.after = 0, 10**9
+    yield Stop
+    Stop.steps, Stop.after = 0, 0
+
+
+def test_interrupted_then_continued(done: tuple[RunPaths, RunRecords], tmp_path: Path, stop: type[Stop]) -> None:
+    said: list[str] = []
+    for after in (0, 7, 16, 19):
+        stop.after = after
+        message = rf"interrupted at step {after} of 24; a checkpoint was written, and the same command goes on"
+        with pytest.raises(Interrupted, match=message):
+            train(tmp_path, say=said.append)
+        status = json.loads(paths_of(config(), tmp_path).manifest.read_text())["status"]
+        assert status == "interrupted"
+    stop.after = 10**9
+    paths, records = train(tmp_path, say=said.append)
+    assert stop.steps == 24  # no step was taken twice
+    assert without_times(records) == without_times(done[1])
+    assert [record["from_step"] for record in records.resumes] == [0, 7, 16, 19]
+    assert said == [f"going on from step {step} of 24" for step in (0, 7, 16, 19)]
+    assert records.warnings == []
+    assert Progress(**load_checkpoint(paths.last)["progress"]).step == 24
+
+
+def test_a_damaged_newest_checkpoint_is_told_and_costs_only_time(
+    done: tuple[RunPaths, RunRecords], tmp_path: Path, stop: type[Stop]
+) -> None:
+    changes = {"train.checkpoint_seconds": 0}
+    stop.after = 19
+    with pytest.raises(Interrupted):
+        train(tmp_path, changes)
+    paths = paths_of(config(changes), tmp_path)
+    paths.last.write_bytes(paths.last.read_bytes()[:-100])
+    stop.after = 10**9
+    said: list[str] = []
+    _, records = train(tmp_path, changes, say=said.append)
+    assert [record["from_step"] for record in records.resumes] == [16]
+    assert f"the checkpoint {paths.last} is damaged" in said[0]
+    assert said[0].endswith("; going on from the checkpoint before it")
+    assert without_times(records) == without_times(done[1])
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(
+    done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    paths = paths_of(config(), tmp_path)
+    paths.checkpoints.mkdir(parents=True)
+    lines = done[0].log.read_bytes().split(b"\n")
+    paths.log.write_bytes(b"\n".join(lines[:4]) + b'\n{"kind":"tr')
+    _, records = train(tmp_path)
+    assert [record["from_step"] for record in records.resumes] == [0]
+    assert len(records.warnings) == 1
+    assert without_times(records) == without_times(done[1])
+
+
+def test_a_run_killed_while_writing_its_first_record_begins_again(
+    done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    paths = paths_of(config(), tmp_path)
+    paths.checkpoints.mkdir(parents=True)
+    (paths.checkpoints / ".tmp-1-last.pt").touch()
+    paths.log.write_bytes(done[0].log.read_bytes()[:100])
+    _, records = train(tmp_path)
+    assert records.resumes == []
+    assert without_times(records) == without_times(done[1])
+    assert not list(paths.checkpoints.glob(".tmp-*"))
+
+
+def test_divergence(tmp_path: Path) -> None:
+    changes = {"optimizer": {"name": "sgd", "lr": 1e30}, "train.log_every": {"steps": 100}}
+    with pytest.raises(Diverged, match=r"at step [2-9] .*try a smaller optimizer\.lr"):
+        train(tmp_path, changes)
+    paths = paths_of(config(changes), tmp_path)
+    lines = [json.loads(line) for line in paths.log.read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["start", "train", "end"]
+    assert lines[1]["nonfinite"] == ["loss"]
+    assert (lines[2]["status"], lines[2]["steps"]) == ("diverged", 8)
+    assert json.loads(paths.manifest.read_text())["status"] == "diverged"
+
+
+def test_every_record_is_shown(tmp_path: Path) -> None:
+    shown: list[Record] = []
+    paths, _ = train(tmp_path, on_record=shown.append)
+    assert [json.dumps(record) for record in shown] == [
+        json.dumps(json.loads(line)) for line in paths.log.read_text().splitlines()
+    ]
+
+
+NUMPY: dict[str, dict[str, Any]] = {
+    "mlp": {"backend": "numpy", "model.norm": "batch"},
+    "convnet": {"backend": "numpy", "model": {"name": "eecs_convnet", "filters": 3, "kernel_size": 3, "dropout": 0.2}},
+    "momentum": {
+        "backend": "numpy",
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+        "train.precision": "fp64",
+    },
+}
+
+
+@pytest.mark.parametrize("changes", NUMPY.values(), ids=NUMPY)
+def test_a_numpy_run_goes_on_bit_for_bit(changes: dict[str, Any], tmp_path: Path, stop: type[Stop]) -> None:
+    _, unbroken = train(tmp_path / "whole", changes)
+    stop.steps = 0
+    for after in (7, 16):
+        stop.after = after
+        with pytest.raises(Interrupted):
+            train(tmp_path, changes)
+    stop.after = 10**9
+    _, records = train(tmp_path, changes)
+    assert stop.steps == 24
+    assert without_times(records) == without_times(unbroken)
+
+
+def test_a_numpy_run_learns_and_is_evaluated_again(tmp_path: Path) -> None:
+    changes = {"backend": "numpy", "model.dropout": 0.0, "train.steps": 300, "train.precision": "fp64"}
+    paths, records = train(tmp_path, changes)
+    assert records.finals["test"]["accuracy"] > 0.75
+    again = evaluate_run(paths, "test").evaluation
+    assert again.accuracy == records.finals["test"]["accuracy"]
+    assert again.loss == records.finals["test"]["loss"]
+    torch_records = train(tmp_path, {**changes, "backend": "torch"})[1]
+    assert records.start["n_params"] == torch_records.start["n_params"]
+    assert records.finals["test"]["accuracy"] == pytest.approx(torch_records.finals["test"]["accuracy"], abs=0.1)
+
+
+SAME: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "penalties": {
+        "loss": {
+            "name": "cross_entropy",
+            "label_smoothing": 0.1,
+            "penalty": [{"name": "l2", "coefficient": 0.01}, {"name": "l1", "coefficient": 1e-3, "on": "all"}],
+        }
+    },
+    "schedule": {"schedule": {"name": "one_cycle", "warmup": {"steps": 5}}},
+    "clip": {"train.clip": {"norm": 0.1}, "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.9, "nesterov": True}},
+    "early stopping": {
+        "train.early_stop": {"patience": 2},
+        "train.eval_every": {"steps": 2},
+        "optimizer": {"name": "adam", "lr": 0.3},
+        "train.metric": "loss",
+    },
+    "keep last": {
+        "train.keep": "last",
+        "train.order": "with_replacement",
+        "optimizer": {"name": "rmsprop", "lr": 1e-3},
+    },
+    "norm": {"model.norm": "batch_from_zero", "model.activation": "elu", "optimizer": {"name": "sgd", "lr": 0.1}},
+    "convnet": {"model": {"name": "eecs_convnet", "filters": 3, "kernel_size": 3, "hidden": 7}},
+    "hinge": {"loss": {"name": "multiclass_hinge"}},
+}
+
+
+@pytest.mark.parametrize("changes", SAME.values(), ids=SAME)
+def test_both_backends_give_the_same_run_from_the_same_weights(changes: dict[str, Any], tmp_path: Path) -> None:
+    start = {"init": {"name": "legacy_normal", "std": 0.3}, "model.dropout": 0.0, "train.precision": "fp64"}
+    given = {key: value for key, value in start.items() if not (key.startswith("model.") and "model" in changes)}
+    runs = [train(tmp_path, {**given, **changes, "backend": name})[1] for name in ("numpy", "torch")]
+    ours, theirs = ((*run.train, *run.evals) for run in runs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-9)
+        assert (a["step"], a["accuracy"]) == (b["step"], b["accuracy"])
+    ends = [run.end or {} for run in runs]
+    assert ends[0]["steps"] == ends[1]["steps"]
+    assert ends[0]["chosen"] == ends[1]["chosen"]
+    if "train.early_stop" in changes:
+        assert ends[0]["steps"] < 24
+
+
+def test_a_diverging_numpy_run_is_told_without_warnings(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="the loss became"):
+        train(tmp_path, {"backend": "numpy", "optimizer": {"name": "sgd", "lr": 1e30}})
