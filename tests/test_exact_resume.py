@@ -30,15 +30,6 @@ SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True, scope="module")
 def read_once() -> Iterator[None]:
     """The digits take longer to read than to train on."""
     with pytest.MonkeyPatch.context() as patch:

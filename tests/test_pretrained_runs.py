@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,6 @@ from dlassign.train.torch_learner import TorchLearner
 
 HEAD = {"head.weight", "head.bias"}
 STEPS = 12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_images(root: Path, classes: str, seed: int) -> Path:

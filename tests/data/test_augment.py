@@ -10,6 +10,7 @@ from dlassign.data import augment as ops
 from dlassign.data.augment import Mixed, make_augment, stream_seed
 from dlassign.data.augment_geometry import augmented_shape, cut_box
 from dlassign.errors import ConfigError
+from helpers.gpu import waiting_is_an_error
 
 SHAPES = [(8, 3, 32, 32), (5, 1, 7, 4), (1, 3, 5, 9)]
 DTYPES = [torch.uint8, torch.float32]
@@ -411,14 +412,11 @@ class TestOnAGpu:
         augment = make_augment(plain("alternating_flip", *steps), images, seed=0)
         rows, y = torch.randperm(64, device="cuda")[:16], torch.arange(16, device="cuda")
         x = images.index_select(0, rows)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            results = []
+        results = []
+        with waiting_is_an_error():
             for step in (0, 1, 2, 3, 0):
                 pixels = augment.pixels(x, rows, epoch=step, step=step)
                 results.append(augment.mix(pixels, y, step=step))
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
         assert torch.equal(results[0][0], results[4][0])
         assert not torch.equal(results[0][0], results[1][0])
 

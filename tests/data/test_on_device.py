@@ -7,6 +7,7 @@ from dlassign.data.bundle import Split
 from dlassign.data.on_device import DevicePreprocess, can_run
 from dlassign.data.prepare import Preprocess, fit_preprocess
 from dlassign.errors import DataError
+from helpers.gpu import waiting_is_an_error
 
 SCALE = {"name": "scale", "divisor": 255.0}
 SIXTEEN = {"name": "scale", "divisor": 16.0}
@@ -118,10 +119,7 @@ def test_a_gpu_gives_the_same_bits_and_never_waits(chain, channels_last):
     host, x = fitted(chain, (3, 32, 32)), pictures(64, (3, 32, 32))
     device = DevicePreprocess(host.steps, channels=3, device="cuda", channels_last=channels_last)
     batch = torch.from_numpy(x).cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         found = device(batch)
         device(batch.float())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     np.testing.assert_array_equal(found.cpu(), host.apply(x))

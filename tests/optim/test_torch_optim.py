@@ -6,7 +6,7 @@ import copy
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,6 @@ from dlassign.optim.torch_optim import TorchOptimizer, make_optimizer
 
 STEPS = 50
 LR = 0.01
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def net(dtype: torch.dtype) -> nn.Module:

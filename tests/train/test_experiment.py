@@ -31,15 +31,6 @@ from dlassign.train.torch_learner import TorchLearner
 TIMES = {"seconds", "wall", "time", "images_per_second"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(changes: dict[str, Any] | None = None) -> RunConfig:
     values: dict[str, Any] = {
         "name": "tiny",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from dlassign.config.run import RunConfig
 from dlassign.train.assemble import Parts, assemble
+from helpers.gpu import waiting_is_an_error
 
 READS = {
     "_local_scalar_dense", "item", "is_nonzero", "nonzero", "nonzero_numpy", "masked_select", "equal", "bincount",
@@ -36,15 +36,6 @@ class NoWaiting(TorchDispatchMode):
         if name in READS or masks:
             raise Waited(func.name())
         return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 SGD: dict[str, Any] = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True}
@@ -157,9 +148,6 @@ def test_a_gpu_is_not_waited_for(path: str, precision: str) -> None:
     parts = parts_of(changes, "cuda:0")
     take(parts, 0, 4)  # kernels are chosen and memory is got
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         stats = take(parts, 4, 24)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert all(0 < loss < 100 for loss in parts.learner.read([one.loss for one in stats]))

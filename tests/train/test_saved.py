@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import precision_recall_fscore_support
 
 from dlassign.config.run import RunConfig
@@ -35,15 +33,6 @@ CONFIG: dict[str, Any] = {
     "train": {"steps": 24, "batch_size": 40, "eval_every": {"steps": 8}, "metric": "loss"},
     "device": "cpu",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The fused kernels start a thread a core even for ten numbers, which crawls on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(root: Path, **changes: Any) -> tuple[RunPaths, RunRecords]:
