@@ -1,4 +1,4 @@
-"""Train the shipped configs of our own over several seeds through `dlassign train` and write docs/results.md.
+"""Train the shipped configs of our own over several seeds through `dlassign train` and write docs/results/configs.md.
 
     python scripts/measure_configs.py --mnist-root DIR --cifar10-jpeg-root DIR
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--cifar10-jpeg-root", required=True, help="folder cifar10-jpeg with train/ and test/")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", default="out")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "configs.md")
     parser.add_argument("--only", action="append", metavar="TEXT", help="measure only configs whose name holds this")
     options = parser.parse_args()
     known = dict.fromkeys(one.config for one in configs("", ""))

@@ -1,4 +1,4 @@
-"""Measure what pre-training on half of the classes is worth on the other half, and write docs/transfer.md.
+"""Measure what pre-training on half of the classes is worth on the other half, and write docs/results/transfer.md.
 
     python scripts/measure_transfer.py --images DIR
 
@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder with train/<class>/ and test/<class>/")
     parser.add_argument("--out", type=Path, default=Path("out/transfer"), help="links to images, configs and runs")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "transfer.md")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results" / "transfer.md")
     options = parser.parse_args()
     bench = Bench(options.images, options.out.resolve(), options.device)
     source = bench.run(pretraining(bench))

@@ -37,7 +37,7 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(name: s
 
 
 def test_the_config_reference_is_current() -> None:
-    assert (ROOT / "docs" / "config.md").read_text() == reference_text()
+    assert (ROOT / "docs" / "reference" / "config.md").read_text() == reference_text()
 
 
 def test_the_readme_config_loads(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_readme_output_is_what_the_command_prints(command: str, shown: str, tmp_
 def test_the_layer_of_ones_own_in_the_docs_is_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (ROOT / "docs" / "numpy_nets.md").read_text()
+    text = (ROOT / "docs" / "howto" / "numpy_nets.md").read_text()
     code, training = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     [(command, shown)] = re.findall(r"```console\n\$ (.*?)\n(.*?)```", text, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""docs/reproduction.md: every row of the reports' tables is in it, and reaches what is promised or is explained."""
+"""docs/results/reproduction.md: has each row of the reports' tables; it reaches what is promised, or is explained."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from dlassign.config.load_table import load_table
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "reproduction.md"
-EXPLAINED = (ROOT / "docs" / "differences.md").read_text()
+PAGE = ROOT / "docs" / "results" / "reproduction.md"
+EXPLAINED = (ROOT / "docs" / "results" / "differences.md").read_text()
 REPORTS = ("eecs598", "hlcv", "uva2018", "uva2020")
 NOT_MEASURED = {"uva2018": {"mlp", "mlp_logits"}, "uva2020": {"resnet34", "resnet34_lr1e_4"}}
 """Rows that take hours on two CPU cores, and rows without weights: the page says so."""
@@ -70,7 +70,7 @@ def test_reported_figures_are_reached_or_explained(report: str, row: str) -> Non
         scale = 1 if reported.figure.startswith("loss") else 100
         assert float(line["reported"]) == pytest.approx(scale * reported.value, rel=1e-4)
         if scale == 100 and float(line["measured"]) < 100 * reported.value - MOST_BELOW:
-            assert f"`{report}:{row}`" in EXPLAINED, f"{report}:{row}: {line}; docs/differences.md is silent"
+            assert f"`{report}:{row}`" in EXPLAINED, f"{report}:{row}: {line}; docs/results/differences.md is silent"
 
 
 def test_no_explanation_is_left_over() -> None:

@@ -1,4 +1,4 @@
-"""docs/config.md: every key of a config, its type, its default and one sentence, made from the JSON Schema."""
+"""The text of docs/reference/config.md: each key of a config, its type, its default and one sentence."""
 
 from __future__ import annotations
 

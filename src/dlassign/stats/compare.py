@@ -12,7 +12,8 @@ from dlassign.stats.power import MOST_SEEDS, seeds_needed
 
 Method = Literal["paired", "welch"]
 
-# With fewer values, Welch's 95 % interval holds the difference in 88 to 98 % of comparisons (docs/statistics.md).
+# With fewer values, Welch's 95 % interval covers the true difference in 88 to 98 % of comparisons:
+# docs/reference/statistics.md.
 _ENOUGH = 4
 _ENOUGH_IF_ALIKE = 3  # where the larger group has at most twice as many
 

@@ -15,7 +15,7 @@ def schema_command(markdown: bool, *, sweep: bool) -> None:
         UsageError: both are asked for.
     """
     if markdown and sweep:
-        raise click.UsageError("--markdown is the reference of configs; leave out --sweep, or see docs/sweeps.md")
+        raise click.UsageError("--markdown is the reference of configs; leave out --sweep, or see docs/howto/sweeps.md")
     if sweep:
         from dlassign.config.sweep_schema import sweep_schema_text
 
