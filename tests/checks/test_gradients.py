@@ -23,7 +23,7 @@ from dlassign.numpy_nets.linear import Linear
 from dlassign.numpy_nets.network import Network
 
 
-def check(layer: Any, shape: tuple[int, ...] = (5, 4), peer: Any = None) -> dict[str, gradients.Row]:
+def check(layer: Any, shape: tuple[int, ...] = (5, 4), peer: Any = None) -> dict[str, gradients.CheckedGradient]:
     rng = np.random.default_rng(0)
     return {row.tensor: row for row in check_layer(layer, "mine", form="", shape=shape, peer=peer, rng=rng)}
 

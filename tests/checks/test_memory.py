@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dlassign.checks import memory
-from dlassign.checks.memory import Saved, available_memory, check_step_memory, saved_for_backward
+from dlassign.checks.memory import KeptForBackward, available_memory, check_step_memory, saved_for_backward
 from dlassign.errors import ConfigError, Problem
 
 CPU = torch.device("cpu")
@@ -23,12 +23,12 @@ class TestSavedForBackward:
     def test_each_tensor_counts_once(self) -> None:
         """ReLU keeps its output, which is also the linear layer's input; weights are not counted."""
         model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
-        assert saved_for_backward(model, (3,)) == Saved(values=3 + 5, other_bytes=0)
+        assert saved_for_backward(model, (3,)) == KeptForBackward(values=3 + 5, other_bytes=0)
 
     def test_a_max_pool_keeps_places(self) -> None:
         model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2))
         saved = saved_for_backward(model, (1, 8, 8))
-        assert saved == Saved(values=64 + 4 * 64, other_bytes=4 * 16 * 8)  # int64 places
+        assert saved == KeptForBackward(values=64 + 4 * 64, other_bytes=4 * 16 * 8)  # int64 places
         assert saved.bytes(2) == 2 * 320 + 512
 
     def test_relu_in_place_keeps_no_more(self) -> None:
@@ -46,10 +46,10 @@ class TestSavedForBackward:
 
     def test_the_type_of_the_weights_does_not_matter(self) -> None:
         model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
-        assert saved_for_backward(model.double(), (3,)) == Saved(values=8, other_bytes=0)
+        assert saved_for_backward(model.double(), (3,)) == KeptForBackward(values=8, other_bytes=0)
 
     def test_a_model_without_parameters(self) -> None:
-        assert saved_for_backward(nn.Flatten(), (2, 2)) == Saved(values=0, other_bytes=0)
+        assert saved_for_backward(nn.Flatten(), (2, 2)) == KeptForBackward(values=0, other_bytes=0)
 
 
 def problem(**options: Any) -> Problem:

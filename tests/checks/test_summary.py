@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
-from dlassign.checks.memory import Saved
-from dlassign.checks.summary import Layer, Summary, costs, summarise, table
+from dlassign.checks.memory import KeptForBackward
+from dlassign.checks.summary import ModuleCost, Summary, costs, summarise, table
 from dlassign.nets.eecs import eecs_convnet
 from dlassign.nets.mlp import mlp
 
@@ -55,7 +55,7 @@ def counted_by_torch(model: nn.Module, x: Tensor) -> int:
     return counter.get_total_flops()
 
 
-def by_name(summary: Summary) -> dict[str, Layer]:
+def by_name(summary: Summary) -> dict[str, ModuleCost]:
     return {layer.name: layer for layer in summary.layers}
 
 
@@ -84,7 +84,7 @@ def test_flops_by_hand() -> None:
     assert layers["conv1"].flops == 2 * 7 * 7 * 22 * 22 * 32
     assert layers["linear1"].flops == 2 * 3872 * 100
     assert layers["pool1"].out_shape == (32, 11, 11)
-    assert layers["relu2"] == Layer(name="relu2", kind="ReLU", out_shape=(100,), trainable=0, frozen=0, flops=0)
+    assert layers["relu2"] == ModuleCost(name="relu2", kind="ReLU", out_shape=(100,), trainable=0, frozen=0, flops=0)
     assert list(layers) == ["conv1", "relu1", "pool1", "flatten", "linear1", "relu2", "head"]
 
 
@@ -92,7 +92,7 @@ def test_functional_layers_shared_and_unused_parameters() -> None:
     summary = summarise(Odd(), (5,))
     layers = by_name(summary)
     assert list(layers) == ["(model)", "linear", "shared", "unused"]
-    assert layers["(model)"] == Layer(
+    assert layers["(model)"] == ModuleCost(
         name="(model)", kind="Odd", out_shape=(5,), trainable=5, frozen=0, flops=2 * (2 * 5 * 5)
     )
     assert layers["linear"].flops == 2 * (2 * 5 * 5)
@@ -142,10 +142,14 @@ def test_hooks_are_removed_when_the_forward_pass_fails() -> None:
 def test_the_table_is_aligned_and_fits() -> None:
     name = "stage4." + "block11." * 9 + "convolution"
     layers = (
-        Layer(name=name, kind="AVeryLongNameOfAClass" * 2, out_shape=(2048, 112, 112), trainable=1, frozen=0, flops=0),
-        Layer(name="b", kind="ReLU", out_shape=None, trainable=0, frozen=123_456_789_012, flops=987_654_321_098_765),
+        ModuleCost(
+            name=name, kind="AVeryLongNameOfAClass" * 2, out_shape=(2048, 112, 112), trainable=1, frozen=0, flops=0
+        ),
+        ModuleCost(
+            name="b", kind="ReLU", out_shape=None, trainable=0, frozen=123_456_789_012, flops=987_654_321_098_765
+        ),
     )
-    summary = Summary(layers=layers, saved=Saved(values=3, other_bytes=1))
+    summary = Summary(layers=layers, saved=KeptForBackward(values=3, other_bytes=1))
     lines = table(summary)
     assert {len(line) for line in lines} == {100}
     assert lines[2].startswith("...")
@@ -156,8 +160,8 @@ def test_the_table_is_aligned_and_fits() -> None:
 
 
 def test_costs() -> None:
-    layer = Layer(name="a", kind="Linear", out_shape=(1,), trainable=1, frozen=0, flops=1000)
-    summary = Summary(layers=(layer,), saved=Saved(values=1000, other_bytes=24))
+    layer = ModuleCost(name="a", kind="Linear", out_shape=(1,), trainable=1, frozen=0, flops=1000)
+    summary = Summary(layers=(layer,), saved=KeptForBackward(values=1000, other_bytes=24))
     assert costs(summary, batch_size=2048, precision="bf16", accumulate=2) == [
         "forward FLOPs per sample  1,000 (convolutions, linear layers and matrix products)",
         "training step FLOPs ~3x   3,000 per sample, 6,144,000 for 2,048 samples",

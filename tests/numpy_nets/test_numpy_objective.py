@@ -24,8 +24,8 @@ from dlassign.config.model import (
 from dlassign.config.train import Clip
 from dlassign.nets.build import build_model
 from dlassign.nets.objective import make_loss, make_penalty, predict
-from dlassign.numpy_nets.build import build_network
 from dlassign.numpy_nets.init import weights
+from dlassign.numpy_nets.make_network import make_network
 from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty, numpy_predict
 
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ PENALTIES = [
 def nets() -> tuple[Any, Any]:
     """A NumPy network with a norm, and its PyTorch peer with the same parameters."""
     cfg = MLP(name="mlp", hidden=(6,), norm="batch")
-    network = build_network(cfg, (4,), 3, rng=np.random.default_rng(0), dtype=np.float64)
+    network = make_network(cfg, (4,), 3, rng=np.random.default_rng(0), dtype=np.float64)
     model = build_model(cfg, (4,), 3).double()
     with torch.no_grad():
         for name, p in network.params.items():

@@ -90,7 +90,7 @@ class Agreement:
     Attributes:
         steps: those taken; the last is the one where the nets part, if they do.
         batch_size: samples in the first of them.
-        bound: the largest difference that is none.
+        bound: differences up to this count as equal.
         parted: the first difference that exceeds the bound, or None.
         hint: where to look then.
         largest: the largest difference of each layer and stage.
@@ -115,7 +115,7 @@ def crosscheck(cfg: RunConfig, *, steps: int = 20, bound: float = 1e-10, random_
     Args:
         cfg: the run; its backend, device and precision do not matter.
         steps: how many to take, if training is not shorter.
-        bound: the largest difference that is none.
+        bound: differences up to this count as equal.
         random_data: random samples of the data's shape and classes instead of the data.
 
     Raises:

@@ -1,6 +1,6 @@
 """Is every gradient that NumPy code computes right? Proved three ways, in float64.
 
-    central     every entry against differences of values along its axis (see dlassign.numpy_nets.gradcheck)
+    central     every entry against differences of values along its axis (see dlassign.checks.differences)
     autograd    every entry against PyTorch's autograd of the same function at the same point
     directions  the derivative along random vectors, in which all entries of a tensor take part, against differences
 
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dlassign.checks.differences import FLOOR, Bounds, Differences, check_gradients, largest, relative_error
 from dlassign.checks.layer_cases import LayerCase, LossCase, Rng, layer_cases, loss_cases
 from dlassign.checks.layer_protocol import Probe
 from dlassign.errors import UserError
-from dlassign.numpy_nets.gradcheck import FLOOR, Bounds, Differences, check_gradients, largest, relative_error
 from dlassign.numpy_nets.layer import Array, Layer
 
 BOUNDS = Bounds(central=1e-9, autograd=1e-10, directions=1e-9)
@@ -34,7 +34,7 @@ INPUT = "input"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class CheckedGradient:
     """What was found of one gradient.
 
     Attributes:
@@ -89,7 +89,7 @@ def known_names() -> list[str]:
     return list(dict.fromkeys([*(case.layer for case in layer_cases()), *(case.loss for case in loss_cases())]))
 
 
-def check_known(names: Iterable[str] | None = None, *, seed: int) -> Iterator[Row]:
+def check_known(names: Iterable[str] | None = None, *, seed: int) -> Iterator[CheckedGradient]:
     """Check all forms of layers and losses of ours.
 
     Args:
@@ -105,7 +105,7 @@ def check_known(names: Iterable[str] | None = None, *, seed: int) -> Iterator[Ro
             yield check_loss(loss, seed=seed)
 
 
-def check_case(case: LayerCase, *, seed: int) -> list[Row]:
+def check_case(case: LayerCase, *, seed: int) -> list[CheckedGradient]:
     """Check one form of a layer."""
     rng = np.random.default_rng(seed)
     layer = case.build(rng)
@@ -114,7 +114,7 @@ def check_case(case: LayerCase, *, seed: int) -> list[Row]:
 
 def check_layer(
     layer: Layer, name: str, *, form: str, shape: tuple[int, ...], peer: nn.Module | None, rng: Rng
-) -> list[Row]:
+) -> list[CheckedGradient]:
     """Check the gradients by the input and all parameters of a layer.
 
     Args:
@@ -158,7 +158,7 @@ def check_layer(
     return table
 
 
-def check_loss(case: LossCase, *, seed: int) -> Row:
+def check_loss(case: LossCase, *, seed: int) -> CheckedGradient:
     """Check the gradient of one form of a loss by the scores."""
     rng = np.random.default_rng(seed)
     n, k = case.shape
@@ -233,10 +233,10 @@ def rows(
     found: Mapping[str, Differences],
     autograd: Mapping[str, float],
     bounds: Bounds,
-) -> list[Row]:
+) -> list[CheckedGradient]:
     """Return a row for each gradient."""
     return [
-        Row(
+        CheckedGradient(
             layer=layer,
             form=form,
             tensor=name,

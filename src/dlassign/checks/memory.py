@@ -18,7 +18,7 @@ SAMPLES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class KeptForBackward:
     """What a forward pass keeps for backward beside the weights, for each sample.
 
     Attributes:
@@ -34,7 +34,7 @@ class Saved:
         return self.values * value_bytes + self.other_bytes
 
 
-def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> Saved:
+def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> KeptForBackward:
     """Run a model forward on two samples of zeros, where it lies, and count what autograd keeps.
 
     Nothing of the model changes and no random number is used up. Modules with buffers, the norms with running
@@ -71,7 +71,7 @@ def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> Saved:
             values += size // tensor.element_size()
         else:
             other += size
-    return Saved(values=-(-values // SAMPLES), other_bytes=-(-other // SAMPLES))
+    return KeptForBackward(values=-(-values // SAMPLES), other_bytes=-(-other // SAMPLES))
 
 
 def check_step_memory(

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlassign.checks.gradients import INPUT, Row, autograd_errors, rows, set_parameters
+from dlassign.checks.differences import Bounds, check_gradients, typical_size
+from dlassign.checks.gradients import INPUT, CheckedGradient, autograd_errors, rows, set_parameters
 from dlassign.checks.recording import share_choices
 from dlassign.checks.shapes import check_fit
 from dlassign.config.data import Toy
@@ -28,9 +29,8 @@ from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.nets.build import build_model
 from dlassign.nets.objective import make_loss, make_penalty
 from dlassign.numpy_nets import init as numpy_init
-from dlassign.numpy_nets.build import build_network
-from dlassign.numpy_nets.gradcheck import Bounds, check_gradients, typical_size
 from dlassign.numpy_nets.layer import Array
+from dlassign.numpy_nets.make_network import make_network
 from dlassign.numpy_nets.objective import make_numpy_loss, make_numpy_penalty
 from dlassign.train.build import check_loss
 
@@ -63,7 +63,7 @@ class ConfigProbe:
         self.n_outputs = check_loss(cfg, fit.info.n_classes)
         rng = np.random.default_rng(cfg.seed)
         self.x, self.y = _batch(cfg, fit.in_shape, fit.info.n_classes)
-        self.network = build_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
+        self.network = make_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
         network = self.network
         if isinstance(cfg.data, Toy):
             numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
@@ -117,7 +117,7 @@ class ConfigProbe:
         return autograd_errors(grads, {INPUT: x, **dict(model.named_parameters())})
 
 
-def check_config(cfg: RunConfig) -> tuple[list[Row], int]:
+def check_config(cfg: RunConfig) -> tuple[list[CheckedGradient], int]:
     """Check the gradients of a config's net; return a row for each tensor, and the size of the batch.
 
     Raises:
@@ -143,10 +143,10 @@ def check_config(cfg: RunConfig) -> tuple[list[Row], int]:
     return [_named(row) for row in found_rows], len(probe.x)
 
 
-def _named(row: Row) -> Row:
+def _named(row: CheckedGradient) -> CheckedGradient:
     """Split `linear1.weight` into layer and tensor."""
     layer, dot, tensor = row.tensor.partition(".")
-    return Row(**{**vars(row), "layer": layer, "tensor": tensor if dot else "x"})
+    return CheckedGradient(**{**vars(row), "layer": layer, "tensor": tensor if dot else "x"})
 
 
 def _batch(cfg: RunConfig, in_shape: tuple[int, ...] | None, n_classes: int) -> tuple[Array, NDArray[Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from dlassign.checks.memory import SAMPLES, Saved, saved_for_backward
+from dlassign.checks.memory import SAMPLES, KeptForBackward, saved_for_backward
 
 VALUE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 """Bytes that a number kept for backward takes, by precision."""
@@ -24,7 +24,7 @@ PRODUCTS = {functional.linear, torch.matmul, torch.mm, torch.bmm, Tensor.matmul,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class ModuleCost:
     """A module that computes or holds parameters itself.
 
     Attributes:
@@ -53,8 +53,8 @@ class Summary:
         saved: what a sample keeps for backward.
     """
 
-    layers: tuple[Layer, ...]
-    saved: Saved
+    layers: tuple[ModuleCost, ...]
+    saved: KeptForBackward
 
     @property
     def trainable(self) -> int:
@@ -97,7 +97,7 @@ def summarise(model: nn.Module, in_shape: Sequence[int]) -> Summary:
         flops = counter.flops.get(module, 0) // SAMPLES
         if own or flops or next(module.children(), None) is None:
             layers.append(
-                Layer(
+                ModuleCost(
                     name=names[module] or "(model)",
                     kind=type(module).__name__,
                     out_shape=counter.out_shapes.get(module),
@@ -212,7 +212,7 @@ def _flops(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     return 2 * int(places.numel() * math.prod(weight.shape[1:]))
 
 
-def _numbers(row: Layer | Summary, *, frozen: bool) -> list[str]:
+def _numbers(row: ModuleCost | Summary, *, frozen: bool) -> list[str]:
     parameters = [row.trainable + row.frozen, *([row.frozen] if frozen else [])]
     return [f"{number:,}" for number in (*parameters, row.flops)]
 

@@ -21,7 +21,7 @@ from dlassign.nets.pretrained import LoadReport
 from dlassign.nets.transfer import Frozen, freeze, head_of
 from dlassign.nets.whitened import whiten_patches
 from dlassign.numpy_nets import init as numpy_init
-from dlassign.numpy_nets.build import build_network
+from dlassign.numpy_nets.make_network import make_network
 from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty
 from dlassign.optim.averaging import make_average
 from dlassign.optim.numpy_rules import make_numpy_optimizer
@@ -139,7 +139,7 @@ def build_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int)
     n_outputs = check_loss(cfg, n_classes)
     check_model(cfg.model, in_shape, n_outputs)
     rng = np.random.default_rng(cfg.seed)
-    network = build_network(
+    network = make_network(
         cfg.model, in_shape, n_outputs, rng=rng, dtype="float64" if cfg.train.precision == "fp64" else "float32"
     )
     numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from dlassign.checks.gradients import MAX_ENTRIES, Row, check_known, check_layer, known_classes, known_names
+from dlassign.checks.gradients import MAX_ENTRIES, CheckedGradient, check_known, check_layer, known_classes, known_names
 from dlassign.checks.net_gradients import MAX_ENTRIES as MAX_ENTRIES_OF_NET
 from dlassign.checks.net_gradients import check_config
 from dlassign.checks.user_layer import build_layer, build_peer, default_peer, load_class
@@ -80,7 +80,7 @@ def _check_options(layer: str | None, config: str | None, *, overrides: Sequence
         raise ConfigError("--arg, --input and --torch are for one layer; give --layer NAME too")
 
 
-def _of_config(config: str, overrides: tuple[str, ...], seed: int | None) -> tuple[str, list[Row]]:
+def _of_config(config: str, overrides: tuple[str, ...], seed: int | None) -> tuple[str, list[CheckedGradient]]:
     # The rules of `backend: numpy` are those of what can be checked; where a config computes does not matter here.
     located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu")
     with placing(located):
@@ -89,7 +89,7 @@ def _of_config(config: str, overrides: tuple[str, ...], seed: int | None) -> tup
     return f"{located.config.name}, {located.config.loss.name}, {samples} {located.config.data.name}", rows
 
 
-def _of_layer(own: _Own, *, of_layer: bool, seed: int) -> list[Row]:
+def _of_layer(own: _Own, *, of_layer: bool, seed: int) -> list[CheckedGradient]:
     """Check one layer or loss of ours in all its forms, or a layer as the options describe it."""
     rng = np.random.default_rng(seed)
     if ":" in own.layer:
@@ -147,7 +147,7 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _lines(title: str, rows: Sequence[Row], *, most: int) -> Iterator[str]:
+def _lines(title: str, rows: Sequence[CheckedGradient], *, most: int) -> Iterator[str]:
     with_entries = any(row.size > row.differences.entries for row in rows)
     yield f"{title}: gradients in float64"
     yield "largest error of an entry, relative to the largest entry of its tensor"
@@ -168,7 +168,7 @@ def _lines(title: str, rows: Sequence[Row], *, most: int) -> Iterator[str]:
     yield _summary(rows)
 
 
-def _cells(row: Row, *, with_entries: bool) -> list[str]:
+def _cells(row: CheckedGradient, *, with_entries: bool) -> list[str]:
     found = row.differences
     left_out = f" ({found.left_out} out)" if found.left_out else ""
     entries = [f"{found.entries}/{row.size}"] if with_entries else []
@@ -183,7 +183,7 @@ def _cells(row: Row, *, with_entries: bool) -> list[str]:
     ]
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: CheckedGradient) -> str:
     return "ok" if row.ok else "not proved" if row.unproved else "WRONG"
 
 
@@ -197,7 +197,7 @@ def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join([first.ljust(widths[0]), cells[1].ljust(widths[1]), *numbers, cells[-1]]).rstrip()
 
 
-def _explained(row: Row) -> str:
+def _explained(row: CheckedGradient) -> str:
     """Say what is wrong with a gradient, and in which entry."""
     found, bounds = row.differences, row.bounds
     name = f"{_verdict(row)}  {row.layer} {row.tensor}:"
@@ -213,14 +213,14 @@ def _explained(row: Row) -> str:
     return f"{name} {found.left_out} differences depend on the step; {cure}"
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[CheckedGradient]) -> str:
     worst = ", ".join(f"{_size(value)} {way}" for way, value in _worst(rows).items() if value is not None)
     counts = {word: sum(_verdict(row) == word for row in rows) for word in ("WRONG", "not proved")}
     verdict = ", ".join(f"{n} {word}" for word, n in counts.items() if n) or "all within bounds"
     return f"{len(rows)} tensor{'s' * (len(rows) != 1)}, worst {worst}; {verdict}"
 
 
-def _worst(rows: Sequence[Row]) -> dict[str, float | None]:
+def _worst(rows: Sequence[CheckedGradient]) -> dict[str, float | None]:
     autograd = [row.autograd for row in rows if row.autograd is not None]
     return {
         "central": max(row.differences.central for row in rows),
@@ -233,7 +233,7 @@ def _size(error: float) -> str:
     return f"{error:.1e}"
 
 
-def _as_json(rows: Sequence[Row]) -> dict[str, Any]:
+def _as_json(rows: Sequence[CheckedGradient]) -> dict[str, Any]:
     return {
         "ok": all(row.ok for row in rows),
         "tensors": len(rows),
@@ -243,7 +243,7 @@ def _as_json(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: CheckedGradient) -> dict[str, Any]:
     found = row.differences
     return {
         "layer": row.layer,

@@ -61,7 +61,7 @@ class Bounds(NamedTuple):
     directions: float
 
 
-class Entry(NamedTuple):
+class WorstEntry(NamedTuple):
     """One entry of a gradient: where it is, what backward gives and what the differences give."""
 
     at: tuple[int, ...]
@@ -89,7 +89,7 @@ class Differences:
     kinks: int
     left_out: int
     undecided: bool
-    worst: Entry | None
+    worst: WorstEntry | None
 
 
 NOTHING = Differences(central=0.0, directions=0.0, entries=0, kinks=0, left_out=0, undecided=False, worst=None)
@@ -155,7 +155,9 @@ def check_gradients(
             kinks=sum(one.kink for one in entries.slopes),
             left_out=entries.left_out() + along.left_out(),
             undecided=any(2 * tried.left_out() > len(tried.errors) for tried in (entries, along)),
-            worst=None if worst is None else Entry(picked[worst], entries.given[worst], entries.slopes[worst].value),
+            worst=None
+            if worst is None
+            else WorstEntry(picked[worst], entries.given[worst], entries.slopes[worst].value),
         )
     return found
 

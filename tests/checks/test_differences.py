@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlassign.numpy_nets.gradcheck import Bounds, Differences, check_gradients, relative_error, slope
+from dlassign.checks.differences import Bounds, Differences, check_gradients, relative_error, slope
 
 BOUNDS = Bounds(central=1e-9, autograd=1e-13, directions=1e-9)
 Function = Callable[[Any], Any]

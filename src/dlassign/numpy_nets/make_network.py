@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, type[Layer]] = {
 }
 
 
-def build_network(
+def make_network(
     cfg: Model, in_shape: Sequence[int], n_outputs: int, *, rng: np.random.Generator, dtype: Any
 ) -> Network:
     """Build the network that a config describes, with PyTorch's own initial weights.
