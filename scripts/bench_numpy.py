@@ -33,6 +33,7 @@ from threadpoolctl import threadpool_limits
 
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
+from dlassign.data.numpy_batches import numpy_batches
 from dlassign.numpy_nets.conv import Conv2d
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter
@@ -40,7 +41,6 @@ from dlassign.train.assemble import check_batches
 from dlassign.train.build import build_numpy_learner
 from dlassign.train.device import cpu_name
 from dlassign.train.loop import fit
-from dlassign.train.numpy_learner import numpy_batches
 from dlassign.train.plan import make_plan
 from dlassign.train.stopping import StopRequest
 

@@ -86,3 +86,8 @@ class ConfigError(DlassignError):
             problems = [Problem(message=problems)]
         self.problems = sorted(problems, key=lambda p: (p.file, p.line, p.column))
         super().__init__("\n".join(problem.render() for problem in self.problems))
+
+    @classmethod
+    def at(cls, path: str, message: str) -> ConfigError:
+        """Return the error of one problem at one key, such as `optimizer.lr`."""
+        return cls([Problem(path=path, message=message)])

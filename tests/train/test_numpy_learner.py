@@ -1,4 +1,4 @@
-"""NumpyLearner: batches in one buffer, weights in and out, and steps as written by hand."""
+"""NumpyLearner: weights in and out, and steps as written by hand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from dlassign.config.run import RunConfig
-from dlassign.data.batches import Full, Order, Shuffled, UvaNextBatch, WithReplacement
 from dlassign.data.bundle import Split
 from dlassign.optim import numpy_rules
 from dlassign.optim.numpy_rules import make_numpy_optimizer
 from dlassign.train.build import build_numpy_learner
-from dlassign.train.numpy_learner import NumpyLearner, numpy_batches
+from dlassign.train.numpy_learner import NumpyLearner
 
 RNG = np.random.default_rng(0)
 DATA = Split(RNG.standard_normal((23, 3, 2)), RNG.integers(4, size=23))
@@ -30,17 +29,6 @@ def learner(**changes: Any) -> NumpyLearner:
         "train": {"steps": 3, "precision": "fp64"},
     }
     return build_numpy_learner(RunConfig.model_validate({**values, **changes}), (3, 2), 4)
-
-
-@pytest.mark.parametrize(
-    "order", [Shuffled(23, 5, 1), UvaNextBatch(23, 5, 1), WithReplacement(23, 9, 1), Full(23)], ids=str
-)
-def test_batches_hold_the_rows_of_the_order(order: Order) -> None:
-    steps = order.steps_per_epoch
-    rows = [part for epoch in range(3) for part in order.epoch(epoch)]
-    for part, (x, y) in zip(rows, numpy_batches(DATA, order).between(0, 3 * steps), strict=True):
-        np.testing.assert_array_equal(x, DATA.x[part])
-        np.testing.assert_array_equal(y, DATA.y[part])
 
 
 def test_weights_go_out_and_in() -> None:

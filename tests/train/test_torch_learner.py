@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from dlassign.config.model import CrossEntropy, Penalty
 from dlassign.config.optim import EMA, SGD, Adam, Lookahead
 from dlassign.data.augment import Mixed
-from dlassign.data.batches import Full, Order, Shuffled, UvaNextBatch
-from dlassign.data.bundle import Split
+from dlassign.data.batches import Full, Shuffled
 from dlassign.data.sources import toy
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.nets.mlp import mlp
@@ -199,27 +198,6 @@ def test_weights_can_be_put_back() -> None:
 
 def test_number_of_parameters() -> None:
     assert learner(net()).n_params == 4 * 6 + 6 + 6 * 3 + 3
-
-
-@pytest.mark.parametrize("order", [Shuffled(30, 8, 3), UvaNextBatch(30, 8, 3), Full(30)])
-def test_torch_batches_hold_the_rows_of_the_order(order: Order) -> None:
-    data = samples()
-    found = list(torch_batches(data, order).between(0, 3 * order.steps_per_epoch))
-    rows = [rows for epoch in range(3) for rows in order.epoch(epoch)]
-    assert len(found) == len(rows)
-    for (x, y), row in zip(found, rows, strict=True):
-        np.testing.assert_array_equal(x.numpy(), data.x.numpy()[row])
-        np.testing.assert_array_equal(y.numpy(), data.y.numpy()[row])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_to_device_copies_and_casts(dtype: torch.dtype) -> None:
-    split = Split(np.arange(24.0).reshape(2, 3, 4)[:, ::-1], np.array([1, 0], dtype=np.int32))
-    found = to_device(split, CPU, dtype=dtype)
-    assert (found.x.dtype, found.y.dtype, len(found)) == (dtype, torch.int64, 2)
-    np.testing.assert_array_equal(found.x.numpy(), split.x)
-    split.y[0] = 5
-    assert found.y.tolist() == [1, 0]
 
 
 def after_a_step(x: Tensor, y: Tensor | Mixed, **options: Any) -> tuple[list[Tensor], list[float]]:

@@ -48,6 +48,7 @@ from dlassign.checks.shapes import check_fit
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset, preprocess_steps
+from dlassign.data.numpy_batches import numpy_batches
 from dlassign.data.prepare import prepare
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import Diverged, UserError
@@ -55,7 +56,6 @@ from dlassign.train.assemble import check_batches
 from dlassign.train.build import build_learner, build_numpy_learner
 from dlassign.train.device import fitting_threads, seed_everything
 from dlassign.train.learner import State, StepStats
-from dlassign.train.numpy_learner import numpy_batches
 from dlassign.train.plan import make_plan
 
 STAGES = ("forward", "backward", "gradient", "weights", "evaluation")

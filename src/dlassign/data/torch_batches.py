@@ -1,4 +1,7 @@
-"""Samples on a device, and batches cut out of them."""
+"""Samples on a device, and batches cut out of them.
+
+torch is imported at module level: only parts that train with torch import this file.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ class TensorSplit:
     """A split on a device.
 
     Attributes:
-        x: (N, ...) float, prepared; or (N, C, H, W) uint8, as it was read.
+        x: (N, ...) float, preprocessed; or (N, C, H, W) uint8, raw 0..255.
         y: (N,) int64.
-        prepare: from samples as they lie in x to what the model takes, or None if they are that already.
+        prepare: turns stored samples into model input; None if they already are.
     """
 
     x: Tensor
@@ -36,7 +39,7 @@ class TensorSplit:
         return len(self.y)
 
     def prepared(self, start: int, stop: int) -> Tensor:
-        """Return samples as the model takes them, (stop - start, ...) float."""
+        """Return samples start, ..., stop - 1 as model input: (stop - start, ...) float."""
         x = self.x[start:stop]
         return x if self.prepare is None else self.prepare(x)
 
@@ -45,30 +48,29 @@ def torch_batches(split: TensorSplit, order: Order, *, augment: Augmentation | N
     """Return training batches cut out of tensors on their device.
 
     Args:
-        split: x and y as tensors on the device.
+        split: the training samples.
         order: which rows a step sees.
-        augment: what is done to each batch at random; its pixel operations need x as uint8.
+        augment: random changes of each batch; those of pixels need x as uint8.
     """
-    device, prepare = split.x.device, split.prepare
+    device = split.x.device
 
     def as_rows(epoch: list[Rows]) -> list[Any]:
         indices = [rows for rows in epoch if not isinstance(rows, slice)]
         if not indices:
             return list(epoch)
-        together = torch.from_numpy(np.concatenate(indices))  # one copy an epoch
+        joined = torch.from_numpy(np.concatenate(indices))  # one copy to the device an epoch, not one a step
         if device.type == "cuda":
-            together = together.pin_memory().to(device, non_blocking=True)
-        return list(torch.split(together, [len(rows) for rows in indices]))
-
-    def take(array: Tensor, rows: Any) -> Tensor:
-        return array[rows] if isinstance(rows, slice) else array.index_select(0, rows)
+            # Only a copy from pinned memory can overlap with what the GPU computes.
+            joined = joined.pin_memory().to(device, non_blocking=True)
+        return list(torch.split(joined, [len(rows) for rows in indices]))
 
     def cut(rows: Any, epoch: int, step: int) -> tuple[Tensor, Any]:
-        x, y = take(split.x, rows), take(split.y, rows)
+        x = _take(split.x, rows)
+        y = _take(split.y, rows)
         if augment is not None:
             x = augment.pixels(x, rows, epoch=epoch, step=step)
-        if prepare is not None:
-            x = prepare(x)
+        if split.prepare is not None:
+            x = split.prepare(x)
         return (x, y) if augment is None else augment.mix(x, y, step=step)
 
     return Batches(order=order, cut=cut, as_rows=as_rows)
@@ -76,8 +78,13 @@ def torch_batches(split: TensorSplit, order: Order, *, augment: Augmentation | N
 
 def to_device(split: Split, device: torch.device, *, dtype: torch.dtype, prepare: Prepare | None = None) -> TensorSplit:
     """Copy a split to a device: x as (N, ...) of dtype, y as (N,) int64."""
-    x, y = _copy(split.x, device, dtype=dtype), _copy(split.y, device, dtype=torch.int64)
-    return TensorSplit(x=x, y=y, prepare=prepare)
+    x = _copy(split.x, device, dtype=dtype)
+    y = _copy(split.y, device, dtype=torch.int64)
+    return TensorSplit(x, y, prepare)
+
+
+def _take(array: Tensor, rows: Any) -> Tensor:
+    return array[rows] if isinstance(rows, slice) else array.index_select(0, rows)
 
 
 def _copy(array: NDArray[Any], device: torch.device, *, dtype: torch.dtype) -> Tensor:

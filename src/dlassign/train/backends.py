@@ -13,6 +13,7 @@ from dlassign.config.run import RunConfig
 from dlassign.data.augment import Augmentation, make_augment
 from dlassign.data.batches import Batches, Order
 from dlassign.data.bundle import Split
+from dlassign.data.numpy_batches import numpy_batches
 from dlassign.data.on_device import DevicePreprocess, can_run
 from dlassign.data.prepare import Preprocess
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
@@ -22,7 +23,6 @@ from dlassign.train.arithmetic import SINGLE_PRECISION
 from dlassign.train.build import build_learner, build_numpy_learner
 from dlassign.train.device import describe_blas, describe_device
 from dlassign.train.learner import Learner
-from dlassign.train.numpy_learner import numpy_batches
 from dlassign.train.plan import Plan
 
 Samples = Callable[[], NDArray[Any]]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlassign.data.batches import Batches, Order, Rows
 from dlassign.data.bundle import Split
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.network import Network
@@ -130,29 +129,3 @@ class NumpyLearner:
 
     def _arrays(self) -> dict[str, Array]:
         return {**self.network.params, **self.network.buffers}
-
-
-def numpy_batches(split: Split, order: Order) -> Batches[Any]:
-    """Return training batches cut out of arrays. Samples lie in one buffer, which the next batch overwrites.
-
-    Args:
-        split: prepared samples and labels.
-        order: which rows a step sees.
-    """
-    buffer = np.empty_like(split.x[:0])
-
-    def take(array: Any, rows: Rows) -> Any:
-        nonlocal buffer
-        if isinstance(rows, slice):
-            return array[rows]
-        if array is not split.x:
-            return array.take(rows)
-        if len(buffer) < len(rows):
-            buffer = np.empty_like(array, shape=(len(rows), *array.shape[1:]))
-        # mode="clip" is the one that writes straight into `out`; rows are in range.
-        return array.take(rows, axis=0, out=buffer[: len(rows)], mode="clip")
-
-    def cut(rows: Rows, epoch: int, step: int) -> tuple[Any, Any]:
-        return take(split.x, rows), take(split.y, rows)
-
-    return Batches(order=order, cut=cut, as_rows=list)
