@@ -1,17 +1,20 @@
+"""What a run folder says of a run, whatever state it is in."""
+
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
-from dlassign.store.summary import config_value, flat_config, inner_keys, is_locked, summarise, unknown_key
+from dlassign.store.summary import is_locked, summarise
 from helpers.synthetic import make_run
 
 
-def test_finished_run(tmp_path):
+def test_finished_run(tmp_path: Path) -> None:
     paths = make_run(tmp_path, seed=3)
     found = summarise(paths)
     finals = read_records(paths.log).finals
@@ -29,12 +32,12 @@ def test_finished_run(tmp_path):
     assert found.started == "2026-01-01T10:00:00+00:00"
 
 
-def test_planned_steps_of_epochs(tmp_path):
+def test_planned_steps_of_epochs(tmp_path: Path) -> None:
     paths = make_run(tmp_path, steps=60, train={"steps": None, "epochs": 4.0, "metric": "loss"})
     assert summarise(paths).planned == 200
 
 
-def test_test_during_training_is_marked(tmp_path):
+def test_test_during_training_is_marked(tmp_path: Path) -> None:
     paths = make_run(tmp_path, splits=("test",), finals=("test",))
     found = summarise(paths)
     tests = [record["accuracy"] for record in read_records(paths.log).evaluations("test")]
@@ -42,7 +45,7 @@ def test_test_during_training_is_marked(tmp_path):
     assert found.test_max == max(tests)
 
 
-def test_run_without_end_is_running_while_its_lock_is_held(tmp_path):
+def test_run_without_end_is_running_while_its_lock_is_held(tmp_path: Path) -> None:
     paths = make_run(tmp_path, status=None)
     assert summarise(paths).status == "interrupted"
     assert not paths.lock.exists()
@@ -51,10 +54,12 @@ def test_run_without_end_is_running_while_its_lock_is_held(tmp_path):
     assert summarise(paths).status == "interrupted"
     newest = read_records(paths.log).evaluations("val")[-1]
     assert summarise(paths).val_accuracy == newest["accuracy"]
-    assert summarise(paths).best["value"] == max(r["accuracy"] for r in read_records(paths.log).evaluations("val"))
+    best = summarise(paths).best
+    assert best is not None
+    assert best["value"] == max(r["accuracy"] for r in read_records(paths.log).evaluations("val"))
 
 
-def test_looking_does_not_keep_the_lock(tmp_path):
+def test_looking_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / ".x.lock"
     lock.touch()
     assert not is_locked(lock)
@@ -63,7 +68,7 @@ def test_looking_does_not_keep_the_lock(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["interrupted", "diverged", "failed"])
-def test_status_of_the_end_record(tmp_path, status):
+def test_status_of_the_end_record(tmp_path: Path, status: str) -> None:
     found = summarise(make_run(tmp_path, status=status, nan_from=50))
     assert (found.status, found.steps) == (status, 50)
     assert found.val_accuracy is not None
@@ -81,39 +86,24 @@ def test_status_of_the_end_record(tmp_path, status):
         '{"kind":"start","schema":1,"config":{"train":{}},"name":"a","seed":1,"data":[]}\n',
     ],
 )
-def test_damaged_folders_are_listed(tmp_path, text):
+def test_damaged_folders_are_listed(tmp_path: Path, text: str) -> None:
     paths = RunPaths(tmp_path / "toy" / "0123abcd-s7")
     paths.root.mkdir(parents=True)
     paths.log.write_text(text)
     found = summarise(paths)
     assert (found.status, found.name, found.hash, found.seed) == ("unreadable", "toy", "0123abcd", 7)
-    assert str(paths.log) in found.reason
+    assert str(paths.log) in str(found.reason)
 
 
-def test_damaged_records_are_listed(tmp_path):
+def test_damaged_records_are_listed(tmp_path: Path) -> None:
     paths = make_run(tmp_path, status=None)
     paths.log.write_text('{"kind":"start","schema":1}\n')
     assert summarise(paths).status == "unreadable"
 
 
-def test_no_log_at_all(tmp_path):
+def test_no_log_at_all(tmp_path: Path) -> None:
     assert summarise(RunPaths(tmp_path / "gone")).status == "unreadable"
 
 
-def test_summary_is_plain(tmp_path):
+def test_summary_is_plain(tmp_path: Path) -> None:
     assert asdict(summarise(make_run(tmp_path)))["config"]["seed"] == 0
-
-
-def test_dotted_keys():
-    config = {"a": {"b": [1, 2]}, "c": [{"d": 3}], "e": []}
-    assert dict(flat_config(config)) == {"a.b": [1, 2], "c.0.d": 3, "e": []}
-    assert inner_keys(config) == ["a", "a.b", "c", "c.0", "c.0.d", "e"]
-    assert config_value(config, "c.0.d") == 3
-    assert config_value(config, "a.x", None) is None
-    with pytest.raises(KeyError):
-        config_value(config, "c.1.d")
-
-
-def test_unknown_key_names_the_nearest():
-    assert "Did you mean 'optimizer.lr'" in str(unknown_key("lr", ["optimizer.lr", "seed"]))
-    assert "Did you mean" not in str(unknown_key("zzz", ["optimizer.lr", "seed"]))

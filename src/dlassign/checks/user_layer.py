@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dlassign.config.explain import did_you_mean
+from dlassign.config.suggestion import did_you_mean
 from dlassign.errors import ConfigError, UserError
 from dlassign.numpy_nets.layer import Layer
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,11 +23,10 @@ from dlassign.config.schema import (
     member,
     members,
 )
+from dlassign.config.suggestion import did_you_mean
 from dlassign.config.yamlpos import plain_value
 from dlassign.errors import Problem
 
-_SYNONYMS = {"learning_rate": "lr", "max_steps": "steps", "num_epochs": "epochs", "hidden_layers": "hidden"}
-_SYNONYMS |= {"yes": "on", "no": "off", "min": "low", "max": "high"}
 FOREIGN = {
     "amp": "Mixed precision is train.precision",
     "augmentation": "That is data.augment",
@@ -124,15 +122,6 @@ def show(value: Any) -> str:
 def short(text: str) -> str:
     """Return `text`, cut if it is long."""
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return ` Did you mean 'x'?` with a leading space, or nothing."""
-    lowered = {name.lower(): name for name in known}
-    if _SYNONYMS.get(word.lower()) in known:
-        return f" Did you mean {_SYNONYMS[word.lower()]!r}?"
-    close = get_close_matches(word.lower().replace("-", "_"), lowered, n=1)
-    return f" Did you mean {lowered[close[0]]!r}?" if close else ""
 
 
 class _Explainer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from dlassign.config.load import load_located, read_yaml, validate
 from dlassign.config.places import Document, Place
 from dlassign.config.run import RunConfig
 from dlassign.config.schema import Node, described
+from dlassign.config.suggestion import did_you_mean
 from dlassign.config.table import TableConfig
 from dlassign.errors import ConfigError
 
@@ -142,18 +142,13 @@ def _table_path(name: str, known: dict[str, Path], folder: Path) -> Path:
     if not folder.is_dir():
         message = f"there is no table {name!r}, as there is no folder {folder} here ({Path.cwd()})"
         raise ConfigError(f"{message}; go to a checkout of dlassign, or give the path of a table")
-    raise ConfigError(f"there is no table {name!r} in {folder}{_did_you_mean(name, known)}")
+    raise ConfigError(
+        f"there is no table {name!r} in {folder}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}"
+    )
 
 
 def _row(table: LocatedTable, name: str) -> str:
     rows = table.config.rows
     if name not in rows:
-        raise ConfigError(f"{table.path} has no row {name!r}{_did_you_mean(name, rows)}")
+        raise ConfigError(f"{table.path} has no row {name!r}.{did_you_mean(name, rows)} Known: {', '.join(rows)}")
     return name
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f". Did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Known: {', '.join(names) or 'none'}"

@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import broken_rule
-from dlassign.config.explain import did_you_mean
+from dlassign.config.neutral_keys import NEUTRAL
 from dlassign.config.places import KeyPath
 from dlassign.config.schema import at
+from dlassign.config.suggestion import did_you_mean
+from dlassign.config.values import value_text
 
 if TYPE_CHECKING:
     from dlassign.config.sweep import Condition, Entry
 
-_NO_RESULT = "it changes no result, so there is nothing to search; put one value under set"
 NOT_SEARCHED = {
+    **dict.fromkeys(NEUTRAL, "it changes no result, so there is nothing to search; put one value under set"),
     "seed": "every point can have several seeds; give `seeds: [0, 1, 2]` at the top level",
     "name": "all runs have the sweep's name; give `name` at the top level",
     "device": "where runs are trained changes no result; put one device under set, or choose an executor",
     "extends": "the runs start from one base; give sections of it as values, or write a sweep file for each base",
-    "notes": _NO_RESULT,
-    "train.checkpoint_seconds": _NO_RESULT,
-    "data.cache": _NO_RESULT,
-    "data.download": _NO_RESULT,
 }
 """Keys of a config that are no part of a space, and what to do instead."""
 
@@ -121,13 +119,9 @@ def _condition_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
                 values = [value_of({other: value}, key) for other, entry in entries for value in _listed(entry)]
                 options = wanted if isinstance(wanted, list) and not any(map(same(wanted), values)) else [wanted]
                 for option in [option for option in options if not any(map(same(option), values))]:
-                    words = list(dict.fromkeys(map(_text, values)))
-                    message = f"is never {_text(option)} in this space.{did_you_mean(_text(option), words)}"
+                    words = list(dict.fromkeys(map(value_text, values)))
+                    message = f"is never {value_text(option)} in this space.{did_you_mean(value_text(option), words)}"
                     yield broken_rule(path, f"{message} Use {' or '.join(words)}")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _listed(entry: Entry) -> tuple[Any, ...]:

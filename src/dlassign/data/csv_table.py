@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlassign.config.suggestion import did_you_mean
 from dlassign.data.bundle import Raw, Split, content_sha256
 from dlassign.errors import DataError
 
@@ -174,10 +174,11 @@ def _label_index(path: str, columns: Sequence[str], *, wanted: str | int, delimi
         raise DataError(f"{path}: {len(found)} columns are called {wanted!r}; give data.label_column as a number")
     if len(columns) == 1:
         raise DataError(f"{path}: one column only; is data.delimiter ({delimiter!r}) the right character?")
-    close = difflib.get_close_matches(wanted, columns, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
     shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    raise DataError(f"{path}: no column is called {wanted!r}. {hint}Columns: {shown}. Set data.label_column")
+    raise DataError(
+        f"{path}: no column is called {wanted!r}.{did_you_mean(wanted, columns)} Columns: {shown}. "
+        "Set data.label_column"
+    )
 
 
 def _number(text: str) -> float | None:

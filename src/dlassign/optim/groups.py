@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from dlassign.config.suggestion import did_you_mean
 from dlassign.errors import ConfigError, Problem
 
 SHOWN = 20
@@ -46,10 +46,9 @@ def fits(name: str, patterns: Collection[str]) -> bool:
 
 def no_match(pattern: str, names: Sequence[str]) -> str:
     """Return the message for a pattern that fits none of these names."""
-    close = get_close_matches(pattern, names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{pattern!r} fits no parameter.{hint} There are: {', '.join(names[:SHOWN]) or 'none'}{rest}"
+    there = ", ".join(names[:SHOWN]) or "none"
+    return f"{pattern!r} fits no parameter.{did_you_mean(pattern, names)} There are: {there}{rest}"
 
 
 def _first(groups: Sequence[Sequence[str]], name: str) -> int:

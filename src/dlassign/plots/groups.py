@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlassign.config.values import value_text
 from dlassign.plots.series import Run
+from dlassign.store.identity import config_value, differing_keys, experiment_of, flat_config, inner_keys, unknown_key
 from dlassign.store.records import RunRecords
-from dlassign.store.summary import config_value, flat_config, inner_keys, last_step, unknown_key
+from dlassign.store.summary import last_step
 
-# Keys in which runs may differ and still be the same experiment.
-_SAME = ("seed", "device", "train.checkpoint_seconds")
 _MOST_DIFFERENCES = 3
 
 
@@ -53,12 +53,13 @@ def group_runs(runs: Sequence[Run], key: str | None) -> list[Group]:
     if key == "seed":
         members = _collect([_identity(run) for run in runs], runs)
         return [Group(label, group) for label, group in zip(_group_labels(members), members, strict=True)]
-    texts = [_text(config_value(_config(run), key, None)) for run in runs]
     known = [name for run in runs for name in inner_keys(_config(run))]
     if key not in known:
         raise unknown_key(key, known)
+    values = [json.dumps(config_value(_config(run), key, None), sort_keys=True) for run in runs]
     groups = [
-        Group(f"{key}={text}", run) for text, run in zip(dict.fromkeys(texts), _collect(texts, runs), strict=True)
+        Group(f"{key}={value_text(config_value(_config(group[0]), key, None))}", group)
+        for group in _collect(values, runs)
     ]
     return sorted(groups, key=lambda group: _order(group, key))
 
@@ -107,8 +108,7 @@ def _config(run: Run) -> dict[str, Any]:
 
 
 def _identity(run: Run) -> str:
-    flat = {key: found for key, found in flat_config(_config(run)) if key not in _SAME}
-    return json.dumps([flat, run.records.start["data"].get("sha256")], sort_keys=True)
+    return experiment_of(_config(run), run.records.start["data"].get("sha256"))
 
 
 def _collect(keys: Sequence[str], runs: Sequence[Run]) -> list[tuple[Run, ...]]:
@@ -122,42 +122,30 @@ def _order(group: Group, key: str) -> tuple[bool, float, str]:
     return not number, float(found) if number else 0.0, group.label
 
 
-def _text(found: Any) -> str:
-    if isinstance(found, float):
-        return f"{found:g}"
-    return found if isinstance(found, str) else json.dumps(found)
-
-
 def _run_labels(runs: Sequence[Run]) -> list[str]:
     """Return a short label of each run: its name, what sets it apart, or else its folder."""
-    names = [str(run.records.start["name"]) for run in runs]
-    if len(set(names)) == len(names):
-        return names
     folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
-    return _told_apart(runs, names, ("name", "device", "train.checkpoint_seconds")) or folders
+    return _labels(runs, folders, seed=True)
 
 
 def _group_labels(members: Sequence[tuple[Run, ...]]) -> list[str]:
     """Return a short label of each group of seeds."""
     firsts = [group[0] for group in members]
-    names = [str(run.records.start["name"]) for run in firsts]
+    folders = [f"{run.paths.root.parent.name}/{run.paths.root.name.partition('-')[0]}" for run in firsts]
+    return _labels(firsts, folders, seed=False)
+
+
+def _labels(runs: Sequence[Run], folders: list[str], *, seed: bool) -> list[str]:
+    """Return the names if they tell runs apart, else with the keys in which they differ, else the folders."""
+    names = [str(run.records.start["name"]) for run in runs]
     if len(set(names)) == len(names):
         return names
-    folders = [f"{run.paths.root.parent.name}/{run.paths.root.name.partition('-')[0]}" for run in firsts]
-    return _told_apart(firsts, names, ("name", *_SAME)) or folders
-
-
-def _told_apart(runs: Sequence[Run], names: Sequence[str], apart_from: Sequence[str]) -> list[str]:
-    """Return labels of the keys in which runs differ; [] if they are too many or do not tell runs apart."""
-    flats = [dict(flat_config(_config(run))) for run in runs]
-    keys = [
-        key
-        for key in dict.fromkeys(key for flat in flats for key in flat)
-        if key not in apart_from and len({_text(flat.get(key)) for flat in flats}) > 1
-    ]
+    configs = [_config(run) for run in runs]
+    keys = differing_keys(configs, seed=seed)
     if not keys or len(keys) > _MOST_DIFFERENCES:
-        return []
-    told = [", ".join(f"{key}={_text(flat[key])}" for key in keys if key in flat) for flat in flats]
+        return folders
+    flats = [dict(flat_config(config)) for config in configs]
+    told = [", ".join(f"{key}={value_text(flat[key])}" for key in keys if key in flat) for flat in flats]
     if len(set(names)) > 1:
         told = [f"{name}, {text}" for name, text in zip(names, told, strict=True)]
-    return told if len(set(told)) == len(told) else []
+    return told if len(set(told)) == len(told) else folders

@@ -24,6 +24,7 @@ from dlassign.report.runs import (
 from dlassign.report.sources import Sources
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
 from dlassign.report.weights import WeightPictures
+from dlassign.store.identity import NO_DIFFERENCE
 from dlassign.store.paths import RunPaths
 from dlassign.store.summary import is_locked
 from dlassign.store.sweep_paths import SweepPaths
@@ -116,6 +117,7 @@ class Report:
             "parts": parts,
             "configs": configs.items,
             "environments": environments.items,
+            "no_difference": sorted(NO_DIFFERENCE),
             "confusions": confusions_within(runs),
             "weights": {key_of(RunPaths(root)): picture.plain() for root, picture in pictures.items()},
         }

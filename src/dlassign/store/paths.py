@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlassign.config.neutral_keys import REPEATS, without
 from dlassign.errors import UserError
 from dlassign.store.files import reason
-
-# What a result does not depend on: where the data lies (its fingerprint stands in for that) and how often it is saved.
-_PLACES = ("root", "path", "cache", "download")
 
 
 @dataclass(frozen=True)
@@ -110,16 +108,15 @@ class RunPaths:
 
 
 def config_hash(config: dict[str, Any], fingerprint: str) -> str:
-    """Return 8 hex digits that name a config, apart from its seed, device, notes, paths and checkpoint interval.
+    """Return 8 hex digits that repeats of one experiment share: they name its run folders.
+
+    The content of data and of pretrained weights counts in place of their paths.
 
     Raises:
-        UserError: the pretrained weights that the config names are not there; their content counts, not their path.
+        UserError: the pretrained weights that the config names are not there.
     """
-    named = {key: value for key, value in config.items() if key not in ("seed", "device", "notes")}
-    named["data"] = {key: value for key, value in config["data"].items() if key not in _PLACES} | {
-        "sha256": fingerprint
-    }
-    named["train"] = {key: value for key, value in config["train"].items() if key != "checkpoint_seconds"}
+    named = without(config, REPEATS)
+    named["data"]["sha256"] = fingerprint
     if "weights" in config["init"]:
         named["init"] = identity_of(config["init"])
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
@@ -148,7 +145,7 @@ def weights_file(source: str) -> Path:
 
 def identity_of(init: dict[str, Any]) -> dict[str, Any]:
     """Return the section init of pretrained weights with the content's digest in place of the path."""
-    kept = {key: value for key, value in init.items() if key not in _PLACES}
+    kept = without(init, REPEATS, prefix="init.")
     if init["weights"] == "imagenet":  # torchvision's: the file's name says the digest
         return kept
     file = weights_file(init["weights"])

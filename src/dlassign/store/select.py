@@ -5,36 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.store.files import reason
+from dlassign.store.identity import differing_keys, experiment_of, flat_config
 from dlassign.store.paths import RunPaths, find_runs
 from dlassign.store.records import Record, parse_record
-from dlassign.store.summary import DAMAGE, RunSummary, flat_config, summarise
+from dlassign.store.summary import DAMAGE, RunSummary, summarise
 from dlassign.store.sweep_paths import SweepPaths
 
 _HASH = re.compile(r"[0-9a-f]{8}")
 _ROW = re.compile(r"(?P<sweep>.+):(?P<rank>\d+)")
 _MOST_LISTED = 20
-
-# Keys in which configs may differ and still ask for the same experiment.
-NO_DIFFERENCE = frozenset(
-    {
-        "name",
-        "notes",
-        "seed",
-        "device",
-        "data.root",
-        "data.path",
-        "data.cache",
-        "data.download",
-        "train.checkpoint_seconds",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +103,7 @@ def _identity(run: RunSummary) -> str:
         return run.hash
     if not run.config:  # unreadable, in a folder of another name
         return run.run
-    kept = {key: value for key, value in flat_config(run.config) if key not in NO_DIFFERENCE or key == "name"}
-    return json.dumps([kept, data_record(run).get("sha256")], sort_keys=True)
+    return experiment_of(run.config, data_record(run).get("sha256"))
 
 
 def data_record(run: RunSummary) -> dict[str, Any]:
@@ -129,23 +115,6 @@ def data_record(run: RunSummary) -> dict[str, Any]:
         return {}
     found = first.get("data")
     return found if isinstance(found, dict) else {}
-
-
-def differing_keys(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return each dotted key in which configs differ, with its value in each; None where a config lacks it."""
-    flats = [dict(flat_config(config)) for config in configs]
-    keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_DIFFERENCE)
-    found = {key: [flat.get(key) for flat in flats] for key in keys}
-    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
-
-
-def value_text(value: Any) -> str:
-    """Return a config value as a table shows it."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def runs_of_hash(path: Path) -> list[RunPaths]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from dlassign.store.records import Record, RunRecords, read_records
 from dlassign.store.result import precision, test_maximum
 
 _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
-_MISSING = object()
 
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What is raised by reading a file whose values are missing, or of another type or size than dlassign writes."""
@@ -185,50 +182,3 @@ def is_locked(lock: Path) -> bool:
         return True
     except (OSError, NotImplementedError):  # a read-only folder, or a file system without locks
         return False
-
-
-def config_value(config: dict[str, Any], key: str, default: Any = _MISSING) -> Any:
-    """Return the value at a dotted key such as `optimizer.lr` or `loss.penalty.0.coefficient`.
-
-    Raises:
-        KeyError: there is none, and no default was given.
-    """
-    here: Any = config
-    for part in key.split("."):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
-            here = here[int(part)]
-        elif default is not _MISSING:
-            return default
-        else:
-            raise KeyError(key)
-    return here
-
-
-def flat_config(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every dotted key with its value; lists of plain values stay whole."""
-    if isinstance(config, dict):
-        items: Iterable[tuple[Any, Any]] = config.items()
-    elif isinstance(config, list) and any(isinstance(item, dict) for item in config):
-        items = enumerate(config)
-    else:
-        yield prefix, config
-        return
-    for key, item in items:
-        yield from flat_config(item, f"{prefix}.{key}" if prefix else str(key))
-
-
-def inner_keys(config: dict[str, Any]) -> list[str]:
-    """Return every dotted key of a config, those of whole sections included."""
-    parts = [key.split(".") for key, _ in flat_config(config)]
-    return list(dict.fromkeys(".".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)))
-
-
-def unknown_key(key: str, known: Iterable[str]) -> UserError:
-    """Return the error for a key that no run has, with the ones that look like it."""
-    names = sorted(set(known))
-    tails = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = difflib.get_close_matches(key, names, n=3, cutoff=0.6) or tails[:3]
-    meant = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
-    return UserError(f"no run has the key {key!r}.{meant} Known: {', '.join(names)}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dlassign.config.load_sweep import LocatedSweep, dump_sweep
+from dlassign.config.neutral_keys import NEUTRAL, PLACES, without
 from dlassign.config.sweep import TPE, NoPruning
 from dlassign.errors import Interrupted, UserError
 from dlassign.store.files import write_text
@@ -167,7 +168,7 @@ class Sweep:
 
     def _search_digest(self, dump: Mapping[str, Any]) -> str:
         """Return a digest of all that decides which points a strategy chooses and what they give, but for how many."""
-        base = {key: value for key, value in self._located.base.data.items() if key not in ("device", "notes")}
+        base = without(self._located.base.data, NEUTRAL | PLACES)  # the fingerprint says which data it is
         decide = {key: dump[key] for key in _DECIDE}
         decide["strategy"] = {key: value for key, value in dump["strategy"].items() if key != "trials"}
         everything = [decide, base, self.make.fingerprint(self._probe)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet
 from dlassign.config.model import MLP, EECSConvNet
+from dlassign.config.neutral_keys import NEUTRAL, without
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.stacked.together import Job, run_together
@@ -21,8 +22,10 @@ AT_ONCE = 128
 """Members of a stack, at most; each keeps its folder locked and its log open."""
 CONVNETS = (EECSConvNet, EECSCifarBase, EECSCifarImproved, PreactResNet, VGG)
 """Convolutional networks that can be stacked."""
-MAY_DIFFER = ("metric", "keep", "early_stop", "clip", "average", "checkpoint_seconds")
-"""Keys of the section train in which members of a stack may differ."""
+_OWN = {"name", "seed", "init", "optimizer", "schedule"}
+_OWN_OF_TRAIN = {f"train.{key}" for key in ("metric", "keep", "early_stop", "clip", "average")}
+MAY_DIFFER = (NEUTRAL - {"device"}) | _OWN | _OWN_OF_TRAIN
+"""Keys in which members of a stack may differ."""
 
 
 def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
@@ -33,8 +36,7 @@ def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
     """
     if reason := _cannot(cfg):
         return None, reason
-    plain = cfg.model_dump(mode="json", exclude={"name", "notes", "seed", "init", "optimizer", "schedule"})
-    plain["train"] = {key: value for key, value in plain["train"].items() if key not in MAY_DIFFER}
+    plain = without(cfg.model_dump(mode="json"), MAY_DIFFER)
     for penalty in plain["loss"]["penalty"]:
         del penalty["coefficient"]
     model = plain["model"]

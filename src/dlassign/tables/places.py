@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, ImageFolder
 from dlassign.config.run import RunConfig
+from dlassign.config.suggestion import did_you_mean
 from dlassign.config.transfer import IMAGENET, PretrainedInit
 from dlassign.data.known_files import CIFAR10_FILES, MNIST_FILES, KnownSet, missing_files
 from dlassign.errors import ConfigError
@@ -36,9 +36,8 @@ def parse_places(texts: Sequence[str]) -> dict[str, Path]:
         if not sign or not path:
             raise ConfigError(f"--data {text}: expected NAME=PATH, such as cifar10=data")
         if kind not in KINDS:
-            close = difflib.get_close_matches(kind, KINDS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"--data {text}: there is no data called {kind!r}.{hint} Known: {', '.join(KINDS)}")
+            known = f"{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}"
+            raise ConfigError(f"--data {text}: there is no data called {kind!r}.{known}")
         places[kind] = Path(path).expanduser()
         if not _is_there(kind, places[kind]):
             found = "it is there, but is not that" if places[kind].exists() else "there is nothing"

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from dlassign.config.load_table import LocatedTable, Wanted
 from dlassign.config.run import RunConfig
 from dlassign.config.table import TableRow
+from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError
+from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
 from dlassign.store.result import finished_records
-from dlassign.store.summary import DAMAGE, flat_config
+from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import obstacle, overrides
 
@@ -201,11 +202,10 @@ def _changes(former: Sequence[Path], trial: Trial) -> str:
     records = next((records for run in former if (records := _records_of(run)) is not None), None)
     if records is None:
         return "its former runs are gone"
-    old, new = _flat(records.start["config"]), _flat(trial.config.model_dump(mode="json"))
-    differ = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    shown = [f"{key}: {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in differ[:_MOST_CHANGES]]
-    more = len(differ) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "") if differ else "other data"
+    differ = differing_keys([records.start["config"], trial.config.model_dump(mode="json")])
+    texts = [f"{key}: {value_text(old)} -> {value_text(new)}" for key, (old, new) in differ.items()]
+    more = len(texts) - _MOST_CHANGES
+    return ", ".join(texts[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "") or "other data"
 
 
 def _records_of(run: Path) -> RunRecords | None:
@@ -213,11 +213,3 @@ def _records_of(run: Path) -> RunRecords | None:
         return finished_records(RunPaths(run))
     except (UserError, OSError, *DAMAGE):
         return None
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flat_config(config) if key not in ("seed", "notes", "device")}
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value)

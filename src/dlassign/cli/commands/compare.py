@@ -15,7 +15,8 @@ from dlassign.cli.views.comparison import GOAL, SIGNIFICANT, Entry, Figures, Met
 from dlassign.errors import ConfigError, UserError
 from dlassign.stats.compare import compare_means, holm, seeds_to_see
 from dlassign.stats.intervals import mean_interval
-from dlassign.store.select import RunGroup, data_record, differing_keys, find_group, runs_of_hash
+from dlassign.store.identity import differing_keys
+from dlassign.store.select import RunGroup, data_record, find_group, runs_of_hash
 from dlassign.store.summary import RunSummary
 
 _LETTERS = string.ascii_uppercase

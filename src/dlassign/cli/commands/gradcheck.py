@@ -17,8 +17,8 @@ from dlassign.checks.net_gradients import MAX_ENTRIES as MAX_ENTRIES_OF_NET
 from dlassign.checks.net_gradients import check_config
 from dlassign.checks.user_layer import build_layer, build_peer, default_peer, load_class
 from dlassign.cli.commands.train import placing
-from dlassign.config.explain import did_you_mean
 from dlassign.config.load import load_located
+from dlassign.config.suggestion import did_you_mean
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import click
 
+from dlassign.config.values import value_text
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
+from dlassign.store.identity import config_value, inner_keys, unknown_key
 from dlassign.store.paths import find_runs
-from dlassign.store.select import value_text
-from dlassign.store.summary import PHASES, RunSummary, config_value, inner_keys, summarise, unknown_key
+from dlassign.store.summary import PHASES, RunSummary, summarise
 
 COLUMNS = ("run", "status", "data", "params", "steps", "val", "test", "seconds", "age")
 
@@ -147,7 +148,7 @@ class _Listing:
                 return _duration(found)
         if found is not None and f"{key}.".startswith(_PHASE):
             return f"{found:.1f}"
-        return value_text(found)
+        return "-" if found is None else value_text(found)
 
 
 def _condition(text: str) -> tuple[str, str, Any]:

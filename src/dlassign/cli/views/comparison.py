@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dlassign.config.values import value_text
 from dlassign.stats.compare import Difference, SeedsNeeded
 from dlassign.stats.intervals import MeanInterval
-from dlassign.store.select import RunGroup, value_text
+from dlassign.store.select import RunGroup
 from dlassign.store.summary import RunSummary
 
 SplitName = Literal["val", "test"]

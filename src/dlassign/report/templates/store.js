@@ -152,7 +152,7 @@ function runLabel(run) {
 }
 
 const TOLD_APART = 3;
-const NO_DIFFERENCE = new Set(["name", "notes", "seed", "device", "train.checkpoint_seconds"]);
+const NO_DIFFERENCE = new Set(page.no_difference);
 
 // What each run is called beside others: its name, or the few config keys that set it apart, or its folder; and the seed
 // where several runs differ in nothing else.

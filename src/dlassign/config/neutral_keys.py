@@ -1,0 +1,28 @@
+"""The one list of config keys that change no result; hashes, groups, comparisons and searches leave them out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+NEUTRAL = frozenset({"device", "notes", "train.checkpoint_seconds", "data.cache", "data.download", "init.download"})
+"""Keys that say where and how a run is trained and kept, never what is trained."""
+PLACES = frozenset({"data.root", "data.path"})
+"""Where data lies. The digest of its content counts instead, so that data may be moved."""
+REPEATS = NEUTRAL | PLACES | {"seed"}
+"""Keys in which two runs of one experiment may differ."""
+
+
+def without(config: Mapping[str, Any], keys: Collection[str], *, prefix: str = "") -> dict[str, Any]:
+    """Return a config without some dotted keys, such as `train.checkpoint_seconds`.
+
+    Args:
+        config: plain values.
+        keys: dotted keys; those that the config lacks are fine.
+        prefix: where `config` stands in the whole config, with a dot at its end.
+    """
+    return {
+        key: without(value, keys, prefix=f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{prefix}{key}" not in keys
+    }
