@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,10 +89,63 @@ def test_the_layer_of_ones_own_in_the_docs_is_right(
     assert "WRONG" in wrong.stdout
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@each_document
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
         assert (document.parent / target).exists(), f"{document} links to {target}"
+
+
+def typed(text: str) -> list[list[str]]:
+    """The words behind `dlassign` of each command line in the plain blocks of a page; comments are left out."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```|^((?:    .*\n)+)", text, flags=re.DOTALL | re.MULTILINE)
+    plain = "".join(fenced or indented for language, fenced, indented in blocks if not language)
+    lines = [
+        shlex.split(line, comments=True) for line in plain.replace("\\\n", " ").splitlines() if "dlassign " in line
+    ]
+    return [line[line.index("dlassign") + 1 :] for line in lines if "dlassign" in line]
+
+
+@each_document
+def test_every_command_line_names_a_command_and_options_that_exist(document: Path) -> None:
+    known = dict(commands())
+    for words in typed(document.read_text()):
+        name = " ".join(["dlassign", *words[: 2 if words[0] == "data" else 1]])
+        assert name in known, f"{document}: {name}"
+        options = {option for param in known[name].params for option in param.opts} | {"--help"}
+        used = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert used <= options, f"{document}: {name} has no {used - options}"
+
+
+@each_document
+def test_every_config_that_a_page_names_is_there(document: Path) -> None:
+    for name in re.findall(r"(?<![\w/.])configs/[a-z0-9_/.-]+\.(?:yaml|json)", document.read_text()):
+        assert (ROOT / name).is_file(), f"{document} names {name}"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    lines = [words for words in typed((ROOT / "docs" / "tutorial.md").read_text()) if not {"FILE", "DIR"} & set(words)]
+    lines = [words for words in lines if "data.root=DIR" not in words]
+    assert len(lines) >= 15
+    for words in lines:
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, f"{words}: {done.stdout}{done.stderr}"
+
+
+def test_the_readme_is_short_and_lists_what_a_config_may_name() -> None:
+    assert len(README.splitlines()) <= 150
+    for section, name in re.findall(r"^## `(\w+)`: `(\w+)`$", reference_text(), flags=re.MULTILINE):
+        if section in ("data", "loss", "optimizer"):
+            assert re.search(rf"\b{name}\b", README), f"the README does not list {section} {name}"
+
+
+def test_pictures_of_the_documents_are_small() -> None:
+    assert all(picture.stat().st_size < 80_000 for picture in (ROOT / "docs" / "images").iterdir())
 
 
 def test_no_placeholder_is_left() -> None:
