@@ -77,7 +77,7 @@ class TestPlot:
         assert "not a complete record" in capsys.readouterr().err
 
     def test_no_such_run_names_what_is_near(self, out):
-        with pytest.raises(UserError, match=r"there is no run folder .*aa\. Did you mean .*/out/a\?.*dlassign runs"):
+        with pytest.raises(UserError, match=r"there is no run .*aa\. Did you mean .*/out/a\?.*dlassign runs"):
             plot_command([str(out / "aa")])
 
     def test_folder_without_runs(self, tmp_path):

@@ -8,9 +8,9 @@ import pytest
 
 from dlassign.report.data import Report
 from dlassign.report.page import render_report
-from dlassign.report.sources import find_sources
 from dlassign.report.weights import WeightPictures
 from dlassign.store.files import write_text
+from dlassign.store.select import find_sources
 
 
 def write_page(out: Path, target: Path, **options) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from dlassign.plots.groups import Group, group_note, group_runs, title
 from dlassign.plots.series import Run
 from dlassign.store.records import read_records
-from dlassign.store.select import group_by_config
+from dlassign.store.run_group import group_by_config
 from dlassign.store.summary import summarise
 from helpers.synthetic import make_run
 

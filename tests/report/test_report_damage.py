@@ -14,9 +14,9 @@ from dlassign.plots.series import series
 from dlassign.report.damage import check_depth, checked_number
 from dlassign.report.data import Report
 from dlassign.report.page import render_report
-from dlassign.report.sources import find_sources, run_of_table
 from dlassign.report.tables import reproduced_view, sweep_view
 from dlassign.store.records import read_records
+from dlassign.store.select import find_sources
 from dlassign.store.summary import summarise
 from helpers import report_folder as folder
 from helpers.damaged import VALUES, changed, places, write_mutants
@@ -170,13 +170,6 @@ class TestTables:
         [figure] = view["rows"][0]["figures"]
         assert [figure[key] for key in ("reported", "mean", "low", "high", "difference")] == [0.0] * 5
         assert figure["strip"]["mean"] == 0.0
-
-    def test_a_table_that_lies_elsewhere_has_no_folder_to_look_in(self, tmp_path):
-        assert run_of_table(Path("/t.json"), "out/a/0a0a0a0a-s0").root == Path("out/a/0a0a0a0a-s0")
-
-    def test_a_run_whose_name_cannot_be_one_is_not_there(self, tmp_path):
-        path = folder.write_table(tmp_path, "mine", ["x" * 5000], [folder.figure()])
-        assert find_sources([str(path)], out=tmp_path).runs == ()
 
 
 def test_the_page_is_written_whatever_a_sweep_holds(tmp_path):

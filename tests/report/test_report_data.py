@@ -1,3 +1,5 @@
+"""What stands on a report page, and that only what has changed is read again."""
+
 from __future__ import annotations
 
 import json
@@ -15,10 +17,10 @@ from dlassign.report.curves import drawn_curves, page_curves, points_for, short,
 from dlassign.report.data import Report, plain
 from dlassign.report.page import render_report
 from dlassign.report.runs import RunReader, groups_of, key_of, model_text, run_values, started_text
-from dlassign.report.sources import find_sources, run_of_table
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
 from dlassign.report.weights import MOST_RUNS, WeightPictures, draw_small
 from dlassign.store.records import read_records
+from dlassign.store.select import find_sources
 from helpers import report_folder as folder
 
 
@@ -26,65 +28,6 @@ from helpers import report_folder as folder
 def filled(tmp_path_factory):
     out = tmp_path_factory.mktemp("filled") / "out"
     return SimpleNamespace(out=out, runs=folder.fill(out))
-
-
-class TestSources:
-    def test_everything_under_out(self, filled):
-        sources = find_sources([], out=filled.out)
-        assert {paths.root for paths in sources.runs} == {log.parent for log in filled.out.rglob("log.jsonl")}
-        assert (sources.sweeps, sources.tables) == ((), ())
-
-    def test_a_run_named_twice_is_there_once(self, filled):
-        run = filled.runs["slow"][0]
-        sources = find_sources([str(run.root), str(run.log), str(run.root.parent)], out=filled.out)
-        assert [paths.root for paths in sources.runs] == [paths.root for paths in filled.runs["slow"]]
-
-    def test_seeds_by_their_hash(self, filled):
-        place = str(filled.runs["fast"][0].root).rpartition("-s")[0]
-        assert len(find_sources([place], out=filled.out).runs) == 3
-
-    def test_a_sweep_and_a_table_by_folder_file_and_name(self, tmp_path):
-        out = tmp_path / "out"
-        runs = [folder.make_run(out, name="sweep", seed=seed) for seed in (0, 1)]
-        folder.write_sweep(out / "sweep", runs)
-        table = folder.write_table(out, "mine", [str(runs[0].root)], [folder.figure()])
-        assert find_sources([], out=out).sweeps == (out / "sweep",)
-        assert find_sources([str(out / "sweep" / "table.json")], out=out).sweeps == (out / "sweep",)
-        assert find_sources([str(runs[0].root)], out=out).sweeps == ()
-        for place in ("mine", str(table), str(out / "tables")):
-            sources = find_sources([place], out=out)
-            assert sources.tables == (table,)
-            assert [paths.root for paths in sources.runs] == [runs[0].root]
-
-    def test_a_table_made_elsewhere_finds_its_runs_beside_it(self, tmp_path, monkeypatch):
-        out = tmp_path / "there" / "out"
-        run = folder.make_run(out)
-        table = folder.write_table(out, "mine", ["out/toy/" + run.root.name], [folder.figure()])
-        (tmp_path / "here").mkdir()
-        monkeypatch.chdir(tmp_path / "here")
-        assert run_of_table(table, "out/toy/" + run.root.name).root == run.root
-
-    @pytest.mark.parametrize(
-        ("place", "said"),
-        [
-            ("out/slwo", "Did you mean out/slow"),
-            ("mien", "Did you mean mine"),
-            ("out/README.md", "neither a run nor a table"),
-            ("empty", "no runs and no tables under empty"),
-        ],
-    )
-    def test_a_place_without_anything_is_told(self, place, said, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        folder.make_run(Path("out"), name="slow", steps=4)
-        folder.write_table(Path("out"), "mine", [], [])
-        Path("out/README.md").write_text("text")
-        Path("empty").mkdir()
-        with pytest.raises(UserError, match=said):
-            find_sources([place], out=Path("out"))
-
-    def test_an_empty_out_is_told(self, tmp_path):
-        with pytest.raises(UserError, match="--out names another folder"):
-            find_sources([], out=tmp_path)
 
 
 class TestCurves:

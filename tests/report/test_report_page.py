@@ -12,7 +12,7 @@ import pytest
 
 from dlassign.report.data import Report
 from dlassign.report.page import duration_text, embedded, render_report
-from dlassign.report.sources import find_sources
+from dlassign.store.select import find_sources
 from helpers import report_folder as folder
 
 EVIL = "</script><script>alert(1)</script><!--<script>&amp;'\"\u2028"

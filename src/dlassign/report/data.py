@@ -21,11 +21,11 @@ from dlassign.report.runs import (
     newest_first,
     run_values,
 )
-from dlassign.report.sources import Sources
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
 from dlassign.report.weights import WeightPictures
 from dlassign.store.identity import NO_DIFFERENCE
 from dlassign.store.paths import RunPaths
+from dlassign.store.select import Sources
 from dlassign.store.summary import is_locked
 from dlassign.store.sweep_paths import SweepPaths
 

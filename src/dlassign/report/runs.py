@@ -14,7 +14,7 @@ from dlassign.report.curves import Drawn, drawn_curves, short
 from dlassign.report.damage import check_depth, check_summary, checked_list
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
-from dlassign.store.select import group_by_config
+from dlassign.store.run_group import group_by_config
 from dlassign.store.summary import DAMAGE, RunSummary, is_locked, summarise, unreadable
 
 _MOST_CLASSES = 200

@@ -12,9 +12,9 @@ from typing import Any
 from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.report.damage import checked_list, checked_number
-from dlassign.report.sources import run_of_table
 from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
+from dlassign.store.select import run_of_table
 from dlassign.store.summary import DAMAGE
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.store.sweep_table import read_table

@@ -1,195 +1,205 @@
-"""Groups of runs that differ in nothing but the seed, found by the name that a user gives."""
+"""Which runs, sweeps and tables a place names: the one answer for every command, with one message."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from dlassign.config.values import value_text
 from dlassign.errors import UserError
-from dlassign.store.files import reason
-from dlassign.store.identity import differing_keys, experiment_of, flat_config
 from dlassign.store.paths import RunPaths, find_runs
-from dlassign.store.records import Record, parse_record
-from dlassign.store.summary import DAMAGE, RunSummary, summarise
+from dlassign.store.summary import DAMAGE
 from dlassign.store.sweep_paths import SweepPaths
 
 _HASH = re.compile(r"[0-9a-f]{8}")
-_ROW = re.compile(r"(?P<sweep>.+):(?P<rank>\d+)")
-_MOST_LISTED = 20
+_RUN_FOLDER = re.compile(r"([0-9a-f]{8})-s\d+")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepRow:
-    """How a group came out of a sweep.
-
-    Attributes:
-        rank, of: its rank, and how many points the sweep has.
-        split, metric: what the sweep ranked by.
-        confirmed: whether only runs on fresh seeds count, which had no part in the ranking.
-    """
-
-    rank: int
-    of: int
-    split: str
-    metric: str
-    confirmed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunGroup:
-    """Runs whose configs are equal but for the seed.
-
-    Attributes:
-        place: what the user called it.
-        runs: at least one, by rising seed.
-        row: the row of a sweep that it is, or None.
-    """
-
-    place: str
-    runs: tuple[RunSummary, ...]
-    row: SweepRow | None = None
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The config of the first run that can be read; {} if none can."""
-        return next((run.config for run in self.runs if run.config), {})
-
-
-def find_group(place: str) -> RunGroup:
-    """Return the one group that a name stands for.
+def runs_at(place: str | Path) -> list[RunPaths]:
+    """Return the runs that a place names; [] if there are none.
 
     Args:
-        place: a run folder (that run alone), a folder that holds the runs of one group, `out/NAME/HASH8` (all runs
-            whose folders begin so), or `out/SWEEP:RANK`.
-
-    Raises:
-        UserError: there is no such group, or there are several.
+        place: a run folder, its log, a link to one, a folder that holds runs, or `out/NAME/HASH8`: all runs whose
+            folders begin so.
     """
-    path = Path(place)
-    if path.is_symlink():
-        path = path.parent / path.readlink()
+    path = _behind_link(Path(place))
     if path.name == "log.jsonl":
         path = path.parent
-    if path.exists():
-        found = list(find_runs(path))
-    elif row := _ROW.fullmatch(place):
-        return _row(place, SweepPaths(Path(row["sweep"])), rank=int(row["rank"]))
-    else:
-        found = runs_of_hash(path)
-    if not found:
-        raise UserError(_no_runs(path))
-    groups = group_by_config(map(summarise, found))
-    if len(groups) > 1:
-        raise UserError(_several(place, groups, SweepPaths(path).table_json.is_file()))
-    return RunGroup(place=place, runs=groups[0])
-
-
-def group_by_config(runs: Iterable[RunSummary]) -> list[tuple[RunSummary, ...]]:
-    """Put runs together whose configs, and data, are equal but for the seed; by rising seed."""
-    groups: dict[str, list[RunSummary]] = {}
-    for run in runs:
-        groups.setdefault(_identity(run), []).append(run)
-    return [tuple(sorted(group, key=lambda run: (run.seed is None, run.seed or 0))) for group in groups.values()]
-
-
-def _identity(run: RunSummary) -> str:
-    if run.hash is not None:
-        return run.hash
-    if not run.config:  # unreadable, in a folder of another name
-        return run.run
-    return experiment_of(run.config, data_record(run).get("sha256"))
-
-
-def data_record(run: RunSummary) -> dict[str, Any]:
-    """Return what the log's first record says of the data: label, sha256, n_train, n_val, n_test; {} if it is torn."""
-    try:
-        with RunPaths(Path(run.run)).log.open(encoding="utf-8", errors="replace") as log:
-            first: Record = next((record for line in log if (record := parse_record(line))), {})
-    except OSError:
-        return {}
-    found = first.get("data")
-    return found if isinstance(found, dict) else {}
-
-
-def runs_of_hash(path: Path) -> list[RunPaths]:
-    """Return the runs whose folders are called `<path>-s<seed>`; none if the path does not end in a hash."""
-    if not _HASH.fullmatch(path.name) or not path.parent.is_dir():
-        return []
+    if path.exists() or not _HASH.fullmatch(path.name):
+        return list(find_runs(path))
     return [paths for paths in find_runs(path.parent) if paths.root.name.startswith(f"{path.name}-s")]
 
 
-def _row(place: str, sweep: SweepPaths, *, rank: int) -> RunGroup:
-    """Return a row of a sweep's table; of its runs those on fresh seeds alone, if some of them have a result."""
-    table = _table(sweep)
-    rows = {row["rank"]: row for row in table["rows"] if row["rank"] is not None}
-    if rank not in rows:
-        raise UserError(f"{place}: the sweep has no rank {rank}; it ranks {len(rows)} points, from 1, the best")
-    runs = rows[rank]["runs"]
-    fresh = [run for run in runs if run["confirms"]]
-    confirmed = any(run["status"] == "finished" for run in fresh)
-    found = [summarise(RunPaths(sweep.root / run["run"])) for run in (fresh if confirmed else runs)]
-    if gone := [run.run for run in found if not Path(run.run).is_dir()]:
-        raise UserError(f"{place}: {gone[0]} is gone; the table {sweep.table_json} still names it")
-    objective = table["objective"]
-    how = SweepRow(
-        rank=rank, of=len(table["rows"]), split=objective["split"], metric=objective["metric"], confirmed=confirmed
+def some_runs(places: Iterable[str]) -> list[RunPaths]:
+    """Return the runs that places name, each once.
+
+    Raises:
+        UserError: a place names none.
+    """
+    found: dict[Path, RunPaths] = {}
+    for place in places:
+        there = runs_at(place)
+        if not there:
+            raise UserError(_nothing_at(Path(place)))
+        for paths in there:
+            found.setdefault(paths.root.resolve(), paths)
+    return list(found.values())
+
+
+def one_run(place: str) -> RunPaths:
+    """Return the run that a place names.
+
+    Raises:
+        UserError: it names none, or several.
+    """
+    found = some_runs([place])
+    if len(found) > 1:
+        shown = ", ".join(str(paths.root) for paths in found[:5])
+        raise UserError(f"{place} holds {len(found)} runs; give one of {shown}{', ...' * (len(found) > 5)}")
+    return found[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a report page is made of.
+
+    Attributes:
+        runs: run folders, each once.
+        sweeps: folders of sweeps that have a table.
+        tables: files that `dlassign reproduce` wrote.
+    """
+
+    runs: tuple[RunPaths, ...] = ()
+    sweeps: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()
+
+
+def find_sources(places: Sequence[str], *, out: Path) -> Sources:
+    """Return what lies at the places, or everything under `out` if none is named.
+
+    Args:
+        places: what runs_at takes, folders of sweeps, and tables (files or names).
+        out: folder of all runs; its `tables` holds the tables.
+
+    Raises:
+        UserError: there is nothing at a place.
+    """
+    found = [_sources_at(place, out) for place in places] or [_sources_in(out)]
+    if not _any(found[0]):  # only `out` can be empty here
+        raise UserError(
+            f"no runs and no tables under {out}; `dlassign train --config FILE` makes a run, --out names another folder"
+        )
+    runs: dict[Path, RunPaths] = {}
+    for part in found:
+        for paths in (*part.runs, *(run for table in part.tables for run in _runs_of_table(table))):
+            runs.setdefault(paths.root.resolve(), paths)
+    return Sources(
+        runs=tuple(runs.values()),
+        sweeps=_once(path for part in found for path in part.sweeps),
+        tables=_once(path for part in found for path in part.tables),
     )
-    return RunGroup(place=place, runs=tuple(sorted(found, key=lambda run: run.seed or 0)), row=how)
 
 
-def _table(sweep: SweepPaths) -> dict[str, Any]:
-    path = sweep.table_json
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        if table["schema"] != 1:
-            raise UserError(f"{path} has schema {table['schema']}, this version of dlassign reads 1")
-        _ = [
-            (row["rank"], [(run["run"], run["status"], run["confirms"]) for run in row["runs"]])
-            for row in table["rows"]
-        ]
-        _ = table["objective"]["split"], table["objective"]["metric"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}; NAME:RANK names a row of a sweep's table") from error
-    except DAMAGE as error:
-        raise UserError(f"{path} is damaged; `dlassign sweep` writes it again") from error
-    found: dict[str, Any] = table
+def run_of_table(table: Path, run: str) -> RunPaths:
+    """Return the run folder that a table names: as seen from here, or else from beside the table's out folder."""
+    path = Path(run)
+    if path.is_absolute() or path.is_dir():
+        return RunPaths(path)
+    besides = [parent / path for parent in table.resolve().parents[2:3]]  # out/tables/NAME.json names out/...
+    return RunPaths(next((beside for beside in besides if beside.is_dir()), path))
+
+
+def _behind_link(path: Path) -> Path:
+    """Return what a link such as `latest` points to, so that the run is called by its own folder."""
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def _any(sources: Sources) -> bool:
+    return bool(sources.runs or sources.sweeps or sources.tables)
+
+
+def _sources_at(place: str, out: Path) -> Sources:
+    path = _behind_link(Path(place))
+    if path.is_file() and path.name != "log.jsonl":
+        return _sources_of_file(path)
+    table = out / "tables" / f"{place}.json"
+    if path.is_dir():
+        found = _sources_in(path)
+    elif runs := runs_at(path):
+        found = Sources(runs=tuple(runs))
+    else:
+        found = Sources(tables=(table,) if table.is_file() else ())
+    if not _any(found):
+        raise UserError(_nothing_at(path, table.parent))
     return found
 
 
-def _no_runs(path: Path) -> str:
+def _sources_of_file(path: Path) -> Sources:
+    if path.name in ("table.json", "table.csv", "sweep.jsonl", "sweep.yaml"):
+        return _sources_in(path.parent)
+    if path.suffix == ".json":
+        return Sources(tables=(path,))
+    raise UserError(f"{path} is neither a run nor a table; give a folder such as out/NAME, or out/tables/NAME.json")
+
+
+def _sources_in(folder: Path) -> Sources:
+    runs = tuple(find_runs(folder))
+    if RunPaths(folder).log.is_file():  # one run does not bring the sweep that it belongs to
+        return Sources(runs=runs)
+    homes = dict.fromkeys([folder, *(paths.root.parent for paths in runs), *_folders(folder)])
+    holder = folder if folder.name == "tables" else folder / "tables"
+    return Sources(
+        runs=runs,
+        sweeps=tuple(home for home in homes if SweepPaths(home).table_json.is_file()),
+        tables=tuple(path for path in sorted(holder.glob("*.json")) if not path.name.startswith(".")),
+    )
+
+
+def _runs_of_table(table: Path) -> list[RunPaths]:
+    """Return the runs of a table that are there; a damaged table has none (it is told where it is read)."""
+    try:
+        data = json.loads(table.read_bytes())
+        runs = [run_of_table(table, str(run)) for row in data["rows"] for run in row.get("runs") or ()]
+        return [paths for paths in runs if paths.log.is_file()]
+    except (OSError, *DAMAGE):
+        return []
+
+
+def _nothing_at(path: Path, tables: Path | None = None) -> str:
+    """Return the message for a place that names nothing.
+
+    Args:
+        path: the place.
+        tables: the folder of tables, where a table would do too.
+    """
+    cure = "`dlassign runs` lists what there is"
     if path.is_dir():
-        return f"no runs under {path} (a run is a folder with a log.jsonl); `dlassign runs` lists what there is"
-    around = path.parent.iterdir() if path.parent.is_dir() else ()
-    names = sorted({other.name.partition("-s")[0] for other in around if other.is_dir()})
-    near = [str(path.parent / name) for name in difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)]
+        kinds = "runs" if tables is None else "runs and no tables"
+        return f"no {kinds} under {path} (a run is a folder with a log.jsonl); {cure}"
+    known = [] if tables is None else sorted(table.stem for table in tables.glob("*.json"))
+    names = {name: name for name in known}
+    for folder in (*_folders(path.parent), *_folders(Path("out") if tables is None else tables.parent)):
+        run = _RUN_FOLDER.fullmatch(folder.name)
+        name = run[1] if run else folder.name  # the seeds of a run would fill the list
+        names.setdefault(name, str(folder.with_name(name)))
+    near = [names[name] for name in get_close_matches(path.name, names, n=3, cutoff=0.5)]
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"there is no run, and no group of runs, {path}.{meant} `dlassign runs` lists what there is"
+    listed = f" Tables: {', '.join(known)}." if known else ""
+    kind = "run" if tables is None else "run, sweep or table"
+    return f"there is no {kind} {path}.{meant}{listed} {cure}"
 
 
-def _several(place: str, groups: Sequence[tuple[RunSummary, ...]], is_sweep: bool) -> str:
-    """Return what a place holds and how each part is named."""
-    known = [RunGroup(place=_name(runs), runs=runs) for runs in groups]
-    differing = differing_keys([group.config for group in known])
-    wide = max(len(group.place) for group in known)
-    lines = [f"{place} holds {len(groups)} groups of runs (equal but for the seed); name one of them:"]
-    for group in known[:_MOST_LISTED]:
-        flat = dict(flat_config(group.config))
-        values = ", ".join(f"{key}={value_text(flat[key])}" for key in differing if key in flat)
-        count = f"{len(group.runs)} run{'s' * (len(group.runs) > 1)}"
-        lines.append(f"  {group.place:<{wide}}  {count:>7}  {values}".rstrip())
-    if len(known) > _MOST_LISTED:
-        lines.append(f"  and {len(known) - _MOST_LISTED} more; `dlassign runs {place}` lists all")
-    if is_sweep:
-        lines.append(f"or a row of the sweep's table by its rank: {place}:1 is the best")
-    return "\n".join(lines)
+def _folders(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        inner = sorted(path.iterdir())
+        yield from (child for child in inner if child.is_dir() and not child.is_symlink() and child.name[0] != ".")
 
 
-def _name(runs: Sequence[RunSummary]) -> str:
-    first = runs[0]
-    return first.run if first.hash is None else str(Path(first.run).parent / first.hash)
+def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    kept: dict[Path, Path] = {}
+    for path in paths:
+        kept.setdefault(path.resolve(), path)
+    return tuple(kept.values())

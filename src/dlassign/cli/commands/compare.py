@@ -16,7 +16,8 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.stats.compare import compare_means, holm, seeds_to_see
 from dlassign.stats.intervals import mean_interval
 from dlassign.store.identity import differing_keys
-from dlassign.store.select import RunGroup, data_record, find_group, runs_of_hash
+from dlassign.store.run_group import RunGroup, data_record, find_group
+from dlassign.store.select import runs_at
 from dlassign.store.summary import RunSummary
 
 _LETTERS = string.ascii_uppercase
@@ -153,7 +154,7 @@ def _marks(letter: str, group: RunGroup, figures: Figures) -> Iterator[str]:
         yield f"{letter} was chosen by the test set."
     if len(group.runs) == 1 and (first := group.runs[0]).hash:
         family = Path(first.run).parent / first.hash
-        if (others := len(runs_of_hash(family))) > 1:
+        if (others := len(runs_at(family))) > 1:
             yield f"{letter} is one run; {family} takes all {others} of its seeds."
 
 

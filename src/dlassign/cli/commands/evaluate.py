@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from dlassign.errors import UserError
 from dlassign.plots.confusion import draw_confusion
-from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.paths import RunPaths
+from dlassign.store.select import one_run
 from dlassign.train.saved import Report, evaluate_run
 
 
@@ -26,9 +25,7 @@ def evaluate_command(
     views: bool = False,
 ) -> None:
     """Evaluate the weights of a run, print the scores and draw the confusion matrix into the run's plots folder."""
-    paths = RunPaths(Path(run))
-    if not paths.log.exists() and (inner := [str(found.root) for found in find_runs(paths.root)]):
-        raise UserError(f"{run} holds runs but is none itself; give one of {', '.join(inner[:5])}")
+    paths = one_run(run)
     report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
     title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +18,9 @@ from dlassign.plots.style import FORMATS
 from dlassign.plots.sweep.draw import Picture, draw_sweep
 from dlassign.plots.sweep.heatmap import Cell
 from dlassign.plots.weights import draw_weights
-from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
+from dlassign.store.select import some_runs
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.store.sweep_table import read_table
 
@@ -81,7 +81,7 @@ def plot_command(
         _refuse_curves(metric, options, "--weights draws the first layer of each run")
     elif last:
         raise UserError("--last says which weights --weights draws; add --weights, or leave out --last")
-    found = [_load(paths) for paths in _find(runs)]
+    found = [_load(paths) for paths in some_runs(runs)]
     if x == "wall":
         found = _timed(found)
     if weights:
@@ -97,39 +97,6 @@ def plot_command(
             for target in _targets(found, formats, output, metrics[0]):
                 draw_runs(found, target, metrics=metrics, options=options)
                 click.echo(str(target))
-
-
-def _find(places: Sequence[str]) -> list[RunPaths]:
-    """Return the runs at or below the places, each once.
-
-    Raises:
-        UserError: there is none at a place.
-    """
-    found: dict[Path, RunPaths] = {}
-    for place in places:
-        path = Path(place)
-        if path.is_symlink():
-            path = path.parent / path.readlink()
-        there = list(find_runs(path.parent if path.name == "log.jsonl" else path))
-        if not there:
-            raise UserError(_no_runs(path))
-        found |= {paths.root.resolve(): paths for paths in there if paths.root.resolve() not in found}
-    return list(found.values())
-
-
-def _no_runs(path: Path) -> str:
-    if path.is_dir():
-        return f"no runs under {path} (a run is a folder with a log.jsonl); `dlassign runs` lists what there is"
-    around = sorted({*_folders(path.parent), *_folders(Path("out"))})
-    near = difflib.get_close_matches(path.name, [other.name for other in around], n=3, cutoff=0.5)
-    names = [str(other) for other in around if other.name in near]
-    meant = f" Did you mean {' or '.join(names)}?" if names else ""
-    return f"there is no run folder {path}.{meant} `dlassign runs` lists what there is"
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from (child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _load(paths: RunPaths) -> Run:

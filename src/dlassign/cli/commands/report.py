@@ -14,10 +14,10 @@ import click
 from dlassign.errors import ConfigError, UserError
 from dlassign.report.data import Report, ReportData
 from dlassign.report.page import render_report
-from dlassign.report.sources import Sources, find_sources
 from dlassign.report.weights import WeightPictures
 from dlassign.store.files import check_output, make_folder, write_text
 from dlassign.store.paths import RunPaths
+from dlassign.store.select import Sources, find_sources
 
 if TYPE_CHECKING:
     from dlassign.train.saved import FirstLayerWeights

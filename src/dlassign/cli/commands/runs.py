@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +17,7 @@ from dlassign.config.values import value_text
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 from dlassign.store.identity import config_value, inner_keys, unknown_key
-from dlassign.store.paths import find_runs
+from dlassign.store.select import runs_at
 from dlassign.store.summary import PHASES, RunSummary, summarise
 
 COLUMNS = ("run", "status", "data", "params", "steps", "val", "test", "seconds", "age")
@@ -64,7 +63,7 @@ def runs_command(
         UserError: no run has a key that was asked for.
         ConfigError: a condition cannot be read.
     """
-    listing = _Listing([summarise(paths) for paths in find_runs(Path(out))], datetime.now(UTC))
+    listing = _Listing([summarise(paths) for paths in runs_at(out)], datetime.now(UTC))
     conditions = [_condition(text) for text in where]
     shown = [key.strip() for key in columns.split(",") if key.strip()] if columns else list(COLUMNS)
     listing.check([key for key, _, _ in conditions] + [(sort or "started").removeprefix("-")] + shown)

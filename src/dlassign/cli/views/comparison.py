@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dlassign.config.values import value_text
 from dlassign.stats.compare import Difference, SeedsNeeded
 from dlassign.stats.intervals import MeanInterval
-from dlassign.store.select import RunGroup
+from dlassign.store.run_group import RunGroup
 from dlassign.store.summary import RunSummary
 
 SplitName = Literal["val", "test"]

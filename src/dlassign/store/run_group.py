@@ -1,0 +1,166 @@
+"""A group of runs that differ in nothing but the seed, found by the name that a user gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlassign.config.values import value_text
+from dlassign.errors import UserError
+from dlassign.store.files import reason
+from dlassign.store.identity import differing_keys, experiment_of, flat_config
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, parse_record
+from dlassign.store.select import some_runs
+from dlassign.store.summary import DAMAGE, RunSummary, summarise
+from dlassign.store.sweep_paths import SweepPaths
+
+_ROW = re.compile(r"(?P<sweep>.+):(?P<rank>\d+)")
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """How a group came out of a sweep.
+
+    Attributes:
+        rank, of: its rank, and how many points the sweep has.
+        split, metric: what the sweep ranked by.
+        confirmed: whether only runs on fresh seeds count, which had no part in the ranking.
+    """
+
+    rank: int
+    of: int
+    split: str
+    metric: str
+    confirmed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunGroup:
+    """Runs whose configs are equal but for the seed.
+
+    Attributes:
+        place: what the user called it.
+        runs: at least one, by rising seed.
+        row: the row of a sweep that it is, or None.
+    """
+
+    place: str
+    runs: tuple[RunSummary, ...]
+    row: SweepRow | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config of the first run that can be read; {} if none can."""
+        return next((run.config for run in self.runs if run.config), {})
+
+
+def find_group(place: str) -> RunGroup:
+    """Return the one group that a name stands for.
+
+    Args:
+        place: what runs_at takes, if its runs differ in the seed alone; or `out/SWEEP:RANK`.
+
+    Raises:
+        UserError: there is no such group, or there are several.
+    """
+    row = _ROW.fullmatch(place)
+    if row and not Path(place).exists():
+        return _row(place, SweepPaths(Path(row["sweep"])), rank=int(row["rank"]))
+    groups = group_by_config(map(summarise, some_runs([place])))
+    if len(groups) > 1:
+        raise UserError(_several(place, groups, SweepPaths(Path(place)).table_json.is_file()))
+    return RunGroup(place=place, runs=groups[0])
+
+
+def group_by_config(runs: Iterable[RunSummary]) -> list[tuple[RunSummary, ...]]:
+    """Put runs together whose configs, and data, are equal but for the seed; by rising seed."""
+    groups: dict[str, list[RunSummary]] = {}
+    for run in runs:
+        groups.setdefault(_identity(run), []).append(run)
+    return [tuple(sorted(group, key=lambda run: (run.seed is None, run.seed or 0))) for group in groups.values()]
+
+
+def _identity(run: RunSummary) -> str:
+    if run.hash is not None:
+        return run.hash
+    if not run.config:  # unreadable, in a folder of another name
+        return run.run
+    return experiment_of(run.config, data_record(run).get("sha256"))
+
+
+def data_record(run: RunSummary) -> dict[str, Any]:
+    """Return what the log's first record says of the data: label, sha256, n_train, n_val, n_test; {} if it is torn."""
+    try:
+        with RunPaths(Path(run.run)).log.open(encoding="utf-8", errors="replace") as log:
+            first: Record = next((record for line in log if (record := parse_record(line))), {})
+    except OSError:
+        return {}
+    found = first.get("data")
+    return found if isinstance(found, dict) else {}
+
+
+def _row(place: str, sweep: SweepPaths, *, rank: int) -> RunGroup:
+    """Return a row of a sweep's table; of its runs those on fresh seeds alone, if some of them have a result."""
+    table = _table(sweep)
+    rows = {row["rank"]: row for row in table["rows"] if row["rank"] is not None}
+    if rank not in rows:
+        raise UserError(f"{place}: the sweep has no rank {rank}; it ranks {len(rows)} points, from 1, the best")
+    runs = rows[rank]["runs"]
+    fresh = [run for run in runs if run["confirms"]]
+    confirmed = any(run["status"] == "finished" for run in fresh)
+    found = [summarise(RunPaths(sweep.root / run["run"])) for run in (fresh if confirmed else runs)]
+    if gone := [run.run for run in found if not Path(run.run).is_dir()]:
+        raise UserError(f"{place}: {gone[0]} is gone; the table {sweep.table_json} still names it")
+    objective = table["objective"]
+    how = SweepRow(
+        rank=rank, of=len(table["rows"]), split=objective["split"], metric=objective["metric"], confirmed=confirmed
+    )
+    return RunGroup(place=place, runs=tuple(sorted(found, key=lambda run: run.seed or 0)), row=how)
+
+
+def _table(sweep: SweepPaths) -> dict[str, Any]:
+    path = sweep.table_json
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        if table["schema"] != 1:
+            raise UserError(f"{path} has schema {table['schema']}, this version of dlassign reads 1")
+        _ = [
+            (row["rank"], [(run["run"], run["status"], run["confirms"]) for run in row["runs"]])
+            for row in table["rows"]
+        ]
+        _ = table["objective"]["split"], table["objective"]["metric"]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}; NAME:RANK names a row of a sweep's table") from error
+    except DAMAGE as error:
+        raise UserError(f"{path} is damaged; `dlassign sweep` writes it again") from error
+    found: dict[str, Any] = table
+    return found
+
+
+def _several(place: str, groups: Sequence[tuple[RunSummary, ...]], is_sweep: bool) -> str:
+    """Return what a place holds and how each part is named."""
+    known = [RunGroup(place=_name(runs), runs=runs) for runs in groups]
+    differing = differing_keys([group.config for group in known])
+    wide = max(len(group.place) for group in known)
+    lines = [f"{place} holds {len(groups)} groups of runs (equal but for the seed); name one of them:"]
+    for group in known[:_MOST_LISTED]:
+        flat = dict(flat_config(group.config))
+        values = ", ".join(f"{key}={value_text(flat[key])}" for key in differing if key in flat)
+        count = f"{len(group.runs)} run{'s' * (len(group.runs) > 1)}"
+        lines.append(f"  {group.place:<{wide}}  {count:>7}  {values}".rstrip())
+    if len(known) > _MOST_LISTED:
+        lines.append(f"  and {len(known) - _MOST_LISTED} more; `dlassign runs {place}` lists all")
+    if is_sweep:
+        lines.append(f"or a row of the sweep's table by its rank: {place}:1 is the best")
+    return "\n".join(lines)
+
+
+def _name(runs: Sequence[RunSummary]) -> str:
+    first = runs[0]
+    return first.run if first.hash is None else str(Path(first.run).parent / first.hash)
