@@ -13,7 +13,7 @@ draw() { # draw PICTURE TITLE RUNS... : options of plot may follow
     shift 2
     dlassign plot "$@" --x epoch --title "$title" --output "$pages/$picture.png"
 }
-run() { # run ROW [NUMBER]: a run of a lesson, as its table has it
+run() { # run ROW [NUMBER]: prints the folder of a run of that row in the lessons' table
     python -c 'import json, sys; print({row["row"]: row for row in json.load(open(sys.argv[1]))["rows"]}[sys.argv[2]]["runs"][int(sys.argv[3])])' \
         "$out/tables/lessons.json" "$1" "${2:-0}"
 }
