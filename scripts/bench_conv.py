@@ -21,12 +21,11 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -45,20 +44,14 @@ from dlassign.config.run import RunConfig
 from dlassign.data.augment import Augmentation
 from dlassign.data.batches import Batches
 from dlassign.data.bundle import Split
-from dlassign.data.load import preprocess_steps
-from dlassign.data.prepare import fit_preprocess
-from dlassign.store.files import make_folder
-from dlassign.store.paths import RunPaths
-from dlassign.store.records import MetricsWriter
+from dlassign.data.on_device import DevicePreprocess
 from dlassign.train.arithmetic import FAST_BF16_FLAGS, cpu_flags
-from dlassign.train.assemble import check_batches
-from dlassign.train.backends import TorchBackend
-from dlassign.train.checkpoint import CheckpointStore
-from dlassign.train.device import cpu_name, fitting_threads, keep_memory, seed_everything
-from dlassign.train.loop import fit
-from dlassign.train.plan import make_plan
+from dlassign.train.cache import DataCache
+from dlassign.train.device import cpu_name, fitting_threads, keep_memory
+from dlassign.train.learner import Steps
+from dlassign.train.loop import Alone, fit
 from dlassign.train.stopping import StopRequest
-from dlassign.train.watchers import Checkpointer
+from run_on_arrays import assemble_on, open_run
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "benchmarks" / "conv.md"
@@ -196,40 +189,42 @@ class Turn:
 def train_dlassign(job: Job, clock: Clock) -> tuple[nn.Module, str]:
     """Train as run_experiment does, on images that are there already."""
     keep_memory()
-    cfg, split, device = job.config(), Split(*job.data()), torch.device("cpu")
-    order = check_batches(cfg, {"train": len(split)})
-    plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
-    seed_everything(cfg.seed, device)
-    preprocess = fit_preprocess(preprocess_steps(cfg.data), split)
-    backend = TorchBackend(cfg, device)
-    learner: Any = backend.learner(SHAPE, CLASSES, plan=plan, samples=lambda: preprocess.apply(split.x[:5000]))
-    placed = backend.place(split, preprocess)
-    placed = replace(placed, prepare=placed.prepare and clock.timed(PREPARE, placed.prepare))
+    cfg = job.config()
+    # Before the parts are made, for some of them keep what they find.
     Augmentation.pixels = clock.timed(AUGMENT, Augmentation.pixels)  # type: ignore[method-assign]
     Batches.between = in_phase(clock, Batches.between)  # type: ignore[method-assign]
+    DevicePreprocess.__call__ = clock.timed(PREPARE, DevicePreprocess.__call__)  # type: ignore[method-assign]
+    parts = assemble_on(cfg, Split(*job.data()), CLASSES, cache=DataCache())
+    learner: Any = parts.learner
     learner.step = clock.timed(MODEL, learner.step)
     learner.optimizer.step = clock.timed(UPDATE, learner.optimizer.step)
-    batches = backend.batches(placed, order)
     with (
-        tempfile.TemporaryDirectory() as folder,
         redirect_stderr(io.StringIO()),
-        make_display(plan.steps, plan.steps_per_epoch, len(split)) as display,
+        make_display(parts.plan.steps, parts.plan.steps_per_epoch, len(parts.splits["train"])) as display,
+        open_run(cfg, parts, display.on_record) as (run, trainer),
         StopRequest() as stop,
         fitting_threads(learner.n_params, job.batch_size),
     ):
-        paths = RunPaths(Path(folder))
-        make_folder(paths.checkpoints)
-        log = MetricsWriter(paths.log, on_record=display.on_record)
-        saving = Checkpointer(CheckpointStore(paths), extra=dict, before=log.sync, seconds=cfg.train.checkpoint_seconds)
-        warm = replace(plan, steps=WARM_UP_STEPS)
-        progress = fit(learner, batches, evals={}, plan=warm, log=log, interrupted=stop)
+        run.take(*timed(trainer, WARM_UP_STEPS))
+        close = run.close
+
+        def stop_and_close() -> None:
+            clock.stop()  # training is over: the checkpoint that follows does not count
+            close()
+
+        run.close = stop_and_close  # type: ignore[method-assign]
         clock.start()
-        hooks = [StopsTheClock(clock), saving]
-        fit(learner, batches, evals={}, plan=plan, log=log, hooks=hooks, progress=progress, interrupted=stop)
-        log.close()
+        fit(trainer, [run], interrupted=stop)
     if stop.requested:
         raise KeyboardInterrupt
     return learner.model, learner.arithmetic.precision
+
+
+def timed(trainer: Alone, steps: int) -> tuple[Steps, float]:
+    """Take the first steps; return what they gave and the seconds they took."""
+    began = time.perf_counter()
+    [taken] = trainer.advance(0, steps, lambda: False)
+    return taken, time.perf_counter() - began
 
 
 def in_phase(clock: Clock, between: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
@@ -244,21 +239,6 @@ def in_phase(clock: Clock, between: Callable[..., Iterator[Any]]) -> Callable[..
             clock.switch(REST)
 
     return cut
-
-
-@dataclass(frozen=True)
-class StopsTheClock:
-    """The first hook: training is over, and the checkpoint that the next one writes does not count."""
-
-    clock: Clock
-
-    def on_eval(self, *_: Any) -> bool:
-        """Do nothing."""
-        return False
-
-    def on_end(self, *_: Any) -> None:
-        """Stop the clock."""
-        self.clock.stop()
 
 
 def train_bare(job: Job, clock: Clock, *, half: bool) -> tuple[nn.Module, str]:

@@ -14,7 +14,6 @@ import os
 import platform
 import shlex
 import sys
-import tempfile
 import time
 import tracemalloc
 import warnings
@@ -33,16 +32,13 @@ from threadpoolctl import threadpool_limits
 
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
-from dlassign.data.numpy_batches import numpy_batches
 from dlassign.numpy_nets.conv import Conv2d
-from dlassign.store.paths import RunPaths
-from dlassign.store.records import MetricsWriter
-from dlassign.train.assemble import check_batches
-from dlassign.train.build import build_numpy_learner
+from dlassign.train.cache import DataCache
 from dlassign.train.device import cpu_name
 from dlassign.train.loop import fit
-from dlassign.train.plan import make_plan
+from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.stopping import StopRequest
+from run_on_arrays import assemble_on, open_run
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "numpy.md"
 SIZES, BATCH, SAMPLES, LR = (3072, 100, 10), 200, 20_000, 0.05
@@ -144,22 +140,19 @@ def train_dlassign(x: Array, y: Array, epochs: int) -> float:
         {
             "name": "bench",
             "backend": "numpy",
-            "data": {"name": "digits"},
+            "data": {"name": "digits", "preprocess": []},
             "model": {"name": "mlp", "hidden": [SIZES[1]]},
             "optimizer": {"name": "sgd", "lr": LR},
             "train": {"epochs": epochs, "batch_size": BATCH},
         }
     )
-    order = check_batches(cfg, {"train": len(x)})
-    plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
-    learner = build_numpy_learner(cfg, x.shape[1:], SIZES[2])
-    params = learner.network.params
+    parts = assemble_on(cfg, Split(x, y), SIZES[2], cache=CACHE)
+    assert isinstance(parts.learner, NumpyLearner)
+    params = parts.learner.network.params
     for p, first in zip(params.values(), first_weights(), strict=True):
         p[...] = first.T
-    with tempfile.TemporaryDirectory() as folder, StopRequest() as stop:
-        log = MetricsWriter(RunPaths(Path(folder)).log)
-        fit(learner, numpy_batches(Split(x, y), order), evals={}, plan=plan, log=log, interrupted=stop)
-        log.close()
+    with open_run(cfg, parts) as (run, trainer), StopRequest() as stop:
+        fit(trainer, [run], interrupted=stop)
     if stop.requested:
         raise KeyboardInterrupt
     return loss_of([p.T for p in params.values()], x, y)
@@ -196,6 +189,8 @@ def loss_of(params: list[Array], x: Array, y: Array) -> float:
     return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(y)), y]))
 
 
+CACHE = DataCache()
+"""Keeps the placed samples from one turn to the next: copying them is not training."""
 LOOPS: dict[str, Callable[[Array, Array, int], float]] = {
     "bare": train_bare,
     "dlassign": train_dlassign,

@@ -19,7 +19,6 @@ import os
 import platform
 import shlex
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -36,18 +35,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dlassign.cli.views.run import make_display
 from dlassign.config.run import RunConfig
-from dlassign.data.torch_batches import TensorSplit, torch_batches
-from dlassign.store.files import make_folder
-from dlassign.store.paths import RunPaths
-from dlassign.store.records import MetricsWriter
-from dlassign.train.assemble import check_batches
-from dlassign.train.build import build_learner
-from dlassign.train.checkpoint import CheckpointStore
-from dlassign.train.device import cpu_name, seed_everything
+from dlassign.data.bundle import Split
+from dlassign.train.cache import DataCache
+from dlassign.train.device import cpu_name
 from dlassign.train.loop import fit
-from dlassign.train.plan import make_plan
 from dlassign.train.stopping import StopRequest
-from dlassign.train.watchers import Checkpointer
+from dlassign.train.torch_learner import TorchLearner
+from run_on_arrays import assemble_on, open_run
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "overhead.md"
 SEED, LR, WARM_UP_STEPS = 0, 0.05, 100
@@ -105,11 +99,11 @@ class Workload:
         return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def config(self) -> RunConfig:
-        """Return the run as a user writes it; only its data section is not used."""
+        """Return the run as a user writes it; its data section only tells the cache one workload from another."""
         return RunConfig.model_validate(
             {
                 "name": "bench",
-                "data": {"name": "digits"},
+                "data": {"name": "digits", "preprocess": [], "split": {"seed": self.sizes[0] + self.samples}},
                 "model": {"name": "mlp", "hidden": [self.sizes[1]]},
                 "optimizer": {"name": "sgd", "lr": LR},
                 "train": {"steps": self.steps, "batch_size": self.batch_size},
@@ -137,30 +131,25 @@ def train_bare(work: Workload, x: Tensor, y: Tensor) -> nn.Module:
     return model
 
 
+CACHE = DataCache()
+"""Keeps the placed samples from one turn to the next: copying them is not training."""
+
+
 def train_dlassign(work: Workload, x: Tensor, y: Tensor) -> nn.Module:
     """Train as run_experiment does, on tensors that are there already."""
-    cfg, device = work.config(), torch.device("cpu")
-    order = check_batches(cfg, {"train": len(x)})
-    plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
-    seed_everything(cfg.seed, device)
-    learner, _ = build_learner(cfg, x.shape[1:], work.sizes[-1], device=device)
-    batches = torch_batches(TensorSplit(x, y), order)
+    cfg = work.config()
+    parts = assemble_on(cfg, Split(x.numpy(), y.numpy()), work.sizes[-1], cache=CACHE)
+    assert isinstance(parts.learner, TorchLearner)
     with (
-        tempfile.TemporaryDirectory() as folder,
         redirect_stderr(io.StringIO()),
-        make_display(plan.steps, plan.steps_per_epoch, len(x)) as display,
+        make_display(parts.plan.steps, parts.plan.steps_per_epoch, len(x)) as display,
+        open_run(cfg, parts, display.on_record) as (run, trainer),
         StopRequest() as stop,
     ):
-        paths = RunPaths(Path(folder))
-        make_folder(paths.checkpoints)
-        log = MetricsWriter(paths.log, on_record=display.on_record)
-        seconds = cfg.train.checkpoint_seconds
-        checkpointer = Checkpointer(CheckpointStore(paths), extra=dict, before=log.sync, seconds=seconds)
-        fit(learner, batches, evals={}, plan=plan, log=log, hooks=[checkpointer], interrupted=stop)
-        log.close()
+        fit(trainer, [run], interrupted=stop)
     if stop.requested:
         raise KeyboardInterrupt
-    return learner.model
+    return parts.learner.model
 
 
 def train_lightning(work: Workload, x: Tensor, y: Tensor) -> nn.Module:

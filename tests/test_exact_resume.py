@@ -239,7 +239,7 @@ def seconds(records: RunRecords) -> dict[str, float]:
 def test_seconds_add_up_to_the_wall_clock(tmp_path: Path) -> None:
     started = time.perf_counter()
     changes = {"train.test_time_augmentation": {}}
-    records = session(tmp_path / "run", changes, wall=WallClock(100.0), import_seconds=40.0)
+    records = session(tmp_path / "run", changes, wall=WallClock(100.0, import_seconds=40.0))
     took = time.perf_counter() - started
     phases = seconds(records)
     total = phases.pop("total")
@@ -257,10 +257,10 @@ def test_seconds_add_up_to_the_wall_clock(tmp_path: Path) -> None:
 def test_the_clock_goes_on_where_an_interrupted_session_stopped(tmp_path: Path) -> None:
     root = tmp_path / "run"
     with pytest.raises(Interrupted):
-        session(root, {}, after=4, wall=WallClock(1000.0), import_seconds=300.0)
+        session(root, {}, after=4, wall=WallClock(1000.0, import_seconds=300.0))
     first = json.loads(RunPaths(root).log.read_text().splitlines()[-1])["seconds"]
     started = time.perf_counter()
-    records = session(root, {}, wall=WallClock(5000.0), import_seconds=700.0)
+    records = session(root, {}, wall=WallClock(5000.0, import_seconds=700.0))
     took = time.perf_counter() - started
     phases = seconds(records)
     total = phases.pop("total")

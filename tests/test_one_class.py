@@ -11,7 +11,7 @@ from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted
-from dlassign.stacked.together import Job, run_together
+from dlassign.stacked.together import run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, read_records
 from dlassign.sweep.stacked import stack_key
@@ -72,20 +72,19 @@ def test_members_of_a_stack_note_what_runs_alone_do(tmp_path: Path) -> None:
     digest = fingerprint(cfgs[0].data)
     alone = [run_experiment(cfg, RunPaths(tmp_path / "alone" / str(cfg.seed))) for cfg in cfgs]
     said: dict[int, list[str]] = {3: [], 4: []}
-    jobs = [
-        Job(
-            cfg=cfg,
-            paths=RunPaths.of(tmp_path / "out", cfg.model_dump(mode="json"), digest),
-            say=said[cfg.seed].append,
-            on_record=lambda record: None,
-        )
-        for cfg in cfgs
-    ]
+    paths = [RunPaths.of(tmp_path / "out", cfg.model_dump(mode="json"), digest) for cfg in cfgs]
     assert stack_key(cfgs[0]) == stack_key(cfgs[1])
-    assert [error for _, error in run_together(jobs, cache=DataCache())] == [None, None]
-    for job, records in zip(jobs, alone, strict=True):
-        assert without_times(read_records(job.paths.log)) == without_times(records) != []
-        assert sum("predicts one class" in text for text in said[job.cfg.seed]) == 1
+    ends = run_together(
+        cfgs,
+        paths,
+        say=lambda place, text: said[cfgs[place].seed].append(text),
+        on_record=lambda place, record: None,
+        cache=DataCache(),
+    )
+    assert [error for _, error in ends] == [None, None]
+    for cfg, own, records in zip(cfgs, paths, alone, strict=True):
+        assert without_times(read_records(own.log)) == without_times(records) != []
+        assert sum("predicts one class" in text for text in said[cfg.seed]) == 1
 
 
 @pytest.mark.parametrize("evaluation", [1, 2, 4])

@@ -16,11 +16,12 @@ from dlassign.data.batches import Order, make_order
 from dlassign.data.bundle import Split
 from dlassign.data.prepare import Preprocess
 from dlassign.data.torch_batches import TensorSplit
-from dlassign.stacked.stack import StackedLearner, StackMember
-from dlassign.stacked.together import build_stack
-from dlassign.train.backends import Backend, make_backend
+from dlassign.stacked.member import StackMember
+from dlassign.stacked.together import make_stack_trainer
+from dlassign.stacked.trainer import StackTrainer
 from dlassign.train.device import seed_everything
 from dlassign.train.learner import Evaluation
+from dlassign.train.make_torch import make_torch_learner, place_torch, torch_training_batches
 from dlassign.train.plan import Plan, make_plan
 from dlassign.train.torch_learner import TorchLearner
 
@@ -66,6 +67,10 @@ def config(model: dict[str, Any], optimizer: dict[str, Any], *, seed: int, lr: f
     return RunConfig.model_validate(data)
 
 
+def never() -> bool:
+    return False
+
+
 def samples(channels: int = 3) -> Split:
     rng = np.random.default_rng(0)
     y = rng.integers(0, CLASSES, N)
@@ -78,27 +83,24 @@ def build(cfg: RunConfig, *, order_seed: int, channels: int = 3) -> Run:
     order = make_order("shuffled", N, batch_size=BATCH, seed=order_seed)
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=BATCH)
     seed_everything(cfg.seed, CPU)
-    backend: Backend = make_backend(cfg, CPU)
-    learner = backend.learner((channels, 8, 8), CLASSES, plan=plan)
-    assert isinstance(learner, TorchLearner)
-    split = backend.place(samples(channels), PREPROCESS)
-    assert isinstance(split, TensorSplit)
+    learner, _ = make_torch_learner(cfg, (channels, 8, 8), CLASSES, device=CPU, plan=plan)
+    split = place_torch(cfg, learner, samples(channels), preprocess=PREPROCESS)
     assert split.x.dtype == torch.uint8
-    return Run(cfg, learner, order, plan, split, backend.batches(split, order))
+    return Run(cfg, learner, order, plan, split, torch_training_batches(cfg, split, order))
 
 
-def stack_of(runs: Sequence[Run], members: Sequence[StackMember], *, lanes: int = 1) -> StackedLearner:
+def stack_of(runs: Sequence[Run], members: Sequence[StackMember], *, lanes: int = 1) -> StackTrainer:
     plans = [run.plan for run in runs]
-    return build_stack([run.cfg for run in runs], members, runs[0].split, plans=plans, lanes=lanes)
+    return make_stack_trainer([run.cfg for run in runs], members, runs[0].split, plans=plans, lanes=lanes)
 
 
 def train_both_ways(
     cfgs: Sequence[RunConfig], *, same_order: bool, channels: int = 3, lanes: int = 1
-) -> tuple[list[Run], StackedLearner, list[StackMember]]:
+) -> tuple[list[Run], StackTrainer, list[StackMember]]:
     """Train alone and in a stack, and compare losses and right predictions of every step; return both."""
     peers, members = join(cfgs, same_order=same_order, channels=channels)
     stack = stack_of(peers, members, lanes=lanes)
-    found = [stack.train(0, 27), stack.train(27, STEPS)]
+    found = [stack.advance(0, 27, never), stack.advance(27, STEPS, never)]
     runs = []
     for k, cfg in enumerate(cfgs):
         alone = build(cfg, order_seed=0 if same_order else cfg.seed, channels=channels)
@@ -186,11 +188,11 @@ def test_a_state_goes_on_alone_and_members_leave(optimizer: dict[str, Any], chan
     expected = [list(build(cfg, order_seed=cfg.seed).alone(0, STEPS)) for cfg in cfgs]
     runs, members = join(cfgs)
     stack, half = stack_of(runs, members), STEPS // 2
-    stack.train(0, half)
+    stack.advance(0, half, never)
     state = members[1].state_dict()
     staying = [0, 2, 5]
     stack.keep(staying)
-    rest = stack.train(half, STEPS)
+    rest = stack.advance(half, STEPS, never)
     for k, stats in zip(staying, rest, strict=True):
         assert stats.losses == pytest.approx([loss for loss, _ in expected[k][half:]], rel=1e-9)
     single = build(cfgs[1], order_seed=1)

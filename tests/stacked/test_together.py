@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-import dlassign.stacked.stack as stacked_learner
+import dlassign.stacked.trainer as stacked_learner
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Diverged, DlassignError, Interrupted, UserError
-from dlassign.stacked.together import Job, run_together
+from dlassign.stacked.together import run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, read_records
 from dlassign.sweep.stacked import stack_key
@@ -60,17 +60,22 @@ def together(
 ) -> tuple[list[RunRecords], list[DlassignError | None]]:
     assert len({stack_key(cfg) for cfg in cfgs}) == 1
     assert stack_key(cfgs[0])[0] is not None, stack_key(cfgs[0])
-    jobs = [
-        Job(
-            cfg=cfg,
-            paths=paths_of(out, cfg, digest),
-            say=lambda text: None,
-            on_record=lambda record, cfg=cfg: on_record(cfg, record),
-        )
-        for cfg in cfgs
-    ]
-    ends = {id(job): error for job, error in run_together(jobs, cache=DataCache())}
-    return [read_records(job.paths.log) for job in jobs], [ends[id(job)] for job in jobs]
+    paths = [paths_of(out, cfg, digest) for cfg in cfgs]
+    run = run_together(
+        cfgs,
+        paths,
+        say=lambda place, text: None,
+        on_record=lambda place, record: on_record(cfgs[place], record),
+        cache=DataCache(),
+    )
+    ends = dict(run)
+    return [read_records(own.log) for own in paths], [ends[place] for place in range(len(cfgs))]
+
+
+def quietly(cfgs: list[RunConfig], paths: list[RunPaths]) -> list[DlassignError | None]:
+    """Train runs together without a word, and return how each ended."""
+    ends = run_together(cfgs, paths, say=lambda k, text: None, on_record=lambda k, record: None, cache=DataCache())
+    return [error for _, error in sorted(ends, key=lambda end: end[0])]
 
 
 def same(ours: Any, theirs: Any, where: str = "") -> None:
@@ -326,8 +331,14 @@ def test_members_say_what_runs_alone_say(tmp_path: Path) -> None:
     digest = fingerprint(cfg.data)
     run_experiment(cfg, paths_of(tmp_path / "alone", cfg, digest), say=said["alone"].append)
     paths = paths_of(tmp_path / "together", cfg, digest)
-    job = Job(cfg=cfg, paths=paths, say=said["together"].append, on_record=lambda record: None)
-    assert [error for _, error in run_together([job], cache=DataCache())] == [None]
+    ends = run_together(
+        [cfg],
+        [paths],
+        say=lambda place, text: said["together"].append(text),
+        on_record=lambda place, record: None,
+        cache=DataCache(),
+    )
+    assert list(ends) == [(0, None)]
     assert said["together"] == said["alone"] != []
 
 
@@ -337,10 +348,9 @@ def test_a_member_for_which_there_is_no_memory_says_so(
     def none_left(*args: Any, **kwargs: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("dlassign.train.experiment.assemble", none_left)
+    monkeypatch.setattr("dlassign.stacked.together.assemble", none_left)
     cfg = config(*SHORT)
-    job = Job(cfg=cfg, paths=paths_of(tmp_path, cfg, digest), say=lambda text: None, on_record=lambda record: None)
-    [(_, error)] = run_together([job], cache=DataCache())
+    [error] = quietly([cfg], [paths_of(tmp_path, cfg, digest)])
     assert isinstance(error, UserError)
     assert "out of memory" in str(error)
 
@@ -349,13 +359,8 @@ def test_a_locked_member_fails_alone(tmp_path: Path, digest: str) -> None:
     from dlassign.train.experiment import only_writer
 
     cfgs = [config(*SHORT, seed=seed) for seed in range(2)]
-    cfg = cfgs[0]
-    jobs = [
-        Job(cfg=cfg, paths=paths_of(tmp_path, cfg, digest), say=lambda text: None, on_record=lambda record: None)
-        for cfg in cfgs
-    ]
-    with only_writer(paths_of(tmp_path, cfg, digest)):
-        ends = [error for _, error in run_together(jobs, cache=DataCache())]
+    with only_writer(paths_of(tmp_path, cfgs[0], digest)):
+        ends = quietly(cfgs, [paths_of(tmp_path, cfg, digest) for cfg in cfgs])
     assert "another process is training" in str(ends[0])
     assert ends[1] is None
 

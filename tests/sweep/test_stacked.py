@@ -96,7 +96,7 @@ def test_a_full_disk_ends_the_sweep(make: Any, monkeypatch: pytest.MonkeyPatch) 
     def full(*args: Any, **kwargs: Any) -> None:
         raise UserError("cannot write the log: no space left") from OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dlassign.train.loop.Track.log_means", full)
+    monkeypatch.setattr("dlassign.train.run.Run._log_means", full)
     results = []
     with pytest.raises(UserError, match="no space left"):
         results += StackedExecutor().run([make(n, seed=n) for n in range(2)], Recorder())
@@ -107,7 +107,7 @@ def test_out_of_memory_fails_the_stack_alone(make: Any, monkeypatch: pytest.Monk
     def no_memory(*args: Any, **kwargs: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("dlassign.stacked.stack.StackedLearner.train", no_memory)
+    monkeypatch.setattr("dlassign.stacked.trainer.StackTrainer.advance", no_memory)
     trials = [make(0), make(1, seed=1), make(2, "train.accumulate=2")]
     found = {r.trial.number: r for r in StackedExecutor().run(trials, Recorder())}
     assert [found[n].status for n in range(3)] == ["failed", "failed", "finished"]

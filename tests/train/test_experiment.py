@@ -23,8 +23,8 @@ from dlassign.store.records import SCHEMA, Record, RunRecords
 from dlassign.store.result import result_line
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.experiment import only_writer, run_experiment
-from dlassign.train.loop import Progress
 from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.progress import Progress
 from dlassign.train.saved import evaluate_run
 from dlassign.train.torch_learner import TorchLearner
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import tempfile
@@ -14,120 +13,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlassign.data.batches import Batches, Full, Order, Shuffled
-from dlassign.errors import Diverged
+from dlassign.data.batches import Full, Order, Shuffled
+from dlassign.errors import Diverged, Interrupted, UserError
 from dlassign.store.records import MetricsWriter, Record
-from dlassign.train.arithmetic import SINGLE_PRECISION
-from dlassign.train.learner import Evaluation, State, StepStats
-from dlassign.train.loop import At, Progress, fit
+from dlassign.train.checkpoint import load_checkpoint
+from dlassign.train.learner import Evaluation, Steps
+from dlassign.train.loop import Alone, fit
 from dlassign.train.plan import Plan
-
-N = 23
-X = [0.1 * i * i - 0.7 * i for i in range(N)]
-Y = [i % 3 == 0 for i in range(N)]
+from dlassign.train.run import Run
+from helpers.fake_runs import FakeLearner, N, Recorder, X, Y, make_plan, make_run
 
 
-class FakeLearner:
-    """One weight. loss = mean (x - w)^2 (+ w^2); right where y is true; the step moves w towards the mean."""
-
-    def __init__(self, *, penalty: bool = False, bad_steps: tuple[int, ...] = (), bad: float = math.nan) -> None:
-        self.n_params, self.lr, self.arithmetic, self.views = 1, 0.5, SINGLE_PRECISION, None
-        self.w, self.steps = 0.25, 0
-        self.penalty, self.bad_steps, self.bad = penalty, bad_steps, bad
-        self.reads = 0
-        self.seen: list[tuple[list[float], float]] = []
-        self.calls: list[str] = []
-
-    def step(self, x: list[float], y: list[bool], lr_factor: float) -> StepStats:
-        self.steps += 1
-        loss = sum((value - self.w) ** 2 for value in x) / len(x)
-        penalty = self.w**2 if self.penalty else None
-        loss += penalty or 0.0
-        if self.steps in self.bad_steps:
-            loss = self.bad
-        self.w += self.lr * lr_factor * 0.1 * (sum(x) / len(x) - self.w)
-        self.seen.append((list(x), lr_factor))
-        return StepStats(loss, penalty, sum(y), len(x))
-
-    def read(self, values: list[Any]) -> list[float]:
-        self.reads += 1
-        return [float(value) for value in values]
-
-    def warm_up(self, x: list[float], y: list[bool]) -> float:
-        return 0.0
-
-    def evaluate(self, split: str, *, views: object = None) -> Evaluation:
-        self.calls.append(split)
-        return Evaluation(loss=abs(self.w), accuracy=self.steps / 1000, n=len(split), confusion=((1,),))
-
-    def weights(self) -> State:
-        return {"w": self.w}
-
-    def load_weights(self, weights: State) -> None:
-        self.w = weights["w"]
-
-    def state_dict(self) -> State:
-        return {"w": self.w, "steps": self.steps}
-
-    def load_state_dict(self, state: State) -> None:
-        self.w, self.steps = state["w"], state["steps"]
+def records_of(folder: Path) -> list[Record]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-class Recorder:
-    """A hook that remembers its calls, and stops at a given step."""
-
-    def __init__(self, name: str = "", calls: list[Any] | None = None, stop_at: int | None = None) -> None:
-        self.name, self.stop_at = name, stop_at
-        self.calls: list[Any] = [] if calls is None else calls
-        self.state: State = {}
-
-    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Callable[[], State]) -> bool:
-        self.calls.append((self.name, "eval", at.step, at.last, sorted(evaluations)))
-        return at.step == self.stop_at
-
-    def on_end(self, at: At, state: Callable[[], State]) -> None:
-        self.calls.append((self.name, "end", at.step, at.last))
-        self.state = copy.deepcopy(state())
+def train(run: Run, interrupted: Callable[[], bool] = lambda: False) -> Run:
+    """Call fit on one run."""
+    trainer = Alone(run.parts.learner, run.parts.batches, lr_factor=run.parts.plan.lr_factor)
+    fit(trainer, [run], interrupted=interrupted)
+    return run
 
 
-def take(array: list[Any], rows: Any) -> list[Any]:
-    return array[rows] if isinstance(rows, slice) else [array[row] for row in rows]
-
-
-def batches(order: Order) -> Batches[list[Any]]:
-    return Batches(order=order, cut=lambda rows, epoch, step: (take(X, rows), take(Y, rows)), as_rows=list)
-
-
-def plan(steps: int = 20, log_every: int = 3, eval_every: int = 7, **more: Any) -> Plan:
-    values = {"eval_offset": 0, "lr_factor": lambda step: 1 / (1 + step), "steps_per_epoch": 5, **more}
-    return Plan(steps=steps, log_every=log_every, eval_every=eval_every, **values)
-
-
-def run(
-    learner: FakeLearner,
-    *,
-    folder: Path,
-    order: Order | None = None,
-    plan: Plan = plan(),  # noqa: B008
-    evals: dict[str, Any] | None = None,
-    **more: Any,
-) -> list[Record]:
-    """Call fit and return the records it wrote."""
-    path = folder / "log.jsonl"
-    log = MetricsWriter(path)
-    before = len(path.read_text().splitlines())
-    try:
-        fit(
-            learner,
-            batches(order or Shuffled(N, 5, seed=0)),
-            evals={"val": "12345678"} if evals is None else evals,
-            plan=plan,
-            log=log,
-            **more,
-        )
-    finally:
-        log.close()
-    return [json.loads(line) for line in path.read_text().splitlines()[before:]]
+def trained(learner: FakeLearner, folder: Path, plan: Plan | None = None, **more: Any) -> list[Record]:
+    """Train a new run and return the records it wrote."""
+    order = more.pop("order", None) or Shuffled(N, 5, seed=0)
+    train(make_run(folder, learner, order=order, plan=plan or make_plan(), **more))
+    return records_of(folder)
 
 
 def replay(order: Order, plan: Plan, *, penalty: bool = False) -> list[dict[str, Any]]:
@@ -174,9 +86,9 @@ def without_times(records: list[Record]) -> list[Record]:
 @pytest.mark.parametrize("order", [Shuffled(N, 5, 0), Shuffled(N, 5, 0, drop_last=True), Shuffled(N, 23, 1), Full(N)])
 def test_means_are_over_samples_since_the_last_record(order: Order, penalty: bool, tmp_path: Path) -> None:
     """Shuffled(23, 5) ends every epoch with a batch of 3, which must count 3, not 5."""
-    records = run(FakeLearner(penalty=penalty), folder=tmp_path, order=order)
+    records = trained(FakeLearner(penalty=penalty), tmp_path, order=order)
     means = [record for record in records if record["kind"] == "train"]
-    expected = expected_means(order, plan(), penalty)
+    expected = expected_means(order, make_plan(), penalty)
     assert [sorted(set(record) - {"kind", "seconds", "wall"}) for record in means] == [sorted(e) for e in expected]
     for record, values in zip(means, expected, strict=True):
         assert {key: record[key] for key in values} == pytest.approx(values, rel=1e-12)
@@ -185,22 +97,23 @@ def test_means_are_over_samples_since_the_last_record(order: Order, penalty: boo
 
 def test_each_step_sees_its_batch_at_its_rate(tmp_path: Path) -> None:
     learner, order = FakeLearner(), Shuffled(N, 5, 0)
-    run(learner, folder=tmp_path, order=order)
-    assert [x for x, _ in learner.seen] == [step["x"] for step in replay(order, plan())]
+    trained(learner, tmp_path, order=order)
+    assert [x for x, _ in learner.seen] == [step["x"] for step in replay(order, make_plan())]
     assert [rate for _, rate in learner.seen] == [1 / (1 + step) for step in range(20)]
 
 
-def test_nothing_is_read_between_two_events(tmp_path: Path) -> None:
+def test_what_steps_gave_is_read_once_between_two_events(tmp_path: Path) -> None:
     learner = FakeLearner()
-    run(learner, folder=tmp_path, plan=plan(steps=1000, log_every=500, eval_every=1000))
-    assert learner.reads == 2 * 2  # losses and counts, twice
+    trained(learner, tmp_path, make_plan(steps=1000, log_every=500, eval_every=1000))
+    assert learner.reads == 2
 
 
-def test_order_of_records_evaluations_and_hooks(tmp_path: Path) -> None:
+def test_order_of_records_evaluations_and_watchers(tmp_path: Path) -> None:
     calls: list[Any] = []
     learner = FakeLearner()
-    hooks = [Recorder("a", calls), Recorder("b", calls)]
-    records = run(learner, folder=tmp_path, evals={"val": "12", "test": "123"}, hooks=hooks, plan=plan(10, 4, 7))
+    watchers = [Recorder("a", calls), Recorder("b", calls)]
+    evals = {"val": "12", "test": "123"}
+    records = trained(learner, tmp_path, make_plan(10, 4, 7), evals=evals, watchers=watchers)
     assert [(r["kind"], r["step"], r.get("split")) for r in records] == [
         ("train", 4, None),
         ("eval", 7, "val"),
@@ -211,57 +124,60 @@ def test_order_of_records_evaluations_and_hooks(tmp_path: Path) -> None:
         ("eval", 10, "test"),
     ]
     assert learner.calls == ["12", "123", "12", "123"]
-    assert calls == [
-        ("a", "eval", 7, False, ["test", "val"]),
-        ("b", "eval", 7, False, ["test", "val"]),
-        ("a", "eval", 10, True, ["test", "val"]),
-        ("b", "eval", 10, True, ["test", "val"]),
-        ("a", "end", 10, True),
-        ("b", "end", 10, True),
-    ]
+    both = ["test", "val"]
+    assert calls == [("a", 7, both), ("b", 7, both), ("a", 10, both), ("b", 10, both)]
 
 
 def test_evaluation_records(tmp_path: Path) -> None:
     learner = FakeLearner()
-    records = run(learner, folder=tmp_path, plan=plan(5, 100, 100))
+    records = trained(learner, tmp_path, make_plan(5, 100, 100))
     (found,) = [record for record in records if record["kind"] == "eval"]
     assert without_times([found]) == [
         {"kind": "eval", "step": 5, "epoch": 1.0, "split": "val", "loss": abs(learner.w), "accuracy": 0.005, "n": 8}
     ]
 
 
-def test_without_splits_nothing_is_evaluated_and_hooks_only_end(tmp_path: Path) -> None:
-    hook = Recorder()
-    records = run(FakeLearner(), folder=tmp_path, evals={}, hooks=[hook])
+def test_without_splits_nothing_is_evaluated_and_the_end_is_saved(tmp_path: Path) -> None:
+    watcher = Recorder()
+    records = trained(FakeLearner(), tmp_path, evals={}, watchers=[watcher])
     assert {record["kind"] for record in records} == {"train"}
-    assert hook.calls == [("", "end", 20, True)]
+    assert watcher.calls == []
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.pt")["step"] == 20
 
 
-def test_a_hook_stops_training_and_the_others_still_hear_of_it(tmp_path: Path) -> None:
-    first, second, learner = Recorder(stop_at=7), Recorder(), FakeLearner()
-    progress = Progress()
-    records = run(learner, folder=tmp_path, hooks=[first, second], progress=progress)
+def test_a_watcher_stops_training_and_the_others_still_hear_of_it(tmp_path: Path) -> None:
+    first, second, learner = Recorder("a", stop_at=7), Recorder("b"), FakeLearner()
+    run = make_run(
+        tmp_path,
+        learner,
+        order=Shuffled(N, 5, seed=0),
+        plan=make_plan(),
+        watchers=[first, second],
+        train={"keep": "last"},
+    )
+    train(run)
     # The steps since the last record are logged too, so that no sample is missing from the log.
-    assert [(r["kind"], r["step"], r["n"]) for r in records] == [
+    assert [(r["kind"], r["step"], r["n"]) for r in records_of(tmp_path)] == [
         ("train", 3, 15),
         ("train", 6, 13),
         ("eval", 7, 8),
         ("train", 7, 5),
     ]
     assert learner.steps == 7
-    assert progress.stopped
-    assert first.calls == [("", "eval", 7, False, ["val"]), ("", "end", 7, True)]
-    assert second.calls == [("", "eval", 7, True, ["val"]), ("", "end", 7, True)]  # knows that it is the last
-    assert run(learner, folder=tmp_path, progress=progress) == []  # a stopped run stays stopped
-    assert learner.steps == 7
+    assert run.stopped
+    assert first.calls == [("a", 7, ["val"])]
+    assert second.calls == [("b", 7, ["val"])]
+    before = records_of(tmp_path)
+    train(run)  # a stopped run stays stopped
+    assert (learner.steps, records_of(tmp_path)) == (7, before)
 
 
-def test_progress_counts_steps_and_images(tmp_path: Path) -> None:
-    progress = Progress()
-    run(FakeLearner(), folder=tmp_path, progress=progress)
-    assert (progress.step, progress.images) == (20, 4 * N)
-    assert progress.losses == progress.corrects == progress.counts == []
-    assert progress.train_seconds > 0
+def test_steps_and_images_are_counted(tmp_path: Path) -> None:
+    trained(FakeLearner(), tmp_path)
+    progress = load_checkpoint(tmp_path / "checkpoints" / "last.pt")["progress"]
+    assert (progress["step"], progress["images"]) == (20, 4 * N)
+    assert progress["losses"] == progress["corrects"] == progress["counts"] == []
+    assert progress["train_seconds"] > 0
 
 
 def after_steps(learner: FakeLearner, step: int) -> Callable[[], bool]:
@@ -273,47 +189,134 @@ def after_steps(learner: FakeLearner, step: int) -> Callable[[], bool]:
 def test_interrupted_anywhere_and_continued_gives_the_same_records(
     stops: list[int], penalty: bool, log_every: int, eval_every: int
 ) -> None:
-    """Each session starts from what the hooks saved at the end of the one before, in a learner made anew."""
-    when = plan(20, log_every, eval_every)
+    """Each session starts from the checkpoint that the one before wrote, in a learner made anew."""
+    when, order = make_plan(20, log_every, eval_every), Shuffled(N, 5, seed=0)
     with tempfile.TemporaryDirectory() as name:
         unbroken_learner = FakeLearner(penalty=penalty)
-        unbroken = run(unbroken_learner, folder=Path(name), plan=when)
-        records: list[Record] = []
-        saved: State = {"learner": FakeLearner().state_dict(), "progress": Progress().state_dict()}
+        unbroken = trained(unbroken_learner, Path(name, "unbroken"), when)
+        folder = Path(name, "broken")
+        last = folder / "checkpoints" / "last.pt"
         for stop in [*sorted(stops), 1000]:
-            learner, hook = FakeLearner(penalty=penalty), Recorder()
-            learner.load_state_dict(saved["learner"])
-            records += run(
-                learner,
-                folder=Path(name),
-                plan=when,
-                hooks=[hook],
-                progress=Progress(**json.loads(json.dumps(saved["progress"]))),
-                interrupted=after_steps(learner, stop),
-            )
-            saved = hook.state
-            assert saved["progress"]["step"] == min(stop, 20)
-    assert without_times(records) == without_times(unbroken)
+            learner = FakeLearner(penalty=penalty)
+            run = make_run(folder, learner, order=order, plan=when)
+            if last.exists():
+                run._go_back(load_checkpoint(last))
+            train(run, after_steps(learner, stop))
+            assert run.error is None
+            assert load_checkpoint(last)["step"] == run.step == min(stop, 20)
+        assert without_times(records_of(folder)) == without_times(unbroken)
+        assert load_checkpoint(last)["progress"]["images"] == 4 * N
     assert learner.w == unbroken_learner.w
-    assert saved["progress"]["images"] == 4 * N
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("step", [1, 13, 20])
 def test_divergence_names_the_exact_step(step: int, bad: float, tmp_path: Path) -> None:
     learner = FakeLearner(bad_steps=(step, step + 1, 20), bad=bad)
-    hook = Recorder()
+    watcher = Recorder()
+    run = make_run(tmp_path, learner, order=Shuffled(N, 5, seed=0), plan=make_plan(20, 100, 100), watchers=[watcher])
+    run.begin(None)
+    train(run)
+    (record,) = records_of(tmp_path)[1:]
+    assert (record["kind"], record["step"], record["loss"], record["nonfinite"]) == ("train", 20, None, ["loss"])
+    assert watcher.calls == []
+    assert not (tmp_path / "checkpoints" / "last.pt").exists()  # a checkpoint of it would be of no use
     with pytest.raises(
         Diverged, match=rf"became {bad} at step {step} \(epoch {step / 5:.2f}, learning rate {0.5 / step:g}\)"
     ):
-        run(learner, folder=tmp_path, plan=plan(20, 100, 100), hooks=[hook])
-    assert hook.calls == []  # a checkpoint of it would be of no use
-    (record,) = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert (record["kind"], record["step"], record["loss"], record["nonfinite"]) == ("train", 20, None, ["loss"])
+        run.finish()
+    assert records_of(tmp_path)[-1]["status"] == "diverged"
 
 
 def test_divergence_after_a_resume_still_names_the_step(tmp_path: Path) -> None:
-    learner, progress = FakeLearner(bad_steps=(6,)), Progress()
-    run(learner, folder=tmp_path, plan=plan(20, 100, 100), progress=progress, interrupted=after_steps(learner, 4))
-    with pytest.raises(Diverged, match="at step 6 "):
-        run(learner, folder=tmp_path, plan=plan(20, 100, 100), progress=progress)
+    learner = FakeLearner(bad_steps=(6,))
+    run = make_run(tmp_path, learner, order=Shuffled(N, 5, seed=0), plan=make_plan(20, 100, 100))
+    train(run, after_steps(learner, 4))
+    train(run)
+    assert isinstance(run.error, Diverged)
+    assert "at step 6 " in str(run.error)
+
+
+class SideBySide:
+    """A trainer of several fake learners."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.all = [Alone(run.parts.learner, run.parts.batches, lr_factor=run.parts.plan.lr_factor) for run in runs]
+        self.kept: list[list[int]] = []
+
+    def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
+        return [one.advance(start, stop, lambda: False)[0] for one in self.all]
+
+    def evaluate(self, split: Any) -> list[Evaluation]:
+        return [one.evaluate(split)[0] for one in self.all]
+
+    def keep(self, places: Any) -> None:
+        self.kept.append(list(places))
+        self.all = [self.all[place] for place in places]
+
+    def close(self) -> None:
+        raise AssertionError("the caller closes it")
+
+
+class TestSideBySide:
+    def runs(self, folder: Path, learners: list[FakeLearner], watchers: dict[int, Recorder]) -> list[Run]:
+        return [
+            make_run(
+                folder / str(place),
+                learner,
+                order=Shuffled(N, 5, seed=place),
+                plan=make_plan(),
+                watchers=[watchers[place]] if place in watchers else [],
+            )
+            for place, learner in enumerate(learners)
+        ]
+
+    def test_each_logs_what_it_would_alone_though_others_leave(self, tmp_path: Path) -> None:
+        """One stops early at step 7, one diverges at step 9, and one goes to the end."""
+        learners = [FakeLearner(), FakeLearner(bad_steps=(9,)), FakeLearner(penalty=True)]
+        runs = self.runs(tmp_path, learners, {0: Recorder(stop_at=7)})
+        trainer = SideBySide(runs)
+        fit(trainer, runs)
+        assert trainer.kept == [[1, 2], [1]]
+        assert [run.step for run in runs] == [7, 9, 20]
+        assert [type(run.error) for run in runs] == [type(None), Diverged, type(None)]
+        alone = [FakeLearner(), FakeLearner(bad_steps=(9,)), FakeLearner(penalty=True)]
+        for place, run in enumerate(self.runs(tmp_path / "alone", alone, {0: Recorder(stop_at=7)})):
+            train(run)
+            found, expected = records_of(tmp_path / str(place)), records_of(tmp_path / "alone" / str(place))
+            assert without_times(found) == without_times(expected)
+
+    def test_a_run_whose_log_is_full_leaves_the_others_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runs = self.runs(tmp_path, [FakeLearner(), FakeLearner()], {})
+        write = MetricsWriter.write
+
+        def full(self: MetricsWriter, kind: Any, **values: Any) -> Record:
+            if self is runs[0]._log and values["step"] == 6:
+                raise UserError("no space left on the disk")
+            return write(self, kind, **values)
+
+        monkeypatch.setattr(MetricsWriter, "write", full)
+        fit(SideBySide(runs), runs)
+        assert [run.step for run in runs] == [6, 20]
+        assert str(runs[0].error) == "no space left on the disk"
+        with pytest.raises(UserError, match="no space left"):
+            runs[0].finish()
+
+    def test_an_interruption_saves_all(self, tmp_path: Path) -> None:
+        learners = [FakeLearner(), FakeLearner()]
+        runs = self.runs(tmp_path, learners, {})
+        for run in runs:
+            run.begin(None)
+        fit(SideBySide(runs), runs, interrupted=after_steps(learners[0], 6))
+        assert [load_checkpoint(tmp_path / name / "checkpoints" / "last.pt")["step"] for name in "01"] == [6, 6]
+        for run in runs:
+            with pytest.raises(Interrupted, match="interrupted at step 6 of 20"):
+                run.finish()
+
+    def test_seconds_are_shared(self, tmp_path: Path) -> None:
+        runs = self.runs(tmp_path, [FakeLearner(), FakeLearner()], {})
+        fit(SideBySide(runs), runs)
+        first, second = (records_of(tmp_path / name)[-1]["seconds"] for name in "01")
+        assert first == second > 0

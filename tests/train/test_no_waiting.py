@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dlassign.config.run import RunConfig
-from dlassign.train.assemble import Parts, assemble
+from dlassign.train.experiment import assemble
+from dlassign.train.parts import Parts
 from helpers.gpu import waiting_is_an_error
 
 READS = {
@@ -95,7 +96,7 @@ def test_twenty_steps_read_nothing_back(changes: dict[str, Any]) -> None:
     parts = parts_of(changes, "cpu")
     with NoWaiting():
         stats = take(parts, 0, 20)
-    losses = parts.learner.read([one.loss for one in stats])
+    losses = parts.learner.read(stats).losses
     assert len(losses) == 20
     assert all(0 < loss < 100 for loss in losses)
 
@@ -150,4 +151,4 @@ def test_a_gpu_is_not_waited_for(path: str, precision: str) -> None:
     torch.cuda.synchronize()
     with waiting_is_an_error():
         stats = take(parts, 4, 24)
-    assert all(0 < loss < 100 for loss in parts.learner.read([one.loss for one in stats]))
+    assert all(0 < loss < 100 for loss in parts.learner.read(stats).losses)

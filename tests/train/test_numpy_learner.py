@@ -12,7 +12,7 @@ from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.optim import numpy_rules
 from dlassign.optim.numpy_rules import make_numpy_optimizer
-from dlassign.train.build import build_numpy_learner
+from dlassign.train.make_numpy import make_numpy_learner
 from dlassign.train.numpy_learner import NumpyLearner
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def learner(**changes: Any) -> NumpyLearner:
         "optimizer": {"name": "sgd", "lr": 0.1},
         "train": {"steps": 3, "precision": "fp64"},
     }
-    return build_numpy_learner(RunConfig.model_validate({**values, **changes}), (3, 2), 4)
+    return make_numpy_learner(RunConfig.model_validate({**values, **changes}), (3, 2), 4)
 
 
 def test_weights_go_out_and_in() -> None:

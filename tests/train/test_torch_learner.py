@@ -60,10 +60,10 @@ def test_steps_are_gradient_descent_on_loss_and_penalty() -> None:
         with torch.no_grad():
             for p, grad in zip(by_hand.parameters(), grads, strict=True):
                 p -= 0.1 * lr_factor * grad
-        loss_read, penalty_read, correct = ours.read([stats.loss, stats.penalty, stats.correct])
-        assert loss_read == pytest.approx(loss.item(), rel=1e-12)
-        assert penalty_read == pytest.approx(extra.item(), rel=1e-12)
-        assert correct == int((scores.argmax(1) == data.y).sum())
+        read = ours.read([stats])
+        assert read.losses == pytest.approx([loss.item()], rel=1e-12)
+        assert read.penalties == pytest.approx([extra.item()], rel=1e-12)
+        assert read.corrects == [int((scores.argmax(1) == data.y).sum())]
         assert stats.n == 30
         assert not stats.loss.requires_grad
     for a, b in zip(model.parameters(), by_hand.parameters(), strict=True):

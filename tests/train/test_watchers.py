@@ -1,32 +1,36 @@
-"""What happens at evaluations: best weights, early stop, checkpoints."""
+"""What looks at evaluations: best weights, early stop, nets that predict one class."""
 
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dlassign.store.paths import RunPaths
-from dlassign.train import watchers as module
-from dlassign.train.checkpoint import CheckpointStore, load_checkpoint
 from dlassign.train.learner import Evaluation, State
-from dlassign.train.loop import At
-from dlassign.train.watchers import Best, Checkpointer, EarlyStop, KeepBest, OneClass, hook_states, restore_hooks
+from dlassign.train.watchers import Best, EarlyStop, KeepBest, OneClass
 
 
-def at(step: int, last: bool = False) -> At:
-    return At(step=step, epoch=step / 10, last=last)
+class Weights:
+    """Stands for a learner whose weights training changes in place."""
+
+    def __init__(self) -> None:
+        self.tensor = torch.zeros(3)
+
+    def weights(self) -> State:
+        return {"w": self.tensor}
+
+
+def at(step: int, learner: Weights | None = None) -> Any:
+    """A run that stands at a step; an epoch has 10 steps."""
+    return SimpleNamespace(step=step, epoch=step / 10, learner=learner)
 
 
 def val(accuracy: float = 0.0, loss: float = 0.0) -> dict[str, Evaluation]:
     other = Evaluation(loss=-100.0, accuracy=1.0, n=1, confusion=((1,),))  # must not be looked at
     return {"val": Evaluation(loss=loss, accuracy=accuracy, n=10, confusion=((10,),)), "test": other}
-
-
-def no_state() -> State:
-    return {}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +45,7 @@ def no_state() -> State:
 def test_best_goes_in_the_direction_of_its_metric(metric: str, values: list[float], improved: list[bool]) -> None:
     best = Best(metric)
     assert best.record() is None
-    found = [best.improves(at(10 * i), val(**{metric: value})) for i, value in enumerate(values)]
+    found = [best.improves(10 * i, val(**{metric: value})) for i, value in enumerate(values)]
     assert found == improved
     last = max(i for i, better in enumerate(improved) if better)
     assert best.record() == {"step": 10 * last, "metric": metric, "value": values[last]}
@@ -49,30 +53,19 @@ def test_best_goes_in_the_direction_of_its_metric(metric: str, values: list[floa
 
 def test_min_delta_must_be_exceeded() -> None:
     best = Best("accuracy", min_delta=0.25)
-    assert [best.improves(at(1), val(v)) for v in (0.25, 0.5, 0.625, 0.75)] == [True, False, True, False]
+    assert [best.improves(1, val(v)) for v in (0.25, 0.5, 0.625, 0.75)] == [True, False, True, False]
     falling = Best("loss", min_delta=0.5)
-    assert [falling.improves(at(1), val(loss=v)) for v in (3.0, 2.5, 2.25, 1.0)] == [True, False, True, True]
-
-
-class Weights:
-    """Weights that training changes in place."""
-
-    def __init__(self) -> None:
-        self.tensor = torch.zeros(3)
-
-    def read(self) -> State:
-        return {"w": self.tensor}
+    assert [falling.improves(1, val(loss=v)) for v in (3.0, 2.5, 2.25, 1.0)] == [True, False, True, True]
 
 
 def test_keep_best_keeps_a_copy_of_the_first_of_equals() -> None:
     weights = Weights()
-    keep = KeepBest(Best("accuracy"), weights.read)
+    keep = KeepBest(Best("accuracy"))
     assert keep.weights is None
     for step, accuracy in enumerate([0.2, 0.7, 0.7, 0.1]):
         weights.tensor.fill_(step)
-        assert keep.on_eval(at(step), val(accuracy), no_state) is False
+        assert keep.on_eval(at(step, weights), val(accuracy)) is False
     weights.tensor.fill_(99)
-    keep.on_end(at(4), no_state)
     assert keep.weights is not None
     assert keep.weights["w"].tolist() == [1, 1, 1]
     assert keep.best.step == 1
@@ -80,10 +73,10 @@ def test_keep_best_keeps_a_copy_of_the_first_of_equals() -> None:
 
 def test_keep_best_by_loss() -> None:
     weights = Weights()
-    keep = KeepBest(Best("loss"), weights.read)
+    keep = KeepBest(Best("loss"))
     for step, loss in enumerate([1.0, 0.5, 0.8]):
         weights.tensor.fill_(step)
-        keep.on_eval(at(step), val(accuracy=step, loss=loss), no_state)
+        keep.on_eval(at(step, weights), val(accuracy=step, loss=loss))
     assert keep.weights is not None
     assert keep.weights["w"].tolist() == [1, 1, 1]
 
@@ -91,7 +84,7 @@ def test_keep_best_by_loss() -> None:
 def stopped_after(hook: EarlyStop, values: list[float]) -> int | None:
     """Return after how many evaluations it stops."""
     for number, value in enumerate(values, 1):
-        if hook.on_eval(at(number), val(value), no_state):
+        if hook.on_eval(at(number), val(value)):
             return number
     return None
 
@@ -115,102 +108,24 @@ def test_early_stop(patience: int, min_delta: float, values: list[float], expect
 def test_states_go_round() -> None:
     weights = Weights()
 
-    def make() -> dict[str, Any]:
-        return {
-            "keep_best": KeepBest(Best("accuracy"), weights.read),
-            "early_stop": EarlyStop(Best("accuracy"), 2),
-            "other": Never(),
-        }
+    def make() -> tuple[KeepBest, EarlyStop]:
+        return KeepBest(Best("accuracy")), EarlyStop(Best("accuracy"), 2)
 
     first, second = make(), make()
     weights.tensor.fill_(7)
-    for hook in first.values():
-        hook.on_eval(at(10), val(0.5), no_state)
-        hook.on_eval(at(20), val(0.4), no_state)
-    states = hook_states(first)
-    assert sorted(states) == ["early_stop", "keep_best"]
+    for watcher in first:
+        watcher.on_eval(at(10, weights), val(0.5))
+        watcher.on_eval(at(20, weights), val(0.4))
     weights.tensor.fill_(8)
-    restore_hooks(second, states)
-    assert second["keep_best"].weights["w"].tolist() == [7, 7, 7]
-    assert second["keep_best"].best.record() == {"step": 10, "metric": "accuracy", "value": 0.5}
-    assert second["keep_best"].on_eval(at(30), val(0.5), no_state) is False
-    assert second["keep_best"].best.step == 10
-    assert second["early_stop"].on_eval(at(30), val(0.5), no_state) is True  # the second without improvement
-
-
-class Never:
-    """A hook without a state."""
-
-    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Any) -> bool:
-        return False
-
-    def on_end(self, at: At, state: Any) -> None:
-        return None
-
-
-def test_states_of_hooks_that_are_gone_are_ignored() -> None:
-    hook = EarlyStop(Best("accuracy"), 2)
-    restore_hooks({"early_stop": hook}, {"keep_best": {"value": 1.0, "step": 1, "weights": None}})
-    assert hook.state_dict() == {"value": None, "step": None, "waited": 0}
-
-
-class Clock:
-    """A monotonic clock that stands still."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
-
-
-def checkpointer(paths: RunPaths, seconds: float, calls: list[str] | None = None) -> Checkpointer:
-    paths.checkpoints.mkdir(parents=True, exist_ok=True)
-    before = (lambda: None) if calls is None else (lambda: calls.append(f"flush, saved: {paths.last.exists()}"))
-    return Checkpointer(CheckpointStore(paths), extra=lambda: {"classes": ["a"]}, before=before, seconds=seconds)
-
-
-def step_of(paths: RunPaths) -> int | None:
-    return load_checkpoint(paths.last)["step"] if paths.last.exists() else None
-
-
-def test_checkpoints_are_at_least_so_many_seconds_apart(tmp_path: Any, clock: Clock) -> None:
-    paths = RunPaths(tmp_path)
-    hook = checkpointer(paths, 10)
-    saved = []
-    for step, passed in enumerate([4, 5, 1, 9, 2, 0], 1):
-        clock.now += passed
-        assert hook.on_eval(at(step), val(), lambda: {"progress": {}}) is False
-        saved.append(step_of(paths))
-    # 4 and 9 seconds are too young; 10 is due; then 9, and 11 is due again
-    assert saved == [None, None, 3, 3, 5, 5]
-
-
-def test_zero_seconds_saves_at_every_evaluation_but_the_last(tmp_path: Any, clock: Clock) -> None:
-    paths = RunPaths(tmp_path)
-    hook = checkpointer(paths, 0)
-    hook.on_eval(at(5), val(), dict)
-    assert step_of(paths) == 5
-    hook.on_eval(at(9, last=True), val(), dict)
-    assert step_of(paths) == 5
-    hook.on_end(at(9, last=True), dict)
-    assert step_of(paths) == 9
-
-
-def test_a_checkpoint_holds_state_and_extra_and_the_log_is_flushed_first(tmp_path: Any) -> None:
-    paths, calls = RunPaths(tmp_path), []
-    hook = checkpointer(paths, 1e9, calls)
-    hook.on_end(at(3), lambda: {"learner": {"w": torch.ones(2)}})
-    assert calls == ["flush, saved: False"]
-    saved = load_checkpoint(paths.last)
-    assert (saved["step"], saved["classes"], saved["learner"]["w"].tolist()) == (3, ["a"], [1, 1])
+    for watcher, former in zip(second, first, strict=True):
+        watcher.load_state_dict(former.state_dict())
+    keep, early_stop = second
+    assert keep.weights is not None
+    assert keep.weights["w"].tolist() == [7, 7, 7]
+    assert keep.best.record() == {"step": 10, "metric": "accuracy", "value": 0.5}
+    assert keep.on_eval(at(30, weights), val(0.5)) is False
+    assert keep.best.step == 10
+    assert early_stop.on_eval(at(30), val(0.5)) is True  # the second without improvement
 
 
 def predicting(*columns: int, rows: tuple[int, ...] = (0, 1, 2)) -> Evaluation:
@@ -247,7 +162,7 @@ class TestOneClass:
         return OneClass(("cat", "dog", "deer"), lambda **values: notes.append(values))
 
     def see(self, hook: OneClass, step: int, evaluation: Evaluation) -> None:
-        assert hook.on_eval(at(step), {"val": evaluation}, no_state) is False
+        assert hook.on_eval(at(step), {"val": evaluation}) is False
 
     def test_notes_the_second_in_a_row_once(self, hook: OneClass, notes: list[dict[str, Any]]) -> None:
         for step in (10, 20, 30):
@@ -283,8 +198,7 @@ class TestOneClass:
 
     def test_goes_on_where_it_stopped(self, hook: OneClass, notes: list[dict[str, Any]]) -> None:
         self.see(hook, 10, predicting(2))
-        states = hook_states({"one_class": hook})
         again = OneClass(("cat", "dog", "deer"), lambda **values: notes.append(values))
-        restore_hooks({"one_class": again}, states)
+        again.load_state_dict(hook.state_dict())
         self.see(again, 20, predicting(2))
         assert [note["step"] for note in notes] == [20]

@@ -52,11 +52,11 @@ from dlassign.data.numpy_batches import numpy_batches
 from dlassign.data.prepare import prepare
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import Diverged, UserError
-from dlassign.train.assemble import check_batches
-from dlassign.train.build import build_learner, build_numpy_learner
 from dlassign.train.device import fitting_threads, seed_everything
 from dlassign.train.learner import State, StepStats
-from dlassign.train.plan import make_plan
+from dlassign.train.make_numpy import make_numpy_learner
+from dlassign.train.make_torch import make_torch_learner
+from dlassign.train.plan import check_batches, make_plan
 
 STAGES = ("forward", "backward", "gradient", "weights", "evaluation")
 PENALTY, CONFUSION = "penalty", "confusion"
@@ -151,8 +151,8 @@ class _Twins:
         self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
         self.steps_per_epoch = order.steps_per_epoch
         seed_everything(cfg.seed, CPU)
-        self.torch, _ = build_learner(cfg, in_shape, n_classes, device=CPU)
-        self.numpy = build_numpy_learner(cfg, in_shape, n_classes)
+        self.torch, _ = make_torch_learner(cfg, in_shape, n_classes, device=CPU)
+        self.numpy = make_numpy_learner(cfg, in_shape, n_classes)
         self._check_names()
         self.numpy.load_weights({name: torch.from_numpy(p) for name, p in _arrays(self.torch.weights()).items()})
         self._down = list(self.numpy.network.layers)

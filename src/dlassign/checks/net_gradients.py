@@ -32,7 +32,7 @@ from dlassign.numpy_nets import init as numpy_init
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.make_network import make_network
 from dlassign.numpy_nets.objective import make_numpy_loss, make_numpy_penalty
-from dlassign.train.build import check_loss
+from dlassign.train.plan import check_loss
 
 BOUNDS = Bounds(central=1e-6, autograd=1e-10, directions=1e-6)
 """For a net: kinks by the thousand ask for small steps, which leave fewer digits."""

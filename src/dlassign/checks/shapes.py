@@ -18,10 +18,9 @@ from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model, check_model, size_key
-from dlassign.train.assemble import check_batches, samples_a_step
-from dlassign.train.build import build_learner, check_loss, make_views
 from dlassign.train.device import resolve_device
-from dlassign.train.plan import Plan, make_plan
+from dlassign.train.make_torch import make_torch_learner, make_views
+from dlassign.train.plan import Plan, check_batches, check_loss, make_plan, samples_a_step
 from dlassign.train.warm_start import steps_by_default
 
 
@@ -129,7 +128,7 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
     """
     device = resolve_device(cfg.device)
     with torch.random.fork_rng(devices=[]):
-        learner, _ = build_learner(cfg, in_shape, info.n_classes, device=device, plan=plan)
+        learner, _ = make_torch_learner(cfg, in_shape, info.n_classes, device=device, plan=plan)
     model, arithmetic = learner.model, learner.arithmetic
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     placed = sum(p.numel() * p.element_size() for p in model.parameters())

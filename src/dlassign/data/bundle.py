@@ -78,6 +78,12 @@ class Dataset:
     label: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        every = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
+
 
 @dataclass(frozen=True)
 class DataInfo:

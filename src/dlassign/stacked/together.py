@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -12,179 +12,155 @@ from dlassign.config.run import RunConfig
 from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import DlassignError
 from dlassign.nets.objective import make_stacked_loss, make_stacked_penalty
-from dlassign.stacked.loop import Stack, fit_together
+from dlassign.stacked.member import StackMember
 from dlassign.stacked.rules import StackedOptimizer, can_stack
-from dlassign.stacked.stack import StackedLearner, StackMember
+from dlassign.stacked.trainer import StackTrainer
 from dlassign.stacked.vmap import Stack as StackedModels
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
-from dlassign.train.assemble import Parts
 from dlassign.train.cache import DataCache
-from dlassign.train.experiment import naming_memory, open_run
-from dlassign.train.loop import Track
+from dlassign.train.device import keep_memory, resolve_device
+from dlassign.train.experiment import assemble, naming_memory, only_writer, open_log, read_former
+from dlassign.train.loop import fit
 from dlassign.train.plan import Plan
-from dlassign.train.run import Say, Session
+from dlassign.train.run import Run
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner
 
 WORTH_STACKING = 4
 """Models of a chunk from which updating them at once is faster than a fused kernel for each."""
-CHECKPOINT_SECONDS = 60.0
-"""K runs together write K checkpoints at a time, so they do it K times as seldom, but not more seldom than this."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One of the runs.
-
-    Attributes:
-        cfg: the run.
-        paths: its folder.
-        say: told one line about everything that a user should know beside the result.
-        on_record: called with every log record.
-    """
-
-    cfg: RunConfig
-    paths: RunPaths
-    say: Say
-    on_record: Callable[[Record], None]
-
-
-@dataclass(kw_only=True)
-class _Open:
-    """A run that has begun, and the error that has ended it, if one has."""
-
-    job: Job
-    parts: Parts
-    member: StackMember
-    session: Session
-    track: Track
-    error: DlassignError | None = None
-
-
-def run_together(jobs: Sequence[Job], *, cache: DataCache) -> Iterator[tuple[Job, DlassignError | None]]:
+def run_together(
+    cfgs: Sequence[RunConfig],
+    paths: Sequence[RunPaths],
+    *,
+    say: Callable[[int, str], None],
+    on_record: Callable[[int, Record], None],
+    cache: DataCache,
+) -> Iterator[tuple[int, DlassignError | None]]:
     """Train runs side by side, from the beginning or from where they stopped, and yield how each ended.
 
     What ends one run, such as a loss that is not finite, leaves the others alone. A run that was interrupted yields
     Interrupted; its checkpoint was written.
 
     Args:
-        jobs: runs whose configs have one stack_key, with one seed each or more.
+        cfgs: of the runs; they have one stack_key, with one seed each or more.
+        paths: their folders.
+        say: called with a run's place and one line about everything that a user should know beside the result.
+        on_record: called with a run's place and every record of its log.
         cache: of the process.
+
+    Yields:
+        The place of a run that has ended, and its error, or None if it is finished.
     """
     with ExitStack() as held:
-        wall, entries = WallClock(share=1 / len(jobs)), []
+        wall = WallClock(share=1 / len(cfgs))
+        runs: dict[int, Run] = {}
         stop = held.enter_context(StopRequest())
-        for job in jobs:
+        for place, (cfg, own_paths) in enumerate(zip(cfgs, paths, strict=True)):
             own = held.enter_context(ExitStack())
             try:
-                entries.append(_open(job, own, cache=cache, wall=wall))
+                with naming_memory():
+                    runs[place] = _begin(
+                        own,
+                        cfg,
+                        own_paths,
+                        say=partial(say, place),
+                        on_record=partial(on_record, place),
+                        wall=wall,
+                        cache=cache,
+                    )
             except DlassignError as error:
                 own.close()
-                yield job, error
-        for group in _groups(entries):
-            if group[0].track.goes_on:
-                _train_or_say(group, stop)
-            for entry in group:
-                yield entry.job, _conclude(entry)
+                yield place, error
+        for group in _groups(list(runs.values())):
+            if group[0].goes_on:
+                _train(group, stop)
+            for place in [place for place, run in runs.items() if run in group]:
+                yield place, _finish(runs[place])
 
 
-def _groups(entries: Sequence[_Open]) -> list[list[_Open]]:
+def _begin(
+    held: ExitStack,
+    cfg: RunConfig,
+    paths: RunPaths,
+    *,
+    say: Callable[[str], None],
+    on_record: Callable[[Record], None],
+    wall: WallClock,
+    cache: DataCache,
+) -> Run:
+    """Begin a run, or go back to its newest checkpoint; `held` keeps the lock of its folder and its log open."""
+    held.enter_context(only_writer(paths))
+    keep_memory()
+    former = read_former(paths, say)
+    parts = assemble(cfg, resolve_device(cfg.device), former=former, cache=cache)
+    assert isinstance(parts.learner, TorchLearner), "only PyTorch nets have a stack_key"
+    # At once: the member's own generator starts in the state in which building the model has left torch's global one.
+    member = StackMember(parts.learner, parts.batches.order)
+    log = held.enter_context(open_log(paths, on_record))
+    own_wall = WallClock(wall.seconds(), share=wall.share)
+    run = Run(cfg, paths, parts, log=log, say=say, wall=own_wall)
+    run.learner = member
+    run.begin(former)
+    return run
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
     """Return runs that can train together: those at the same step; those whose training is over come first."""
-    groups: dict[tuple[bool, int], list[_Open]] = {}
-    for entry in entries:
-        groups.setdefault((entry.track.goes_on, entry.track.progress.step), []).append(entry)
+    groups: dict[tuple[bool, int], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.goes_on, run.step), []).append(run)
     return [groups[key] for key in sorted(groups)]
 
 
-def _train_or_say(group: list[_Open], stop: StopRequest) -> None:
-    """Train a group; what ends all of it, such as want of memory, becomes the error of each."""
+def _train(group: Sequence[Run], stop: StopRequest) -> None:
+    """Train runs that stand at the same step; what ends all of them, such as want of memory, is the error of each."""
     try:
         with naming_memory():
-            _train(group, stop)
+            trainer = _make_trainer(group)
+            try:
+                fit(trainer, group, interrupted=stop)
+            finally:
+                trainer.close()
     except DlassignError as error:
-        for entry in group:
-            entry.error = entry.error or error
+        for run in group:
+            run.error = run.error or error
 
 
-def _open(job: Job, held: ExitStack, *, cache: DataCache, wall: WallClock) -> _Open:
-    """Begin a run, or go back to its newest checkpoint; the lock of its folder and its log stay open."""
-    seconds = job.cfg.train.checkpoint_seconds
-    with naming_memory():
-        parts, session = held.enter_context(
-            open_run(
-                job.cfg,
-                job.paths,
-                say=job.say,
-                on_record=job.on_record,
-                clock={},
-                wall=WallClock(wall.seconds(), share=wall.share),
-                cache=cache,
-                as_member=_as_member,
-                checkpoint_seconds=max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS)),
-            )
-        )
-        session.begin()
-    assert isinstance(parts.learner, StackMember), "_as_member"
-    return _Open(job=job, parts=parts, member=parts.learner, session=session, track=session.track())
-
-
-def _as_member(parts: Parts) -> Parts:
-    """Return the parts with a learner that trains in a stack."""
-    return replace(parts, learner=_member(parts))
-
-
-def _member(parts: Parts) -> StackMember:
-    """Return a learner that trains in a stack."""
-    learner, order = parts.learner, parts.batches.order
-    assert isinstance(learner, TorchLearner), "only PyTorch nets train in a stack: stack_key"
-    return StackMember(learner, order)
-
-
-def _train(group: list[_Open], stop: StopRequest) -> None:
-    """Train runs that stand at the same step to their ends."""
-    by_track = {id(entry.track): entry for entry in group}
-
-    def failed(track: Track, error: DlassignError) -> None:
-        by_track[id(track)].error = error
-
-    stack = _stack(group)
-    try:
-        fit_together(stack, [entry.track for entry in group], interrupted=stop, failed=failed)
-    finally:
-        stack.close()
-
-
-def _stack(group: list[_Open]) -> Stack:
+def _make_trainer(group: Sequence[Run]) -> StackTrainer:
     """Put the learners of a group together, in a lane for each thread of the CPU."""
-    first = group[0].parts
-    cfgs, plans = [entry.job.cfg for entry in group], [entry.parts.plan for entry in group]
-    device, _, threads = first.machine()
-    lanes, split = threads if device == "cpu" else 1, first.splits["train"]
-    return build_stack(cfgs, [entry.member for entry in group], split, plans=plans, lanes=lanes)
+    members = [run.learner for run in group if isinstance(run.learner, StackMember)]
+    parts = group[0].parts
+    device, _, threads = parts.machine()
+    return make_stack_trainer(
+        [run.cfg for run in group],
+        members,
+        parts.splits["train"],
+        plans=[run.parts.plan for run in group],
+        lanes=threads if device == "cpu" else 1,
+    )
 
 
-def _conclude(entry: _Open) -> DlassignError | None:
+def _finish(run: Run) -> DlassignError | None:
     """Evaluate a run with the chosen weights and end it; return what went wrong, if something did."""
     try:
-        with entry.session.ending_diverged():
-            if entry.error is not None:
-                raise entry.error
-            entry.session.conclude()
+        run.finish()
     except DlassignError as error:
         return error
     return None
 
 
-def build_stack(
+def make_stack_trainer(
     cfgs: Sequence[RunConfig],
     members: Sequence[StackMember],
     split: TensorSplit,
     *,
     plans: Sequence[Plan],
     lanes: int,
-) -> StackedLearner:
+) -> StackTrainer:
     """Put learners of equal models together; configs, learners and plans are those of the same runs, in one order.
 
     Args:
@@ -211,7 +187,7 @@ def build_stack(
             batch_size=plans[0].samples_a_step,
         )
 
-    return StackedLearner(
+    return StackTrainer(
         members,
         split,
         loss=make_stacked_loss(cfgs[0].loss),

@@ -28,10 +28,13 @@ class WallClock:
     Args:
         earlier: seconds that count already, such as those since the process was started.
         share: of the time from now on that counts, such as 1 / K for each of K runs that train together.
+        import_seconds: how many of the earlier seconds were spent importing.
     """
 
-    def __init__(self, earlier: float = 0.0, *, share: float = 1.0) -> None:
-        self._offset, self.share = earlier, share
+    def __init__(self, earlier: float = 0.0, *, share: float = 1.0, import_seconds: float = 0.0) -> None:
+        self.share = share
+        self.import_seconds = import_seconds
+        self._offset = earlier
         self._began = time.perf_counter()
 
     def add(self, seconds: float) -> None:

@@ -55,8 +55,8 @@ class MetricsWriter:
     def __init__(self, path: Path, *, on_record: Callable[[Record], None] | None = None) -> None:
         self._lines, self._on_record = JsonLines(path), on_record
 
-    def write(self, kind: Kind, **values: Any) -> None:
-        """Append one record.
+    def write(self, kind: Kind, **values: Any) -> Record:
+        """Append one record, and return it.
 
         Raises:
             UserError: the disk is full or the log is gone.
@@ -65,6 +65,7 @@ class MetricsWriter:
         self._lines.write(record)
         if self._on_record is not None:
             self._on_record(record)
+        return record
 
     def sync(self) -> None:
         """Flush to disk everything written so far."""

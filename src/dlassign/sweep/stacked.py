@@ -10,7 +10,7 @@ from dlassign.config.model import MLP, EECSConvNet
 from dlassign.config.neutral_keys import NEUTRAL, without
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
-from dlassign.stacked.together import Job, run_together
+from dlassign.stacked.together import run_together
 from dlassign.store.records import Record
 from dlassign.sweep.serial import ended_meanwhile, is_full_disk, one_line, result_of, train_trial, wait_for_former
 from dlassign.sweep.trial import Trial, TrialResult, Watcher
@@ -135,11 +135,16 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
             left.append(trial)
         else:
             yield result_of(trial, records)
-    jobs = [_job(trial, watcher) for trial in left]
-    trials = {id(job): trial for job, trial in zip(jobs, left, strict=True)}
     stopping: DlassignError | None = None
-    for job, error in run_together(jobs, cache=cache):
-        trial = trials[id(job)]
+    for place, error in run_together(
+        [trial.config for trial in left],
+        [trial.paths for trial in left],
+        say=lambda place, text: watcher.say(left[place], text),
+        # Pruning is left out: a stack does not wait for a strategy.
+        on_record=lambda place, record: _show(watcher, left[place], record),
+        cache=cache,
+    ):
+        trial = left[place]
         match error:
             case None:
                 yield TrialResult(trial=trial, status="finished")
@@ -156,15 +161,5 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
         raise stopping
 
 
-def _job(trial: Trial, watcher: Watcher) -> Job:
-    """Return a trial as stacked/together.py takes it. Pruning is left out: a stack does not wait for a strategy."""
-
-    def on_record(record: Record) -> None:
-        watcher.record(trial, record)
-
-    return Job(
-        cfg=trial.config,
-        paths=trial.paths,
-        say=lambda text: watcher.say(trial, text),
-        on_record=on_record,
-    )
+def _show(watcher: Watcher, trial: Trial, record: Record) -> None:
+    watcher.record(trial, record)

@@ -1,4 +1,4 @@
-"""The device that a run computes on, and the seeds of its generators."""
+"""The device that a run computes on, and the states of torch's global generators, which dropout draws from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def describe_device(device: torch.device) -> tuple[str, str, int]:
 
 
 def describe_blas() -> tuple[str, str, int]:
-    """Return the same of what NumPy computes on: its matrix products run in a BLAS library with threads of its own."""
+    """As describe_device, with the threads of the BLAS library, in which NumPy computes matrix products."""
     threads = [int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"]
     return "cpu", cpu_name(), max(threads, default=1)
 
@@ -105,3 +106,18 @@ def seed_everything(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+
+
+def rng_state(device: torch.device) -> dict[str, Any]:
+    """Return the generators' states as tensors: the CPU's, and the device's if it is CUDA."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_rng(state: dict[str, Any], device: torch.device) -> None:
+    """Set the generators to a state that rng_state gave."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

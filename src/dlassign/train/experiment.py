@@ -1,30 +1,54 @@
-"""run_experiment: the only place where the parts are put together."""
+"""run_experiment: the only place where the parts of a run are put together."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
+from dlassign.data.batches import Batches, Order
+from dlassign.data.bundle import Dataset, Split
+from dlassign.data.load import load_dataset
+from dlassign.data.numpy_batches import numpy_batches
 from dlassign.data.prepare import Preprocess
+from dlassign.data.torch_batches import TensorSplit
+from dlassign.data.variants import training_size
 from dlassign.errors import UserError
 from dlassign.store.clock import WallClock
 from dlassign.store.files import make_folder, reason, remove_leftovers
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
 from dlassign.store.result import has_start
-from dlassign.train.assemble import Parts, assemble
-from dlassign.train.cache import DataCache
+from dlassign.train.cache import DataCache, digest
 from dlassign.train.checkpoint import CheckpointStore, to_numpy
-from dlassign.train.device import fitting_threads, keep_memory, resolve_device
-from dlassign.train.learner import State
-from dlassign.train.run import Say, Session
+from dlassign.train.device import (
+    describe_blas,
+    describe_device,
+    fitting_threads,
+    keep_memory,
+    resolve_device,
+    seed_everything,
+)
+from dlassign.train.loop import Alone, fit
+from dlassign.train.make_numpy import make_numpy_learner, numpy_layout, place_numpy
+from dlassign.train.make_torch import make_torch_learner, place_torch, torch_layout, torch_training_batches
+from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.parts import Former, Parts
+from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step
+from dlassign.train.run import Run, Say
 from dlassign.train.stopping import StopRequest
-from dlassign.train.watchers import Prune
+from dlassign.train.torch_learner import TorchLearner
+from dlassign.train.warm_start import fit_steps, steps_by_default
+
+SAMPLES = 5000
+"""Training samples that initial weights are measured on."""
 
 
 def run_experiment(
@@ -33,7 +57,6 @@ def run_experiment(
     *,
     say: Say = lambda text: None,
     on_record: Callable[[Record], None] | None = None,
-    import_seconds: float = 0.0,
     wall: WallClock | None = None,
     prune: Callable[[Record], bool] | None = None,
     cache: DataCache | None = None,
@@ -45,7 +68,6 @@ def run_experiment(
         paths: its folder.
         say: told one line about everything that a user should know beside the result.
         on_record: called with every log record, for a progress display.
-        import_seconds: time spent importing before this call, for the log.
         wall: the clock of the whole run; None is one that begins now.
         prune: asked at every evaluation, with its log record, whether to give the run up; it then ends as "pruned",
             with a checkpoint.
@@ -57,118 +79,153 @@ def run_experiment(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
         Diverged: the loss is not finite.
     """
-    pruning = None if prune is None else Prune(prune)
-    with (
-        open_run(
-            cfg,
-            paths,
-            say=say,
-            on_record=_both(on_record, pruning),
-            clock={"import": import_seconds},
-            wall=wall or WallClock(),
-            prune=pruning,
-            cache=cache,
-        ) as (parts, session),
-        StopRequest() as stop,
-        _threads(cfg, parts),
-    ):
-        session.go(stop)
+    with only_writer(paths), naming_memory():
+        keep_memory()
+        former = read_former(paths, say)
+        parts = assemble(cfg, resolve_device(cfg.device), former=former, cache=cache)
+        # The log is opened only now: a config that does not fit its data leaves no folder behind.
+        with open_log(paths, on_record) as log, StopRequest() as stop, _threads(cfg, parts):
+            run = Run(cfg, paths, parts, log=log, say=say, wall=wall or WallClock(), prune=prune)
+            run.begin(former)
+            _compile(run, parts)
+            fit(Alone(parts.learner, parts.batches, lr_factor=parts.plan.lr_factor), [run], interrupted=stop)
+            run.finish()
     return read_records(paths.log)
 
 
-@contextmanager
-def open_run(
-    cfg: RunConfig,
-    paths: RunPaths,
-    *,
-    say: Say,
-    on_record: Callable[[Record], None] | None,
-    clock: dict[str, float],
-    wall: WallClock,
-    prune: Prune | None = None,
-    cache: DataCache | None = None,
-    as_member: Callable[[Parts], Parts] = lambda parts: parts,
-    checkpoint_seconds: float | None = None,
-) -> Iterator[tuple[Parts, Session]]:
-    """Put the parts of a run together, and hold the lock of its folder and its log open.
+def assemble(
+    cfg: RunConfig, device: torch.device, *, former: Former | None = None, cache: DataCache | None = None
+) -> Parts:
+    """Read the data and build everything that a run consists of; seeds every generator.
 
     Args:
         cfg: the run.
-        paths: its folder.
-        say: told one line about everything that a user should know beside the result.
-        on_record: called with every log record.
-        clock: seconds of each phase so far, by name; changed in place.
-        wall: the clock of the whole run.
-        prune: asked at every evaluation whether the run is to be given up, or None.
-        cache: of a process that trains run after run.
-        as_member: given the parts, returns them with a learner that trains beside others.
-        checkpoint_seconds: least age of a checkpoint for a new one; None is what the config says.
+        device: where to compute; not used by `backend: numpy`.
+        former: what earlier sessions left: the arithmetic that the run began with is kept, and with a checkpoint the
+            preprocessing too, and initial weights are not fetched, since the checkpoint's will be loaded.
+        cache: of the process; data that an earlier run has read and prepared alike is taken from there.
 
     Raises:
         ConfigError: the config does not fit the data.
-        UserError: see run_experiment.
+        UserError: data or pretrained weights cannot be read.
     """
-    with only_writer(paths), naming_memory():
-        device = resolve_device(cfg.device)
-        keep_memory()
-        start = read_records(paths.log).start if has_start(paths) else None
-        state = load_state(paths, say) if start is not None else None
-        parts = assemble(
+    cache = cache or DataCache()
+    began = time.perf_counter()
+    dataset, preprocess = _read(cfg, former, cache)
+    in_shape = preprocess.apply(dataset.train.x[:0]).shape[1:]
+    order, plan = _durations(cfg, dataset, preprocess)
+    read = time.perf_counter()
+    seed_everything(cfg.seed, device)
+    loaded = None
+    learner: NumpyLearner | TorchLearner
+    if cfg.backend == "numpy":
+        learner = make_numpy_learner(cfg, in_shape, len(dataset.classes))
+    else:
+        learner, loaded = make_torch_learner(
             cfg,
-            device,
-            clock=clock,
-            recorded=start and start.get("arithmetic"),
-            preprocess=None if state is None else Preprocess.from_state(to_numpy(state["preprocess"])),
-            cache=cache,
+            in_shape,
+            len(dataset.classes),
+            device=device,
+            plan=plan,
+            recorded=former and former.start.get("arithmetic"),
+            pretrained=former is None or former.state is None,
+            samples=partial(preprocess.apply, dataset.train.x[:SAMPLES]),
         )
-        parts = as_member(parts)
-        make_folder(paths.checkpoints)
-        remove_leftovers(paths.root)
-        remove_leftovers(paths.checkpoints)
-        with closing(MetricsWriter(paths.log, on_record=on_record)) as log:
-            yield (
-                parts,
-                Session(
-                    cfg,
-                    paths,
-                    parts,
-                    log=log,
-                    say=say,
-                    clock=clock,
-                    wall=wall,
-                    start=start,
-                    state=state,
-                    prune=prune,
-                    checkpoint_seconds=checkpoint_seconds,
-                ),
-            )
+    built = time.perf_counter()
+    splits, batches = _place(cfg, learner, dataset, preprocess=preprocess, order=order, cache=cache)
+    placed = time.perf_counter()
+    return Parts(
+        dataset=dataset,
+        in_shape=in_shape,
+        preprocess=preprocess,
+        splits=splits,
+        batches=batches,
+        plan=plan,
+        learner=learner,
+        loaded=loaded,
+        machine=describe_blas if cfg.backend == "numpy" else partial(describe_device, device),
+        seconds={"data": read - began + placed - built, "build": built - read},
+    )
 
 
-def _both(on_record: Callable[[Record], None] | None, prune: Prune | None) -> Callable[[Record], None] | None:
-    if prune is None:
-        return on_record
+def _read(cfg: RunConfig, former: Former | None, cache: DataCache) -> tuple[Dataset, Preprocess]:
+    """Return the data set, and the preprocessing: that of the checkpoint, or measured on the training samples."""
+    data_key = cfg.data.model_dump_json()
+    dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data))
+    if former is not None and former.state is not None:
+        return dataset, Preprocess.from_state(to_numpy(former.state["preprocess"]))
+    steps = steps_by_default(cfg.data, cfg.init)
+    key = digest([data_key, cfg.init.model_dump(), list(steps)])
+    fitted = cache.get("preprocess", key, lambda: fit_steps(steps, dataset.train, data=cfg.data, init=cfg.init))
+    return dataset, fitted
 
-    def tell(record: Record) -> None:
-        if on_record is not None:
-            on_record(record)
-        prune.on_record(record)
 
-    return tell
+def _durations(cfg: RunConfig, dataset: Dataset, preprocess: Preprocess) -> tuple[Order, Plan]:
+    """Return which samples each step sees, and every duration in steps."""
+    sizes = {name: len(split) for name, split in dataset.splits.items()}
+    sizes["train"] = training_size(sizes["train"], preprocess.steps)  # with the copies that preprocessing appends
+    order = check_batches(cfg, sizes)
+    samples = samples_a_step(cfg.train, sizes["train"])
+    return order, make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
 
 
-def load_state(paths: RunPaths, say: Say) -> State | None:
-    """Return the newest readable checkpoint of a run, or None if there is none.
+def _place(
+    cfg: RunConfig,
+    learner: NumpyLearner | TorchLearner,
+    dataset: Dataset,
+    *,
+    preprocess: Preprocess,
+    order: Order,
+    cache: DataCache,
+) -> tuple[dict[str, Any], Batches[Any]]:
+    """Return every split as the learner takes it, from the cache where it lies there, and the training batches."""
+    place: Callable[..., Split | TensorSplit]
+    if isinstance(learner, NumpyLearner):
+        layout, place = numpy_layout(cfg), partial(place_numpy, cfg, preprocess=preprocess)
+    else:
+        layout, place = torch_layout(cfg, learner), partial(place_torch, cfg, learner, preprocess=preprocess)
+    key = digest([cfg.data.model_dump_json(), preprocess.state(), layout])
+    splits: dict[str, Any] = cache.get(
+        "splits", key, lambda: {name: place(split, train=name == "train") for name, split in dataset.splits.items()}
+    )
+    if isinstance(learner, NumpyLearner):
+        return splits, numpy_batches(splits["train"], order)
+    return splits, torch_training_batches(cfg, splits["train"], order)
+
+
+def _compile(run: Run, parts: Parts) -> None:
+    """Compile the model before the clock of training starts, if that was asked for and steps are left."""
+    learner = parts.learner
+    if isinstance(learner, TorchLearner) and learner.arithmetic.compile and run.step < parts.plan.steps:
+        batch = next(parts.batches.between(run.step, run.step + 1))
+        run.add_seconds("compile", learner.warm_up(*batch))
+
+
+def read_former(paths: RunPaths, say: Say) -> Former | None:
+    """Return what earlier sessions left of a run, or None if the run has not begun.
 
     Raises:
-        UserError: none can be read, or it was copied here from another run: it would silently mix two configs.
+        UserError: no checkpoint can be read, or it was copied here from another run: it would silently mix two configs.
     """
+    if not has_start(paths):
+        return None
     state, warnings = CheckpointStore(paths).load_newest()
     for warning in warnings:
         say(f"{warning}; going on from the checkpoint before it")
     if state is not None and state.get("run") != paths.root.name:
         message = f"the checkpoint in {paths.checkpoints} is that of another run, {state.get('run')}"
         raise UserError(f"{message}; remove it to train from the beginning, or use --again")
-    return state
+    return Former(read_records(paths.log).start, state)
+
+
+@contextmanager
+def open_log(paths: RunPaths, on_record: Callable[[Record], None] | None) -> Iterator[MetricsWriter]:
+    """Make the run folder, remove what killed processes left half-written, and hold the log open."""
+    make_folder(paths.checkpoints)
+    remove_leftovers(paths.root)
+    remove_leftovers(paths.checkpoints)
+    with closing(MetricsWriter(paths.log, on_record=on_record)) as log:
+        yield log
 
 
 def _threads(cfg: RunConfig, parts: Parts) -> AbstractContextManager[None]:

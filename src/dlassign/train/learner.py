@@ -1,7 +1,8 @@
-"""Learner: the seam between the one training loop and what computes."""
+"""Learner: a model's state and what is computed with it, whether PyTorch or NumPy computes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -9,18 +10,19 @@ from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.views import Views
 
 State = dict[str, Any]
+"""Plain values and tensors, by name: what a checkpoint holds."""
 
 _MANY = 10
-"""Samples of other classes from which it is no chance that all are taken for one class."""
+"""Wrong predictions from which it is no longer chance that a model predicts one class for everything."""
 
 
 class StepStats(NamedTuple):
-    """What one step gives back, still on the device: reading a value waits for it.
+    """What one step gives, still on the device: reading a value waits for the device.
 
     Attributes:
         loss: mean loss of the batch with its penalty, a scalar.
         penalty: the penalty alone, a scalar, or None if there is none.
-        correct: number of right predictions before the step, a scalar.
+        correct: number of right predictions before the update, a scalar.
         n: samples in the batch.
     """
 
@@ -28,6 +30,30 @@ class StepStats(NamedTuple):
     penalty: Any
     correct: Any
     n: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the steps just taken gave, on the host, one value a step.
+
+    Attributes:
+        losses: mean loss of each batch with its penalty.
+        penalties: the penalties alone; empty if there are none.
+        corrects: number of right predictions of each batch.
+        counts: samples in each batch.
+    """
+
+    losses: list[float]
+    penalties: list[float]
+    corrects: list[float]
+    counts: list[int]
+
+    def extend(self, later: Steps) -> None:
+        """Add what the steps after these gave."""
+        self.losses.extend(later.losses)
+        self.penalties.extend(later.penalties)
+        self.corrects.extend(later.corrects)
+        self.counts.extend(later.counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +74,7 @@ class Evaluation:
 
     @property
     def only_prediction(self) -> int | None:
-        """The class that all samples are taken for, though many are of others; None if there is no such class."""
+        """The class predicted for every sample although many belong to others; None if there is no such class."""
         predicted = [k for k, column in enumerate(zip(*self.confusion, strict=True)) if any(column)]
         several = sum(any(row) for row in self.confusion) > 1
         wrong = self.n - sum(row[k] for k, row in enumerate(self.confusion))
@@ -56,34 +82,22 @@ class Evaluation:
 
 
 class Learner(Protocol):
-    """A model that can take a step and be evaluated."""
+    """A model's state and what is computed with it."""
 
     n_params: int
-    lr: float
-    """Learning rate at factor 1."""
+    base_lr: float
+    """Learning rate at factor 1 of the schedule."""
     arithmetic: Arithmetic
     """Number types and memory layout."""
     views: Views | None
     """Views of an image in test-time augmentation, or None."""
-
-    def step(self, x: Any, y: Any, lr_factor: float) -> StepStats:
-        """Update the model on one batch, at lr_factor times the initial learning rate; nothing waits for the device."""
-        ...
-
-    def read(self, values: list[Any]) -> list[float]:
-        """Bring scalars of StepStats to the host; this waits for the device."""
-        ...
-
-    def warm_up(self, x: Any, y: Any) -> float:
-        """Compile for batches like this one if the arithmetic says so; return the seconds that took."""
-        ...
 
     def evaluate(self, split: Any, *, views: Views | None = None) -> Evaluation:
         """Return loss, accuracy and confusion counts on a split, of the samples or of views of them."""
         ...
 
     def weights(self) -> State:
-        """Return the parameters and buffers of the model by name."""
+        """Return the parameters and buffers to evaluate with, by name."""
         ...
 
     def load_weights(self, weights: State) -> None:
@@ -96,4 +110,16 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: State) -> None:
         """Go back to a state that state_dict gave."""
+        ...
+
+
+class SteppingLearner(Learner, Protocol):
+    """A learner that takes its steps alone. A member of a stack does not: the stack takes them."""
+
+    def step(self, x: Any, y: Any, lr_factor: float) -> StepStats:
+        """Update the model on one batch, at lr_factor times base_lr; nothing waits for the device."""
+        ...
+
+    def read(self, taken: Sequence[StepStats]) -> Steps:
+        """Bring what steps gave to the host; this waits for the device."""
         ...

@@ -1,273 +1,127 @@
-"""fit: the one training loop, whatever computes."""
+"""fit: the one training loop, for a run alone or for K runs side by side."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from dlassign.data.batches import Batches
-from dlassign.errors import Diverged
-from dlassign.store.records import MetricsWriter
-from dlassign.train.learner import Evaluation, Learner, State, StepStats
-from dlassign.train.plan import Plan
+from dlassign.errors import DlassignError
+from dlassign.train.learner import Evaluation, SteppingLearner, Steps
+from dlassign.train.run import Run
 
 
-@dataclass
-class Progress:
-    """Where a run stands; saved in full in every checkpoint.
+class Trainer(Protocol):
+    """What takes steps: for one run, or for K runs that train side by side. A run is known by its place, from 0."""
 
-    Attributes:
-        step: optimizer steps done.
-        images: samples that these steps saw.
-        stopped: a hook has ended training early.
-        train_seconds, eval_seconds: time spent so far, over all sessions.
-        wall_seconds: time since the process was started, as of the last record, over all sessions.
-        other_seconds: time spent in other phases, such as data and compile, by name, over all sessions.
-        losses, penalties, corrects, counts: one value for each step since the last log record.
-    """
+    def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
+        """Take the steps start, ..., stop - 1, counted from 0; fewer if `interrupted()` becomes true.
 
-    step: int = 0
-    images: int = 0
-    stopped: bool = False
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    other_seconds: dict[str, float] = field(default_factory=dict)
-    losses: list[float] = field(default_factory=list)
-    penalties: list[float] = field(default_factory=list)
-    corrects: list[float] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-
-    def state_dict(self) -> State:
-        """Return plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class At:
-    """The moment of an evaluation; `last` if training ends with it."""
-
-    step: int
-    epoch: float
-    last: bool
-
-
-class Hook(Protocol):
-    """Something that happens at evaluations and at the end; nothing runs per step."""
-
-    def on_eval(self, at: At, evaluations: dict[str, Evaluation], state: Callable[[], State]) -> bool:
-        """React to an evaluation; True ends training. `state()` is everything that a resumed run needs."""
+        Returns:
+            What the steps gave, for each run; every run has taken the same number of steps.
+        """
         ...
 
-    def on_end(self, at: At, state: Callable[[], State]) -> None:
-        """React to the end of training, or to an interruption."""
+    def evaluate(self, split: Any) -> list[Evaluation]:
+        """Return loss, accuracy and confusion counts on a split, for each run."""
+        ...
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with some of the runs only; the others have ended."""
+        ...
+
+    def close(self) -> None:
+        """Give back threads and memory; no step follows."""
         ...
 
 
-class Track:
-    """One run in the loop: its learner, what it has done since the last record, and what happens at events.
-
-    Args:
-        learner: what computes.
-        plan: when to log, evaluate and stop.
-        log: where records go.
-        evals: prepared splits to evaluate at intervals, by name.
-        hooks: called in this order at every evaluation and at the end.
-        progress: where an earlier session stopped; changed in place.
-        wall: wall-clock seconds of the run so far, over all sessions; written into every record.
-    """
-
-    def __init__(
-        self,
-        learner: Learner,
-        plan: Plan,
-        log: MetricsWriter,
-        *,
-        evals: dict[str, Any],
-        hooks: Sequence[Hook],
-        progress: Progress,
-        wall: Callable[[], float],
-    ) -> None:
-        self.learner, self.plan, self.log, self.evals = learner, plan, log, evals
-        self.progress = progress
-        self._hooks, self._wall = hooks, wall
-        self.pending: list[StepStats] = []
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether there are steps to take."""
-        return self.progress.step < self.plan.steps and not self.progress.stopped
-
-    def at(self) -> At:
-        """Return the present moment."""
-        step = self.progress.step
-        return At(step=step, epoch=self.plan.epoch(step), last=self.progress.stopped or step == self.plan.steps)
-
-    def state(self) -> State:
-        """Return everything that a resumed run needs."""
-        self._now()
-        return {"learner": self.learner.state_dict(), "progress": self.progress.state_dict()}
-
-    def read_pending(self) -> None:
-        """Bring the values of the last steps to the host.
-
-        Raises:
-            Diverged: a loss is not finite.
-        """
-        pending, self.pending = self.pending, []
-        if not pending:
-            return
-        read = self.learner.read
-        penalties = [] if pending[0].penalty is None else read([stats.penalty for stats in pending])
-        losses, corrects = read([stats.loss for stats in pending]), read([stats.correct for stats in pending])
-        self.add(losses, penalties, corrects=corrects, counts=[stats.n for stats in pending])
-
-    def add(self, losses: list[float], penalties: list[float], *, corrects: list[float], counts: list[int]) -> None:
-        """Take in what steps that are already counted in `progress.step` gave, one value each.
-
-        Raises:
-            Diverged: a loss is not finite.
-        """
-        progress = self.progress
-        progress.losses += losses
-        progress.corrects += corrects
-        progress.penalties += penalties
-        progress.counts += counts
-        progress.images += sum(counts)
-        for step, loss in enumerate(losses, progress.step - len(losses) + 1):
-            if not math.isfinite(loss):
-                self._diverge(step, loss)
-
-    def _diverge(self, step: int, loss: float) -> None:
-        lr = self.learner.lr * self.plan.lr_factor(step - 1)
-        self.log_means()
-        raise Diverged(
-            f"the loss became {loss} at step {step} (epoch {self.plan.epoch(step):.2f}, learning rate {lr:g}); "
-            "try a smaller optimizer.lr, train.clip: {norm: 1.0}, a schedule with warmup, or scaled inputs "
-            "(data.preprocess)"
-        )
-
-    def log_means(self) -> None:
-        """Write the means over the samples since the last record."""
-        progress, at = self.progress, self.at()
-        n = sum(progress.counts)
-        if not n:
-            return
-        values = {"loss": _mean(progress.losses, progress.counts)}
-        if progress.penalties:
-            values["penalty"] = _mean(progress.penalties, progress.counts)
-        values["accuracy"] = math.fsum(progress.corrects) / n
-        self.log.write(
-            "train",
-            step=at.step,
-            epoch=at.epoch,
-            **values,
-            lr=self.plan.lr_factor(at.step - 1) * self.learner.lr,
-            n=n,
-            seconds=progress.train_seconds,
-            wall=self._now(),
-        )
-        progress.losses, progress.penalties, progress.corrects, progress.counts = [], [], [], []
-
-    def evaluate(self) -> None:
-        """Evaluate the splits, and let the hooks react."""
-        started = time.perf_counter()
-        evaluations = {name: self.learner.evaluate(split) for name, split in self.evals.items()}
-        self.take_evaluations(evaluations, time.perf_counter() - started)
-
-    def take_evaluations(self, evaluations: dict[str, Evaluation], seconds: float) -> None:
-        """Log evaluations that took so many seconds, and let the hooks react."""
-        self.progress.eval_seconds += seconds
-        at, wall = self.at(), self._now()
-        for name, result in evaluations.items():
-            self.log.write(
-                "eval",
-                step=at.step,
-                epoch=at.epoch,
-                split=name,
-                loss=result.loss,
-                accuracy=result.accuracy,
-                n=result.n,
-                seconds=self.progress.train_seconds,
-                wall=wall,
-            )
-        for hook in self._hooks:
-            self.progress.stopped |= hook.on_eval(self.at(), evaluations, self.state)
-
-    def end(self) -> None:
-        """Log what is left and call the hooks' on_end; training is over or interrupted."""
-        if self.progress.stopped:
-            self.log_means()
-        for hook in self._hooks:
-            hook.on_end(self.at(), self.state)
-
-    def _now(self) -> float:
-        """Return the wall-clock seconds so far, and remember them for a later session."""
-        self.progress.wall_seconds = self._wall()
-        return self.progress.wall_seconds
-
-
-def fit(
-    learner: Learner,
-    batches: Batches[Any],
-    *,
-    evals: dict[str, Any],
-    plan: Plan,
-    log: MetricsWriter,
-    hooks: Sequence[Hook] = (),
-    progress: Progress | None = None,
-    interrupted: Callable[[], bool] = lambda: False,
-    wall: Callable[[], float] = time.perf_counter,
-) -> Progress:
-    """Train a learner to the end of its plan.
+class Alone:
+    """The trainer of one run: the only code that runs every step.
 
     Args:
         learner: what computes.
         batches: the training batches, a function of the step.
-        evals: prepared splits to evaluate at intervals, by name.
-        plan: when to log, evaluate and stop.
-        log: where records go.
-        hooks: called in this order at every evaluation and at the end.
-        progress: where an earlier session stopped; changed in place.
-        interrupted: asked after every step; True ends the session after the hooks' on_end.
-        wall: wall-clock seconds of the run so far, over all sessions; written into every record.
-
-    Returns:
-        Where training ended: at plan.steps, earlier if a hook stopped it or it was interrupted.
-
-    Raises:
-        Diverged: the loss is not finite; the message names the step.
+        lr_factor: step counted from 0 -> factor on the learning rate.
     """
-    progress = progress or Progress()
-    track = Track(learner, plan, log, evals=evals, hooks=hooks, progress=progress, wall=wall)
-    while track.goes_on and not interrupted():
-        _train_until(plan.next_event(progress.step), track, batches, interrupted)
-        track.read_pending()
-        if plan.logs_at(progress.step):
-            track.log_means()
-        if plan.evaluates_at(progress.step) and evals:
-            track.evaluate()
-    track.end()
-    return progress
+
+    def __init__(self, learner: SteppingLearner, batches: Batches[Any], *, lr_factor: Callable[[int], float]) -> None:
+        self._learner = learner
+        self._batches = batches
+        self._lr_factor = lr_factor
+
+    def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
+        """Take steps, each from its own batch."""
+        taken = []
+        for step, (x, y) in enumerate(self._batches.between(start, stop), start):
+            # This only launches work on the device. Nothing here may read a value, for reading waits for the device.
+            taken.append(self._learner.step(x, y, self._lr_factor(step)))
+            if interrupted():  # after every step: Ctrl-C should not wait for the end of an epoch
+                break
+        return [self._learner.read(taken)]  # one transfer for all of these steps
+
+    def evaluate(self, split: Any) -> list[Evaluation]:
+        """Evaluate the one model."""
+        return [self._learner.evaluate(split)]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Leave everything as it is: where the only run has ended, `fit` asks for nothing more."""
+
+    def close(self) -> None:
+        """Leave everything as it is: the learner is the caller's."""
 
 
-def _train_until(stop: int, track: Track, batches: Batches[Any], interrupted: Callable[[], bool]) -> None:
-    """Take the steps up to `stop`; the only code that runs every step."""
-    progress, learner, lr_factor = track.progress, track.learner, track.plan.lr_factor
-    pending, step = track.pending, progress.step
-    started = time.perf_counter()
-    for x, y in batches.between(step, stop):
-        pending.append(learner.step(x, y, lr_factor(step)))
-        step += 1
-        if interrupted():
-            break
-    progress.step = step
-    progress.train_seconds += time.perf_counter() - started
+def fit(trainer: Trainer, runs: Sequence[Run], *, interrupted: Callable[[], bool] = lambda: False) -> None:
+    """Train runs to the end of their plans, or until they stop early, diverge, are given up or are interrupted.
+
+    An error of one run ends that run alone; it is kept in `Run.error`, and `Run.finish` raises it.
+
+    Args:
+        trainer: what takes the steps.
+        runs: in the order of the trainer's places; all at the same step, with equal durations.
+        interrupted: asked again and again; True ends this session, after a checkpoint of each run.
+    """
+    active = list(runs)
+    while active and active[0].goes_on and not interrupted():
+        first = active[0]  # all are at the same step, and log and evaluate at the same steps
+        began = time.perf_counter()
+        taken = trainer.advance(first.step, first.next_event(), interrupted)
+        seconds = (time.perf_counter() - began) / len(active)
+        for run, steps in zip(active, taken, strict=True):
+            attempt(run, partial(run.take, steps, seconds))
+        if any(run.error is None and run.evaluates for run in active):
+            _evaluate(trainer, active)
+        active = _without_ended(trainer, active)
+    for run in active:
+        attempt(run, run.close)
 
 
-def _mean(values: Iterable[float], weights: Sequence[int]) -> float:
-    """Mean of values with weights; fsum is exact, so it does not matter how a resume has cut the values."""
-    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+def attempt(run: Run, act: Callable[[], None]) -> None:
+    """Do something with a run; what goes wrong becomes the run's error, so that the other runs go on."""
+    try:
+        act()
+    except DlassignError as error:
+        run.error = error
+
+
+def _evaluate(trainer: Trainer, active: Sequence[Run]) -> None:
+    """Evaluate the splits of a plan with every model, and hand each run its own results."""
+    began = time.perf_counter()
+    found = {name: trainer.evaluate(split) for name, split in active[0].evaluated.items()}
+    seconds = (time.perf_counter() - began) / len(active)
+    for place, run in enumerate(active):
+        if run.error is None:
+            own = {name: results[place] for name, results in found.items()}
+            attempt(run, partial(run.take_evaluations, own, seconds))
+
+
+def _without_ended(trainer: Trainer, active: list[Run]) -> list[Run]:
+    """Close runs that have stopped early, let those with an error go, and return the others."""
+    for run in active:
+        if run.error is None and run.stopped:
+            attempt(run, run.close)
+    staying = [place for place, run in enumerate(active) if run.error is None and not run.stopped]
+    if len(staying) < len(active):
+        trainer.keep(staying)
+    return [active[place] for place in staying]

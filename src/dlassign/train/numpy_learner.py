@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from dlassign.numpy_nets.objective import AddPenalty, Labels, LossWithGradient, 
 from dlassign.optim.numpy_rules import NumpyOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
-from dlassign.train.learner import Evaluation, State, StepStats
+from dlassign.train.learner import Evaluation, State, Steps, StepStats
 from dlassign.train.views import Views
 
 
@@ -49,11 +48,16 @@ class NumpyLearner:
         eval_batch_size: int,
         rng: np.random.Generator,
     ) -> None:
-        self.network, self.optimizer, self.rng = network, optimizer, rng
-        self._loss, self._penalty, self._clip = loss, penalty, clip
-        self._n_classes, self._eval_batch_size = n_classes, eval_batch_size
+        self.network = network
+        self.optimizer = optimizer
+        self.rng = rng
+        self._loss = loss
+        self._penalty = penalty
+        self._clip = clip
+        self._n_classes = n_classes
+        self._eval_batch_size = eval_batch_size
         self.n_params = sum(p.size for p in network.params.values())
-        self.lr = optimizer.lr
+        self.base_lr = optimizer.lr
         precision = "fp64" if any(p.dtype == np.float64 for p in network.params.values()) else "fp32"
         why = "NumPy computes in the type of the weights"
         self.arithmetic = Arithmetic(precision=precision, channels_last=False, compile=False, why=why)
@@ -67,18 +71,19 @@ class NumpyLearner:
             penalty = self._penalty() if self._penalty is not None else None
             if self._clip is not None:
                 self._clip(self.network.grads)
-            self.optimizer.lr = self.lr * lr_factor
+            self.optimizer.lr = self.base_lr * lr_factor
             self.optimizer.step(self.network.grads)
         correct = np.count_nonzero(numpy_predict(scores) == y)
         return StepStats(loss if penalty is None else loss + penalty, penalty, correct, len(y))
 
-    def read(self, values: list[Any]) -> list[float]:
-        """Return the values as they are: they lie on the host."""
-        return [float(value) for value in values]
-
-    def warm_up(self, x: Array, y: Labels) -> float:
-        """Do nothing: NumPy compiles nothing."""
-        return 0.0
+    def read(self, taken: Sequence[StepStats]) -> Steps:
+        """Return what steps gave, as Python numbers; nothing has to be brought to the host."""
+        return Steps(
+            [float(stats.loss) for stats in taken],
+            [float(stats.penalty) for stats in taken if stats.penalty is not None],
+            [float(stats.correct) for stats in taken],
+            [stats.n for stats in taken],
+        )
 
     def evaluate(self, split: Split, *, views: Views | None = None) -> Evaluation:
         """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared; views: none here."""

@@ -1,11 +1,12 @@
-"""Plan: every duration of a config, turned into steps once."""
+"""Plan: every duration of a config, turned into steps once; and whether the batches fit data and model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dlassign.config.base import Duration
+from dlassign.config.model import NORMS_WITHOUT_RUNNING, batch_norm
 from dlassign.config.optim import (
     Average,
     Constant,
@@ -18,8 +19,11 @@ from dlassign.config.optim import (
     StepDecay,
     Triangle,
 )
+from dlassign.config.run import RunConfig
 from dlassign.config.train import Train
+from dlassign.data.batches import Order, make_order
 from dlassign.errors import ConfigError, Problem
+from dlassign.nets.objective import n_scores
 from dlassign.optim import schedules
 
 
@@ -137,3 +141,81 @@ def _lr_factor(
         case Triangle():
             factor = schedules.triangle(rest, start=schedule.start, peak=schedule.peak, end=schedule.end)
     return schedules.warm_up(factor, warmup) if warmup else factor
+
+
+def samples_a_step(train: Train, n_train: int) -> int:
+    """Return how many samples a step sees, but for a short last batch."""
+    match train.order:
+        case "full":
+            return n_train
+        case "window":
+            return min(train.batch_size, n_train)
+        case _:
+            return train.batch_size
+
+
+def check_batches(cfg: RunConfig, sizes: Mapping[str, int]) -> Order:
+    """Return the order of batches over the training split.
+
+    Args:
+        cfg: the run.
+        sizes: samples of each split, by name.
+
+    Raises:
+        ConfigError: a batch is larger than the split, or batch normalisation would see a batch of one sample.
+    """
+    train, n_train = cfg.train, sizes["train"]
+    try:
+        order = make_order(train.order, n_train, batch_size=train.batch_size, seed=cfg.seed, drop_last=train.drop_last)
+    except ValueError as error:
+        cure = f"use at most {n_train}, or `order: full`"
+        raise ConfigError([Problem(path="train.batch_size", message=f"{error}; {cure}")]) from error
+    if batch_norm(cfg.model) is not None:
+        _check_batch_norm(cfg, sizes)
+    return order
+
+
+def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:
+    """Refuse batches of one sample, whose variance is 0, in training and where evaluation uses the batch's own."""
+    train, n_train, norm = cfg.train, sizes["train"], batch_norm(cfg.model)
+    if _smallest_batch(cfg, n_train) == 1:
+        message = (
+            f"batch normalisation needs 2 samples, but {n_train} samples in batches of {train.batch_size} leave a "
+            "batch of 1; set train.drop_last: true or another batch size"
+        )
+        raise ConfigError([Problem(path="train.batch_size", message=message)])
+    if _smallest_batch(cfg, n_train) < 2 * train.accumulate:
+        smallest = _smallest_batch(cfg, n_train)
+        message = (
+            f"batch normalisation needs 2 samples, but a batch of {smallest} in {train.accumulate} parts leaves a part "
+            f"of 1; use at most {smallest // 2} parts"
+        )
+        raise ConfigError([Problem(path="train.accumulate", message=message)])
+    for name, size in sizes.items():
+        smallest = min(size % train.eval_batch_size or train.eval_batch_size, size)
+        if norm in NORMS_WITHOUT_RUNNING and smallest == 1:
+            message = (
+                f"{norm} needs 2 samples in evaluation too, but {size} {name} samples in batches of "
+                f"{train.eval_batch_size} leave a batch of 1; set train.eval_batch_size: {size}"
+            )
+            raise ConfigError([Problem(path="train.eval_batch_size", message=message)])
+
+
+def _smallest_batch(cfg: RunConfig, n_train: int) -> int:
+    train = cfg.train
+    if train.order == "shuffled" and not train.drop_last and n_train % train.batch_size:
+        return n_train % train.batch_size
+    return samples_a_step(train, n_train)
+
+
+def check_loss(cfg: RunConfig, n_classes: int) -> int:
+    """Return the number of scores a sample that the loss needs.
+
+    Raises:
+        ConfigError: a two-class loss on data with more classes.
+    """
+    scores = n_scores(cfg.loss, n_classes)
+    if scores == 1 and n_classes != 2:
+        message = f"{cfg.loss.name} is for 2 classes, the data has {n_classes}; use cross_entropy"
+        raise ConfigError([Problem(path="loss.name", message=message)])
+    return scores

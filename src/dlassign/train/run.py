@@ -1,56 +1,52 @@
-"""Session: what one process does for a run, from the first record to the last."""
+"""Run: the one owner of what happens to a run, from its first log record to its last."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from dlassign.config.data import has_validation
 from dlassign.config.load import dump_config
 from dlassign.config.run import RunConfig
-from dlassign.errors import Diverged, Interrupted
+from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.store.clock import WallClock
 from dlassign.store.files import write_text
 from dlassign.store.manifest import environment, numeric_differences, write_manifest
-from dlassign.store.paths import RunPaths, identity_of
+from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.train.assemble import Parts
-from dlassign.train.checkpoint import CheckpointStore, to_tensors, weights_sha256
-from dlassign.train.learner import State
-from dlassign.train.loop import Hook, Progress, Track, fit
-from dlassign.train.stopping import StopRequest
-from dlassign.train.watchers import (
-    Best,
-    Checkpointer,
-    EarlyStop,
-    KeepBest,
-    OneClass,
-    Prune,
-    hook_states,
-    restore_hooks,
-)
+from dlassign.train.checkpoint import CheckpointStore, weights_sha256
+from dlassign.train.learner import Evaluation, Learner, State, Steps
+from dlassign.train.parts import Former, Parts, about, start_facts
+from dlassign.train.progress import Progress
+from dlassign.train.watchers import Best, EarlyStop, KeepBest, OneClass, Watcher
 
 Say = Callable[[str], None]
 
+CHECKPOINT_SECONDS = 60.0
+"""K runs side by side save K checkpoints at a time, so each saves K times less often, at least once in this time."""
 
-class Session:
-    """One session of a run: begin or resume, train, evaluate with the chosen weights, end.
+
+class Run:
+    """A run: begin or resume, take steps in, evaluate, save, finish.
+
+    It is told what was computed and knows neither what computes nor whether other runs train beside it.
 
     Args:
-        cfg: the run.
-        paths: its folder.
-        parts: what the config became.
+        cfg: what was asked for.
+        paths: the run's folder.
+        parts: what the config and its data have become.
         log: where records go.
-        say: told one line about everything that a user should know beside the result.
-        clock: seconds of each phase so far, by name; changed in place.
+        say: called with one line about everything that a user should know beside the result.
         wall: the clock of the whole run.
-        start: the log's first record if the run has begun before, or None.
-        state: its newest checkpoint, or None.
-        prune: asked at every evaluation whether the run is to be given up, or None.
-        checkpoint_seconds: least age of a checkpoint for a new one; None is what the config says.
+        prune: asked at every evaluation, with its log record, whether to give the run up; None is never.
+
+    Attributes:
+        cfg, parts: as given.
+        learner: the model's state and what computes with it; whoever trains runs side by side sets it before `begin`.
+        error: what has ended the run, or None. Whoever trains several runs sets it, so that the others go on.
     """
 
     def __init__(
@@ -61,157 +57,119 @@ class Session:
         *,
         log: MetricsWriter,
         say: Say,
-        clock: dict[str, float],
         wall: WallClock,
-        start: Record | None = None,
-        state: State | None = None,
-        prune: Prune | None = None,
-        checkpoint_seconds: float | None = None,
+        prune: Callable[[Record], bool] | None = None,
     ) -> None:
-        self._cfg, self._paths, self._parts, self._log, self._say = cfg, paths, parts, log, say
-        self._clock, self._wall, self._prune = clock, wall, prune
-        self._start, self._state = start, state
-        self._store = CheckpointStore(paths)
-        own = cfg.train.checkpoint_seconds
-        self._checkpoint_seconds = own if checkpoint_seconds is None else checkpoint_seconds
-        self._progress = Progress(other_seconds=clock)
+        self.learner: Learner = parts.learner
+        self.error: DlassignError | None = None
+        self.cfg = cfg
+        self._paths = paths
+        self.parts = parts
+        self._plan = parts.plan
+        self._log = log
+        self._say = say
+        self._wall = wall
+        self._prune = prune
+        self._pruned = False
+        self._progress = Progress()
         self._environment: dict[str, Any] = {}
-        self._keep = KeepBest(Best(cfg.train.metric), parts.learner.weights)
+        self._store = CheckpointStore(paths)
+        self._saved_at = time.monotonic()
+        seconds = cfg.train.checkpoint_seconds
+        self._save_every = max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS))
+        self._keep = KeepBest(Best(cfg.train.metric))
         self._one_class = OneClass(parts.dataset.classes, self._note)
-        self._hooks = self._make_hooks()
+        self._watchers = self._make_watchers()
 
-    def _make_hooks(self) -> dict[str, Hook]:
-        train = self._cfg.train
-        hooks: dict[str, Hook] = {"one_class": self._one_class}
-        validates = has_validation(self._cfg.data) and "val" in self._evaluated()
-        if validates and train.keep != "last":
-            hooks["keep_best"] = self._keep
+    def _make_watchers(self) -> dict[str, Watcher]:
+        """Return the watchers by the names under which a checkpoint holds their states."""
+        train = self.cfg.train
+        watchers: dict[str, Watcher] = {"one_class": self._one_class}
+        if has_validation(self.cfg.data) and "val" in self.evaluated and train.keep != "last":
+            watchers["keep_best"] = self._keep
         if train.early_stop is not None:
             best = Best(train.metric, train.early_stop.min_delta)
-            hooks["early_stop"] = EarlyStop(best, train.early_stop.patience)
-        hooks["checkpoint"] = Checkpointer(
-            self._store, extra=self._extra_state, before=self._log.sync, seconds=self._checkpoint_seconds
-        )
-        return hooks
+            watchers["early_stop"] = EarlyStop(best, train.early_stop.patience)
+        return watchers
 
-    def _note(self, *, text: str, first: bool, **values: Any) -> None:
-        """Tell the log, and the user if this is the first time, that the net predicts one class."""
-        self._log.write("note", about="one_class", text=text, **values)
-        if first:
-            self._say(text)
+    # Where it stands
 
-    def _evaluated(self) -> list[str]:
-        chosen = self._cfg.train.evaluate
-        return [name for name in self._parts.splits if name in (("val",) if chosen is None else chosen)]
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self._progress.step
 
-    def _extra_state(self) -> State:
-        return {"run": self._paths.root.name, "hooks": hook_states(self._hooks), **self._about()}
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+        return self._plan.epoch(self._progress.step)
 
-    def _about(self) -> State:
-        """Return what is needed to use the weights: preprocessing and class names."""
-        return {
-            "preprocess": to_tensors(self._parts.preprocess.state()),
-            "classes": list(self._parts.dataset.classes),
-        }
+    @property
+    def stopped(self) -> bool:
+        """Whether a watcher has ended training early."""
+        return self._progress.stopped
 
-    def go(self, stop: StopRequest) -> None:
-        """Do everything.
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are steps to take."""
+        return self.step < self._plan.steps and not (self.stopped or self._pruned or self.error)
 
-        Raises:
-            Interrupted: a signal came; a checkpoint was written.
-            Diverged: the loss is not finite.
-        """
-        self.begin()
-        with self.ending_diverged():
-            self._train(stop)
-            self.conclude()
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The splits that are evaluated at intervals, by name."""
+        chosen = ["val"] if self.cfg.train.evaluate is None else self.cfg.train.evaluate
+        return {name: split for name, split in self.parts.splits.items() if name in chosen}
 
-    @contextmanager
-    def ending_diverged(self) -> Iterator[None]:
-        """Say in the log that the run has diverged if it does.
+    @property
+    def evaluates(self) -> bool:
+        """Whether splits are evaluated after the present step."""
+        return self._plan.evaluates_at(self.step) and bool(self.evaluated)
 
-        Raises:
-            Diverged: it has.
-        """
-        try:
-            yield
-        except Diverged:
-            self._end("diverged")
-            raise
+    def next_event(self) -> int:
+        """Return the next step after which something is logged or evaluated."""
+        return self._plan.next_event(self.step)
 
-    def conclude(self) -> None:
-        """Evaluate and end if training is over; else say that it was given up or interrupted.
+    # Begin
 
-        Raises:
-            Interrupted: training is not over, and nothing has asked to give it up.
-        """
-        if self._complete():
-            self._finish()
-        elif self._prune is not None and self._prune.requested:
-            self._end("pruned")
-        else:
-            self._interrupt()
-
-    def _complete(self) -> bool:
-        return self._progress.stopped or self._progress.step >= self._parts.plan.steps
-
-    def begin(self) -> None:
-        """Write what the run is, and go back to its newest checkpoint if there is one."""
-        start, state = self._start, self._state
-        self._state = None  # its tensors are not needed twice
-        self._environment = environment(*self._parts.machine())  # now, when it is settled how many threads there are
+    def begin(self, former: Former | None) -> None:
+        """Write what the run is, or go back to the newest checkpoint of earlier sessions."""
+        parts = self.parts
+        self._environment = environment(*parts.machine())  # now, when it is settled how many threads there are
         self._write_manifest("running")
         self._paths.point_latest()
-        for note in (*self._parts.dataset.notes, *self._parts.preprocess.notes):
+        for note in (*parts.dataset.notes, *parts.preprocess.notes):
             self._say(note)
-        if self._parts.loaded is not None:
-            self._say(str(self._parts.loaded))
-        if start is None:
-            self._log.write("start", **self._start_record())
+        if parts.loaded is not None:
+            self._say(str(parts.loaded))
+        self._progress.other_seconds = {"import": self._wall.import_seconds, **parts.seconds}
+        if former is None:
+            write_text(self._paths.config, dump_config(self.cfg))
+            facts = start_facts(self.cfg, parts, environment=self._environment)
+            self._log.write("start", schema=SCHEMA, time=now(), **facts)
             return
-        for difference in numeric_differences(start["environment"], self._environment):
+        for difference in numeric_differences(former.start["environment"], self._environment):
             self._say(f"{difference}: the result may differ in its last bits from that of an unbroken run")
-        if state is not None:
-            self._progress = Progress(**state["progress"])
-            self._wall.add(self._progress.wall_seconds)
-            self._add_phases()
-            self._parts.learner.load_state_dict(state["learner"])
-            restore_hooks(self._hooks, state["hooks"])
-            self._say(f"going on from step {self._progress.step} of {self._parts.plan.steps}")
-        self._log.write("resume", from_step=self._progress.step, time=now(), environment=self._environment)
+        if former.state is not None:
+            self._go_back(former.state)
+            self._say(f"going on from step {self.step} of {self._plan.steps}")
+        self._log.write("resume", from_step=self.step, time=now(), environment=self._environment)
 
-    def _add_phases(self) -> None:
-        """Count the phases of earlier sessions too, and give all of them to the next checkpoint."""
-        for phase, seconds in self._progress.other_seconds.items():
-            self._clock[phase] = self._clock.get(phase, 0.0) + seconds
-        self._progress.other_seconds = self._clock
+    def _go_back(self, state: State) -> None:
+        """Set learner, watchers and progress to a checkpoint; times of this session are added to those in it."""
+        own_seconds = self._progress.other_seconds
+        self._progress = Progress(**state["progress"])
+        self._wall.add(self._progress.wall_seconds)
+        for phase, seconds in own_seconds.items():
+            self.add_seconds(phase, seconds)
+        self.learner.load_state_dict(state["learner"])
+        for name, watcher in self._watchers.items():
+            if name in state["hooks"]:  # a checkpoint of an earlier version may lack a watcher that came later
+                watcher.load_state_dict(state["hooks"][name])
 
-    def _start_record(self) -> Record:
-        dataset, parts = self._parts.dataset, self._parts
-        config = self._cfg.model_dump(mode="json")
-        write_text(self._paths.config, dump_config(self._cfg))
-        return {
-            "schema": SCHEMA,
-            "time": now(),
-            "name": self._cfg.name,
-            "seed": self._cfg.seed,
-            "config": config,
-            "environment": self._environment,
-            "arithmetic": parts.learner.arithmetic.record(),
-            "data": {
-                "label": dataset.label,
-                "sha256": dataset.sha256,
-                "raw_shape": list(dataset.train.x.shape[1:]),
-                "shape": list(parts.in_shape),
-                "classes": list(dataset.classes),
-                **{f"n_{name}": len(split) for name, split in parts.splits.items()},
-                "notes": [*dataset.notes, *parts.preprocess.notes],
-            },
-            "pretrained": parts.loaded and {**asdict(parts.loaded), **identity_of(config["init"])},
-            "n_params": parts.learner.n_params,
-            "steps": parts.plan.steps,
-            "steps_per_epoch": parts.plan.steps_per_epoch,
-        }
+    def add_seconds(self, phase: str, seconds: float) -> None:
+        """Count time spent on a phase beside training and evaluation, such as compile."""
+        spent = self._progress.other_seconds
+        spent[phase] = spent.get(phase, 0.0) + seconds
 
     def _write_manifest(self, status: str) -> None:
         write_manifest(
@@ -219,100 +177,194 @@ class Session:
             schema=SCHEMA,
             status=status,
             time=now(),
-            name=self._cfg.name,
-            seed=self._cfg.seed,
-            data={"label": self._parts.dataset.label, "sha256": self._parts.dataset.sha256},
+            name=self.cfg.name,
+            seed=self.cfg.seed,
+            data={"label": self.parts.dataset.label, "sha256": self.parts.dataset.sha256},
             environment=self._environment,
         )
 
-    def track(self) -> Track:
-        """Return the run as a loop takes it that trains several at once."""
-        return Track(self._parts.learner, self._parts.plan, self._log, progress=self._progress, **self._events())
+    # Train
 
-    def _events(self) -> dict[str, Any]:
-        return {
-            "evals": {name: self._parts.splits[name] for name in self._evaluated()},
-            "hooks": list(self._hooks.values()),
-            "wall": self._wall.seconds,
+    def take(self, steps: Steps, seconds: float) -> None:
+        """Count steps that took so many seconds, and log their means where the plan says so.
+
+        Raises:
+            Diverged: a loss is not finite; the message names the step.
+            UserError: the log cannot be written.
+        """
+        first = self.step + 1
+        self._progress.take(steps, seconds)
+        for step, loss in enumerate(steps.losses, first):
+            if not math.isfinite(loss):
+                self._diverge(step, loss)
+        if self._plan.logs_at(self.step):
+            self._log_means()
+
+    def _diverge(self, step: int, loss: float) -> None:
+        lr = self.learner.base_lr * self._plan.lr_factor(step - 1)
+        self._log_means()
+        raise Diverged(
+            f"the loss became {loss} at step {step} (epoch {self._plan.epoch(step):.2f}, learning rate {lr:g}); "
+            "try a smaller optimizer.lr, train.clip: {norm: 1.0}, a schedule with warmup, or scaled inputs "
+            "(data.preprocess)"
+        )
+
+    def _log_means(self) -> None:
+        """Write the means over the samples since the last record, if there are any."""
+        means = self._progress.pop_means()
+        if not means:
+            return
+        self._log.write(
+            "train",
+            step=self.step,
+            epoch=self.epoch,
+            **{key: means[key] for key in means if key != "n"},
+            lr=self._plan.lr_factor(self.step - 1) * self.learner.base_lr,
+            n=means["n"],
+            seconds=self._progress.train_seconds,
+            wall=self._wall_now(),
+        )
+
+    def take_evaluations(self, evaluations: Mapping[str, Evaluation], seconds: float) -> None:
+        """Log evaluations that took so many seconds, ask the watchers, and save if the last checkpoint is old.
+
+        Raises:
+            UserError: the log or the checkpoint cannot be written.
+        """
+        self._progress.eval_seconds += seconds
+        for name, result in evaluations.items():
+            record = self._log_evaluation(name, result, step=self.step)
+            if self._prune is not None and self._prune(record):
+                self._pruned = True
+        for watcher in self._watchers.values():
+            self._progress.stopped |= watcher.on_eval(self, evaluations)
+        # Where training is over, close() saves.
+        if self.step < self._plan.steps and not self.stopped and self._checkpoint_is_old():
+            self.save()
+
+    def _log_evaluation(self, split: str, result: Evaluation, *, step: int, **final: Any) -> Record:
+        """Write the record of one evaluation, and return it; step: when the weights were as they are."""
+        return self._log.write(
+            "eval",
+            step=step,
+            epoch=self._plan.epoch(step),
+            split=split,
+            loss=result.loss,
+            accuracy=result.accuracy,
+            n=result.n,
+            seconds=self._progress.train_seconds,
+            wall=self._wall_now(),
+            **final,
+        )
+
+    def _note(self, *, text: str, first: bool, **values: Any) -> None:
+        """Tell the log, and the user if this is the first time, that the net predicts one class."""
+        self._log.write("note", about="one_class", text=text, **values)
+        if first:
+            self._say(text)
+
+    # Save
+
+    def _checkpoint_is_old(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._save_every
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: it cannot be written; the message names the last good one, which is untouched.
+        """
+        self._wall_now()
+        state = {
+            "learner": self.learner.state_dict(),
+            "progress": asdict(self._progress),
+            "run": self._paths.root.name,
+            "hooks": {name: watcher.state_dict() for name, watcher in self._watchers.items()},
+            **about(self.parts),
         }
+        self._log.sync()  # first, so that the log never says less than the checkpoint
+        self._store.save(state, step=self.step)
+        self._saved_at = time.monotonic()
 
-    def _train(self, stop: StopRequest) -> None:
-        parts, step = self._parts, self._progress.step
-        if parts.learner.arithmetic.compile and step < parts.plan.steps:
-            compiled = parts.learner.warm_up(*next(parts.batches.between(step, step + 1)))
-            self._clock["compile"] = self._clock.get("compile", 0.0) + compiled
-        prune = self._prune
-        fit(
-            parts.learner,
-            parts.batches,
-            plan=parts.plan,
-            log=self._log,
-            progress=self._progress,
-            interrupted=stop if prune is None else lambda: stop() or prune.requested,
-            **self._events(),
-        )
+    def close(self) -> None:
+        """Save where training has ended, or was interrupted.
 
-    def _interrupt(self) -> None:
-        self._end("interrupted")
-        raise Interrupted(
-            f"interrupted at step {self._progress.step} of {self._parts.plan.steps}; a checkpoint was written, "
-            "and the same command goes on from there"
-        )
+        Steps since the last log record are in the checkpoint, so a resumed run logs the means that an unbroken one
+        would. Only a run that has stopped early logs them now: no step follows.
+        """
+        if self.stopped:
+            self._log_means()
+        self.save()
+
+    # Finish
+
+    def finish(self) -> None:
+        """Evaluate with the chosen weights and end, if training is over; else say why it is not.
+
+        Raises:
+            Diverged: the loss is not finite.
+            Interrupted: training is not over, and nothing has asked to give it up; a checkpoint was written.
+            UserError: something cannot be written.
+        """
+        try:
+            if self.error is not None:
+                raise self.error
+            if self.stopped or self.step >= self._plan.steps:
+                self._finish()
+            elif self._pruned:
+                self._end("pruned")
+            else:
+                self._end("interrupted")
+                raise Interrupted(
+                    f"interrupted at step {self.step} of {self._plan.steps}; a checkpoint was written, "
+                    "and the same command goes on from there"
+                )
+        except Diverged:
+            self._end("diverged")
+            raise
 
     def _finish(self) -> None:
         """Evaluate val and test once with the chosen weights, and save these."""
-        learner, best = self._parts.learner, self._keep
-        last = learner.weights()
-        digest = weights_sha256(last)
-        step, chosen = self._progress.step, "last"
-        if best.weights is not None:
-            step, chosen = best.best.step or 0, "best"
-            learner.load_weights(best.weights)
-        self._store.save_best({"weights": learner.weights(), "chosen": chosen, **self._about()}, step=step)
+        digest = weights_sha256(self.learner.weights())
+        step, chosen = self.step, "last"
+        if self._keep.weights is not None:
+            step, chosen = self._keep.best.step or 0, "best"
+            self.learner.load_weights(self._keep.weights)
+        best = {"weights": self.learner.weights(), "chosen": chosen, **about(self.parts)}
+        self._store.save_best(best, step=step)
         started = time.perf_counter()
         for name in ("val", "test"):
-            if name in self._parts.splits:
+            if name in self.parts.splits:
                 self._evaluate_final(name, step)
                 self._evaluate_views(name, step)
         self._progress.eval_seconds += time.perf_counter() - started
         self._end("finished", chosen={"weights": chosen, "step": step}, weights_sha256=digest)
 
-    def _evaluate_final(self, name: str, step: int) -> None:
-        result = self._parts.learner.evaluate(self._parts.splits[name])
-        self._one_class.look(name, result, step=step, final=True)
-        self._log.write(
-            "eval",
-            step=step,
-            epoch=self._parts.plan.epoch(step),
-            split=name,
-            loss=result.loss,
-            accuracy=result.accuracy,
-            n=result.n,
-            seconds=self._progress.train_seconds,
-            wall=self._wall.seconds(),
-            final=True,
-            confusion=result.confusion,
-        )
+    def _evaluate_final(self, split: str, step: int) -> None:
+        result = self.learner.evaluate(self.parts.splits[split])
+        self._one_class.look(split, result, step=step, final=True)
+        self._log_evaluation(split, result, step=step, final=True, confusion=result.confusion)
 
-    def _evaluate_views(self, name: str, step: int) -> None:
+    def _evaluate_views(self, split: str, step: int) -> None:
         """Evaluate with test-time augmentation, if the config asks for it."""
-        learner = self._parts.learner
-        if learner.views is None:
+        views = self.learner.views
+        if views is None:
             return
-        result = learner.evaluate(self._parts.splits[name], views=learner.views)
-        values = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n, "views": len(learner.views)}
-        self._log.write("tta", step=step, split=name, **values, wall=self._wall.seconds())
+        result = self.learner.evaluate(self.parts.splits[split], views=views)
+        values = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n, "views": len(views)}
+        self._log.write("tta", step=step, split=split, **values, wall=self._wall_now())
 
     def _end(self, status: str, **values: Any) -> None:
+        """Write the last record and the manifest."""
         progress = self._progress
-        seconds = {**self._clock, "train": progress.train_seconds, "eval": progress.eval_seconds}
-        total = self._wall.seconds()
+        seconds = {**progress.other_seconds, "train": progress.train_seconds, "eval": progress.eval_seconds}
+        total = self._wall_now()
         self._log.write(
             "end",
             status=status,
-            steps=progress.step,
+            steps=self.step,
             best=self._keep.best.record(),
-            test_evaluations=self._test_evaluations(),
+            test_evaluations=len(read_records(self._paths.log).evaluations("test")),
             seconds={**seconds, "other": max(total - sum(seconds.values()), 0.0), "total": total},
             images_per_second=progress.images / progress.train_seconds if progress.train_seconds else None,
             time=now(),
@@ -321,8 +373,10 @@ class Session:
         self._log.sync()
         self._write_manifest(status)
 
-    def _test_evaluations(self) -> int:
-        return len(read_records(self._paths.log).evaluations("test"))
+    def _wall_now(self) -> float:
+        """Return the wall-clock seconds so far, and remember them for a later session."""
+        self._progress.wall_seconds = self._wall.seconds()
+        return self._progress.wall_seconds
 
 
 def now() -> str:

@@ -16,10 +16,11 @@ from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, DataError, Problem, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
-from dlassign.train.backends import make_backend
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Evaluation, Learner, State
+from dlassign.train.make_numpy import make_numpy_learner, place_numpy
+from dlassign.train.make_torch import make_torch_learner, place_torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +128,29 @@ def _prepare(
 ) -> tuple[Learner, Any]:
     """Return a learner that has the weights, and the samples as it takes them."""
     preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
-    backend = make_backend(cfg, resolve_device(cfg.device), recorded)
-    learner = backend.learner(preprocess.apply(samples.x[:0]).shape[1:], n_classes)
+    in_shape = preprocess.apply(samples.x[:0]).shape[1:]
+    if cfg.backend == "numpy":
+        numpy_learner = make_numpy_learner(cfg, in_shape, n_classes)
+        _load(numpy_learner, state)
+        return numpy_learner, place_numpy(cfg, samples, preprocess=preprocess)
+    device = resolve_device(cfg.device)
+    torch_learner, _ = make_torch_learner(cfg, in_shape, n_classes, device=device, recorded=recorded)
+    _load(torch_learner, state)
+    return torch_learner, place_torch(cfg, torch_learner, samples, preprocess=preprocess)
+
+
+def _load(learner: Learner, state: State) -> None:
+    """Set a learner's weights.
+
+    Raises:
+        UserError: they are those of another model.
+    """
     try:
         learner.load_weights(state["weights"])
     except RuntimeError as error:
         raise UserError(
             f"the weights do not fit the model of config.yaml ({' '.join(str(error).split())[:200]})"
         ) from error
-    return learner, backend.place(samples, preprocess)
 
 
 def _load_weights(paths: RunPaths, weights: str) -> State:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ from dlassign.nets.transfer import Frozen, set_training, unfreeze
 from dlassign.optim.averaging import Average
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
-from dlassign.train.learner import Evaluation, State, StepStats
+from dlassign.train.device import restore_rng, rng_state
+from dlassign.train.learner import Evaluation, State, Steps, StepStats
 from dlassign.train.loss_scale import LossScale
-from dlassign.train.rng import restore_rng, rng_state
 from dlassign.train.views import Views
 
 
@@ -59,14 +58,24 @@ class TorchLearner:
         unfreeze_at: int | None = None,
         views: Views | None = None,
     ) -> None:
-        self.model, self.optimizer, self.arithmetic, self.views = model, optimizer, arithmetic, views
-        self.loss, self._penalty, self._clip = loss, penalty, clip
-        self.n_classes, self.eval_batch_size = n_classes, eval_batch_size
-        self._accumulate, self._average, self._frozen, self._unfreeze_at = accumulate, average, frozen, unfreeze_at
+        self.model = model
+        self.optimizer = optimizer
+        self.arithmetic = arithmetic
+        self.views = views
+        self.loss = loss
+        self.n_classes = n_classes
+        self.eval_batch_size = eval_batch_size
+        self._penalty = penalty
+        self._clip = clip
+        self._accumulate = accumulate
+        self._average = average
+        self._frozen = frozen
+        self._unfreeze_at = unfreeze_at
         self._params = optimizer.params
-        self._steps, self._swaps = 0, True
+        self._steps = 0
+        self._swaps = True  # evaluate with the average's weights; not after load_weights, whose weights are final
         self.n_params = sum(p.numel() for p in model.parameters())
-        self.lr = optimizer.lr
+        self.base_lr = optimizer.lr
         self.device = self._params[0].device
         self._loss_scale = LossScale(self.device) if arithmetic.precision == "fp16" else None
         # One program for each batch size: a dynamic one would depend on which size came first, and so on resumes.
@@ -99,12 +108,12 @@ class TorchLearner:
             self._loss_scale.unscale(self._params)
         if self._clip is not None:
             self._clip(self._params)
-        self.optimizer.lr = self.lr * lr_factor
+        self.optimizer.lr = self.base_lr * lr_factor
         self.optimizer.step()
         self.count_step()
 
     def count_step(self) -> None:
-        """Take in that the parameters have been updated."""
+        """Count a step; update the average."""
         self._steps += 1
         if self._average is not None:
             self._average.after_step(self._steps)
@@ -112,17 +121,19 @@ class TorchLearner:
     def _gradients(self, x: Tensor, y: Tensor | Mixed, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add up the gradients of a batch, part by part; return its loss with penalty and its right predictions."""
         if self._accumulate == 1:
-            return self._part(x, y, share=1.0, penalty=penalty)
+            return self._forward_backward(x, y, share=1.0, penalty=penalty)
         losses, corrects = [], []
         parts = min(self._accumulate, len(x))  # a short last batch may have fewer samples than parts
         for part_x, part_y in zip(x.tensor_split(parts), _split(y, parts), strict=True):
-            loss, correct = self._part(part_x, part_y, share=len(part_x) / len(x), penalty=penalty)
+            loss, correct = self._forward_backward(part_x, part_y, share=len(part_x) / len(x), penalty=penalty)
             losses.append(loss)
             corrects.append(correct)
             penalty = None  # counted with the first part
         return torch.stack(losses).sum(), torch.stack(corrects).sum()
 
-    def _part(self, x: Tensor, y: Tensor | Mixed, *, share: float, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _forward_backward(
+        self, x: Tensor, y: Tensor | Mixed, *, share: float, penalty: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         scores = self._scores(x)
         loss = self._loss_of(scores, y)
         if share != 1.0:
@@ -173,9 +184,13 @@ class TorchLearner:
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - started
 
-    def read(self, values: list[Any]) -> list[float]:
-        """Bring scalars to the host in one transfer."""
-        return torch.stack(values).double().tolist()
+    def read(self, taken: Sequence[StepStats]) -> Steps:
+        """Bring what steps gave to the host, in one transfer."""
+        columns = [[stats.loss for stats in taken], [stats.correct for stats in taken]]
+        if taken and taken[0].penalty is not None:
+            columns.append([stats.penalty for stats in taken])
+        rows = torch.stack([torch.stack(column).double() for column in columns]).tolist() if taken else [[], []]
+        return Steps(rows[0], rows[2] if len(rows) > 2 else [], rows[1], [stats.n for stats in taken])
 
     def evaluate(self, split: TensorSplit, *, views: Views | None = None) -> Evaluation:
         """Return loss, accuracy and confusion counts.
@@ -240,7 +255,8 @@ class TorchLearner:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         restore_rng(state["rng"], self.device)
-        self._steps, self._swaps = state["steps"], True
+        self._steps = state["steps"]
+        self._swaps = True
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         if self._loss_scale is not None:

@@ -60,8 +60,9 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     from dlassign.checks.summary import costs, summarise, table
     from dlassign.nets.build import build_model
     from dlassign.train.arithmetic import choose_arithmetic
-    from dlassign.train.build import check_loss, freeze_named
     from dlassign.train.device import resolve_device
+    from dlassign.train.make_torch import freeze_named
+    from dlassign.train.plan import check_loss
 
     model = build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes))
     freeze_named(model, cfg.train)

@@ -94,7 +94,7 @@ def _train(located: Located, paths: RunPaths) -> RunRecords:
     from dlassign.train.experiment import run_experiment
     from dlassign.train.warm_start import check_weights
 
-    import_seconds, wall = time.perf_counter() - started, WallClock(since_process_start())
+    wall = WallClock(since_process_start(), import_seconds=time.perf_counter() - started)
     fit = check_fit(located.config)
     if not paths.last.exists():
         check_weights(located.config.init, cfg=located.config.model)
@@ -106,7 +106,6 @@ def _train(located: Located, paths: RunPaths) -> RunRecords:
                 paths,
                 say=display.say,
                 on_record=display.on_record,
-                import_seconds=import_seconds,
                 wall=wall,
             )
     except Diverged:

@@ -1,40 +1,41 @@
-"""From a config to a learner: model, initial weights, loss, penalty and optimizer."""
+"""From a config to a PyTorch learner, its samples and its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from dlassign.config.convnets import WhitenedCNN
+from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
 from dlassign.config.train import Clip, Train
+from dlassign.data.augment import make_augment
+from dlassign.data.batches import Batches, Order
+from dlassign.data.bundle import Split
+from dlassign.data.on_device import DevicePreprocess, can_run
+from dlassign.data.prepare import Preprocess
+from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import ConfigError, Problem
-from dlassign.nets.build import build_model, check_model
+from dlassign.nets.build import build_model
 from dlassign.nets.init import initialise
-from dlassign.nets.objective import make_loss, make_penalty, n_scores
+from dlassign.nets.objective import make_loss, make_penalty
 from dlassign.nets.pretrained import LoadReport
 from dlassign.nets.transfer import Frozen, freeze, head_of
 from dlassign.nets.whitened import whiten_patches
-from dlassign.numpy_nets import init as numpy_init
-from dlassign.numpy_nets.make_network import make_network
-from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty
 from dlassign.optim.averaging import make_average
-from dlassign.optim.numpy_rules import make_numpy_optimizer
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import choose_arithmetic
-from dlassign.train.numpy_learner import NumpyLearner
-from dlassign.train.plan import Plan
+from dlassign.train.plan import Plan, check_loss
 from dlassign.train.torch_learner import TorchLearner
 from dlassign.train.views import Views
 from dlassign.train.warm_start import load_initial
 
 
-def build_learner(
+def make_torch_learner(
     cfg: RunConfig,
     in_shape: Sequence[int],
     n_classes: int,
@@ -64,6 +65,8 @@ def build_learner(
         ConfigError: the model, the loss, or a pattern of parameter names does not fit.
         UserError: pretrained weights cannot be read.
     """
+    if recorded is not None and plan is None:
+        recorded = {**recorded, "compile": False}  # one evaluation is over before a compiler would be
     model = build_model(cfg.model, in_shape, check_loss(cfg, n_classes))
     total = plan.steps if plan is not None else 1
     arithmetic = choose_arithmetic(cfg.train, device, model=model, steps=total, recorded=recorded)
@@ -93,7 +96,65 @@ def build_learner(
         unfreeze_at=plan.unfreeze_at if plan is not None else None,
         views=make_views(cfg.train),
     )
+    if learner.views is not None:
+        learner.views.check(in_shape)
     return learner, loaded
+
+
+def torch_layout(cfg: RunConfig, learner: TorchLearner) -> str:
+    """Return a cache key: where layouts and preprocessing are equal, place_torch places a split identically."""
+    arithmetic = learner.arithmetic
+    layout = (learner.device, arithmetic.weights, arithmetic.channels_last, _wants_bytes(cfg))
+    return " ".join(map(str, layout))
+
+
+def place_torch(
+    cfg: RunConfig, learner: TorchLearner, split: Split, *, preprocess: Preprocess, train: bool = False
+) -> TensorSplit:
+    """Return samples on the learner's device: images as bytes where a batch can be prepared there, else prepared ones.
+
+    Args:
+        cfg: the run.
+        learner: whose device, number type and memory layout the samples get.
+        split: raw samples.
+        preprocess: fitted.
+        train: with the copies that preprocessing appends to the training samples.
+    """
+    arithmetic = learner.arithmetic
+    if not (_wants_bytes(cfg) and can_run(preprocess.steps, split.x.dtype, split.x.shape[1:])):
+        dtype = "float64" if arithmetic.weights == torch.float64 else "float32"
+        prepared = (
+            preprocess.apply_to_train(split, dtype) if train else Split(preprocess.apply(split.x, dtype), split.y)
+        )
+        return to_device(prepared, learner.device, dtype=arithmetic.weights)
+    # Bytes take a quarter of the memory of floats, and augmentation works on them.
+    prepare = DevicePreprocess(
+        preprocess.steps,
+        channels=split.x.shape[1],
+        device=learner.device,
+        dtype=arithmetic.weights,
+        channels_last=arithmetic.channels_last,
+    )
+    return to_device(split, learner.device, dtype=torch.uint8, prepare=prepare)
+
+
+def _wants_bytes(cfg: RunConfig) -> bool:
+    return bool(cfg.data.augment) or not isinstance(cfg.model, MLP)
+
+
+def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order) -> Batches[Tensor]:
+    """Return training batches, augmented as the config says.
+
+    Raises:
+        ConfigError: an augmentation does not fit the samples.
+    """
+    steps = [step.model_dump() for step in cfg.data.augment]
+    if not steps:
+        return torch_batches(split, order)
+    if split.prepare is None:
+        message = "augmentation works on 8-bit images; leave flatten and pca out of data.preprocess, or remove augment"
+        raise ConfigError([Problem(path="data.augment", message=message)])
+    return torch_batches(split, order, augment=make_augment(steps, split.x, seed=cfg.seed))
 
 
 def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
@@ -115,46 +176,6 @@ def make_views(train: Train) -> Views | None:
     """Return the views of test-time augmentation, or None if the config asks for none."""
     wanted = train.test_time_augmentation
     return None if wanted is None else Views(flip=wanted.flip, shift=wanted.shift)
-
-
-def check_loss(cfg: RunConfig, n_classes: int) -> int:
-    """Return the number of scores a sample that the loss needs.
-
-    Raises:
-        ConfigError: a two-class loss on data with more classes.
-    """
-    scores = n_scores(cfg.loss, n_classes)
-    if scores == 1 and n_classes != 2:
-        message = f"{cfg.loss.name} is for 2 classes, the data has {n_classes}; use cross_entropy"
-        raise ConfigError([Problem(path="loss.name", message=message)])
-    return scores
-
-
-def build_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int) -> NumpyLearner:
-    """Build network, initial weights, loss, penalty and update rule in NumPy.
-
-    Raises:
-        ConfigError: the model or the loss does not fit the data.
-    """
-    n_outputs = check_loss(cfg, n_classes)
-    check_model(cfg.model, in_shape, n_outputs)
-    rng = np.random.default_rng(cfg.seed)
-    network = make_network(
-        cfg.model, in_shape, n_outputs, rng=rng, dtype="float64" if cfg.train.precision == "fp64" else "float32"
-    )
-    numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
-    return NumpyLearner(
-        network,
-        make_numpy_optimizer(cfg.optimizer, network.params),
-        loss=make_numpy_loss(cfg.loss),
-        penalty=make_numpy_penalty(
-            cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
-        ),
-        clip=make_numpy_clip(cfg.train.clip),
-        n_classes=n_classes,
-        eval_batch_size=cfg.train.eval_batch_size,
-        rng=rng,
-    )
 
 
 def _clipper(clip: Clip | None) -> Callable[[list[nn.Parameter]], object] | None:

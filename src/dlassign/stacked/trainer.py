@@ -1,12 +1,13 @@
-"""StackedLearner: learners of equal models that train as one batched model, in as many lanes as there are threads."""
+"""StackTrainer: the trainer of K runs whose equal models train as one batched model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,107 +15,25 @@ from torch import Tensor
 from dlassign.data.batches import Order, SideBySide
 from dlassign.data.torch_batches import TensorSplit, torch_batches
 from dlassign.nets.objective import LossOf, predict
+from dlassign.stacked.member import StackMember
 from dlassign.stacked.rules import StackedOptimizer
 from dlassign.stacked.vmap import Stack, make_stack
 from dlassign.train.arithmetic import Arithmetic
-from dlassign.train.learner import Evaluation, State, StepStats
-from dlassign.train.torch_learner import TorchLearner
-from dlassign.train.views import Views
+from dlassign.train.learner import Evaluation, Steps
 
+T = TypeVar("T")
+
+SEGMENT = 100
+"""Steps between two looks at whether to stop."""
 CACHE_BYTES = 24 * 2**20
 """What the models of a chunk may have in parameters, gradients, slots and samples: about what a large cache holds."""
-
-
-class StackMember:
-    """A TorchLearner that trains in a stack: its model's weights are part of the stack's, its dropout has a generator.
-
-    Args:
-        learner: just built, so that torch's global generator is in the state from which the run goes on.
-        order: which rows its steps see.
-    """
-
-    def __init__(self, learner: TorchLearner, order: Order) -> None:
-        self.learner, self.order = learner, order
-        self.n_params, self.lr, self.arithmetic, self.views = (
-            learner.n_params,
-            learner.lr,
-            learner.arithmetic,
-            learner.views,
-        )
-        cuda = learner.device.type == "cuda"
-        self.generator = torch.Generator(learner.device)
-        self.generator.set_state(torch.cuda.get_rng_state(learner.device) if cuda else torch.get_rng_state())
-
-    def step(self, x: Tensor, y: Tensor, lr_factor: float) -> StepStats:
-        """Refuse: a member takes its steps in the stack.
-
-        Raises:
-            RuntimeError: always.
-        """
-        raise RuntimeError("a member of a stack is trained by the stack")
-
-    def read(self, values: list[Any]) -> list[float]:
-        """Bring scalars to the host."""
-        return self.learner.read(values)
-
-    def warm_up(self, x: Tensor, y: Tensor) -> float:
-        """Do nothing: stacks are not compiled."""
-        return 0.0
-
-    def evaluate(self, split: TensorSplit, *, views: Views | None = None) -> Evaluation:
-        """Evaluate the one model."""
-        return self.learner.evaluate(split, views=views)
-
-    def weights(self) -> State:
-        """Return a copy of the weights that are evaluated; the originals are views of larger tensors."""
-        weights: State = _copies(self.learner.weights())
-        return weights
-
-    def load_weights(self, weights: State) -> None:
-        """Set the model's parameters and buffers."""
-        self.learner.load_weights(weights)
-
-    def state_dict(self) -> State:
-        """Return what TorchLearner.state_dict returns, with the state of the member's own generator."""
-        state = self.learner.state_dict()
-        key = self.learner.device.type
-        rng = {**state["rng"], key: self.generator.get_state()}
-        return {**_copies(state), "rng": rng}
-
-    def load_state_dict(self, state: State) -> None:
-        """Go back to a state of a member or of a TorchLearner."""
-        self.learner.load_state_dict(state)
-        self.generator.set_state(state["rng"][self.learner.device.type].cpu())
-
-
-def _copies(value: Any) -> Any:
-    """Return plain values with a copy of every tensor in them; a saved view would take its whole stack along."""
-    match value:
-        case Tensor():
-            return value.clone()
-        case dict():
-            return {key: _copies(item) for key, item in value.items()}
-        case list():
-            return [_copies(item) for item in value]
-        case _:
-            return value
 
 
 MakePenalty = Callable[[Sequence[StackMember], Stack], Callable[[], Tensor] | None]
 MakeOptimizer = Callable[[Sequence[StackMember], Stack], StackedOptimizer | None]
 
 
-@dataclass(frozen=True)
-class StackStats:
-    """What one member's steps gave, one value a step."""
-
-    losses: list[float]
-    penalties: list[float]
-    corrects: list[float]
-    counts: list[int]
-
-
-class StackedLearner:
+class StackTrainer:
     """Trains members together.
 
     Members are dealt to lanes, one for each CPU thread, and the members of a lane to chunks that fit into its cache.
@@ -144,18 +63,21 @@ class StackedLearner:
         batch_size: int,
         lanes: int,
     ) -> None:
-        self._members, self._factors = list(members), list(lr_factors)
+        self._members = list(members)
+        self._factors = list(lr_factors)
         self._split = _in_compute_type(split, members[0].learner.arithmetic)
-        self._loss, self._lanes_wanted = loss, max(lanes, 1)
-        self._penalty, self._optimizer = penalty, optimizer
+        self._loss = loss
+        self._lanes_wanted = max(lanes, 1)
+        self._penalty = penalty
+        self._optimizer = optimizer
         self._batch_size = batch_size
         self._pool: ThreadPoolExecutor | None = None
         self._deal()
 
-    def keep(self, staying: Sequence[int]) -> None:
-        """Go on with some members only, given by their places; the stack becomes smaller."""
-        self._members = [self._members[k] for k in staying]
-        self._factors = [self._factors[k] for k in staying]
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with some members only; the stack becomes smaller."""
+        self._members = [self._members[place] for place in places]
+        self._factors = [self._factors[place] for place in places]
         self._deal()
 
     def _deal(self) -> None:
@@ -195,33 +117,37 @@ class StackedLearner:
             factors=[self._factors[k] for k in places],
         )
 
-    def train(self, start: int, stop: int) -> list[StackStats]:
-        """Take the steps start, ..., stop - 1, counted from 0; return what they gave, by member."""
-        found: dict[int, StackStats] = {}
-        for lane in self._each_lane(lambda chunk: chunk.train(start, stop)):
-            found |= lane
-        return [found[k] for k in range(len(self._members))]
+    def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
+        """Take steps in segments, between which `interrupted` is asked: all members must stop at the same step."""
+        taken = [Steps([], [], [], []) for _ in self._members]
+        while start < stop:
+            end = min(start + SEGMENT, stop)
+            for place, steps in self._each_chunk(partial(_Chunk.train, start=start, stop=end)).items():
+                taken[place].extend(steps)
+            start = end
+            if interrupted():
+                break
+        return taken
 
     def evaluate(self, split: TensorSplit) -> list[Evaluation]:
         """Return loss, accuracy and confusion counts of every member."""
         if any(member.learner.averages for member in self._members):
             return [member.evaluate(split) for member in self._members]
-        found: dict[int, Evaluation] = {}
-        for lane in self._each_lane(lambda chunk: chunk.evaluate(split)):
-            found |= lane
-        return [found[k] for k in range(len(self._members))]
+        found = self._each_chunk(lambda chunk: chunk.evaluate(split))
+        return [found[place] for place in range(len(self._members))]
 
-    def _each_lane(self, work: Callable[[_Chunk], dict[int, Any]]) -> list[dict[int, Any]]:
-        """Do something with every chunk, each lane in a thread of its own; return the results of each lane."""
+    def _each_chunk(self, work: Callable[[_Chunk], dict[int, T]]) -> dict[int, T]:
+        """Do something with every chunk, each lane in a thread of its own; return the results by member."""
 
-        def one_lane(chunks: list[_Chunk]) -> dict[int, Any]:
+        def one_lane(chunks: list[_Chunk]) -> dict[int, T]:
             return {place: value for chunk in chunks for place, value in work(chunk).items()}
 
         if len(self._lanes) == 1:
-            return [one_lane(self._lanes[0])]
+            return one_lane(self._lanes[0])
         if self._pool is None:
+            # One thread an operation: the lanes fill the cores already.
             self._pool = ThreadPoolExecutor(self._lanes_wanted, initializer=torch.set_num_threads, initargs=(1,))
-        return list(self._pool.map(one_lane, self._lanes))
+        return {place: value for lane in self._pool.map(one_lane, self._lanes) for place, value in lane.items()}
 
     def close(self) -> None:
         """End the threads."""
@@ -244,7 +170,9 @@ class _Chunk:
         optimizer: MakeOptimizer,
         factors: list[Callable[[int], float]],
     ) -> None:
-        self._places, self._members, self._factors = places, members, factors
+        self._places = places
+        self._members = members
+        self._factors = factors
         self._learner = members[0].learner
         self._arithmetic: Arithmetic = self._learner.arithmetic
         models = [member.learner.model for member in members]
@@ -252,10 +180,11 @@ class _Chunk:
         self._stack = make_stack(models, generators=generators, dtype=self._arithmetic.autocast)
         self._batches = torch_batches(split, order)
         self._together = isinstance(order, SideBySide)
-        self._loss, self._penalty = loss, penalty(members, self._stack)
+        self._loss = loss
+        self._penalty = penalty(members, self._stack)
         self._optimizer = optimizer(members, self._stack)
 
-    def train(self, start: int, stop: int) -> dict[int, StackStats]:
+    def train(self, start: int, stop: int) -> dict[int, Steps]:
         losses, penalties, corrects, counts = [], [], [], []
         for step, (x, y) in enumerate(self._batches.between(start, stop), start):
             loss, penalty, correct = self._step(x, y, step)
@@ -266,7 +195,7 @@ class _Chunk:
                 penalties.append(penalty)
         rows = [_columns(values, len(self._members)) for values in (losses, penalties, corrects)]
         return {
-            place: StackStats(loss, penalty, correct, counts)
+            place: Steps(loss, penalty, correct, counts)
             for place, loss, penalty, correct in zip(self._places, *rows, strict=True)
         }
 
@@ -291,7 +220,7 @@ class _Chunk:
             for member, factor in zip(self._members, factors, strict=True):
                 member.learner.update(factor)
             return
-        self._optimizer.step([member.lr * factor for member, factor in zip(self._members, factors, strict=True)])
+        self._optimizer.step([member.base_lr * factor for member, factor in zip(self._members, factors, strict=True)])
         for member in self._members:
             member.learner.count_step()
 

@@ -1,0 +1,61 @@
+"""From a config to a NumPy learner and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlassign.config.run import RunConfig
+from dlassign.data.bundle import Split
+from dlassign.data.prepare import Preprocess
+from dlassign.nets.build import check_model
+from dlassign.numpy_nets import init as numpy_init
+from dlassign.numpy_nets.make_network import make_network
+from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty
+from dlassign.optim.numpy_rules import make_numpy_optimizer
+from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.plan import check_loss
+
+
+def make_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int) -> NumpyLearner:
+    """Build network, initial weights, loss, penalty and update rule in NumPy.
+
+    Raises:
+        ConfigError: the model or the loss does not fit the data.
+    """
+    n_outputs = check_loss(cfg, n_classes)
+    check_model(cfg.model, in_shape, n_outputs)
+    rng = np.random.default_rng(cfg.seed)
+    network = make_network(
+        cfg.model, in_shape, n_outputs, rng=rng, dtype="float64" if cfg.train.precision == "fp64" else "float32"
+    )
+    numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
+    return NumpyLearner(
+        network,
+        make_numpy_optimizer(cfg.optimizer, network.params),
+        loss=make_numpy_loss(cfg.loss),
+        penalty=make_numpy_penalty(
+            cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
+        ),
+        clip=make_numpy_clip(cfg.train.clip),
+        n_classes=n_classes,
+        eval_batch_size=cfg.train.eval_batch_size,
+        rng=rng,
+    )
+
+
+def numpy_layout(cfg: RunConfig) -> str:
+    """Return a cache key: where layouts and preprocessing are equal, place_numpy places a split identically."""
+    return f"numpy {_dtype(cfg)}"
+
+
+def place_numpy(cfg: RunConfig, split: Split, *, preprocess: Preprocess, train: bool = False) -> Split:
+    """Return prepared samples; train: with the copies that preprocessing appends to the training samples."""
+    if train:
+        return preprocess.apply_to_train(split, _dtype(cfg))
+    return Split(preprocess.apply(split.x, _dtype(cfg)), split.y)
+
+
+def _dtype(cfg: RunConfig) -> str:
+    return "float64" if cfg.train.precision == "fp64" else "float32"

@@ -1,0 +1,93 @@
+"""Parts: what a config and its data have become, and what the log and the checkpoints say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from dlassign.config.run import RunConfig
+from dlassign.data.batches import Batches
+from dlassign.data.bundle import Dataset
+from dlassign.data.prepare import Preprocess
+from dlassign.nets.pretrained import LoadReport
+from dlassign.store.paths import identity_of
+from dlassign.store.records import Record
+from dlassign.train.checkpoint import to_tensors
+from dlassign.train.learner import State, SteppingLearner
+from dlassign.train.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a config and its data have become.
+
+    Attributes:
+        dataset: raw samples of every split, in memory.
+        in_shape: of a prepared sample.
+        preprocess: what is done to the samples.
+        splits: train, val and test as the learner evaluates them.
+        batches: of the training split.
+        plan: durations in steps.
+        learner: the model's state and what computes with it.
+        loaded: what of pretrained weights was loaded, or None.
+        machine: () -> the device, what it is called, and the threads that one operation may use now.
+        seconds: spent on `data` and `build`.
+    """
+
+    dataset: Dataset
+    in_shape: tuple[int, ...]
+    preprocess: Preprocess
+    splits: dict[str, Any]
+    batches: Batches[Any]
+    plan: Plan
+    learner: SteppingLearner
+    loaded: LoadReport | None
+    machine: Callable[[], tuple[str, str, int]]
+    seconds: dict[str, float]
+
+
+class Former(NamedTuple):
+    """What earlier sessions left of a run: the first record of its log, and its newest checkpoint or None."""
+
+    start: Record
+    state: State | None
+
+
+def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any]) -> Record:
+    """Return what the first record of a log says, but for its schema and time.
+
+    Args:
+        cfg: what was asked for.
+        parts: what it has become.
+        environment: versions, git state and device.
+
+    Raises:
+        UserError: pretrained weights cannot be read.
+    """
+    dataset, config = parts.dataset, cfg.model_dump(mode="json")
+    return {
+        "name": cfg.name,
+        "seed": cfg.seed,
+        "config": config,
+        "environment": environment,
+        "arithmetic": parts.learner.arithmetic.record(),
+        "data": {
+            "label": dataset.label,
+            "sha256": dataset.sha256,
+            "raw_shape": list(dataset.train.x.shape[1:]),
+            "shape": list(parts.in_shape),
+            "classes": list(dataset.classes),
+            **{f"n_{name}": len(split) for name, split in parts.splits.items()},
+            "notes": [*dataset.notes, *parts.preprocess.notes],
+        },
+        "pretrained": parts.loaded and {**asdict(parts.loaded), **identity_of(config["init"])},
+        "n_params": parts.learner.n_params,
+        "steps": parts.plan.steps,
+        "steps_per_epoch": parts.plan.steps_per_epoch,
+    }
+
+
+def about(parts: Parts) -> State:
+    """Return what is needed to use saved weights: preprocessing and class names."""
+    return {"preprocess": to_tensors(parts.preprocess.state()), "classes": list(parts.dataset.classes)}

@@ -1,0 +1,69 @@
+"""Progress: where a run stands, and what its steps gave since the last log record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dlassign.train.learner import Steps
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved in full in every checkpoint.
+
+    Attributes:
+        step: optimizer steps done.
+        images: samples that these steps saw.
+        stopped: a watcher has ended training early.
+        train_seconds, eval_seconds: time spent so far, over all sessions.
+        wall_seconds: time since the process was started, as of the last record, over all sessions.
+        other_seconds: time spent in other phases, such as data and compile, by name, over all sessions.
+        losses, penalties, corrects, counts: one value for each step since the last log record.
+    """
+
+    step: int = 0
+    images: int = 0
+    stopped: bool = False
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    other_seconds: dict[str, float] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    penalties: list[float] = field(default_factory=list)
+    corrects: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def take(self, steps: Steps, seconds: float) -> None:
+        """Count steps that took so many seconds."""
+        self.step += len(steps.losses)
+        self.train_seconds += seconds
+        self.losses += steps.losses
+        self.penalties += steps.penalties
+        self.corrects += steps.corrects
+        self.counts += steps.counts
+        self.images += sum(steps.counts)
+
+    def pop_means(self) -> dict[str, float]:
+        """Return loss, penalty (if there is one), accuracy and n over the samples since the last record; {} if none.
+
+        The values are dropped, so that the next means begin anew.
+        """
+        n = sum(self.counts)
+        if not n:
+            return {}
+        means = {"loss": _mean(self.losses, self.counts)}
+        if self.penalties:
+            means["penalty"] = _mean(self.penalties, self.counts)
+        means["accuracy"] = math.fsum(self.corrects) / n
+        self.losses = []
+        self.penalties = []
+        self.corrects = []
+        self.counts = []
+        return {**means, "n": n}
+
+
+def _mean(values: Iterable[float], weights: Sequence[int]) -> float:
+    """Mean of values with weights; fsum is exact, so it does not matter where a resume has cut the values."""
+    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
