@@ -5,6 +5,8 @@ Serial, stacked and processes train the same trials in this process or in worker
 
 Command: python scripts/bench_sweep.py --mnist-root DIR --cifar10-jpeg-root DIR
          (a quarter of an hour; leave the machine alone meanwhile)
+         python scripts/bench_sweep.py --device cuda --mnist-root DIR --cifar10-jpeg-root DIR
+         (the same question on a GPU, ten minutes; writes docs/benchmarks/sweep_gpu.md)
 Exit:    0 every bound holds; 1 one does not
 """
 
@@ -39,17 +41,18 @@ from dlassign.sweep.trial import Executor, Trial
 from dlassign.train.device import cpu_name
 
 ROOT = Path(__file__).parents[1]
-OUTPUT = ROOT / "docs" / "benchmarks" / "sweep.md"
+BENCHMARKS = ROOT / "docs" / "benchmarks"
 TEXT = """\
 # What executors make of many small runs
 
 Written by `scripts/bench_sweep.py`. Every trial is a whole run with its own folder, log, checkpoints and final
-evaluations, on the CPU. **serial** trains one after the other in a process that has imported and read everything
-already. **stacked** trains all of them as one batched model. **processes** has two workers with one thread each.
+evaluations, on the {where}. **serial** trains one after the other in a process that has imported and read everything
+already. **stacked** trains all of them as one batched model. **processes** has {workers}.
 **shell** calls `dlassign train` once a trial. All but stacked train only some of the trials, since each costs the same;
 the table has seconds a trial. `start` is the time that a process needs for imports and data; it is added once to
 stacked where it is compared with the shell loop, which pays it every time. Ratios are medians over the rounds, with
-the smallest and the largest in brackets.
+the smallest and the largest in brackets. [sweep.md](sweep.md) is of a CPU, [sweep_gpu.md](sweep_gpu.md) of a GPU, on
+which also convolutional networks are stacked.
 
 | | |
 |---|---|
@@ -125,6 +128,47 @@ def workloads(mnist: str, images: str) -> list[Workload]:
     ]
 
 
+def gpu_workloads(mnist: str, images: str) -> list[Workload]:
+    """Return what is measured on a GPU, where a small network leaves most of the card idle."""
+    pictures = {"name": "image_folder", "root": images}
+    sgd = {"name": "sgd", "lr": 0.01, "momentum": 0.9}
+    vgg = {"name": "vgg", "stages": [[16], [32], [64, 64]], "dropout": 0.0}
+    short = {"steps": 1500, "batch_size": 100, "compile": "off"}
+    seeds: Callable[[int], tuple[list[str], int]] = lambda number: ([], number)  # noqa: E731
+    bounds = (("stacked", "processes", 1.3), ("stacked", "serial", 1.3))
+    return [
+        Workload(
+            "16 seeds of the EECS base CNN, batch size 100, 1,500 steps",
+            {"data": pictures, "model": {"name": "eecs_cifar_base"}, "optimizer": sgd, "train": short},
+            seeds,
+            trials=16,
+            some=8,
+            bounds=bounds,
+        ),
+        Workload(
+            "16 seeds of a narrow VGG, batch size 100, 1,500 steps",
+            {"data": pictures, "model": vgg, "optimizer": sgd, "train": short},
+            seeds,
+            trials=16,
+            some=8,
+            bounds=bounds,
+        ),
+        Workload(
+            "32 seeds of 784-30-10, batch size 128, 3,000 steps",
+            {
+                "data": {"name": "mnist", "root": mnist},
+                "model": {"name": "mlp", "hidden": [30]},
+                "optimizer": sgd,
+                "train": {"steps": 3000, "batch_size": 128},
+            },
+            seeds,
+            trials=32,
+            some=8,
+            bounds=bounds,
+        ),
+    ]
+
+
 class Silent:
     """A watcher that shows nothing."""
 
@@ -145,12 +189,15 @@ class Bench:
     Args:
         work: the workload.
         folder: for its files; removed by the caller.
+        device: cpu, or cuda.
     """
 
-    def __init__(self, work: Workload, folder: Path) -> None:
-        self._work, self._folder = work, folder
+    def __init__(self, work: Workload, folder: Path, *, device: str = "cpu") -> None:
+        self._work = work
+        self._folder = folder
+        self._device = device
         self._file = folder / "bench.yaml"
-        self._file.write_text(yaml.safe_dump({"name": "bench", "device": "cpu", **work.config}))
+        self._file.write_text(yaml.safe_dump({"name": "bench", "device": device, **work.config}))
         self._digest = fingerprint(load_config(self._file).data)
 
     def trials(self, count: int) -> Iterator[Trial]:
@@ -167,7 +214,7 @@ class Bench:
         count = self._work.trials if name == "stacked" else self._work.some
         if name in ("shell", "start"):
             return self._shell(1 if name == "start" else min(count, 3), start=name == "start")
-        return self._run(EXECUTORS[name](), list(self.trials(count)))
+        return self._run(make_executor(name, self._device), list(self.trials(count)))
 
     def _run(self, executor: Executor, trials: list[Trial]) -> float:
         """Train trials, the first of them twice: a warm process has read the data."""
@@ -195,21 +242,26 @@ class Bench:
         return (time.perf_counter() - started) / count
 
 
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "serial": SerialExecutor,
-    "stacked": StackedExecutor,
-    "processes": lambda: ProcessesExecutor(2),
-}
+WORKERS = {"cpu": 2, "cuda": 4}
+
+
+def make_executor(name: str, device: str) -> Executor:
+    """Return a contestant's executor; on a GPU its workers share the card."""
+    if name == "processes":
+        return ProcessesExecutor(WORKERS[device], devices=["cuda:0"] if device == "cuda" else ())
+    return SerialExecutor() if name == "serial" else StackedExecutor()
+
+
 Rounds = dict[str, list[float]]
 
 
-def measure(work: Workload, repeats: int) -> Rounds:
+def measure(work: Workload, repeats: int, *, device: str = "cpu") -> Rounds:
     """Let the contestants take turns; return seconds a trial, by contestant, in the order of rounds."""
     names = list(dict.fromkeys(name for own, peer, _ in work.bounds for name in (own, peer)))
     names += ["start"] * ("shell" in names)
     found: Rounds = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(work, Path(folder))
+        bench = Bench(work, Path(folder), device=device)
         for number in range(repeats):
             for name in names:
                 found[name].append(bench.turn(name))
@@ -246,15 +298,18 @@ def spread(values: list[float]) -> str:
     return f"{median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
 
-def facts(repeats: int) -> str:
+def facts(repeats: int, device: str = "cpu") -> str:
     """Return where and with what this was measured, as rows of a table."""
+    gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
+    option = " --device cuda" if device == "cuda" else ""
     rows = {
+        **gpu,
         "Processor": f"{cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
         "System": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Versions": f"Python {platform.python_version()}, torch {version('torch')}, dlassign {version('dlassign')}",
         "Rounds": str(repeats),
         "Date": time.strftime("%Y-%m-%d"),
-        "Command": "`python scripts/bench_sweep.py --mnist-root DIR --cifar10-jpeg-root DIR`",
+        "Command": f"`python scripts/bench_sweep.py{option} --mnist-root DIR --cifar10-jpeg-root DIR`",
     }
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
@@ -266,20 +321,25 @@ def main() -> None:
     parser.add_argument("--cifar10-jpeg-root", required=True, help="folder cifar10-jpeg with train/ and test/")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", metavar="TEXT", help="measure only workloads whose title holds this; writes nothing")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--device", choices=WORKERS, default="cpu")
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    gpu = options.device == "cuda"
+    works = (gpu_workloads if gpu else workloads)(options.mnist_root, options.cifar10_jpeg_root)
     sections, found = [], []
-    for work in workloads(options.mnist_root, options.cifar10_jpeg_root):
+    for work in works:
         if options.only and options.only not in work.title:
             continue
-        rounds = measure(work, options.repeats)
+        rounds = measure(work, options.repeats, device=options.device)
         sections.append(table(work, rounds))
         found += verdicts(work, rounds)
     bounds = "\n".join(f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in found)
-    text = "\n".join([TEXT.format(facts=facts(options.repeats)), *sections, f"## Bounds\n\n{bounds}\n"])
+    workers = "four workers that share the GPU" if gpu else "two workers with one thread each"
+    head = TEXT.format(facts=facts(options.repeats, options.device), where="GPU" if gpu else "CPU", workers=workers)
+    text = "\n".join([head, *sections, f"## Bounds\n\n{bounds}\n"])
     print(text)
     if not options.only:
-        options.output.write_text(text)
+        (options.output or BENCHMARKS / ("sweep_gpu.md" if gpu else "sweep.md")).write_text(text)
     sys.exit(not all(holds for holds, _ in found))
 
 
