@@ -170,7 +170,7 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
 
 
 class Silent:
-    """A watcher that shows nothing."""
+    """A listener that shows nothing."""
 
     def started(self, trial: Trial) -> None:
         """Do nothing."""

@@ -234,11 +234,11 @@ def test_interrupted_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     calls: list[int] = []
 
-    def stops(trial: Any, watcher: Any, *, cache: Any) -> Any:
+    def stops(trial: Any, listener: Any, *, cache: Any) -> Any:
         calls.append(trial.number)
         if len(calls) == 2:
             raise Interrupted("interrupted")
-        return train_trial(trial, watcher, cache=cache)
+        return train_trial(trial, listener, cache=cache)
 
     monkeypatch.setattr("dlassign.sweep.serial.train_trial", stops)
     result = reproduce()

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from dlassign.config.load import dump_config, load_config, load_located
 from dlassign.config.run import RunConfig
-from dlassign.config.schema import json_schema, resolve
+from dlassign.config.schema import resolve, run_schema
 from dlassign.errors import ConfigError, Problem
 
 MINIMAL = "data: {name: digits}\nmodel: {name: mlp}\noptimizer: {name: adam}\ntrain: {epochs: 10}\n"
-SCHEMA = json_schema()
+SCHEMA = run_schema()
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 

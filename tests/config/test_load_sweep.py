@@ -6,7 +6,7 @@ import yaml
 
 from dlassign.config.load import load_config
 from dlassign.config.load_sweep import dump_sweep, load_sweep
-from dlassign.config.sweep_schema import sweep_schema, sweep_schema_text
+from dlassign.config.schema import sweep_schema, sweep_schema_text
 from dlassign.errors import ConfigError
 
 BASE = """\

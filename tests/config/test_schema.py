@@ -4,12 +4,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dlassign.config.schema import json_schema, schema_text
-from dlassign.config.sweep_schema import sweep_schema_text
+from dlassign.config.schema import run_schema, schema_text, sweep_schema_text
 from dlassign.config.yamlpos import parse_yaml
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json_schema()
+SCHEMA = run_schema()
 VALID = """\
 data: {name: digits, split: {val: 0.1}, preprocess: [{name: scale, divisor: 16}, {name: pca, components: 10}]}
 model: {name: mlp, hidden: [100, 50], activation: [relu, tanh]}

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dlassign.config.space import Range, domains, identity, is_one_of, value_of
 from dlassign.config.sweep import (
     TPE,
     AutoExecutor,
@@ -11,12 +12,9 @@ from dlassign.config.sweep import (
     NoPruning,
     Objective,
     Random,
-    Range,
     RayExecutor,
     SweepConfig,
-    entries,
 )
-from dlassign.config.sweep_rules import identity, is_one_of, value_of
 
 SMALL = {"name": "a", "base": "base.yaml", "space": {"optimizer.lr": [0.1, 0.2]}}
 
@@ -153,7 +151,7 @@ def test_conditions_look_into_sections():
 
 def test_entries_are_in_the_order_of_the_file():
     config = sweep(space=OPTIMIZERS, when=[when({"optimizer.name": "sgd"}, {"optimizer.momentum": [0]})])
-    assert [(path, key) for path, key, _ in entries(config.space, config.when)] == [
+    assert [(path, key) for path, key, _ in domains(config.space, config.when)] == [
         (("space", "optimizer.name"), "optimizer.name"),
         (("space", "model.hidden"), "model.hidden"),
         (("when", 0, "space", "optimizer.momentum"), "optimizer.momentum"),

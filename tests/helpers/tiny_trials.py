@@ -1,4 +1,4 @@
-"""Trials of tiny nets on the digits, and a watcher that keeps what it was told."""
+"""Trials of tiny nets on the digits, and a listener that keeps what it was told."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_trial(out: Path, number: int = 0, *, lr: float = 0.1, seed: int = 0, **
 
 
 class Notes:
-    """A watcher that keeps everything; `prune` answers evaluations, `on_record` is called with each record."""
+    """A listener that keeps everything; `prune` answers evaluations, `on_record` is called with each record."""
 
     def __init__(
         self,

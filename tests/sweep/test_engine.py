@@ -23,7 +23,7 @@ from dlassign.sweep.check_points import check_points
 from dlassign.sweep.engine import Outcome, Sweep
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.standing import Standing
-from dlassign.sweep.trial import Executor, Strategy, Trial, TrialResult, Watcher
+from dlassign.sweep.trial import Executor, Strategy, Trial, TrialListener, TrialResult
 from helpers.sweep_files import logs, table_of, without_times, write_sweep
 
 
@@ -60,7 +60,7 @@ class Failing:
     def __init__(self, *, fails: Iterable[int] = (), error: BaseException | None = None, at: int = -1) -> None:
         self._fails, self._error, self._at = set(fails), error, at
 
-    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+    def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         inner = SerialExecutor()
         for trial in trials:
             if trial.number == self._at and self._error is not None:
@@ -68,7 +68,7 @@ class Failing:
             if trial.number in self._fails:
                 yield TrialResult(trial=trial, status="failed", message="out of memory")
             else:
-                yield from inner.run([trial], watcher)
+                yield from inner.run([trial], listener)
 
 
 def sweep_of(path: Path, *, strategy: Any = None) -> Sweep:
@@ -404,7 +404,7 @@ def test_a_trial_that_never_began_is_not_shown_as_ended(tmp_path: Path) -> None:
     class Refused:
         slots, why = 1, "for tests"
 
-        def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+        def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
             for trial in trials:
                 yield TrialResult(trial=trial, status="interrupted")
 

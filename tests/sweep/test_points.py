@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlassign.config.sweep import Range, SweepConfig
-from dlassign.sweep.points import at_fraction, different_draws, draw, ends, grid_points, holds, listed
+from dlassign.config.space import Range
+from dlassign.config.sweep import SweepConfig
+from dlassign.sweep.space import at_fraction, different_draws, draw, ends, grid_points, holds, listed
 
 
 def config(space, when=(), strategy="random"):

@@ -26,7 +26,7 @@ SHORT = "train.epochs=null", "train.steps=30", "train.eval_every={steps: 10}", "
 
 
 class Recorder:
-    """A watcher that remembers what it is told."""
+    """A listener that remembers what it is told."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -70,11 +70,11 @@ def test_results_are_those_of_the_serial_executor(make: Any) -> None:
         alone = make(4, "train.accumulate=2", out=out)
         return [*(make(n, f"model.dropout=0.{n + 1}", seed=n, out=out) for n in range(4)), alone]
 
-    watcher = Recorder()
-    ours = {result.trial.number: result for result in StackedExecutor().run(trials("ours"), watcher)}
+    listener = Recorder()
+    ours = {result.trial.number: result for result in StackedExecutor().run(trials("ours"), listener)}
     theirs = {result.trial.number: result for result in SerialExecutor().run(trials("theirs"), Recorder())}
-    assert watcher.begun == [0, 1, 2, 3, 4]
-    assert {number for number, record in watcher.records if record["kind"] == "end"} == set(range(5))
+    assert listener.begun == [0, 1, 2, 3, 4]
+    assert {number for number, record in listener.records if record["kind"] == "end"} == set(range(5))
     for number, result in ours.items():
         assert result.status == theirs[number].status == "finished"
         one, other = (read_records(results[number].trial.paths.log) for results in (ours, theirs))
@@ -125,12 +125,12 @@ def test_a_signal_between_stacks_is_heard(make: Any) -> None:
             return super().record(trial, record)
 
     trials = [make(0), make(1, seed=1), make(2, "model.hidden=[7]"), make(3, "model.hidden=[7]", seed=1)]
-    watcher = Stopping()
-    results = StackedExecutor().run(trials, watcher)
+    listener = Stopping()
+    results = StackedExecutor().run(trials, listener)
     assert [next(results).trial.number, next(results).trial.number] == [0, 1]
     with pytest.raises(Interrupted):
         next(results)
-    assert watcher.begun == [0, 1]
+    assert listener.begun == [0, 1]
 
 
 def test_runs_that_ended_meanwhile_are_read_and_not_trained(make: Any) -> None:
@@ -139,11 +139,11 @@ def test_runs_that_ended_meanwhile_are_read_and_not_trained(make: Any) -> None:
     for result in SerialExecutor().run(trials[:1], Recorder()):
         assert result.status == "finished"
     before = trials[0].paths.log.read_bytes()
-    watcher = Recorder()
-    found = {r.trial.number: r.status for r in StackedExecutor().run(trials, watcher)}
+    listener = Recorder()
+    found = {r.trial.number: r.status for r in StackedExecutor().run(trials, listener)}
     assert found == {0: "finished", 1: "finished", 2: "finished"}
     assert trials[0].paths.log.read_bytes() == before
-    assert {number for number, _ in watcher.records} == {1, 2}
+    assert {number for number, _ in listener.records} == {1, 2}
 
 
 def test_a_stack_waits_for_the_worker_of_a_killed_driver(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

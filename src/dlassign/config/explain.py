@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,20 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dlassign.config.places import Document, KeyPath, Place, dotted
-from dlassign.config.schema import (
-    Node,
-    at,
-    child,
-    choices,
-    example,
-    expected,
-    flow,
-    follow,
-    member,
-    members,
-)
+from dlassign.config.places import Document, KeyPath, Place, at, dotted
+from dlassign.config.schema import Node, child, choices, example, expected, follow, member, members
 from dlassign.config.suggestion import did_you_mean
+from dlassign.config.values import flow, short, show
 from dlassign.config.yamlpos import plain_value
 from dlassign.errors import Problem
 
@@ -100,28 +89,6 @@ def key_place(document: Document, path: KeyPath) -> Place:
             return place
         path = path[:-1]
     return Place(document.file)
-
-
-def show(value: Any) -> str:
-    """Return a value as a message shows it."""
-    match value:
-        case None:
-            return "nothing (null)"
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value) if math.isfinite(value) else f"{value}, which is not a finite number"
-        case str():
-            return f"the text {short(value)!r}" if value else "an empty text"
-        case list():
-            return f"a list of {len(value)} item{'s' * (len(value) != 1)}" if value else "an empty list"
-        case _:
-            return "a mapping"
-
-
-def short(text: str) -> str:
-    """Return `text`, cut if it is long."""
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 class _Explainer:

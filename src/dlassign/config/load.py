@@ -13,12 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config
-from dlassign.config.explain import explain, explain_rule, show, value_place
+from dlassign.config.explain import explain, explain_rule, value_place
 from dlassign.config.overrides import apply_overrides, extend, set_option
 from dlassign.config.places import Document, KeyPath, Place
 from dlassign.config.rules import broken_rules
 from dlassign.config.run import NAME_PATTERN, RunConfig
-from dlassign.config.schema import Node, shared_schema
+from dlassign.config.schema import Node, run_schema
+from dlassign.config.values import show
 from dlassign.config.yamlpos import EXPECTED, parse_yaml, plain_value
 from dlassign.errors import ConfigError, Problem
 
@@ -205,7 +206,7 @@ def check_document(document: Document) -> Located:
         ConfigError: with every problem, sorted by place.
     """
     _fill_default_names(document.data)
-    config, problems = validate(document, RunConfig, broken_rules, shared_schema())
+    config, problems = validate(document, RunConfig, broken_rules, run_schema())
     if config is None or problems:
         raise ConfigError(problems)
     return Located(config, document)

@@ -12,12 +12,13 @@ from typing import Any
 from dlassign.config.explain import key_place, value_place
 from dlassign.config.load import dump_plain, read_config, read_yaml, validate
 from dlassign.config.overrides import SET, apply_overrides, drop_stale, names, set_key
-from dlassign.config.places import Document, KeyPath, Place
+from dlassign.config.places import Document, KeyPath, Place, at
 from dlassign.config.run import NAME_PATTERN
-from dlassign.config.schema import at, flow
-from dlassign.config.sweep import Range, SweepConfig, entries
-from dlassign.config.sweep_rules import broken_sweep_rules, identity
-from dlassign.config.sweep_schema import SHORT, sweep_schema
+from dlassign.config.schema import SHORT, sweep_schema
+from dlassign.config.space import Range, domains, identity
+from dlassign.config.sweep import SweepConfig
+from dlassign.config.sweep_rules import broken_sweep_rules
+from dlassign.config.values import flow
 from dlassign.errors import ConfigError, Problem
 
 _OF_A_RUN = {"data", "model", "optimizer", "train"}
@@ -43,11 +44,11 @@ class LocatedSweep:
     def places(self) -> dict[tuple[str, str], KeyPath]:
         """Where in the file each value of the space stands, by dotted key and identity; of ranges, by key and ""."""
         found: dict[tuple[str, str], KeyPath] = {}
-        for path, key, entry in entries(self.config.space, self.config.when):
-            values = enumerate(entry) if isinstance(entry, tuple) else ()
+        for path, key, domain in domains(self.config.space, self.config.when):
+            values = enumerate(domain) if isinstance(domain, tuple) else ()
             for index, value in values:
                 found.setdefault((key, identity(value)), (*path, index))
-            if isinstance(entry, Range):
+            if isinstance(domain, Range):
                 found.setdefault((key, ""), path)
         return found
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dlassign.config.explain import show
-from dlassign.config.places import Document, KeyPath, Place, dotted
-from dlassign.config.schema import Node, at, child, member, shared_schema
+from dlassign.config.places import Document, KeyPath, Place, at, dotted
+from dlassign.config.schema import Node, child, member, run_schema
+from dlassign.config.values import show
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 
@@ -186,7 +186,7 @@ def drop_stale(
     """
     if all(at(document.data, *path, "name") == name for path, name in before.items()):
         return
-    root = root or shared_schema()
+    root = root or run_schema()
     for path, old, new in list(_changed(document.data, before, root, root, ())):
         section = at(document.data, *path)
         for key in [key for key in section if key in old and key not in new]:

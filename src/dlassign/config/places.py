@@ -1,4 +1,4 @@
-"""Where the keys and values of a config stand."""
+"""Plain data, and where its keys and values stand in a file."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ class Document:
 def dotted(path: KeyPath) -> str:
     """Return `path` with dots between its parts, unprintable characters escaped."""
     return ".".join(part if part.isprintable() else ascii(part) for part in map(str, path))
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """Return the value at `path` in plain data, or None."""
+    for key in path:
+        if isinstance(value, dict) and isinstance(key, str):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and -1 < key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from dlassign.config.schema import Node, json_schema, resolve
+from dlassign.config.schema import Node, resolve, run_schema
 
 _HEAD = """# Config reference
 
@@ -16,7 +16,7 @@ file: mappings are merged, lists and single values replace those of the other fi
 
 def reference_text() -> str:
     """Return the reference as Markdown."""
-    schema = json_schema()
+    schema = run_schema()
     lines = [_HEAD, "## Top level\n", *_table(schema, schema)]
     for key, node in schema["properties"].items():
         if key != "extends":

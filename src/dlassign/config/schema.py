@@ -1,52 +1,72 @@
-"""The JSON Schema of a config, for editors, and what it says about one key, for error messages."""
+"""The JSON Schemas of a run's config and of a sweep file, and what they say about one key, for error messages."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import cache
 from typing import Any, TypeAlias
 
 from dlassign.config.base import Config
-from dlassign.config.places import KeyPath
+from dlassign.config.places import KeyPath, at
 from dlassign.config.run import RunConfig
+from dlassign.config.sweep import SweepConfig
+from dlassign.config.values import flow
 
 Node: TypeAlias = dict[str, Any]
 """One piece of a JSON Schema."""
 
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _DEFS = "#/$defs/"
 _EXTENDS = (
     "A config that this one builds on, relative to this file. Mappings are merged; lists and single values "
     "here replace those there. The other file must not have `extends` itself."
 )
-
-
-def json_schema() -> Node:
-    """Return the JSON Schema (draft 2020-12) of a config file, with a description for every key."""
-    schema: Node = json.loads(schema_text())
-    return schema
+SHORT = (("executor",), ("strategy",), ("strategy", "pruning"))
+"""Keys of a sweep file whose sections may be given as their name alone."""
 
 
 @cache
-def shared_schema() -> Node:
-    """Return what `json_schema` does, each time the same object: for readers that change nothing."""
-    return json_schema()
-
-
-@cache
-def schema_text() -> str:
-    """Return the JSON Schema as the text of configs/schema.json."""
+def run_schema() -> Node:
+    """Return the JSON Schema of a run's config file; a shared object, not to be changed."""
     raw = described(RunConfig)
     extends = {"type": "string", "description": _EXTENDS, "examples": ["base.yaml"]}
     required = [key for key in raw.pop("required") if key != "name"]
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+    return {
+        "$schema": _DRAFT,
         "title": "dlassign config",
         **raw,
         "properties": {"extends": extends, **raw["properties"]},
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": required},
     }
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of a run's config file as the text of configs/schema.json."""
+    return json.dumps(run_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+@cache
+def sweep_schema() -> Node:
+    """Return the JSON Schema of a sweep file without short forms; a shared object, not to be changed."""
+    raw = described(SweepConfig)
+    raw["required"].remove("name")
+    return {"$schema": _DRAFT, "title": "dlassign sweep file", **raw}
+
+
+def sweep_schema_text() -> str:
+    """Return the JSON Schema of a sweep file for editors: there a name alone is short for a section."""
+    schema = deepcopy(sweep_schema())
+    for properties, key in (
+        (schema["properties"], "executor"),
+        (schema["properties"], "strategy"),
+        (at(schema, "$defs", "TPE", "properties"), "pruning"),
+    ):
+        union = properties[key]
+        kept = {name: union.pop(name) for name in ("description", "default") if name in union}
+        properties[key] = {**kept, "anyOf": [{"enum": choices(union)}, union]}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -128,18 +148,6 @@ def follow(loc: Sequence[str | int], data: Any, root: Node) -> tuple[KeyPath, No
             path.append(key)
             node, value = child(node, key), at(value, key)
     return tuple(path), resolve(node, root), value
-
-
-def at(value: Any, *path: str | int) -> Any:
-    """Return the value at `path` in plain data, or None."""
-    for key in path:
-        if isinstance(value, dict) and isinstance(key, str):
-            value = value.get(key)
-        elif isinstance(value, list) and isinstance(key, int) and -1 < key < len(value):
-            value = value[key]
-        else:
-            return None
-    return value
 
 
 def choices(node: Node) -> list[str]:
@@ -232,12 +240,3 @@ def _expected_text(node: Node) -> str:
     if "patternErrorMessage" in node:
         return str(node["patternErrorMessage"]).removeprefix("expected ")
     return "one character" if node.get("maxLength") == 1 else "text"
-
-
-def flow(value: Any) -> str:
-    """Return plain data as one line of YAML."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
-    return value if isinstance(value, str) else json.dumps(value)

@@ -2,76 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection
 from itertools import count, islice
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from dlassign.config.base import Config, Count, Finite, Many, NonNegative, PathText, Positive, Several, broken_rule
-from dlassign.config.places import KeyPath
+from dlassign.config.base import Config, Count, Many, NonNegative, PathText, Positive, Several, broken_rule
 from dlassign.config.run import Name
+from dlassign.config.space import Condition, Space
 from dlassign.config.sweep_rules import broken_sweep_rules
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Factor = Annotated[int, Field(ge=2)]
-
-
-class Range(Config):
-    """Numbers from `low` to `high`, both included."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"low": 0.001, "high": 0.1, "log": True}]})
-
-    low: Finite
-    """The smallest value."""
-    high: Finite
-    """The largest value."""
-    log: bool = False
-    """Even on a logarithmic scale: as many values from 0.01 to 0.1 as from 0.1 to 1."""
-    integer: bool = False
-    """Whole numbers only."""
-    steps: Annotated[int, Field(ge=2, le=10_000)] | None = None
-    """So many values from low to high, at even distances, in place of all between them. A grid needs it."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Range:
-        if self.low >= self.high:
-            message = f"low is {self.low:g} and high {self.high:g}; give a high above low, or a list of one value"
-            raise broken_rule("high", message)
-        if self.log and self.low <= 0:
-            raise broken_rule("low", f"a logarithmic range needs a low above 0, got {self.low:g}; or remove log")
-        for key, value in (("low", self.low), ("high", self.high)):
-            if self.integer and not value.is_integer():
-                raise broken_rule(key, f"expected a whole number because of `integer: true`, got {value:g}")
-        return self
-
-
-Values = Annotated[Several[Any], Field(examples=[[0.01, 0.1]])]
-Entry: TypeAlias = Values | Range
-
-
-def _not_empty(space: dict[str, Entry]) -> dict[str, Entry]:
-    if not space:
-        raise broken_rule("", "the space is empty; give keys of the base with values, `optimizer.lr: [0.01, 0.1]`")
-    return space
-
-
-Space = Annotated[dict[str, Entry], AfterValidator(_not_empty), Field(examples=[{"optimizer.lr": [0.01, 0.1]}])]
-
-
-class Condition(Config):
-    """Keys that are searched only where others have certain values."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"if": {"optimizer.name": "sgd"}, "space": {"optimizer.momentum": [0.0, 0.9]}}]}
-    )
-
-    conditions: Annotated[dict[str, Any], Field(alias="if", min_length=1, examples=[{"optimizer.name": "sgd"}])]
-    """Dotted keys of the space and the value that each must have; of a list, one of them."""
-    space: Space
-    """Dotted keys and their values where all of this holds."""
-    when: Many[Condition] = ()
-    """Parts of this part."""
 
 
 class Grid(Config):
@@ -283,13 +226,3 @@ class SweepConfig(Config):
         """Return the seeds of the confirming runs: the smallest that were not used."""
         free = (seed for seed in count() if seed not in used)
         return tuple(islice(free, self.confirm.seeds if self.confirm else 0))
-
-
-def entries(
-    space: Mapping[str, Entry], when: Sequence[Condition], path: KeyPath = ()
-) -> Iterator[tuple[KeyPath, str, Entry]]:
-    """Yield the place in the sweep file, the key and the values of all that is searched, conditional or not."""
-    for key, entry in space.items():
-        yield (*path, "space", key), key, entry
-    for number, condition in enumerate(when):
-        yield from entries(condition.space, condition.when, (*path, "when", number))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import broken_rule
 from dlassign.config.neutral_keys import NEUTRAL
 from dlassign.config.places import KeyPath
-from dlassign.config.schema import at
+from dlassign.config.space import Condition, Domain, Range, identity, is_one_of, value_of
 from dlassign.config.suggestion import did_you_mean
 from dlassign.config.values import value_text
-
-if TYPE_CHECKING:
-    from dlassign.config.sweep import Condition, Entry
 
 NOT_SEARCHED = {
     **dict.fromkeys(NEUTRAL, "it changes no result, so there is nothing to search; put one value under set"),
@@ -34,7 +30,7 @@ class _Part:
     """The space, or that of one condition: where it stands, its own conditions, and with them those around it."""
 
     path: KeyPath
-    space: Mapping[str, Entry]
+    space: Mapping[str, Domain]
     own: Mapping[str, Any]
     conditions: Mapping[str, Any]
 
@@ -60,7 +56,7 @@ def broken_sweep_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomEr
         yield from _strategy_rules(sections)
 
 
-def _parts(space: Mapping[str, Entry], when: Sequence[Condition]) -> Iterator[_Part]:
+def _parts(space: Mapping[str, Domain], when: Sequence[Condition]) -> Iterator[_Part]:
     """Yield the top level and all conditions, each after those around it."""
     yield (top := _Part((), space, {}, {}))
     yield from _inner_parts(top, when)
@@ -74,7 +70,7 @@ def _inner_parts(around: _Part, when: Sequence[Condition]) -> Iterator[_Part]:
         yield from _inner_parts(part, condition.when)
 
 
-def _set_rules(changes: Mapping[str, Any], space: Mapping[str, Entry]) -> Iterator[PydanticCustomError]:
+def _set_rules(changes: Mapping[str, Any], space: Mapping[str, Domain]) -> Iterator[PydanticCustomError]:
     for key in changes:
         section = next((other for other in space if key.startswith(f"{other}.")), None)
         if key == "name":
@@ -106,32 +102,40 @@ def _exclusive(one: _Part, other: _Part) -> bool:
 
 
 def _condition_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
-    searched = [(key, entry) for part in parts for key, entry in part.space.items()]
+    searched = [(key, domain) for part in parts for key, domain in part.space.items()]
     for part in parts:
         for key, wanted in part.own.items():
             path = (*part.path, "if", key)
-            entries = [(other, entry) for other, entry in searched if key == other or key.startswith(f"{other}.")]
-            if not entries:
+            found = [(other, domain) for other, domain in searched if key == other or key.startswith(f"{other}.")]
+            if not found:
                 known = list(dict.fromkeys(other for other, _ in searched))
                 message = f"is not searched, so this holds always or never.{did_you_mean(key, known)}"
                 yield broken_rule(path, f"{message} Use {' or '.join(known)}", at_key=True)
-            elif all(isinstance(entry, tuple) for _, entry in entries):
-                values = [value_of({other: value}, key) for other, entry in entries for value in _listed(entry)]
-                options = wanted if isinstance(wanted, list) and not any(map(same(wanted), values)) else [wanted]
-                for option in [option for option in options if not any(map(same(option), values))]:
-                    words = list(dict.fromkeys(map(value_text, values)))
-                    message = f"is never {value_text(option)} in this space.{did_you_mean(value_text(option), words)}"
-                    yield broken_rule(path, f"{message} Use {' or '.join(words)}")
+            elif not any(isinstance(domain, Range) for _, domain in found):  # any value of a range may come up
+                values = [value_of({other: value}, key) for other, domain in found for value in _listed(domain)]
+                yield from _never_rules(path, wanted, values)
 
 
-def _listed(entry: Entry) -> tuple[Any, ...]:
-    return entry if isinstance(entry, tuple) else ()
+def _never_rules(path: KeyPath, wanted: Any, values: Sequence[Any]) -> Iterator[PydanticCustomError]:
+    """Yield a broken rule for each wanted value that is none of those searched."""
+    known = set(map(identity, values))
+    # A list is a list of options, unless the space has that very list as a value.
+    options = wanted if isinstance(wanted, list) and identity(wanted) not in known else [wanted]
+    words = list(dict.fromkeys(map(value_text, values)))
+    for option in options:
+        if identity(option) not in known:
+            message = f"is never {value_text(option)} in this space.{did_you_mean(value_text(option), words)}"
+            yield broken_rule(path, f"{message} Use {' or '.join(words)}")
+
+
+def _listed(domain: Domain) -> tuple[Any, ...]:
+    return () if isinstance(domain, Range) else domain
 
 
 def _grid_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
     for part in parts:
-        for key, entry in part.space.items():
-            if not isinstance(entry, tuple) and entry.steps is None:
+        for key, domain in part.space.items():
+            if isinstance(domain, Range) and domain.steps is None:
                 message = "a grid needs values; add `steps: 5`, or give a list, or use `strategy: {name: random}`"
                 yield broken_rule((*part.path, "space", key), message)
 
@@ -151,39 +155,3 @@ def _strategy_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError
     if len(sections.get("seeds") or ()) > 1:
         message = "pruning compares single runs; give one seed, and `confirm: {top: 3, seeds: 5}` for the best"
         yield broken_rule("seeds", message)
-
-
-def value_of(values: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key in a point, also where only a section above it is given; None without any."""
-    found: Any = None
-    for other, value in sorted(values.items(), key=lambda item: item[0].count(".")):
-        if key == other:
-            found = value
-        elif key.startswith(f"{other}."):
-            rest = key.removeprefix(f"{other}.").split(".")
-            found = at(value, *(int(part) if part.isascii() and part.isdigit() else part for part in rest))
-    return found
-
-
-def is_one_of(value: Any, wanted: Any) -> bool:
-    """Return whether a value is the wanted one, or one of a list of them."""
-    options = [wanted, *wanted] if isinstance(wanted, list) else [wanted]
-    return identity(value) in map(identity, options)
-
-
-def same(wanted: Any) -> Callable[[Any], bool]:
-    """Return the test whether a value equals the wanted one."""
-    return lambda value: identity(value) == identity(wanted)
-
-
-def identity(value: Any) -> str:
-    """Return a text that equal plain values share; 1 and 1.0 are equal, 1 and true are not."""
-    return json.dumps(_whole(value), sort_keys=True)
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -10,18 +10,17 @@ from typing import Any
 from dlassign.config.data import has_test, has_validation
 from dlassign.config.load_sweep import LocatedSweep
 from dlassign.config.run import RunConfig
-from dlassign.config.schema import flow
+from dlassign.config.space import identity
 from dlassign.config.sweep import TPE, Grid, Random
-from dlassign.config.sweep_rules import identity
+from dlassign.config.values import flow
 from dlassign.errors import ConfigError, Problem
-from dlassign.sweep.points import Point, draw, ends, ends_of, grid_points
-from dlassign.sweep.space import known_points, point_config
+from dlassign.sweep.space import Point, draw, ends, ends_of, grid_points, known_points, point_config
 
 MAX_PROBES = 500
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedPoints:
     """What was checked.
 
     Attributes:
@@ -37,7 +36,7 @@ class Checked:
     remarks: tuple[str, ...]
 
 
-def check_points(located: LocatedSweep) -> Checked:
+def check_points(located: LocatedSweep) -> CheckedPoints:
     """Make the config of every point of a grid or a random search, or of points at the ends of an adaptive one.
 
     Raises:
@@ -60,7 +59,7 @@ def check_points(located: LocatedSweep) -> Checked:
             problems.setdefault(place, (problem, []))[1].append(point)
     if problems:
         raise ConfigError(_with_points(located, *found, len(probes)) for found in problems.values())
-    return Checked(points, probes, tuple(configs), tuple(_remarks(located, points)))
+    return CheckedPoints(points, probes, tuple(configs), tuple(_remarks(located, points)))
 
 
 def probe_points(located: LocatedSweep) -> Iterator[Point]:

@@ -19,20 +19,19 @@ from dlassign.store.files import write_text
 from dlassign.store.records import Record
 from dlassign.store.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
 from dlassign.store.sweep_paths import SweepPaths, only_driver
-from dlassign.sweep.check_points import Checked
+from dlassign.sweep.check_points import CheckedPoints
 from dlassign.sweep.search import Search
 from dlassign.sweep.standing import Standing, read_standing
 from dlassign.sweep.strategies import make_strategy
 from dlassign.sweep.table import Row, make_rows, table, write_table
-from dlassign.sweep.trial import Executor, Strategy, Trial, TrialResult
-from dlassign.sweep.trials import Candidate, TrialMaker
+from dlassign.sweep.trial import Candidate, Executor, Strategy, Trial, TrialMaker, TrialResult
 from dlassign.train.stopping import StopRequest
 
 _DECIDE = ("base", "space", "when", "strategy", "seed", "seeds", "objective")
 """Keys of a sweep file that decide which points come and what a strategy is told of them."""
 
 
-class View(Protocol):
+class SweepView(Protocol):
     """Shows a user how a sweep goes."""
 
     def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
@@ -87,7 +86,7 @@ class Sweep:
     def __init__(
         self,
         located: LocatedSweep,
-        checked: Checked,
+        checked: CheckedPoints,
         *,
         out: Path,
         strategy: Callable[[], Strategy] | None = None,
@@ -98,13 +97,13 @@ class Sweep:
         self._strategy = strategy or (lambda: make_strategy(located))
         self.make = TrialMaker(located, checked, out)
         self._probe = checked.configs[0]
-        self.known = [self.make.point(number, values) for number, values in enumerate(checked.points)]
+        self.known = [self.make.candidate(number, values) for number, values in enumerate(checked.points)]
         chosen = self.config.strategy
         self.prunes = isinstance(chosen, TPE) and not isinstance(chosen.pruning, NoPruning)
 
     def trials(self) -> list[Trial]:
         """Return the trials that are known before the sweep begins, each once; none of an adaptive strategy."""
-        every = {trial.paths.root.name: trial for point in self.known for trial in reversed(point.trials)}
+        every = {trial.run: trial for candidate in self.known for trial in reversed(candidate.trials)}
         return sorted(every.values(), key=lambda trial: trial.number)
 
     def standings(self, journal: Journal | None = None) -> list[Standing]:
@@ -114,7 +113,7 @@ class Sweep:
 
     def standing(self, trial: Trial, journal: Journal) -> Standing:
         """Return how a trial stands."""
-        result = journal.results.get(trial.paths.root.name)
+        result = journal.results.get(trial.run)
         failed = result if result is not None and result["status"] == "failed" else None
         return read_standing(trial, failed, self.config.objective, prunes=self.prunes)
 
@@ -127,7 +126,7 @@ class Sweep:
         confirm = self.config.confirm
         return own + (min(confirm.top, points or 0) * confirm.seeds if confirm else 0)
 
-    def run(self, executor: Executor, view: View, *, retry: bool = False, fail_fast: bool = False) -> Outcome:
+    def run(self, executor: Executor, view: SweepView, *, retry: bool = False, fail_fast: bool = False) -> Outcome:
         """Train what is not there yet, and write the table.
 
         Args:
@@ -148,13 +147,13 @@ class Sweep:
                 self._note_plan(journal, writer, view)
                 writer.write("session", time=_now(), executor=type(executor).__name__)
                 search = Search(self._strategy(), self.make, journal=writer, calls=journal.calls)
-                drive = _Drive(self, search, journal=journal, writer=writer, view=view, retry=retry)
-                return drive.go(executor, fail_fast=fail_fast)
+                session = _Session(self, search, journal=journal, writer=writer, view=view, retry=retry)
+                return session.go(executor, fail_fast=fail_fast)
 
-    def _note_plan(self, journal: Journal, writer: JournalWriter, view: View) -> None:
+    def _note_plan(self, journal: Journal, writer: JournalWriter, view: SweepView) -> None:
         """Write down what is planned, and say what has changed since the last time."""
         dump = json.loads(self.config.model_dump_json(by_alias=True))
-        trials = [trial.paths.root.name for trial in self.trials()]
+        trials = [trial.run for trial in self.trials()]
         search = self._search_digest(dump)
         plan = {"schema": SCHEMA, "search": search, "file": dump, "trials": trials}
         former = journal.plan
@@ -190,14 +189,14 @@ def _changes(former: Entry, dump: Mapping[str, Any], trials: list[str]) -> str:
 
 
 @dataclass
-class _Drive:
-    """One run of a sweep; the Watcher of its trials."""
+class _Session:
+    """One run of the command on a sweep: trains what is left. It is the TrialListener of its trials."""
 
     sweep: Sweep
     search: Search
     journal: Journal
     writer: JournalWriter
-    view: View
+    view: SweepView
     retry: bool
     standings: dict[str, Standing] = field(default_factory=dict)
     confirming: dict[str, list[str]] = field(default_factory=dict)
@@ -205,8 +204,8 @@ class _Drive:
     stop: StopRequest = field(default_factory=StopRequest)
 
     def go(self, executor: Executor, *, fail_fast: bool) -> Outcome:
-        for point in (*self.sweep.known, *self.search.points):
-            self._read(point.trials)
+        for candidate in (*self.sweep.known, *self.search.candidates):
+            self._read(candidate.trials)
         self.view.begin(list(self.standings.values()), self.sweep.total, slots=executor.slots)
         try:
             with self.stop:
@@ -244,27 +243,29 @@ class _Drive:
 
     def _searched(self) -> Iterator[Trial]:
         """Yield the trials of the strategy's points that are not over."""
-        for point in self.search.each(lambda: not self.stop.requested):
-            self._read(point.trials)
-            yield from self._wanted(point.trials)
-            self._tell(point)
+        for candidate in self.search.each(lambda: not self.stop.requested):
+            self._read(candidate.trials)
+            yield from self._wanted(candidate.trials)
+            self._tell(candidate)
 
     def _confirmed(self) -> Iterator[Trial]:
         """Yield the trials of the best points on fresh seeds that are not over."""
         confirm = self.sweep.config.confirm
         assert confirm is not None
-        fresh = self.sweep.config.fresh_seeds({trial.config.seed for point in self._points() for trial in point.trials})
+        fresh = self.sweep.config.fresh_seeds(
+            {trial.config.seed for candidate in self._candidates() for trial in candidate.trials}
+        )
         number = len(self.standings)
         for row in [row for row in self._rows() if row.value is not None][: confirm.top]:
-            trials = self.sweep.make.confirming(row.point, fresh, first=number)
+            trials = self.sweep.make.confirming(row.candidate, fresh, first=number)
             number += len(trials)
-            self.confirming[row.point.hash] = [trial.paths.root.name for trial in trials]
+            self.confirming[row.candidate.hash] = [trial.run for trial in trials]
             self._read(trials)
         yield from self._wanted([self.standings[run].trial for runs in self.confirming.values() for run in runs])
 
     def _wanted(self, trials: Iterable[Trial]) -> Iterator[Trial]:
         for trial in trials:
-            run = trial.paths.root.name
+            run = trial.run
             standing = self.standings[run]
             if self.stop.requested or run in self.given:
                 continue
@@ -275,7 +276,7 @@ class _Drive:
     def _read(self, trials: Iterable[Trial]) -> None:
         """Find out how trials stand that are not known yet; the journal learns of those that ended without a word."""
         for trial in trials:
-            run = trial.paths.root.name
+            run = trial.run
             if run not in self.standings:
                 self.standings[run] = standing = self.sweep.standing(trial, self.journal)
                 if standing.over and run not in self.journal.ended:
@@ -290,9 +291,9 @@ class _Drive:
         self._note(standing)
         if standing.status != "waiting":  # interrupted before it began
             self.view.ended(replace(standing, message=result.message))
-        for point in self.search.points:
-            if any(own.paths.root == trial.paths.root for own in point.trials):
-                self._tell(point)
+        for candidate in self.search.candidates:
+            if any(own.run == trial.run for own in candidate.trials):
+                self._tell(candidate)
 
     def _note(self, standing: Standing) -> None:
         values = {"status": standing.status, "message": standing.message, "value": standing.value}
@@ -301,33 +302,35 @@ class _Drive:
         self.writer.write("result", **entry)
         self.journal.add({"kind": "result", **entry})
 
-    def _tell(self, point: Candidate) -> None:
+    def _tell(self, candidate: Candidate) -> None:
         """Tell the strategy the mean over the seeds once all are over."""
-        standings = [self.standings[trial.paths.root.name] for trial in point.trials]
+        standings = [self.standings[trial.run] for trial in candidate.trials]
         if all(standing.over for standing in standings):
             values = [standing.value for standing in standings if standing.value is not None]
             whole = len(values) == len(standings)
-            self.search.tell(point.number, sum(values) / len(values) if whole else None)
+            self.search.tell(candidate.number, sum(values) / len(values) if whole else None)
 
-    def _points(self) -> list[Candidate]:
-        return [*self.search.points, *self.sweep.known]
+    def _candidates(self) -> list[Candidate]:
+        return [*self.search.candidates, *self.sweep.known]
 
     def _rows(self) -> list[Row]:
-        confirming = {point: [self.standings[run] for run in runs] for point, runs in self.confirming.items()}
-        return make_rows(self._points(), self.standings, confirming=confirming, objective=self.sweep.config.objective)
+        confirming = {name: [self.standings[run] for run in runs] for name, runs in self.confirming.items()}
+        return make_rows(
+            self._candidates(), self.standings, confirming=confirming, objective=self.sweep.config.objective
+        )
 
     def _write_table(self) -> Outcome:
         for run, standing in self.standings.items():
             if not standing.over:
                 self.standings[run] = self.sweep.standing(standing.trial, self.journal)
         config, rows = self.sweep.config, self._rows()
-        keys = dict.fromkeys([*config.space, *(key for row in rows for key in row.point.values)])
+        keys = dict.fromkeys([*config.space, *(key for row in rows for key in row.candidate.values)])
         content = table(rows, name=config.name, objective=config.objective, keys=list(keys), ended=self.journal.ended)
         write_table(self.sweep.paths, content)
         failed = [run for row in rows for run in row.runs if run.status == "failed"]
         return Outcome(rows=rows, content=content, failed=failed)
 
-    # What follows makes it a Watcher.
+    # What follows makes it a TrialListener.
 
     def started(self, trial: Trial) -> None:
         """Show it."""

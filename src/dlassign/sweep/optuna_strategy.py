@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dlassign.config.places import KeyPath, dotted
-from dlassign.config.sweep import TPE, Condition, Entry, Hyperband, Pruning, Range, SuccessiveHalving, SweepConfig
-from dlassign.config.sweep_rules import identity
+from dlassign.config.space import Condition, Domain, Range, identity
+from dlassign.config.sweep import TPE, Hyperband, Pruning, SuccessiveHalving, SweepConfig
 from dlassign.errors import UserError
-from dlassign.sweep.points import Point, holds, listed
+from dlassign.sweep.space import Point, holds, listed
 
 if TYPE_CHECKING:
     import optuna
@@ -138,25 +138,25 @@ def _make_pruner(pruning: Pruning) -> optuna.pruners.BasePruner:
 
 
 def _suggest(
-    trial: optuna.trial.Trial, point: Point, space: Mapping[str, Entry], when: Sequence[Condition], path: KeyPath
+    trial: optuna.trial.Trial, point: Point, space: Mapping[str, Domain], when: Sequence[Condition], path: KeyPath
 ) -> None:
     """Let a trial choose a value for all keys of a space, and of its parts that hold then."""
-    for key, entry in space.items():
+    for key, domain in space.items():
         # The place tells apart keys that stand in two parts, with other values in each.
-        point[key] = _choose(trial, dotted((*path, key)), entry)
+        point[key] = _choose(trial, dotted((*path, key)), domain)
     for number, condition in enumerate(when):
         if holds(condition, point):
             _suggest(trial, point, condition.space, condition.when, (*path, "when", number))
 
 
-def _choose(trial: optuna.trial.Trial, name: str, entry: Entry) -> Any:
-    values = listed(entry)
+def _choose(trial: optuna.trial.Trial, name: str, domain: Domain) -> Any:
+    values = listed(domain)
     if values is not None:  # by number, for lists and mappings are no categories
         return values[trial.suggest_categorical(name, range(len(values)))]
-    assert isinstance(entry, Range)
-    if entry.integer:
-        return trial.suggest_int(name, int(entry.low), int(entry.high), log=entry.log)
-    return trial.suggest_float(name, entry.low, entry.high, log=entry.log)
+    assert isinstance(domain, Range)
+    if domain.integer:
+        return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
+    return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
 
 
 def _finish(study: optuna.study.Study, trial: optuna.trial.Trial, value: float | None, *, pruned: bool = False) -> None:

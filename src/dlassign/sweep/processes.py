@@ -15,7 +15,7 @@ from typing import Any
 
 from dlassign.errors import Interrupted, UserError
 from dlassign.sweep import worker as messages
-from dlassign.sweep.trial import Status, Trial, TrialResult, Watcher
+from dlassign.sweep.trial import Status, Trial, TrialListener, TrialResult
 from dlassign.train.stopping import StopRequest
 
 POLL_SECONDS = 0.2
@@ -47,12 +47,12 @@ class ProcessesExecutor:
         """What it is and why it was chosen."""
         return self._why
 
-    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+    def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials; see Executor. A trial whose worker dies is tried once more, from its last checkpoint."""
         crew = _Crew(self._workers, self._devices)
         with StopRequest() as stop:
             try:
-                yield from _Drive(crew, iter(trials), watcher, stop=stop).results()
+                yield from _Drive(crew, iter(trials), listener, stop=stop).results()
             finally:
                 crew.dismiss()
 
@@ -165,8 +165,8 @@ class _Crew:
 class _Drive:
     """One call of run: hands out trials, takes in messages."""
 
-    def __init__(self, crew: _Crew, trials: Iterator[Trial], watcher: Watcher, *, stop: StopRequest) -> None:
-        self._crew, self._trials, self._watcher, self._stop = crew, trials, watcher, stop
+    def __init__(self, crew: _Crew, trials: Iterator[Trial], listener: TrialListener, *, stop: StopRequest) -> None:
+        self._crew, self._trials, self._listener, self._stop = crew, trials, listener, stop
         self._again: deque[Trial] = deque()
         self._lost: set[str] = set()
 
@@ -190,7 +190,7 @@ class _Drive:
             trial = self._again.popleft() if self._again else next(self._trials, None)
             if trial is None:
                 return
-            self._watcher.started(trial)
+            self._listener.started(trial)
             self._crew.train(trial)
 
     def _take(self, worker: _Worker) -> TrialResult | None:
@@ -213,9 +213,9 @@ class _Drive:
         if kind == messages.RESULT:
             return self._ended(worker, trial, *content)
         if kind == messages.SAY:
-            self._watcher.say(trial, *content)
+            self._listener.say(trial, *content)
         elif kind in (messages.RECORD, messages.QUESTION):
-            answer = self._watcher.record(trial, *content)
+            answer = self._listener.record(trial, *content)
             if kind == messages.QUESTION:
                 worker.send(messages.ANSWER, answer)
         return None
@@ -235,12 +235,12 @@ class _Drive:
             return None
         if self._stop():
             return TrialResult(trial=trial, status="interrupted", message=why)
-        name = trial.paths.root.name
+        name = trial.run
         if name in self._lost:
             return TrialResult(trial=trial, status="failed", message=f"{why}, twice")
         self._lost.add(name)
         self._again.append(trial)
-        self._watcher.say(trial, f"{why}; trying once more from its last checkpoint")
+        self._listener.say(trial, f"{why}; trying once more from its last checkpoint")
         return None
 
 

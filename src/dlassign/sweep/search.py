@@ -8,8 +8,7 @@ from typing import Any
 
 from dlassign.errors import UserError
 from dlassign.store.sweep_journal import Entry, JournalWriter
-from dlassign.sweep.trial import Strategy
-from dlassign.sweep.trials import Candidate, TrialMaker
+from dlassign.sweep.trial import Candidate, Strategy, TrialMaker
 
 
 class Search:
@@ -28,10 +27,12 @@ class Search:
     def __init__(
         self, strategy: Strategy, make: TrialMaker, *, journal: JournalWriter, calls: Sequence[Entry] = ()
     ) -> None:
-        self._strategy, self._make, self._journal = strategy, make, journal
+        self._strategy = strategy
+        self._make = make
+        self._journal = journal
         self._told: set[int] = set()
         self._answers: dict[int, dict[int, bool]] = {}
-        self.points: list[Candidate] = []
+        self.candidates: list[Candidate] = []
         for call in calls:
             self._repeat(call)
 
@@ -46,7 +47,7 @@ class Search:
                         f"{found and found[1]} now; another version of a package may be the reason. Give the sweep "
                         "another name: its runs stay"
                     )
-                self.points.append(self._make.point(number, found[1]))
+                self.candidates.append(self._make.candidate(number, found[1]))
             case "report":
                 self._remember(number, call["step"], call["value"])
             case "tell":
@@ -55,12 +56,12 @@ class Search:
 
     def each(self, wanted: Callable[[], bool] = lambda: True) -> Iterator[Candidate]:
         """Yield the points of earlier drivers, then new ones, each asked for when it is wanted."""
-        yield from list(self.points)
+        yield from list(self.candidates)
         while wanted() and (found := self._strategy.ask()) is not None:
             number, values = found
             self._journal.write("ask", number=number, values=values)
-            self.points.append(self._make.point(number, values))
-            yield self.points[-1]
+            self.candidates.append(self._make.candidate(number, values))
+            yield self.candidates[-1]
 
     def report(self, number: int, step: int, value: float | None) -> bool:
         """Tell an intermediate value; True if the point should be given up.

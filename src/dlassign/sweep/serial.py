@@ -11,7 +11,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords
 from dlassign.store.result import finished_records
 from dlassign.store.summary import is_locked
-from dlassign.sweep.trial import Status, Trial, TrialResult, Watcher
+from dlassign.sweep.trial import Status, Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import run_experiment
 
@@ -39,20 +39,20 @@ class SerialExecutor:
         """What it is and why it was chosen."""
         return self._why
 
-    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+    def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials; see Executor."""
         cache = DataCache()
         for trial in trials:
-            watcher.started(trial)
-            yield train_trial(trial, watcher, cache=cache)
+            listener.started(trial)
+            yield train_trial(trial, listener, cache=cache)
 
 
-def train_trial(trial: Trial, watcher: Watcher, *, cache: DataCache) -> TrialResult:
+def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> TrialResult:
     """Train one trial in this process.
 
     Args:
         trial: what to train; it goes on from its checkpoint.
-        watcher: told everything.
+        listener: told everything.
         cache: keeps the data for the next trial.
 
     Raises:
@@ -62,16 +62,16 @@ def train_trial(trial: Trial, watcher: Watcher, *, cache: DataCache) -> TrialRes
 
     def on_record(record: Record) -> None:
         if not _is_question(record):
-            watcher.record(trial, record)
+            listener.record(trial, record)
 
     wait_for_former(trial.paths)
     try:
         records = ended_meanwhile(trial.paths) or run_experiment(
             trial.config,
             trial.paths,
-            say=lambda text: watcher.say(trial, text),
+            say=lambda text: listener.say(trial, text),
             on_record=on_record,
-            prune=lambda record: watcher.record(trial, record),
+            prune=lambda record: listener.record(trial, record),
             cache=cache,
         )
     except Interrupted:

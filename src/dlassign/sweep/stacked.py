@@ -13,7 +13,7 @@ from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.stacked.together import run_together
 from dlassign.store.records import Record
 from dlassign.sweep.serial import ended_meanwhile, is_full_disk, one_line, result_of, train_trial, wait_for_former
-from dlassign.sweep.trial import Trial, TrialResult, Watcher
+from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
 from dlassign.train.device import resolve_device
 from dlassign.train.stopping import StopRequest
@@ -84,7 +84,7 @@ class StackedExecutor:
     def __init__(self, at_most: int | None = None, *, why: str = "as asked for") -> None:
         self.slots, self.why = at_most or AT_ONCE, f"stacked: equal models train as one, {why}"
 
-    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+    def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials and yield each result when its stack is done.
 
         All trials are taken at once: which ones go together must be known before the first begins. One that goes with
@@ -100,10 +100,10 @@ class StackedExecutor:
                 if stop.requested:
                     raise Interrupted("interrupted between two stacks")
                 if len(stack) == 1:
-                    watcher.started(stack[0])
-                    yield train_trial(stack[0], watcher, cache=cache)
+                    listener.started(stack[0])
+                    yield train_trial(stack[0], listener, cache=cache)
                 else:
-                    yield from _run_stack(stack, watcher, cache)
+                    yield from _run_stack(stack, listener, cache)
 
 
 def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
@@ -111,7 +111,7 @@ def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         key, _ = stack_key(trial.config)
-        groups.setdefault(key or f"alone {trial.number} {trial.paths.root.name}", []).append(trial)
+        groups.setdefault(key or f"alone {trial.number} {trial.run}", []).append(trial)
     cut = []
     for group in groups.values():
         count = -(-len(group) // at_most)
@@ -119,7 +119,7 @@ def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
     return cut
 
 
-def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterator[TrialResult]:
+def _run_stack(stack: list[Trial], listener: TrialListener, cache: DataCache) -> Iterator[TrialResult]:
     """Train one stack, and yield how each member ended; one that was interrupted is yielded before the error.
 
     Raises:
@@ -128,7 +128,7 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
     """
     left = []
     for trial in stack:
-        watcher.started(trial)
+        listener.started(trial)
         wait_for_former(trial.paths)
         records = ended_meanwhile(trial.paths)
         if records is None:
@@ -139,9 +139,9 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
     for place, error in run_together(
         [trial.config for trial in left],
         [trial.paths for trial in left],
-        say=lambda place, text: watcher.say(left[place], text),
+        say=lambda place, text: listener.say(left[place], text),
         # Pruning is left out: a stack does not wait for a strategy.
-        on_record=lambda place, record: _show(watcher, left[place], record),
+        on_record=lambda place, record: _show(listener, left[place], record),
         cache=cache,
     ):
         trial = left[place]
@@ -161,5 +161,5 @@ def _run_stack(stack: list[Trial], watcher: Watcher, cache: DataCache) -> Iterat
         raise stopping
 
 
-def _show(watcher: Watcher, trial: Trial, record: Record) -> None:
-    watcher.record(trial, record)
+def _show(listener: TrialListener, trial: Trial, record: Record) -> None:
+    listener.record(trial, record)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 from dlassign.store.records import RunRecords, read_records
 from dlassign.store.result import has_start, test_maximum
-from dlassign.sweep.trial import Trial
+from dlassign.sweep.trial import Status, Trial
 
-State = Literal["finished", "diverged", "pruned", "failed", "interrupted", "waiting"]
-OVER: frozenset[State] = frozenset({"finished", "diverged", "pruned", "failed"})
+OVER: frozenset[Status] = frozenset({"finished", "diverged", "pruned", "failed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class Standing:
     """
 
     trial: Trial
-    status: State
+    status: Status
     value: float | None = None
     seconds: float | None = None
     message: str = ""
@@ -38,7 +37,7 @@ class Standing:
     @property
     def run(self) -> str:
         """Name of the run folder, which lies in the folder of the sweep."""
-        return self.trial.paths.root.name
+        return self.trial.run
 
     @property
     def over(self) -> bool:
@@ -70,7 +69,7 @@ def read_standing(trial: Trial, failed: Mapping[str, Any] | None, objective: Obj
     return Standing(trial=trial, status=status, value=value, seconds=seconds)
 
 
-def _status(records: RunRecords | None, *, prunes: bool) -> State:
+def _status(records: RunRecords | None, *, prunes: bool) -> Status:
     if records is None:
         return "waiting"
     match records.end and records.end["status"]:

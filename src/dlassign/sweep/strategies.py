@@ -8,8 +8,7 @@ from typing import Any
 from dlassign.config.load_sweep import LocatedSweep
 from dlassign.config.sweep import TPE
 from dlassign.sweep.optuna_strategy import OptunaStrategy
-from dlassign.sweep.points import Point
-from dlassign.sweep.space import known_points
+from dlassign.sweep.space import Point, known_points
 from dlassign.sweep.trial import Strategy
 
 

@@ -13,11 +13,11 @@ from dlassign.config.sweep import Objective
 from dlassign.stats.intervals import mean_interval
 from dlassign.store.files import write_text
 from dlassign.store.sweep_paths import SweepPaths
-from dlassign.sweep.standing import Standing, State
-from dlassign.sweep.trials import Candidate
+from dlassign.sweep.standing import Standing
+from dlassign.sweep.trial import Candidate, Status
 
 SCHEMA = 1
-_WORST_FIRST: tuple[State, ...] = ("failed", "interrupted", "waiting", "diverged", "pruned", "finished")
+_WORST_FIRST: tuple[Status, ...] = ("failed", "interrupted", "waiting", "diverged", "pruned", "finished")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Row:
     """A point of the sweep.
 
     Attributes:
-        point: the point.
+        candidate: the point and its trials.
         runs: its runs, on the sweep's own seeds and then on those that confirm.
         figure: the mean over the sweep's own seeds; None if one of them diverged or none has a value.
         rank: 1 is best; points given up early come after all with a value, then those that diverged; None if it is
@@ -44,14 +44,14 @@ class Row:
         confirmed: the mean over fresh seeds alone, ranked among the rows that have one.
     """
 
-    point: Candidate
+    candidate: Candidate
     runs: tuple[Standing, ...]
     figure: Figure | None
     rank: int | None = None
     confirmed: Figure | None = None
 
     @property
-    def status(self) -> State:
+    def status(self) -> Status:
         """The worst among its runs on the sweep's own seeds."""
         found = {run.status for run in self.runs if not run.trial.confirms}
         return next(status for status in _WORST_FIRST if status in found)
@@ -63,7 +63,7 @@ class Row:
 
 
 def make_rows(
-    points: Iterable[Candidate],
+    candidates: Iterable[Candidate],
     standings: Mapping[str, Standing],
     *,
     confirming: Mapping[str, Sequence[Standing]],
@@ -72,19 +72,19 @@ def make_rows(
     """Return the rows of a sweep, best first, those that are not over last.
 
     Args:
-        points: all points; of several that come to the same config the first counts.
+        candidates: all; of several that come to the same config the first counts.
         standings: how their trials stand, by the name of the run folder.
         confirming: how the trials on fresh seeds stand, by the hash of the point.
         objective: says what is better.
     """
     firsts: dict[str, Candidate] = {}
-    for point in points:
-        firsts.setdefault(point.hash, point)
+    for candidate in candidates:
+        firsts.setdefault(candidate.hash, candidate)
     rows = []
-    for name, point in firsts.items():
-        own = [standings[trial.paths.root.name] for trial in point.trials]
+    for name, candidate in firsts.items():
+        own = [standings[trial.run] for trial in candidate.trials]
         fresh = list(confirming.get(name, ()))
-        rows.append(Row(point=point, runs=(*own, *fresh), figure=_figure(own), confirmed=_figure(fresh)))
+        rows.append(Row(candidate=candidate, runs=(*own, *fresh), figure=_figure(own), confirmed=_figure(fresh)))
     return _ranked(rows, sign=-1 if objective.higher_is_better else 1)
 
 
@@ -104,8 +104,8 @@ def _ranked(rows: list[Row], *, sign: int) -> list[Row]:
 
     def order(row: Row) -> tuple[int, float, int]:
         if row.value is not None:
-            return 0, key(row.value), row.point.number
-        return {"finished": 1, "pruned": 1, "diverged": 2}.get(row.status, 3), 0.0, row.point.number
+            return 0, key(row.value), row.candidate.number
+        return {"finished": 1, "pruned": 1, "diverged": 2}.get(row.status, 3), 0.0, row.candidate.number
 
     ordered = sorted(rows, key=order)
     fresh = [(key(row.confirmed.value), place) for place, row in enumerate(ordered) if row.confirmed is not None]
@@ -147,9 +147,9 @@ def table(
 def _row_values(row: Row, ended: Mapping[str, int]) -> dict[str, Any]:
     figure, confirmed = row.figure, row.confirmed
     return {
-        "number": row.point.trials[0].number,
-        "point": row.point.hash,
-        "values": row.point.values,
+        "number": row.candidate.trials[0].number,
+        "point": row.candidate.hash,
+        "values": row.candidate.values,
         "status": row.status,
         "runs": [_run_values(run, ended) for run in row.runs],
         "value": figure and figure.value,

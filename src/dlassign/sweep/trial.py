@@ -1,16 +1,23 @@
-"""Trials, their results, and the seams between strategies, executors and the engine."""
+"""Trials: how they are made from points, how they end, and the seams to strategies and executors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from dlassign.config.load_sweep import LocatedSweep
 from dlassign.config.run import RunConfig
+from dlassign.data.load import fingerprint
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
+from dlassign.sweep.check_points import CheckedPoints
+from dlassign.sweep.space import Point, point_config
 
-Status = Literal["finished", "diverged", "pruned", "failed", "interrupted"]
+Status = Literal["finished", "diverged", "pruned", "failed", "interrupted", "waiting"]
+"""How a trial stands: `interrupted` can go on from a checkpoint, `waiting` has not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,20 +28,45 @@ class Trial:
         number: counted from 0 in the order in which trials were asked for.
         values: what of the base config it changes, by dotted key; the seed is not among them.
         config: the whole config.
-        paths: its run folder; `paths.root.name` is `<hash8>-s<seed>`.
+        paths: its run folder.
         confirms: whether it repeats one of the best on a fresh seed.
     """
 
     number: int
-    values: dict[str, Any]
+    values: Point
     config: RunConfig
     paths: RunPaths
     confirms: bool = False
 
     @property
-    def point(self) -> str:
-        """The hash that trials with the same values, but other seeds, share."""
-        return self.paths.root.name.partition("-s")[0]
+    def run(self) -> str:
+        """Name of the run folder, `<hash8>-s<seed>`: what the journal knows the trial by."""
+        return self.paths.root.name
+
+    @property
+    def hash(self) -> str:
+        """What trials with the same values, but other seeds, share."""
+        return self.run.partition("-s")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A point of the space that a strategy has chosen, and its trials, one a seed.
+
+    Attributes:
+        number: counted from 0, in the order of the strategy.
+        values: by dotted key.
+        trials: one for each seed, in the order of the seeds.
+    """
+
+    number: int
+    values: Point
+    trials: tuple[Trial, ...]
+
+    @property
+    def hash(self) -> str:
+        """What its trials share."""
+        return self.trials[0].hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +85,8 @@ class TrialResult:
     message: str = ""
 
 
-class Watcher(Protocol):
-    """Told by an executor what its trials do, in the driver's process."""
+class TrialListener(Protocol):
+    """Hears from an executor what its trials do, in the driver's process."""
 
     def started(self, trial: Trial) -> None:
         """A trial begins, or goes on."""
@@ -82,7 +114,7 @@ class Executor(Protocol):
         """Half a sentence for the user: what it is and why it was chosen."""
         ...
 
-    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+    def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials and yield each result as it comes.
 
         The next trial is taken from the iterable only when a slot is free, since a strategy may need the results so
@@ -108,3 +140,60 @@ class Strategy(Protocol):
     def tell(self, number: int, value: float | None) -> None:
         """Take in the objective of a point; None if it has none (diverged or failed)."""
         ...
+
+
+class TrialMaker:
+    """Makes trials; the data of each data section is identified once.
+
+    Args:
+        located: the sweep.
+        checked: points whose configs are known.
+        out: folder of all runs.
+    """
+
+    def __init__(self, located: LocatedSweep, checked: CheckedPoints, out: Path) -> None:
+        self._located = located
+        self._out = out
+        self._configs = {_key(values): config for values, config in zip(checked.probes, checked.configs, strict=True)}
+        self._fingerprints: dict[str, str] = {}
+
+    def candidate(self, number: int, values: Point) -> Candidate:
+        """Return a candidate: a point with a trial for each seed.
+
+        Raises:
+            ConfigError: the values make no valid config.
+        """
+        config = self._config(values)
+        seeds = self._located.config.seeds or (config.seed,)
+        first = number * len(seeds)
+        trials = tuple(self._trial(first + i, values, config, seed=seed) for i, seed in enumerate(seeds))
+        return Candidate(number=number, values=values, trials=trials)
+
+    def confirming(self, candidate: Candidate, seeds: Sequence[int], *, first: int) -> list[Trial]:
+        """Return trials of a candidate on other seeds, numbered from `first`."""
+        config = self._config(candidate.values)
+        return [
+            self._trial(first + i, candidate.values, config, seed=seed, confirms=True) for i, seed in enumerate(seeds)
+        ]
+
+    def _config(self, values: Point) -> RunConfig:
+        key = _key(values)
+        if key not in self._configs:
+            self._configs[key] = point_config(self._located, values).config
+        return self._configs[key]
+
+    def _trial(self, number: int, values: Point, config: RunConfig, *, seed: int, confirms: bool = False) -> Trial:
+        config = config.model_copy(update={"seed": seed})
+        paths = RunPaths.of(self._out, config.model_dump(mode="json"), self.fingerprint(config))
+        return Trial(number=number, values=values, config=config, paths=paths, confirms=confirms)
+
+    def fingerprint(self, config: RunConfig) -> str:
+        """Return the digest of the data that a config names; each data section is looked at once."""
+        section = config.data.model_dump_json()
+        if section not in self._fingerprints:
+            self._fingerprints[section] = fingerprint(config.data)
+        return self._fingerprints[section]
+
+
+def _key(values: Point) -> str:
+    return json.dumps(values, sort_keys=True)

@@ -99,7 +99,7 @@ def _free_memory() -> None:
 class Link:
     """The worker's end of the pipe, read by a thread so that the death of the driver is noticed at once.
 
-    A Watcher: what a trial tells goes to the driver.
+    A TrialListener: what a trial tells goes to the driver.
     """
 
     def __init__(self, connection: Connection) -> None:

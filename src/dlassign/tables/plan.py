@@ -177,7 +177,7 @@ def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
     for plan in planned:
         former = [Path(run) for run in former_runs(plan, folder)]
         names = {run.name.partition("-s")[0] for run in former}
-        if plan.trials and names and plan.trials[0].point not in names:
+        if plan.trials and names and plan.trials[0].hash not in names:
             missing = len(plan.missing())
             again = f"{missing} run{'s' * (missing != 1)} to train" if missing else "its runs are there already"
             texts.append(

@@ -59,36 +59,36 @@ def reproduce_command(
     if not any(plan.asked for plan in planned):
         _say("no row of these tables is quick, or says how long it takes; leave out --quick")
         return 0
-    watcher = Progress([] if no_train else missing_trials(planned))
+    listener = Progress([] if no_train else missing_trials(planned))
     try:
-        _train(watcher, executor, workers=workers)
+        _train(listener, executor, workers=workers)
     except (Interrupted, KeyboardInterrupt):
-        _write(planned, watcher.failed, folder)
+        _write(planned, listener.failed, folder)
         left = len(missing_trials(planned))
         raise Interrupted(f"interrupted: {left} runs are left; the same command goes on from there") from None
-    contents = _write(planned, watcher.failed, folder)
+    contents = _write(planned, listener.failed, folder)
     asked = {(plan.table.name, plan.name) for plan in planned if plan.asked}
     _print(contents, folder, asked=asked, as_json=as_json)
     if page_file is not None:
         make_folder(Path(page_file).parent)
         write_text(Path(page_file), page(contents, _command(tables, seeds, quick=quick)))
         click.echo(f"page   {page_file}", err=as_json)
-    return 1 if watcher.failed else 0
+    return 1 if listener.failed else 0
 
 
 def _command(tables: Sequence[str], seeds: int | None, *, quick: bool) -> str:
     return " ".join(["dlassign reproduce", *tables, *([f"--seeds {seeds}"] if seeds else []), *["--quick"] * quick])
 
 
-def _train(watcher: Progress, executor: ExecutorName, *, workers: int | None) -> None:
-    if not watcher.trials:
+def _train(listener: Progress, executor: ExecutorName, *, workers: int | None) -> None:
+    if not listener.trials:
         return
-    chosen = executor_of(executor, watcher.trials, workers=workers)
-    _say(f"{len(watcher.trials)} run{'s' * (len(watcher.trials) != 1)} to train, {chosen.why}")
-    results = chosen.run(watcher.trials, watcher)
+    chosen = executor_of(executor, listener.trials, workers=workers)
+    _say(f"{len(listener.trials)} run{'s' * (len(listener.trials) != 1)} to train, {chosen.why}")
+    results = chosen.run(listener.trials, listener)
     try:
         for result in results:
-            watcher.ended(result)
+            listener.ended(result)
     finally:
         if isinstance(results, Generator):
             results.close()  # now, so that running trials write their checkpoints
@@ -103,7 +103,7 @@ def _write(planned: Sequence[PlannedRow], failed: dict[str, str], folder: Path) 
 
 
 class Progress:
-    """Tells a user how the runs go, a line for each that has ended; a Watcher.
+    """Tells a user how the runs go, a line for each that has ended; a TrialListener.
 
     Args:
         trials: what is trained.

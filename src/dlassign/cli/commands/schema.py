@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dlassign.config.reference import reference_text
-from dlassign.config.schema import schema_text
+from dlassign.config.schema import schema_text, sweep_schema_text
 
 
 def schema_command(markdown: bool, *, sweep: bool) -> None:
@@ -17,8 +17,6 @@ def schema_command(markdown: bool, *, sweep: bool) -> None:
     if markdown and sweep:
         raise click.UsageError("--markdown is the reference of configs; leave out --sweep, or see docs/howto/sweeps.md")
     if sweep:
-        from dlassign.config.sweep_schema import sweep_schema_text
-
         click.echo(sweep_schema_text(), nl=False)
         return
     click.echo(reference_text() if markdown else schema_text(), nl=False)

@@ -15,7 +15,7 @@ from dlassign.cli.views.sweep import columns_text, make_view, number, result_tab
 from dlassign.config.load_sweep import LocatedSweep, load_sweep
 from dlassign.config.sweep import TPE
 from dlassign.errors import ConfigError, Problem
-from dlassign.sweep.check_points import Checked, check_points
+from dlassign.sweep.check_points import CheckedPoints, check_points
 from dlassign.sweep.engine import Outcome, Sweep
 from dlassign.sweep.executors import make_executor
 from dlassign.sweep.space import point_config
@@ -69,7 +69,7 @@ def _load(config: str, overrides: tuple[str, ...], *, executor: str | None, devi
     return load_sweep(config, (*overrides, f"executor={executor}"))
 
 
-def _check_fit(located: LocatedSweep, checked: Checked) -> None:
+def _check_fit(located: LocatedSweep, checked: CheckedPoints) -> None:
     """Check every point's shapes, sizes and memory before anything starts; all problems at once."""
     from dlassign.checks.shapes import check_fit
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dlassign.config.sweep import Objective
-    from dlassign.sweep.engine import View
+    from dlassign.sweep.engine import SweepView
     from dlassign.sweep.standing import Standing
     from dlassign.sweep.trial import Trial
 
@@ -26,7 +26,7 @@ RUNNING_SHOWN = 8
 
 
 @contextmanager
-def make_view(objective: Objective) -> Iterator[View]:
+def make_view(objective: Objective) -> Iterator[SweepView]:
     """Return a live table if standard error is a terminal, else plain lines."""
     tally = Tally(objective)
     if not sys.stderr.isatty():

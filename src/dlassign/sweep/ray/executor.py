@@ -21,7 +21,7 @@ from dlassign.sweep.ray.cluster import ActorLost, Cluster
 from dlassign.sweep.ray.shipping import pack, unpack
 from dlassign.sweep.ray.worker import DIED, STOP, Place, Token, ended
 from dlassign.sweep.serial import is_full_disk, one_line
-from dlassign.sweep.trial import Status, Trial, TrialResult, Watcher
+from dlassign.sweep.trial import Status, Trial, TrialListener, TrialResult
 from dlassign.train.experiment import only_writer
 from dlassign.train.stopping import StopRequest
 
@@ -73,7 +73,7 @@ class RayExecutor:
         """What it is."""
         return self._why
 
-    def run(self, trials: Iterable[Trial], watcher: Watcher) -> Iterator[TrialResult]:
+    def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials; see Executor. A trial that lost its worker is tried again, from its checkpoint if that is here.
 
         Raises:
@@ -82,7 +82,7 @@ class RayExecutor:
         try:
             self._cluster.join()
             with StopRequest() as stop:
-                drive = _Drive(self._cluster, iter(trials), watcher, stop=stop, retries=self._retries)
+                drive = _Drive(self._cluster, iter(trials), listener, stop=stop, retries=self._retries)
                 try:
                     yield from drive.results()
                 finally:
@@ -113,7 +113,7 @@ class _Helper:
 
 
 class _Silent:
-    """A watcher that takes in nothing more."""
+    """A listener that takes in nothing more."""
 
     def started(self, trial: Trial) -> None:
         """Do nothing."""
@@ -130,9 +130,9 @@ class _Drive:
     """One call of run: hands out trials, takes in messages."""
 
     def __init__(
-        self, cluster: Cluster, trials: Iterator[Trial], watcher: Watcher, *, stop: StopRequest, retries: int
+        self, cluster: Cluster, trials: Iterator[Trial], listener: TrialListener, *, stop: StopRequest, retries: int
     ) -> None:
-        self._cluster, self._trials, self._watcher, self._stop = cluster, trials, watcher, stop
+        self._cluster, self._trials, self._listener, self._stop = cluster, trials, listener, stop
         self._retries = retries
         self._helpers: list[_Helper] = []
         self._waiting: deque[Trial] = deque()
@@ -190,7 +190,7 @@ class _Drive:
         idle = [helper for helper in self._helpers if helper.place is not None and helper.trial is None]
         while idle and self._waiting:
             trial = self._waiting.popleft()
-            self._watcher.started(trial)
+            self._listener.started(trial)
             self._give(idle.pop(), trial)
         starting = sum(helper.place is None for helper in self._helpers)
         for _ in range(len(self._waiting) - starting):
@@ -219,7 +219,7 @@ class _Drive:
             self._token = write_token(trial.paths.root.parent)
         if not self._warned and not self._cluster.holds():
             self._warned = True
-            self._watcher.say(trial, f"no machine of the cluster has {self._cluster.wish()}; waiting for one")
+            self._listener.say(trial, f"no machine of the cluster has {self._cluster.wish()}; waiting for one")
         if self._false_starts < FALSE_STARTS:
             actor = self._cluster.hire()
             self._helpers.append(_Helper(actor, self._cluster.greet(actor, self._token)))
@@ -264,12 +264,12 @@ class _Drive:
         if kind == messages.RESULT:
             return self._ended(helper, trial, *content)
         if kind == messages.SAY:
-            self._watcher.say(trial, *content)
+            self._listener.say(trial, *content)
         elif kind in (messages.RECORD, messages.QUESTION):
-            answer = self._watcher.record(trial, *content)
+            answer = self._listener.record(trial, *content)
             if kind == messages.QUESTION:
                 helper.orders.append((messages.ANSWER, answer))
-                self._given_up |= {trial.paths.root.name} if answer else set()
+                self._given_up |= {trial.run} if answer else set()
         return None
 
     def _ended(
@@ -303,7 +303,7 @@ class _Drive:
             return None
         if self._stop():
             return TrialResult(trial=trial, status="interrupted", message=why)
-        name = trial.paths.root.name
+        name = trial.run
         status = ended(trial.paths, pruned=name in self._given_up)
         if status is not None:
             return TrialResult(trial=trial, status=status)
@@ -312,7 +312,7 @@ class _Drive:
             return TrialResult(trial=trial, status="failed", message=f"{why}, {_times(self._losses[name])}")
         self._waiting.appendleft(trial)
         where = f" ({helper.place.machine})" if helper.place else ""
-        self._watcher.say(trial, f"{why}{where}; trying again ({self._losses[name]} of {self._retries})")
+        self._listener.say(trial, f"{why}{where}; trying again ({self._losses[name]} of {self._retries})")
         return None
 
     def _did_not_start(self, why: str) -> None:
@@ -339,7 +339,7 @@ class _Drive:
 
     def close(self) -> None:
         """End all workers; those that train write a checkpoint first."""
-        self._watcher = _Silent()
+        self._listener = _Silent()
         self._ask_to_stop()
         while self._busy() and not self._late():
             for helper in self._ready():
