@@ -90,8 +90,7 @@ def build(cfg: RunConfig, *, order_seed: int, channels: int = 3) -> Run:
 
 
 def stack_of(runs: Sequence[Run], members: Sequence[StackMember], *, lanes: int = 1) -> StackTrainer:
-    plans = [run.plan for run in runs]
-    return make_stack_trainer([run.cfg for run in runs], members, runs[0].split, plans=plans, lanes=lanes)
+    return make_stack_trainer([run.cfg for run in runs], members, runs[0].split, batch_size=BATCH, lanes=lanes)
 
 
 def train_both_ways(
@@ -120,7 +119,7 @@ def join(
     for cfg in cfgs:
         run = build(cfg, order_seed=0 if same_order else cfg.seed, channels=channels)
         runs.append(run)
-        members.append(StackMember(run.learner, run.order))
+        members.append(StackMember(run.learner, run.order, lr_factor=run.plan.lr_factor))
     return runs, members
 
 

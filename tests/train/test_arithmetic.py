@@ -19,6 +19,7 @@ from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train import arithmetic
 from dlassign.train.arithmetic import COMPILE_STEPS, Arithmetic, choose_arithmetic, cpu_flags, fast_bf16
+from dlassign.train.learner import EvalOptions
 from dlassign.train.torch_learner import TorchLearner
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -210,7 +211,7 @@ def conv_run(precision: str, *, channels_last: bool = False) -> tuple[TorchLearn
         model = model.to(memory_format=torch.channels_last)
     optimizer, loss = make_optimizer(SGD(name="sgd", lr=0.1), model), make_loss(CrossEntropy(name="cross_entropy"))
     ours = TorchLearner(
-        model, optimizer, loss=loss, penalty=None, clip=None, n_classes=K, eval_batch_size=7, arithmetic=arithmetic
+        model, optimizer, loss=loss, evaluation=EvalOptions(n_classes=K, batch_size=7), arithmetic=arithmetic
     )
     return ours, [ours.step(data.x, data.y, 1.0).loss.item() for _ in range(5)]
 

@@ -13,6 +13,7 @@ from dlassign.config.optim import SGD
 from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train import loss_scale
+from dlassign.train.learner import EvalOptions
 from dlassign.train.loss_scale import LossScale
 from dlassign.train.torch_learner import TorchLearner
 
@@ -113,7 +114,7 @@ def test_a_step_that_overflows_leaves_the_weights_alone() -> None:
     model = nn.Linear(4, 3)
     loss = make_loss(CrossEntropy(name="cross_entropy"))
     optimizer = make_optimizer(SGD(name="sgd", lr=0.1), model)
-    ours = TorchLearner(model, optimizer, loss=loss, penalty=None, clip=None, n_classes=3, eval_batch_size=4)
+    ours = TorchLearner(model, optimizer, loss=loss, evaluation=EvalOptions(n_classes=3, batch_size=4))
     ours._loss_scale = LossScale(CPU, initial=2.0**127)
     x, y = 100 * torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     before = copy.deepcopy(model.state_dict())

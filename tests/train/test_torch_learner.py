@@ -23,7 +23,8 @@ from dlassign.optim.averaging import make_average
 from dlassign.optim.schedules import exponential
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import Arithmetic
-from dlassign.train.torch_learner import TorchLearner
+from dlassign.train.learner import EvalOptions
+from dlassign.train.torch_learner import StepOptions, TorchLearner
 
 CPU = torch.device("cpu")
 K = 3
@@ -36,8 +37,14 @@ def net(dropout: float = 0.0, norm: str = "none", seed: int = 0) -> nn.Module:
 
 def learner(model: nn.Module, optimizer: Any = None, **options: Any) -> TorchLearner:
     cfg = optimizer or SGD(name="sgd", lr=0.1)
-    given = {"loss": make_loss(CrossEntropy(name="cross_entropy")), "penalty": None, "clip": None, "n_classes": K}
-    return TorchLearner(model, make_optimizer(cfg, model), **{**given, "eval_batch_size": 7, **options})
+    own = {key: options.pop(key) for key in ("loss", "penalty", "arithmetic") if key in options}
+    return TorchLearner(
+        model,
+        make_optimizer(cfg, model),
+        **{"loss": make_loss(CrossEntropy(name="cross_entropy")), **own},
+        evaluation=EvalOptions(n_classes=options.pop("n_classes", K), batch_size=options.pop("eval_batch_size", 7)),
+        options=StepOptions(**options),
+    )
 
 
 def samples(n: int = 30, seed: int = 5) -> TensorSplit:

@@ -14,6 +14,7 @@ from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import ConfigError
 from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
+from dlassign.train.learner import EvalOptions
 from dlassign.train.torch_learner import TorchLearner
 from dlassign.train.views import Views
 
@@ -100,7 +101,7 @@ def test_evaluation_uses_the_views_in_every_batch() -> None:
     y = torch.arange(9) % 3
     optimizer = make_optimizer(SGD(name="sgd", lr=0.1), net)
     loss = make_loss(CrossEntropy(name="cross_entropy"))
-    ours = TorchLearner(net, optimizer, loss=loss, penalty=None, clip=None, n_classes=3, eval_batch_size=4)
+    ours = TorchLearner(net, optimizer, loss=loss, evaluation=EvalOptions(n_classes=3, batch_size=4))
     found, plain = ours.evaluate(TensorSplit(x, y), views=views), ours.evaluate(TensorSplit(x, y))
     net.eval()
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,16 +21,19 @@ class StackMember:
     Args:
         learner: just built, so that torch's global generator is in the state from which the run goes on.
         order: which rows its steps see.
+        lr_factor: step counted from 0 -> factor on its learning rate.
     """
 
-    def __init__(self, learner: TorchLearner, order: Order) -> None:
+    def __init__(self, learner: TorchLearner, order: Order, *, lr_factor: Callable[[int], float]) -> None:
         self.learner = learner
         self.order = order
+        self.lr_factor = lr_factor
         self.n_params = learner.n_params
         self.base_lr = learner.base_lr
         self.arithmetic = learner.arithmetic
         self.views = learner.views
         cuda = learner.device.type == "cuda"
+        # Alone, dropout draws from torch's global generator. Side by side each model needs its own, in that same state.
         self.generator = torch.Generator(learner.device)
         self.generator.set_state(torch.cuda.get_rng_state(learner.device) if cuda else torch.get_rng_state())
 
@@ -50,11 +54,13 @@ class StackMember:
         """Return what TorchLearner.state_dict returns, with the state of the member's own generator."""
         state = self.learner.state_dict()
         key = self.learner.device.type
+        # Under the key of the global generator, so that the run may go on alone.
         rng = {**state["rng"], key: self.generator.get_state()}
         return {**_copies(state), "rng": rng}
 
     def load_state_dict(self, state: State) -> None:
         """Go back to a state of a member or of a TorchLearner."""
+        # This sets the global generator too, which no member draws from.
         self.learner.load_state_dict(state)
         self.generator.set_state(state["rng"][self.learner.device.type].cpu())
 

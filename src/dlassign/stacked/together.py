@@ -23,7 +23,6 @@ from dlassign.train.cache import DataCache
 from dlassign.train.device import keep_memory, resolve_device
 from dlassign.train.experiment import assemble, naming_memory, only_writer, open_log, read_former
 from dlassign.train.loop import fit
-from dlassign.train.plan import Plan
 from dlassign.train.run import Run
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner
@@ -55,11 +54,13 @@ def run_together(
     Yields:
         The place of a run that has ended, and its error, or None if it is finished.
     """
+    # Held until the caller has taken the last result: locks, logs and signal handlers.
     with ExitStack() as held:
         wall = WallClock(share=1 / len(cfgs))
         runs: dict[int, Run] = {}
         stop = held.enter_context(StopRequest())
         for place, (cfg, own_paths) in enumerate(zip(cfgs, paths, strict=True)):
+            # A stack of its own for each run: one that cannot begin gives back its lock at once.
             own = held.enter_context(ExitStack())
             try:
                 with naming_memory():
@@ -75,6 +76,7 @@ def run_together(
             except DlassignError as error:
                 own.close()
                 yield place, error
+        # After a kill the checkpoints of the runs may be of different steps; only equal steps go together.
         for group in _groups(list(runs.values())):
             if group[0].goes_on:
                 _train(group, stop)
@@ -99,8 +101,9 @@ def _begin(
     parts = assemble(cfg, resolve_device(cfg.device), former=former, cache=cache)
     assert isinstance(parts.learner, TorchLearner), "only PyTorch nets have a stack_key"
     # At once: the member's own generator starts in the state in which building the model has left torch's global one.
-    member = StackMember(parts.learner, parts.batches.order)
+    member = StackMember(parts.learner, parts.batches.order, lr_factor=parts.plan.lr_factor)
     log = held.enter_context(open_log(paths, on_record))
+    # Its own clock, for a resumed run adds the time of its earlier sessions.
     own_wall = WallClock(wall.seconds(), share=wall.share)
     run = Run(cfg, paths, parts, log=log, say=say, wall=own_wall)
     run.learner = member
@@ -139,7 +142,8 @@ def _make_trainer(group: Sequence[Run]) -> StackTrainer:
         [run.cfg for run in group],
         members,
         parts.splits["train"],
-        plans=[run.parts.plan for run in group],
+        batch_size=parts.plan.samples_a_step,
+        # A GPU is one lane: its kernels run one after the other anyway.
         lanes=threads if device == "cpu" else 1,
     )
 
@@ -158,7 +162,7 @@ def make_stack_trainer(
     members: Sequence[StackMember],
     split: TensorSplit,
     *,
-    plans: Sequence[Plan],
+    batch_size: int,
     lanes: int,
 ) -> StackTrainer:
     """Put learners of equal models together; configs, learners and plans are those of the same runs, in one order.
@@ -167,7 +171,7 @@ def make_stack_trainer(
         cfgs: what was asked for; they differ only where members of a stack may.
         members: the learners.
         split: placed training samples.
-        plans: durations in steps.
+        batch_size: samples that a member sees in a step.
         lanes: threads to compute in.
     """
     cfg_of = {id(member): cfg for member, cfg in zip(members, cfgs, strict=True)}
@@ -177,6 +181,7 @@ def make_stack_trainer(
         return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
 
     def optimizer(of: Sequence[StackMember], stack: StackedModels) -> StackedOptimizer | None:
+        # Members leave a stack when they end, so the settings are looked up by member, not by place.
         own = [cfg_of[id(member)].optimizer for member in of]
         if len(of) < WORTH_STACKING or not can_stack(own) or any(member.learner.clips for member in of):
             return None
@@ -184,7 +189,7 @@ def make_stack_trainer(
             [member.learner.optimizer for member in of],
             [p for p in stack.tensors.params.values() if p.requires_grad],
             cfgs=own,
-            batch_size=plans[0].samples_a_step,
+            batch_size=batch_size,
         )
 
     return StackTrainer(
@@ -193,7 +198,6 @@ def make_stack_trainer(
         loss=make_stacked_loss(cfgs[0].loss),
         penalty=penalty,
         optimizer=optimizer,
-        lr_factors=[plan.lr_factor for plan in plans],
-        batch_size=plans[0].samples_a_step,
+        batch_size=batch_size,
         lanes=lanes,
     )

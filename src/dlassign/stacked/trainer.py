@@ -46,7 +46,6 @@ class StackTrainer:
         loss: of stacked scores.
         penalty: (members, stack) -> () -> the penalty of each, or None.
         optimizer: (members, stack) -> the optimizer of all at once; None: each member's own takes its steps.
-        lr_factors: for each member, step counted from 0 -> factor on its learning rate.
         batch_size: samples that a member sees in a step.
         lanes: threads.
     """
@@ -59,12 +58,10 @@ class StackTrainer:
         loss: LossOf,
         penalty: MakePenalty,
         optimizer: MakeOptimizer,
-        lr_factors: Sequence[Callable[[int], float]],
         batch_size: int,
         lanes: int,
     ) -> None:
         self._members = list(members)
-        self._factors = list(lr_factors)
         self._split = _in_compute_type(split, members[0].learner.arithmetic)
         self._loss = loss
         self._lanes_wanted = max(lanes, 1)
@@ -77,34 +74,41 @@ class StackTrainer:
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some members only; the stack becomes smaller."""
         self._members = [self._members[place] for place in places]
-        self._factors = [self._factors[place] for place in places]
         self._deal()
 
     def _deal(self) -> None:
         """Deal members to lanes and chunks, and stack each chunk."""
         k = len(self._members)
         lanes = min(self._lanes_wanted, k)
+        # Lanes of nearly equal sizes: the slowest decides when all are done.
         bounds = [lane * k // lanes for lane in range(lanes + 1)] if k else [0]
         self._lanes = [self._chunks(list(range(first, last))) for first, last in pairwise(bounds)]
 
     def _chunks(self, places: list[int]) -> list[_Chunk]:
+        """Cut the members of a lane into chunks."""
         size = self._chunk_size(places)
         return [self._chunk(places[i : i + size]) for i in range(0, len(places), size)]
 
     def _chunk_size(self, places: list[int]) -> int:
+        """Return how many models fit into the cache of a core."""
         learner = self._members[0].learner
+        # A GPU has no cache per core to fit into, and is faster the more it is given at once.
         if learner.device.type != "cpu":
             return len(places)
+        # Parameters, gradients, and up to two slots of the optimizer.
         weights = 4 * learner.n_params
+        # With one order all models see the same batch, which then lies in memory once.
         samples = 0 if self._shared(places) else self._split.x[0].numel() * self._batch_size
         return max(CACHE_BYTES // (learner.arithmetic.weights.itemsize * (weights + samples)), 1)
 
     def _shared(self, places: Sequence[int]) -> bool:
+        """Return whether all these members see the same samples at every step: their seeds are equal."""
         return all(self._members[k].order == self._members[places[0]].order for k in places)
 
     def _chunk(self, places: list[int]) -> _Chunk:
         members = [self._members[k] for k in places]
         orders = [member.order for member in members]
+        # Else each model cuts its own rows, and the batch has K times as many samples.
         order = orders[0] if self._shared(places) else SideBySide(tuple(orders))
         return _Chunk(
             places,
@@ -114,13 +118,13 @@ class StackTrainer:
             loss=self._loss,
             penalty=self._penalty,
             optimizer=self._optimizer,
-            factors=[self._factors[k] for k in places],
         )
 
     def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
         """Take steps in segments, between which `interrupted` is asked: all members must stop at the same step."""
         taken = [Steps([], [], [], []) for _ in self._members]
         while start < stop:
+            # A lane takes many steps with one chunk before the next, so that the chunk stays in the cache.
             end = min(start + SEGMENT, stop)
             for place, steps in self._each_chunk(partial(_Chunk.train, start=start, stop=end)).items():
                 taken[place].extend(steps)
@@ -131,6 +135,7 @@ class StackTrainer:
 
     def evaluate(self, split: TensorSplit) -> list[Evaluation]:
         """Return loss, accuracy and confusion counts of every member."""
+        # An average gives its model other weights for the evaluation, so each model is evaluated alone.
         if any(member.learner.averages for member in self._members):
             return [member.evaluate(split) for member in self._members]
         found = self._each_chunk(lambda chunk: chunk.evaluate(split))
@@ -147,6 +152,7 @@ class StackTrainer:
         if self._pool is None:
             # One thread an operation: the lanes fill the cores already.
             self._pool = ThreadPoolExecutor(self._lanes_wanted, initializer=torch.set_num_threads, initargs=(1,))
+        # map gives results in the order of the lanes, whichever thread is done first.
         return {place: value for lane in self._pool.map(one_lane, self._lanes) for place, value in lane.items()}
 
     def close(self) -> None:
@@ -168,11 +174,9 @@ class _Chunk:
         loss: LossOf,
         penalty: MakePenalty,
         optimizer: MakeOptimizer,
-        factors: list[Callable[[int], float]],
     ) -> None:
         self._places = places
         self._members = members
-        self._factors = factors
         self._learner = members[0].learner
         self._arithmetic: Arithmetic = self._learner.arithmetic
         models = [member.learner.model for member in members]
@@ -193,6 +197,7 @@ class _Chunk:
             counts.append(len(y) // len(self._members) if self._together else len(y))
             if penalty is not None:
                 penalties.append(penalty)
+        # Only now are values read, for all models and all steps of the segment.
         rows = [_columns(values, len(self._members)) for values in (losses, penalties, corrects)]
         return {
             place: Steps(loss, penalty, correct, counts)
@@ -208,14 +213,17 @@ class _Chunk:
         losses = self._loss(scores, y)
         penalties = None if self._penalty is None else self._penalty()
         total = losses if penalties is None else losses + penalties
+        # The models share no parameter, so the gradient of the sum is that of each model's own loss.
         total.sum().backward()  # type: ignore[no-untyped-call]
-        self._update([factor(step) for factor in self._factors])
+        self._update([member.lr_factor(step) for member in self._members])
+        # Of the scores before the update, as in a run alone.
         correct = (self._predict(scores.detach()) == y).sum(1)
         return total.detach(), None if penalties is None else penalties.detach(), correct
 
     def _update(self, factors: list[float]) -> None:
         """Take the step that the stack's gradients ask for."""
         if self._optimizer is None:
+            # Clipping, averages, or an optimizer that cannot be stacked: each model takes its own step.
             self._stack.tensors.hand_out_gradients()
             for member, factor in zip(self._members, factors, strict=True):
                 member.learner.update(factor)
@@ -236,12 +244,14 @@ class _Chunk:
         k, classes, size = len(self._members), self._learner.n_classes, self._learner.eval_batch_size
         loss = torch.zeros(k, dtype=torch.float64, device=split.y.device)
         cells = torch.zeros(k * classes * classes, dtype=torch.int64, device=split.y.device)
+        # Model, true and predicted class in one number: one pass counts all K confusion matrices.
         first = torch.arange(k, device=split.y.device)[:, None] * classes * classes
         for start in range(0, len(split), size):
             x, y = split.prepared(start, start + size), split.y[start : start + size]
             scores = self._scores(x, training=False)
             loss += self._loss(scores, y).double() * len(y)
             place = (first + y * classes + self._predict(scores)).view(-1)
+            # index_add_ is exact on whole numbers, and does not wait for the device as bincount does.
             cells.index_add_(0, place, torch.ones_like(place))
         n = len(split)
         counts, losses = cells.view(k, classes, classes).tolist(), loss.tolist()

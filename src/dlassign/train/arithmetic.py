@@ -74,12 +74,14 @@ def choose_arithmetic(
     Raises:
         ConfigError: the device cannot do what the config asks for.
     """
+    # A run that goes on keeps its arithmetic, even on a machine where `auto` would choose another: resume is exact.
     chosen = Arithmetic(**recorded) if recorded is not None else _choose(train, device, model=model, steps=steps)
     _check_possible(chosen, device)
     return chosen
 
 
 def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int) -> Arithmetic:
+    # Convolutions decide, since they are what bf16 and channels_last make faster; small matrix products gain nothing.
     convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
     precision, why = str(train.precision), "as the config says"
     if precision == "auto":
@@ -87,6 +89,7 @@ def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int)
     return Arithmetic(
         precision=precision,
         channels_last=convolves and train.channels_last != "off",
+        # Compiling takes about a minute, which only long trainings on a GPU make up for.
         compile=train.compile == "on" or (train.compile == "auto" and _worth_compiling(device, steps)),
         why=why,
     )
@@ -95,6 +98,7 @@ def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int)
 def fast_bf16(device: torch.device) -> str | None:
     """Return what makes bf16 fast on a device, or None where nothing does."""
     if device.type == "cuda":
+        # Emulated bf16 is slower than fp32, so only hardware that has it counts.
         return "a GPU with bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else None
     found = sorted(FAST_BF16_FLAGS & cpu_flags())
     return f"a CPU with {' and '.join(found)}" if found else None
@@ -136,6 +140,7 @@ def _check_possible(chosen: Arithmetic, device: torch.device) -> None:
     if chosen.precision == "fp16" and device.type == "cpu":
         message = "fp16 is for GPUs; on the CPU use bf16, fp32 or auto"
         problems.append(Problem(path="train.precision", message=message))
+    # Asked now, for torch.compile would fail in the first step with a page of its own frames.
     if chosen.compile and _compiler(device) is None:
         needed = "triton" if device.type == "cuda" else "a C++ compiler (g++, clang++ or what CXX names)"
         message = f"torch.compile needs {needed}, which is not there; install it, or use `compile: off`"

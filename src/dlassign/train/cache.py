@@ -28,6 +28,7 @@ class DataCache:
         """
         former = self._kept.get(kind)
         if former is None or former[0] != key:
+            # Let the former value go before making the new one: memory need not hold two data sets at once.
             former = None
             self._kept.pop(kind, None)
             self._kept[kind] = former = (key, make())
@@ -43,6 +44,7 @@ def digest(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """Return what stands for a value that JSON does not know."""
     if isinstance(value, np.ndarray):
+        # Type and shape are part of the digest: the same bytes can be read as other numbers.
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), content]
     if isinstance(value, np.generic):

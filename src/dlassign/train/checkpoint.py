@@ -69,6 +69,7 @@ class CheckpointStore:
             raise UserError("\n".join([*warnings, cure]))
         return None, warnings
 
+    # A link, not a copy: whatever happens between here and the move, one of the two files is whole.
     def _keep_previous(self) -> None:
         """Let `previous.pt` be the present `last.pt`, which stays in place until the new one is moved over it."""
         if not self._paths.last.exists():
@@ -127,6 +128,7 @@ def load_checkpoint(path: Path) -> State:
         raise UserError(f"there is no checkpoint {path}") from error
     except OSError as error:
         raise UserError(f"the checkpoint {path} cannot be read: {reason(error)}") from error
+    # Before torch looks at a single byte: a damaged or foreign file must not reach the unpickler.
     if _seal(data[:-73]) != data[-73:]:
         raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign (its digest is wrong)")
     try:
@@ -145,7 +147,9 @@ def load_checkpoint(path: Path) -> State:
 def weights_sha256(weights: State) -> str:
     """Return a digest of names, types, shapes and bytes of a model's weights; equal digests mean equal bits."""
     digest = hashlib.sha256()
+    # Sorted, so that the order in which a model names its parameters does not matter.
     for name in sorted(weights):
+        # The layout in memory, such as channels_last, is not part of the weights: equal numbers have equal digests.
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
@@ -156,6 +160,7 @@ def to_tensors(value: Any) -> Any:
     """Turn the NumPy arrays inside lists and dicts into tensors, which a checkpoint may hold."""
     match value:
         case np.ndarray():
+            # A copy: a checkpoint that is still in memory must not change with the array.
             return torch.from_numpy(value.copy())
         case dict():
             return {key: to_tensors(item) for key, item in value.items()}

@@ -32,6 +32,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     device = torch.device("cuda:0" if name == "cuda" else name)
+    # torch says this only when the first tensor is made, after the data has been read.
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         message = (
@@ -49,6 +50,7 @@ def describe_device(device: torch.device) -> tuple[str, str, int]:
 
 def describe_blas() -> tuple[str, str, int]:
     """As describe_device, with the threads of the BLAS library, in which NumPy computes matrix products."""
+    # torch has threads of its own, which do not say how many NumPy uses.
     threads = [int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"]
     return "cpu", cpu_name(), max(threads, default=1)
 
@@ -64,6 +66,7 @@ def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
         n_params: trainable numbers.
         batch_size: samples a step.
     """
+    # Who sets the number of threads in the environment means it.
     if n_params * batch_size >= SMALL_STEP or not THREAD_VARIABLES.isdisjoint(os.environ):
         yield
         return
@@ -104,6 +107,7 @@ def seed_everything(seed: int, device: torch.device) -> None:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     if device.type == "cuda":
+        # benchmark chooses kernels by timing them, so two runs could compute with different ones.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
 
@@ -112,12 +116,14 @@ def rng_state(device: torch.device) -> dict[str, Any]:
     """Return the generators' states as tensors: the CPU's, and the device's if it is CUDA."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
+        # Dropout on a GPU draws from the device's own generator.
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
 def restore_rng(state: dict[str, Any], device: torch.device) -> None:
     """Set the generators to a state that rng_state gave."""
+    # A checkpoint may have been loaded to the GPU; generators take their state from the CPU.
     torch.set_rng_state(state["cpu"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)

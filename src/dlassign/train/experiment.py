@@ -82,11 +82,13 @@ def run_experiment(
     with only_writer(paths), naming_memory():
         keep_memory()
         former = read_former(paths, say)
+        # The checkpoint comes first, for it decides preprocessing and arithmetic of a run that goes on.
         parts = assemble(cfg, resolve_device(cfg.device), former=former, cache=cache)
         # The log is opened only now: a config that does not fit its data leaves no folder behind.
         with open_log(paths, on_record) as log, StopRequest() as stop, _threads(cfg, parts):
             run = Run(cfg, paths, parts, log=log, say=say, wall=wall or WallClock(), prune=prune)
             run.begin(former)
+            # After begin, which goes back to the checkpoint: only now it is known whether steps are left.
             _compile(run, parts)
             fit(Alone(parts.learner, parts.batches, lr_factor=parts.plan.lr_factor), [run], interrupted=stop)
             run.finish()
@@ -115,7 +117,9 @@ def assemble(
     in_shape = preprocess.apply(dataset.train.x[:0]).shape[1:]
     order, plan = _durations(cfg, dataset, preprocess)
     read = time.perf_counter()
+    # As late as possible: nothing may draw random numbers between here and the initial weights.
     seed_everything(cfg.seed, device)
+    goes_on = former is not None and former.state is not None
     loaded = None
     learner: NumpyLearner | TorchLearner
     if cfg.backend == "numpy":
@@ -128,8 +132,8 @@ def assemble(
             device=device,
             plan=plan,
             recorded=former and former.start.get("arithmetic"),
-            pretrained=former is None or former.state is None,
-            samples=partial(preprocess.apply, dataset.train.x[:SAMPLES]),
+            # With a checkpoint the initial weights would be overwritten at once, and their source may be gone.
+            samples=None if goes_on else partial(preprocess.apply, dataset.train.x[:SAMPLES]),
         )
     built = time.perf_counter()
     splits, batches = _place(cfg, learner, dataset, preprocess=preprocess, order=order, cache=cache)
@@ -152,6 +156,7 @@ def _read(cfg: RunConfig, former: Former | None, cache: DataCache) -> tuple[Data
     """Return the data set, and the preprocessing: that of the checkpoint, or measured on the training samples."""
     data_key = cfg.data.model_dump_json()
     dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data))
+    # Measuring anew gives the same numbers only as long as the library computes means in the same order.
     if former is not None and former.state is not None:
         return dataset, Preprocess.from_state(to_numpy(former.state["preprocess"]))
     steps = steps_by_default(cfg.data, cfg.init)
@@ -212,6 +217,7 @@ def read_former(paths: RunPaths, say: Say) -> Former | None:
     state, warnings = CheckpointStore(paths).load_newest()
     for warning in warnings:
         say(f"{warning}; going on from the checkpoint before it")
+    # The folder's name holds the hash of config and data, so a checkpoint copied from elsewhere shows.
     if state is not None and state.get("run") != paths.root.name:
         message = f"the checkpoint in {paths.checkpoints} is that of another run, {state.get('run')}"
         raise UserError(f"{message}; remove it to train from the beginning, or use --again")
@@ -244,6 +250,7 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
     """
     make_folder(paths.lock.parent)
     try:
+        # The system gives the lock back when a process dies, however it dies; a file that says "running" would stay.
         with FileLock(paths.lock, timeout=0):
             yield
     except Timeout as error:
@@ -263,6 +270,7 @@ def naming_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        # On the CPU torch raises a plain RuntimeError, which only its text tells from others.
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
             message = "out of memory; use a smaller train.batch_size, train.eval_batch_size or model, then go on"
             details = f" ({str(error).splitlines()[0]})" if str(error) else ""

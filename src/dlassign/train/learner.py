@@ -75,10 +75,27 @@ class Evaluation:
     @property
     def only_prediction(self) -> int | None:
         """The class predicted for every sample although many belong to others; None if there is no such class."""
+        # The confusion counts lie on the host already, so this costs nothing on the device.
         predicted = [k for k, column in enumerate(zip(*self.confusion, strict=True)) if any(column)]
+        # A split with one class is predicted as one class by a perfect model too.
         several = sum(any(row) for row in self.confusion) > 1
         wrong = self.n - sum(row[k] for k, row in enumerate(self.confusion))
         return predicted[0] if several and len(predicted) == 1 and wrong >= _MANY else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """How a learner evaluates.
+
+    Attributes:
+        n_classes: number of classes, for confusion counts.
+        batch_size: samples evaluated at once.
+        views: of an image in test-time augmentation, or None.
+    """
+
+    n_classes: int
+    batch_size: int
+    views: Views | None = None
 
 
 class Learner(Protocol):

@@ -90,9 +90,11 @@ def fit(trainer: Trainer, runs: Sequence[Run], *, interrupted: Callable[[], bool
         seconds = (time.perf_counter() - began) / len(active)
         for run, steps in zip(active, taken, strict=True):
             attempt(run, partial(run.take, steps, seconds))
+        # Every model is evaluated at once, those of runs with an error too; these get no result.
         if any(run.error is None and run.evaluates for run in active):
             _evaluate(trainer, active)
         active = _without_ended(trainer, active)
+    # Those that reached the end or were interrupted; all others have been closed or have an error.
     for run in active:
         attempt(run, run.close)
 
@@ -122,6 +124,7 @@ def _without_ended(trainer: Trainer, active: list[Run]) -> list[Run]:
         if run.error is None and run.stopped:
             attempt(run, run.close)
     staying = [place for place, run in enumerate(active) if run.error is None and not run.stopped]
+    # A stack is built anew when it shrinks, so it is told only then.
     if len(staying) < len(active):
         trainer.keep(staying)
     return [active[place] for place in staying]

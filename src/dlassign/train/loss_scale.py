@@ -35,9 +35,11 @@ class LossScale:
     def unscale(self, params: list[nn.Parameter]) -> None:
         """Divide gradients by the factor, set all of them to 0 if one is not finite, and adapt the factor."""
         grads = [p.grad for p in params if p.grad is not None]
+        # Stays on the device: reading whether there was an overflow would wait at every step.
         overflow = torch.zeros((), device=self._scale.device)
         torch._amp_foreach_non_finite_check_and_unscale_(grads, overflow, self._scale.reciprocal())
         for grad in grads:
+            # Multiplying by 0 would not do: 0 times infinity is not a number.
             grad.copy_(torch.where(overflow > 0, torch.zeros_like(grad), grad))
         torch._amp_update_scale_(self._scale, self._good_steps, overflow, GROWTH, BACKOFF, INTERVAL)
 
@@ -47,5 +49,6 @@ class LossScale:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that state_dict gave."""
+        # In place and on the device, wherever the checkpoint was loaded to.
         self._scale.copy_(state["scale"])
         self._good_steps.copy_(state["good_steps"])

@@ -14,6 +14,7 @@ from dlassign.numpy_nets import init as numpy_init
 from dlassign.numpy_nets.make_network import make_network
 from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make_numpy_penalty
 from dlassign.optim.numpy_rules import make_numpy_optimizer
+from dlassign.train.learner import EvalOptions
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.plan import check_loss
 
@@ -25,7 +26,9 @@ def make_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int) 
         ConfigError: the model or the loss does not fit the data.
     """
     n_outputs = check_loss(cfg, n_classes)
+    # As for PyTorch, so that both backends refuse the same configs with the same words.
     check_model(cfg.model, in_shape, n_outputs)
+    # One generator for weights and dropout, as long as the run; its state is saved in every checkpoint.
     rng = np.random.default_rng(cfg.seed)
     network = make_network(
         cfg.model, in_shape, n_outputs, rng=rng, dtype="float64" if cfg.train.precision == "fp64" else "float32"
@@ -39,8 +42,7 @@ def make_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int) 
             cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
         ),
         clip=make_numpy_clip(cfg.train.clip),
-        n_classes=n_classes,
-        eval_batch_size=cfg.train.eval_batch_size,
+        evaluation=EvalOptions(n_classes=n_classes, batch_size=cfg.train.eval_batch_size),
         rng=rng,
     )
 

@@ -29,8 +29,9 @@ from dlassign.nets.whitened import whiten_patches
 from dlassign.optim.averaging import make_average
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import choose_arithmetic
+from dlassign.train.learner import EvalOptions
 from dlassign.train.plan import Plan, check_loss
-from dlassign.train.torch_learner import TorchLearner
+from dlassign.train.torch_learner import StepOptions, TorchLearner
 from dlassign.train.views import Views
 from dlassign.train.warm_start import load_initial
 
@@ -43,7 +44,6 @@ def make_torch_learner(
     device: torch.device,
     plan: Plan | None = None,
     recorded: dict[str, Any] | None = None,
-    pretrained: bool = False,
     samples: Callable[[], NDArray[Any]] | None = None,
 ) -> tuple[TorchLearner, LoadReport | None]:
     """Build model, initial weights, loss, penalty and optimizer; weights are drawn on the CPU on every device.
@@ -55,8 +55,8 @@ def make_torch_learner(
         device: where to compute.
         plan: durations in steps; None for a learner that only evaluates.
         recorded: the arithmetic that the run began with, as its log has it; None for a new run.
-        pretrained: set initial weights that come from elsewhere: pretrained ones, and those measured on samples.
-        samples: () -> some prepared training samples, for initial weights that are measured on them.
+        samples: () -> some prepared training samples, for initial weights that are measured on them. None: weights are
+            loaded afterwards, and initial weights that come from elsewhere are not fetched.
 
     Returns:
         The learner, and what of pretrained weights was loaded, or None.
@@ -70,12 +70,17 @@ def make_torch_learner(
     model = build_model(cfg.model, in_shape, check_loss(cfg, n_classes))
     total = plan.steps if plan is not None else 1
     arithmetic = choose_arithmetic(cfg.train, device, model=model, steps=total, recorded=recorded)
+    # Before the weights are drawn, so that fp64 gets numbers of its own precision.
     model = model.to(arithmetic.weights)
     initialise(model, cfg.init, seed=cfg.seed)
-    loaded = load_initial(model, cfg.init, cfg=cfg.model) if pretrained else None
-    if isinstance(cfg.model, WhitenedCNN) and pretrained and loaded is None and samples is not None:
+    # After initialise: a head that does not fit the pretrained one keeps its drawn weights.
+    loaded = load_initial(model, cfg.init, cfg=cfg.model) if samples is not None else None
+    # The whitening filters are measured on samples, so they belong to the initial weights, not to the architecture.
+    if isinstance(cfg.model, WhitenedCNN) and samples is not None and loaded is None:
         whiten_patches(model.get_submodule("whiten"), torch.from_numpy(samples()))
+    # Only now: weights are drawn on the CPU, so a run starts from the same numbers on every device.
     model = model.to(device)
+    # Before the optimizer is made, whose slots lie in memory as the parameters do.
     if arithmetic.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(
@@ -86,15 +91,15 @@ def make_torch_learner(
         optimizer,
         loss=make_loss(cfg.loss),
         penalty=make_penalty(cfg.loss.penalty, model),
-        clip=_clipper(cfg.train.clip),
-        n_classes=n_classes,
-        eval_batch_size=cfg.train.eval_batch_size,
+        evaluation=EvalOptions(n_classes=n_classes, batch_size=cfg.train.eval_batch_size, views=make_views(cfg.train)),
+        options=StepOptions(
+            accumulate=cfg.train.accumulate,
+            clip=_clipper(cfg.train.clip),
+            average=make_average(cfg.train.average, model, total=total),
+            frozen=freeze_named(model, cfg.train),
+            unfreeze_at=plan.unfreeze_at if plan is not None else None,
+        ),
         arithmetic=arithmetic,
-        accumulate=cfg.train.accumulate,
-        average=make_average(cfg.train.average, model, total=total),
-        frozen=freeze_named(model, cfg.train),
-        unfreeze_at=plan.unfreeze_at if plan is not None else None,
-        views=make_views(cfg.train),
     )
     if learner.views is not None:
         learner.views.check(in_shape)
@@ -121,6 +126,7 @@ def place_torch(
         train: with the copies that preprocessing appends to the training samples.
     """
     arithmetic = learner.arithmetic
+    # An MLP takes whole rows and has no augmentation: preparing once is cheaper than at every step.
     if not (_wants_bytes(cfg) and can_run(preprocess.steps, split.x.dtype, split.x.shape[1:])):
         dtype = "float64" if arithmetic.weights == torch.float64 else "float32"
         prepared = (

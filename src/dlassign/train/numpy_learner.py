@@ -14,7 +14,7 @@ from dlassign.numpy_nets.objective import AddPenalty, Labels, LossWithGradient, 
 from dlassign.optim.numpy_rules import NumpyOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
-from dlassign.train.learner import Evaluation, State, Steps, StepStats
+from dlassign.train.learner import EvalOptions, Evaluation, State, Steps, StepStats
 from dlassign.train.views import Views
 
 
@@ -29,8 +29,7 @@ class NumpyLearner:
         loss: (scores, labels) -> mean loss and its gradient.
         penalty: adds its gradient to the parameters' and gives its value, or None.
         clip: limits the gradients in place, or None.
-        n_classes: number of classes, for confusion counts.
-        eval_batch_size: samples evaluated at once.
+        evaluation: how it evaluates.
         rng: the generator that the network's dropout draws from.
     """
 
@@ -44,8 +43,7 @@ class NumpyLearner:
         loss: LossWithGradient,
         penalty: AddPenalty | None,
         clip: Callable[[Mapping[str, Array]], None] | None,
-        n_classes: int,
-        eval_batch_size: int,
+        evaluation: EvalOptions,
         rng: np.random.Generator,
     ) -> None:
         self.network = network
@@ -54,8 +52,8 @@ class NumpyLearner:
         self._loss = loss
         self._penalty = penalty
         self._clip = clip
-        self._n_classes = n_classes
-        self._eval_batch_size = eval_batch_size
+        self._n_classes = evaluation.n_classes
+        self._eval_batch_size = evaluation.batch_size
         self.n_params = sum(p.size for p in network.params.values())
         self.base_lr = optimizer.lr
         precision = "fp64" if any(p.dtype == np.float64 for p in network.params.values()) else "fp32"
@@ -64,15 +62,19 @@ class NumpyLearner:
 
     def step(self, x: Array, y: Labels, lr_factor: float) -> StepStats:
         """Update the network on one batch. x: (B, ...) prepared, y: (B,) int64."""
+        # Overflow would warn at every step; the loss says it once, and Run ends the run.
         with np.errstate(all="ignore"):
             scores = self.network.forward(x, train=True)
             loss, dscores = self._loss(scores, y)
             self.network.backward_params(dscores)
             penalty = self._penalty() if self._penalty is not None else None
+            # After the penalty, whose gradient is part of what is limited.
             if self._clip is not None:
                 self._clip(self.network.grads)
+            # From the base rate each time: multiplying the present one would add up rounding errors.
             self.optimizer.lr = self.base_lr * lr_factor
             self.optimizer.step(self.network.grads)
+        # Of the scores before the update: what the model predicted for a batch it had not yet learnt from.
         correct = np.count_nonzero(numpy_predict(scores) == y)
         return StepStats(loss if penalty is None else loss + penalty, penalty, correct, len(y))
 
@@ -95,6 +97,7 @@ class NumpyLearner:
                 x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
                 scores = self.network.forward(x, train=False)
                 loss += self._loss(scores, y)[0] * len(y)
+                # Row and column in one number: one pass counts the whole confusion matrix.
                 cells += np.bincount(y * k + numpy_predict(scores), minlength=k * k)
         counts = cells.reshape(k, k)
         confusion = tuple(tuple(row) for row in counts.tolist())
@@ -102,6 +105,7 @@ class NumpyLearner:
 
     def weights(self) -> State:
         """Return parameters and buffers by name, as tensors over the same memory."""
+        # Views, not copies: checkpoints take tensors, and nothing is written through these.
         return {name: torch.from_numpy(array) for name, array in self._arrays().items()}
 
     def load_weights(self, weights: State) -> None:
@@ -116,6 +120,7 @@ class NumpyLearner:
         for name, array in arrays.items():
             if array.shape != tuple(weights[name].shape):
                 raise RuntimeError(f"{name} is {array.shape}; got {tuple(weights[name].shape)}")
+            # In place: the optimizer and the layers hold these very arrays.
             array[...] = weights[name].cpu().numpy()
 
     def state_dict(self) -> State:

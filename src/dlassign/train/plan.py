@@ -56,6 +56,7 @@ class Plan:
 
     def evaluates_at(self, step: int) -> bool:
         """Return whether splits are evaluated after this step."""
+        # After the offset, for a report may have evaluated after steps 1, 101, 201, ...
         regular = step >= self.eval_offset and (step - self.eval_offset) % self.eval_every == 0
         return regular or step == self.steps
 
@@ -85,6 +86,7 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
 
     def steps(duration: Duration) -> int:
         """Return a duration in steps, at least 1; longer than any training is the same as endless."""
+        # A duration in epochs may be a fraction; half a step is rounded, and at least one step is taken.
         return duration.steps or max(round(min((duration.epochs or 0.0) * steps_per_epoch, 1e15)), 1)
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
@@ -119,9 +121,11 @@ def _lr_factor(
     schedule: LRSchedule, steps: Callable[[Duration], int], *, total: int, steps_per_epoch: int
 ) -> schedules.Factor:
     warmup = steps(schedule.warmup) if schedule.warmup else 0
+    # Else the schedule proper, which takes up what the warm-up leaves, would have no steps.
     if warmup >= total:
         message = f"a warm-up of {warmup} steps leaves nothing of a training of {total} steps; make it shorter"
         raise ConfigError([Problem(path="schedule.warmup", message=message)])
+    # Cosine, linear, one-cycle and triangle end with the training, whatever part of it the warm-up takes.
     rest = total - warmup
     match schedule:
         case Constant():
@@ -193,6 +197,7 @@ def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:
         raise ConfigError([Problem(path="train.accumulate", message=message)])
     for name, size in sizes.items():
         smallest = min(size % train.eval_batch_size or train.eval_batch_size, size)
+        # These normalise with the batch's own statistics in evaluation too, and one sample has no variance.
         if norm in NORMS_WITHOUT_RUNNING and smallest == 1:
             message = (
                 f"{norm} needs 2 samples in evaluation too, but {size} {name} samples in batches of "
@@ -203,6 +208,7 @@ def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:
 
 def _smallest_batch(cfg: RunConfig, n_train: int) -> int:
     train = cfg.train
+    # The other orders have batches of one size.
     if train.order == "shuffled" and not train.drop_last and n_train % train.batch_size:
         return n_train % train.batch_size
     return samples_a_step(train, n_train)
@@ -215,6 +221,7 @@ def check_loss(cfg: RunConfig, n_classes: int) -> int:
         ConfigError: a two-class loss on data with more classes.
     """
     scores = n_scores(cfg.loss, n_classes)
+    # One score a sample says yes or no; it cannot tell three classes apart.
     if scores == 1 and n_classes != 2:
         message = f"{cfg.loss.name} is for 2 classes, the data has {n_classes}; use cross_entropy"
         raise ConfigError([Problem(path="loss.name", message=message)])

@@ -54,9 +54,11 @@ class Progress:
         if not n:
             return {}
         means = {"loss": _mean(self.losses, self.counts)}
+        # Without a penalty the log has no such key, rather than a 0 that nobody computed.
         if self.penalties:
             means["penalty"] = _mean(self.penalties, self.counts)
         means["accuracy"] = math.fsum(self.corrects) / n
+        # New lists, not cleared ones: a checkpoint being written may still hold the old.
         self.losses = []
         self.penalties = []
         self.corrects = []

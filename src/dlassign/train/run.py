@@ -76,7 +76,9 @@ class Run:
         self._store = CheckpointStore(paths)
         self._saved_at = time.monotonic()
         seconds = cfg.train.checkpoint_seconds
+        # share is 1 for a run alone, which then saves as often as its config says.
         self._save_every = max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS))
+        # Made in any case: the last record says the best value even where its weights are not kept.
         self._keep = KeepBest(Best(cfg.train.metric))
         self._one_class = OneClass(parts.dataset.classes, self._note)
         self._watchers = self._make_watchers()
@@ -135,6 +137,7 @@ class Run:
         """Write what the run is, or go back to the newest checkpoint of earlier sessions."""
         parts = self.parts
         self._environment = environment(*parts.machine())  # now, when it is settled how many threads there are
+        # Before the first record: whoever finds a log finds what wrote it.
         self._write_manifest("running")
         self._paths.point_latest()
         for note in (*parts.dataset.notes, *parts.preprocess.notes):
@@ -143,6 +146,7 @@ class Run:
             self._say(str(parts.loaded))
         self._progress.other_seconds = {"import": self._wall.import_seconds, **parts.seconds}
         if former is None:
+            # Once, when the run begins. A later session has the same config, or its folder would have another name.
             write_text(self._paths.config, dump_config(self.cfg))
             facts = start_facts(self.cfg, parts, environment=self._environment)
             self._log.write("start", schema=SCHEMA, time=now(), **facts)
@@ -156,6 +160,7 @@ class Run:
 
     def _go_back(self, state: State) -> None:
         """Set learner, watchers and progress to a checkpoint; times of this session are added to those in it."""
+        # The checkpoint's progress replaces this session's, so its times are taken over by hand.
         own_seconds = self._progress.other_seconds
         self._progress = Progress(**state["progress"])
         self._wall.add(self._progress.wall_seconds)
@@ -194,6 +199,7 @@ class Run:
         """
         first = self.step + 1
         self._progress.take(steps, seconds)
+        # Only now, a few steps late: looking at each loss when it is computed would wait for the device.
         for step, loss in enumerate(steps.losses, first):
             if not math.isfinite(loss):
                 self._diverge(step, loss)
@@ -202,6 +208,7 @@ class Run:
 
     def _diverge(self, step: int, loss: float) -> None:
         lr = self.learner.base_lr * self._plan.lr_factor(step - 1)
+        # What led there belongs in the log: the curve shows the loss rising.
         self._log_means()
         raise Diverged(
             f"the loss became {loss} at step {step} (epoch {self._plan.epoch(step):.2f}, learning rate {lr:g}); "
@@ -234,6 +241,7 @@ class Run:
         self._progress.eval_seconds += seconds
         for name, result in evaluations.items():
             record = self._log_evaluation(name, result, step=self.step)
+            # Asked with the record that was written, so that a strategy sees what the log says.
             if self._prune is not None and self._prune(record):
                 self._pruned = True
         for watcher in self._watchers.values():
@@ -325,12 +333,14 @@ class Run:
 
     def _finish(self) -> None:
         """Evaluate val and test once with the chosen weights, and save these."""
+        # Of the last weights, not the chosen ones: two runs are equal if they ended equal.
         digest = weights_sha256(self.learner.weights())
         step, chosen = self.step, "last"
         if self._keep.weights is not None:
             step, chosen = self._keep.best.step or 0, "best"
             self.learner.load_weights(self._keep.weights)
         best = {"weights": self.learner.weights(), "chosen": chosen, **about(self.parts)}
+        # Before the evaluation: if that fails, the weights are there and `evaluate` can be called.
         self._store.save_best(best, step=step)
         started = time.perf_counter()
         for name in ("val", "test"):
@@ -370,6 +380,7 @@ class Run:
             time=now(),
             **values,
         )
+        # The record first: a manifest that says "finished" beside a log that does not would be believed.
         self._log.sync()
         self._write_manifest(status)
 

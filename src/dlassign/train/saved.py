@@ -96,6 +96,7 @@ def evaluate_run(
     dataset = load_dataset(cfg.data)
     trained_on = records.start["data"]["sha256"]
     if dataset.sha256 != trained_on:
+        # Accuracy on other data would look like a result of this run.
         raise DataError(
             f"the data is not that of the run: its digest is {dataset.sha256[:12]}, the run's {trained_on[:12]}; "
             "point to the right data with --set data.root=..."
@@ -119,6 +120,7 @@ def evaluate_run(
 
 def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
     """Return the recorded arithmetic, or None if another precision was asked for."""
+    # Logs of earlier versions lack the arithmetic; then the config decides again.
     same = start["config"]["train"].get("precision") == cfg.train.precision
     return start.get("arithmetic") if same else None
 

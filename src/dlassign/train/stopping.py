@@ -23,6 +23,7 @@ class StopRequest:
         return self.requested
 
     def __enter__(self) -> StopRequest:
+        # Python lets only the main thread set signal handlers.
         if threading.current_thread() is threading.main_thread():
             self._former = {
                 number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
@@ -34,7 +35,9 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._former.items():
+            # Give the handlers back, so that a library that calls dlassign keeps its own.
             signal.signal(number, handler)  # type: ignore[arg-type]
+        # The sweep around this run has missed the signal, since the run's handler took it.
         for outer in self._outer():
             outer.requested |= self.requested
 
@@ -44,6 +47,7 @@ class StopRequest:
         return [owner for owner in owners if isinstance(owner, StopRequest)]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # The second Ctrl-C: whoever presses twice does not want to wait for a checkpoint.
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

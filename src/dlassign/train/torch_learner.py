@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,28 @@ from dlassign.optim.averaging import Average
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
 from dlassign.train.device import restore_rng, rng_state
-from dlassign.train.learner import Evaluation, State, Steps, StepStats
+from dlassign.train.learner import EvalOptions, Evaluation, State, Steps, StepStats
 from dlassign.train.loss_scale import LossScale
 from dlassign.train.views import Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What a step does beside forward pass, backward pass and update.
+
+    Attributes:
+        accumulate: parts that a batch is computed in.
+        clip: called on the parameters between backward and update, or None.
+        average: what is done with the weights after each step, or None.
+        frozen: what of the model is not trained, or None.
+        unfreeze_at: steps done when that begins to be trained; None is never.
+    """
+
+    accumulate: int = 1
+    clip: Callable[[list[nn.Parameter]], object] | None = None
+    average: Average | None = None
+    frozen: Frozen | None = None
+    unfreeze_at: int | None = None
 
 
 class TorchLearner:
@@ -30,15 +50,9 @@ class TorchLearner:
         optimizer: of the model's parameters.
         loss: (scores, labels) -> mean loss.
         penalty: () -> penalty on the present parameters, or None.
-        clip: called on the parameters between backward and step, or None.
-        n_classes: number of classes, for confusion counts.
-        eval_batch_size: samples evaluated at once.
+        evaluation: how it evaluates.
+        options: what a step does beside forward pass, backward pass and update.
         arithmetic: number types and memory layout.
-        accumulate: parts that a batch is computed in.
-        average: what is done with the weights after each step, or None.
-        frozen: what of the model is not trained, or None.
-        unfreeze_at: steps done when that begins to be trained; None is never.
-        views: of an image in test-time augmentation, or None.
     """
 
     def __init__(
@@ -47,30 +61,24 @@ class TorchLearner:
         optimizer: TorchOptimizer,
         *,
         loss: LossOf,
-        penalty: Callable[[], Tensor] | None,
-        clip: Callable[[list[nn.Parameter]], object] | None,
-        n_classes: int,
-        eval_batch_size: int,
+        penalty: Callable[[], Tensor] | None = None,
+        evaluation: EvalOptions,
+        options: StepOptions = StepOptions(),
         arithmetic: Arithmetic = SINGLE_PRECISION,
-        accumulate: int = 1,
-        average: Average | None = None,
-        frozen: Frozen | None = None,
-        unfreeze_at: int | None = None,
-        views: Views | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.arithmetic = arithmetic
-        self.views = views
+        self.views = evaluation.views
         self.loss = loss
-        self.n_classes = n_classes
-        self.eval_batch_size = eval_batch_size
+        self.n_classes = evaluation.n_classes
+        self.eval_batch_size = evaluation.batch_size
         self._penalty = penalty
-        self._clip = clip
-        self._accumulate = accumulate
-        self._average = average
-        self._frozen = frozen
-        self._unfreeze_at = unfreeze_at
+        self._clip = options.clip
+        self._accumulate = options.accumulate
+        self._average = options.average
+        self._frozen = options.frozen
+        self._unfreeze_at = options.unfreeze_at
         self._params = optimizer.params
         self._steps = 0
         self._swaps = True  # evaluate with the average's weights; not after load_weights, whose weights are final
@@ -93,10 +101,13 @@ class TorchLearner:
 
     def step(self, x: Tensor, y: Tensor | Mixed, lr_factor: float) -> StepStats:
         """Update the model on one batch. x: (B, ...) prepared, y: (B,) int64 or two of each, all on the device."""
+        # At the step, not at an evaluation, so that a resume between the two unfreezes at the same place.
         if self._frozen is not None and self._steps == self._unfreeze_at:
             self._unfreeze()
+        # None rather than 0: the first backward then writes instead of adding, one pass over memory less.
         for p in self._params:
             p.grad = None
+        # Before the forward pass, on the weights that the loss is computed with; its graph joins the first part's.
         penalty = self._penalty() if self._penalty is not None else None
         loss, correct = self._gradients(x, y, penalty)
         self.update(lr_factor)
@@ -106,6 +117,7 @@ class TorchLearner:
         """Take the step that the gradients on the parameters ask for, at lr_factor times the initial learning rate."""
         if self._loss_scale is not None:
             self._loss_scale.unscale(self._params)
+        # After unscaling: a limit on gradients that are 2^14 times too large would mean nothing.
         if self._clip is not None:
             self._clip(self._params)
         self.optimizer.lr = self.base_lr * lr_factor
@@ -136,11 +148,13 @@ class TorchLearner:
     ) -> tuple[Tensor, Tensor]:
         scores = self._scores(x)
         loss = self._loss_of(scores, y)
+        # Means of the parts, weighted by their sizes, add up to the mean of the batch.
         if share != 1.0:
             loss = loss * share
         if penalty is not None:
             loss = loss + penalty
         (loss if self._loss_scale is None else self._loss_scale.scaled(loss)).backward()  # type: ignore[no-untyped-call]
+        # Of mixed images the first label alone counts as right, so this accuracy is too low with mixup.
         labels = y.y if isinstance(y, Mixed) else y
         return loss.detach(), (predict(scores.detach()) == labels).sum()
 
@@ -151,6 +165,7 @@ class TorchLearner:
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the model's scores in the type of its weights; x: (B, ...)."""
+        # Every batch is cut anew, in the layout of the whole set.
         if self.arithmetic.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         forward = self._forward if self.model.training else self.model  # not worth compiling for evaluation
@@ -158,6 +173,7 @@ class TorchLearner:
             return forward(x)
         with torch.autocast(self.device.type, self.arithmetic.autocast):
             scores = forward(x)
+        # Losses and their sums stay in fp32: 8 bits of bf16 would round small differences away.
         return scores.to(self.arithmetic.weights)
 
     def _unfreeze(self) -> None:
@@ -173,6 +189,7 @@ class TorchLearner:
         if not self.arithmetic.compile:
             return 0.0
         started = time.perf_counter()
+        # The pass that compiles updates batch norm and draws dropout masks; both are put back.
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         before = rng_state(self.device)
         self._gradients(x, y, None)
@@ -200,6 +217,7 @@ class TorchLearner:
             views: score these views of each image and average, instead of the image alone.
         """
         self.model.eval()
+        # Only the averages know other weights; a model without one is evaluated as it is.
         with self._evaluated_weights(), torch.inference_mode():
             loss, cells = self._count(split, views)
         set_training(self.model, self._frozen)

@@ -55,6 +55,7 @@ class Views:
             x: (B, C, H, W) prepared.
         """
         total = torch.zeros((), device=x.device)
+        # One view after the other: all at once would need as many times the memory.
         for view, weight in self._views(x):
             total = total + weight * scores_of(view)
         return total

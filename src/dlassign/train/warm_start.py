@@ -50,6 +50,7 @@ def load_initial(model: nn.Module, init: Init, *, cfg: Model) -> LoadReport | No
     head = head_of(model)
     state = None if init.weights == IMAGENET else _earlier(init.weights)
     if state is not None:
+        # An earlier run of ours; else the file is torchvision's or another library's.
         return load_state(model, state["weights"], head=head, source=init.weights)
     return load_pretrained(model, init.weights, name=cfg.name, head=head, download=init.download)
 

@@ -53,6 +53,7 @@ class Best:
         value: float = getattr(evaluations["val"], self.metric)
         if not math.isfinite(value):
             return False
+        # So that "better" is "larger" for both metrics.
         sign = 1.0 if self.metric == "accuracy" else -1.0
         if self.value is not None and not sign * value > sign * self.value + self.min_delta:
             return False
@@ -138,6 +139,7 @@ class OneClass:
         for split in stuck:
             if split in self._before and run.epoch >= 1:
                 self.look(split, evaluations[split], step=run.step)
+        # Splits, not only whether there was one: val and test are evaluated side by side.
         self._before = stuck
         return False
 
