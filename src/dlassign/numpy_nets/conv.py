@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dlassign.numpy_nets.layer import Array, Saved, check_input
+from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, zeros_like
 
 COLUMN_BYTES = 2 * 2**20
-"""Most bytes that the columns of a block of images take, and its outputs, unless those of one image take more."""
+"""Most bytes for the columns of a block of images, and for its outputs, unless one image alone needs more."""
 
 
 class Conv2d:
@@ -24,11 +24,10 @@ class Conv2d:
     filter lies inside the padded image. At stride 1 that is the full convolution of d with W.
     Source: EECS 598 (2019), homework 1, question 1.
 
-    All three are products of matrices on the columns, where every place of the filter is a row of the C*KH*KW values
-    that it covers. Columns of a whole batch would take N*H'*W'*C*KH*KW values, KH*KW times the input or so. They are
-    made for a few images at a time, at most `COLUMN_BYTES` (or one image), and made again in backward, so that beside
-    input and output a call needs a few times `COLUMN_BYTES`, and between forward and backward only x is kept.
-    The blocks lie with the channels last: whole rows of KW*C values are copied and added at once.
+    All three are products of matrices on the columns: a matrix with a row of C*KH*KW values for every place of the
+    filter. The columns of a whole batch take N*H'*W'*C*KH*KW values, about KH*KW times the input. So they are made for
+    a few images at a time, at most `COLUMN_BYTES` (or one image), and again in backward: between forward and backward
+    only x is kept. Blocks have the channels last, so that rows of KW*C values are copied and added at once.
 
     Args:
         in_channels: C.
@@ -37,8 +36,7 @@ class Conv2d:
         stride: rows and columns from one place of the filter to the next, s and t.
         padding: rows and columns of zeros on every side.
         bias: whether there is b.
-        rng: draws the initial weights, uniform in +-1/sqrt(C*KH*KW), as PyTorch has them; None is a generator seeded
-            with 0.
+        rng: draws the initial weights, uniform in +-1/sqrt(C*KH*KW), as PyTorch does; None: seeded with 0.
         dtype: float32 or float64.
 
     Attributes:
@@ -60,8 +58,12 @@ class Conv2d:
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        self.in_channels, self.out_channels, self.dtype = in_channels, out_channels, np.dtype(dtype)
-        self.kernel_size, self.stride, self.padding = pair(kernel_size), pair(stride), pair(padding)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = pair(kernel_size)
+        self.stride = pair(stride)
+        self.padding = pair(padding)
+        self.dtype = np.dtype(dtype)
         self._has_bias = bias
         if min(in_channels, out_channels, *self.kernel_size, *self.stride) < 1 or min(self.padding) < 0:
             raise ValueError(f"{self}: channels, kernel_size and stride must be at least 1, padding at least 0")
@@ -70,11 +72,9 @@ class Conv2d:
         shapes: dict[str, tuple[int, ...]] = {"weight": (out_channels, in_channels, *self.kernel_size)}
         if bias:
             shapes["bias"] = (out_channels,)
-        self.params: dict[str, Array] = {
-            name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()
-        }
-        self.grads: dict[str, Array] = {name: np.zeros_like(p) for name, p in self.params.items()}
-        self.buffers: dict[str, Array] = {}
+        self.params = {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}
+        self.grads = zeros_like(self.params)
+        self.buffers = NOTHING
         self._x = Saved[Array](self)
 
     def __repr__(self) -> str:
@@ -86,10 +86,11 @@ class Conv2d:
     def forward(self, x: Array, *, train: bool) -> Array:
         """x: (N, C, H, W). Returns (N, F, H', W') with H' = (H + 2 padding - KH) // stride + 1, W' likewise."""
         check_input(self, x, ("N", self.in_channels, "H", "W"), dtype=self.dtype)
-        out_size = places(self, x.shape[2:], self.kernel_size, self.stride, self.padding)
+        out_size = places(self, x.shape[2:], kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
         y = np.empty((len(x), self.out_channels, *out_size), self.dtype)
         filters = self._filters()
         for block in self._blocks(y.shape):
+            # One product for all places and filters: BLAS is many times faster than a loop over places in Python.
             outputs = self._columns(x[block], out_size) @ filters.T
             if self._has_bias:
                 outputs += self.params["bias"]
@@ -108,42 +109,46 @@ class Conv2d:
         self._write_grads(self._x.take(dy), dy)
 
     def _write_grads(self, x: Array, dy: Array) -> None:
-        """Sum the gradients over the blocks, always in the same order, so that equal input gives equal bits."""
         total = np.zeros((self.out_channels, self.params["weight"][0].size), self.dtype)
+        # Every place of the filter used the same W, so its gradient sums over places and images. The blocks come in a
+        # fixed order: floating-point sums depend on it, and equal input must give equal bits.
         for block in self._blocks(dy.shape):
             total += self._rows(dy[block]).T @ self._columns(x[block], dy.shape[2:])
+        # The columns are ordered row, column, channel of the filter; the weight is ordered channel, row, column.
         by_place = total.reshape(self.out_channels, *self.kernel_size, self.in_channels)
         self.grads["weight"][...] = by_place.transpose(0, 3, 1, 2)
         if self._has_bias:
             np.sum(dy, axis=(0, 2, 3), out=self.grads["bias"])
 
     def _input_gradient(self, shape: tuple[int, ...], dy: Array) -> Array:
-        """Return the gradient by the input of that shape."""
+        """Return dL/dx for x of this shape, (N, C, H, W)."""
         dx = np.empty(shape, self.dtype)
         by_place = self._filters().reshape(self.out_channels, -1, self.in_channels).transpose(1, 0, 2)
         for block in self._blocks(dy.shape):
+            # (KH*KW, places, C): one matrix for every offset in the filter, ready to be added to the pixels under it.
             dcolumns = np.matmul(self._rows(dy[block]), by_place)
             dx[block] = self._added_up(dcolumns, dx[block].shape, dy.shape[2:])
         return dx
 
     def _added_up(self, dcolumns: Array, shape: tuple[int, ...], out_size: tuple[int, ...]) -> Array:
-        """Add the gradients of the columns to the pixels that they were copied from.
-
-        dcolumns: (KH * KW, places, C). Returns the shape (b, C, H, W).
-        """
+        """Add each gradient to the pixel that its column was copied from: (KH * KW, places, C) to (b, C, H, W)."""
         (kh, kw), (sh, sw), (oh, ow) = self.kernel_size, self.stride, out_size
         padded, inside = self._padded(shape)
         for (u, v), values in zip(np.ndindex(kh, kw), dcolumns, strict=True):
+            # At one offset (u, v) no pixel occurs twice, so `+=` on a view is right. With one index array for all
+            # offsets NumPy would add only once to a pixel that several windows share.
             pixels = padded[:, u : u + sh * oh : sh, v : v + sw * ow : sw]
             pixels += values.reshape(pixels.shape)
+        # What reached the padding is dropped: its zeros are constants.
         return inside.transpose(0, 3, 1, 2)
 
     def _columns(self, x: Array, out_size: tuple[int, ...]) -> Array:
-        """x: (b, C, H, W). Returns (b * H' * W', KH * KW * C): what the filter covers, place by place."""
+        """x: (b, C, H, W). Returns (b * H' * W', KH * KW * C): a row of the covered values for each place."""
         padded, inside = self._padded(x.shape)
         inside[...] = x.transpose(0, 2, 3, 1)
         windows = sliding_window_view(padded, self.kernel_size, axis=(1, 2))
         windows = windows[:, :: self.stride[0], :: self.stride[1]]
+        # Up to here all are views; the reshape is the only copy. Windows come as (b, H', W', C, KH, KW).
         return windows.transpose(0, 1, 2, 4, 5, 3).reshape(len(x) * math.prod(out_size), -1)
 
     def _padded(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -161,7 +166,7 @@ class Conv2d:
         return dy.transpose(0, 2, 3, 1).reshape(-1, self.out_channels)
 
     def _blocks(self, out_shape: tuple[int, ...]) -> Iterator[slice]:
-        """Cut a batch into blocks whose columns, and outputs likewise, keep to `COLUMN_BYTES`."""
+        """Cut a batch into blocks; the columns of each keep to `COLUMN_BYTES`, and so do its outputs."""
         n, _, oh, ow = out_shape
         image_bytes = oh * ow * max(self.out_channels, self.params["weight"][0].size) * self.dtype.itemsize
         size = max(1, COLUMN_BYTES // image_bytes)
@@ -169,7 +174,7 @@ class Conv2d:
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return a size given as one number or two as two."""
+    """Return (rows, columns) for a size given as one number or two."""
     if isinstance(size, int):
         return size, size
     rows, columns = size
@@ -179,16 +184,18 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
 def places(
     layer: object,
     size: tuple[int, ...],
+    *,
     kernel_size: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> tuple[int, ...]:
-    """Return in how many places, down and across, a window lies wholly inside a padded image.
+    """Return at how many places, down and across, a window lies wholly inside a padded image.
 
     Raises:
-        ValueError: in none.
+        ValueError: at none.
     """
     padded = tuple(n + 2 * p for n, p in zip(size, padding, strict=True))
     if any(n < k for n, k in zip(padded, kernel_size, strict=True)):
         raise ValueError(f"{layer}: the padded image, {padded[0]} x {padded[1]}, is smaller than the kernel")
+    # The first place, and one more for every whole stride left; rows that no window reaches are ignored, as in PyTorch.
     return tuple((n - k) // s + 1 for n, k, s in zip(padded, kernel_size, stride, strict=True))

@@ -1,8 +1,9 @@
-"""What every layer of a NumPy network keeps to, and the checks that all of them share."""
+"""What every layer of a NumPy network provides, and the checks that all layers share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -11,23 +12,31 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 """float32 or float64."""
 T = TypeVar("T")
+NOTHING: Mapping[str, Array] = MappingProxyType({})
+"""The parameters, gradients or buffers of a layer that has none. Read-only, so that all layers may share it."""
 
 
 class Layer(Protocol):
     """Forward and backward of one operation on a batch.
 
-    Nothing is copied that need not be: x and y belong to the layer until backward, which may read them, and a result
-    may share memory with what was given. No layer changes what it is given.
-
-    Attributes:
-        params: what is trained, by the names that torch.nn has; changed in place by update rules.
-        grads: the gradient of each parameter; overwritten by every backward.
-        buffers: what evaluation needs beside the parameters, such as running statistics; changed in place.
+    Arrays are not copied without need: x and y belong to the layer until backward, which may read them, and a result
+    may share memory with the argument. No layer changes its arguments.
     """
 
-    params: dict[str, Array]
-    grads: dict[str, Array]
-    buffers: dict[str, Array]
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """What is trained, by the names of torch.nn; update rules change the arrays in place."""
+        ...
+
+    @property
+    def grads(self) -> Mapping[str, Array]:
+        """The gradient of each parameter; every backward overwrites the arrays."""
+        ...
+
+    @property
+    def buffers(self) -> Mapping[str, Array]:
+        """What evaluation needs beside the parameters, such as running statistics; changed in place."""
+        ...
 
     def forward(self, x: Array, *, train: bool) -> Array:
         """Return y; with train, keep what one backward needs.
@@ -38,21 +47,21 @@ class Layer(Protocol):
         ...
 
     def backward(self, dy: Array) -> Array:
-        """Return the gradient of the loss by x, given that by y, and write `grads`. Uses up what forward kept.
+        """Return dL/dx for dy = dL/dy, and write `grads`. Uses up what forward kept.
 
         Raises:
             RuntimeError: there was no forward(train=True) since the last backward.
-            ValueError: dy is not of the shape and type of y.
+            ValueError: dy does not have the shape and type of y.
         """
         ...
 
 
 @runtime_checkable
 class FirstLayer(Protocol):
-    """A layer that can leave out the gradient by its input, which the first layer of a network does not need."""
+    """A layer that can skip dL/dx, which the first layer of a network does not need."""
 
     def backward_params(self, dy: Array) -> None:
-        """Do what backward does, but for the gradient by x."""
+        """Write `grads` as backward does, without computing dL/dx."""
         ...
 
 
@@ -71,32 +80,39 @@ class Saved(Generic[T]):
         self._why_empty = "before forward"
 
     def keep(self, value: T, y: Array, *, train: bool) -> None:
-        """Keep a value for the backward of the output y; nothing is kept in evaluation mode."""
+        """Keep a value for the backward of the output y; evaluation keeps nothing."""
         if train:
-            self._value, self._shape, self._dtype = value, y.shape, y.dtype
+            self._value = value
+            self._shape = y.shape
+            self._dtype = y.dtype
         else:
-            self._value, self._why_empty = None, "after forward(train=False), which keeps nothing"
+            # Drop the older value too: a backward now would mix the gradient of one batch with another's input.
+            self._value = None
+            self._why_empty = "after forward(train=False), which keeps nothing"
 
     def take(self, dy: Array) -> T:
         """Return the kept value and forget it.
 
         Raises:
             RuntimeError: nothing is kept.
-            ValueError: dy is not of the shape and type of y; the value stays.
+            ValueError: dy does not have the shape and type of y; the value stays.
         """
         value = self._value
         if value is None:
             cure = "call forward(x, train=True) once before each backward"
             raise RuntimeError(f"{self._layer}: backward {self._why_empty}; {cure}")
+        # NumPy would broadcast a wrong shape and widen a wrong type, and training would go on with wrong gradients.
         if dy.shape != self._shape or dy.dtype != self._dtype:
             expected, given = described(self._shape, self._dtype), described(dy.shape, dy.dtype)
             raise ValueError(f"{self._layer}: backward expects the gradient of its output, {expected}; got {given}")
-        self._value, self._why_empty = None, "twice after one forward"
+        # Layers compute dx inside the kept arrays to save memory, so a second backward would read changed values.
+        self._value = None
+        self._why_empty = "twice after one forward"
         return value
 
 
 def check_input(layer: object, x: Array, expected: Sequence[int | str], *, dtype: Any = None) -> None:
-    """Check what a layer is given.
+    """Check the input of a layer.
 
     Args:
         layer: named in the error.
@@ -119,3 +135,8 @@ def described(shape: Sequence[int | str], dtype: Any) -> str:
     """Return shape and type in words, such as `(N, 784) float32`."""
     inside = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
     return f"({inside}) {dtype}"
+
+
+def zeros_like(params: Mapping[str, Array]) -> dict[str, Array]:
+    """Return a zero array for each parameter, laid out in memory as the parameter is."""
+    return {name: np.zeros_like(p) for name, p in params.items()}

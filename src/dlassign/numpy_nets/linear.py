@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from dlassign.numpy_nets.layer import Array, Saved, check_input
+from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, zeros_like
 
 
 class Linear:
     """y = x W^T + b.
 
     Backward, with d = dL/dy. From dy_nj = sum_i W_ji dx_ni + dW_ji x_ni + db_j:
-    dL/dW = d^T x, dL/db = sum_n d_n, dL/dx = d W. The bias is shared by the rows of the batch, so its gradient is their
-    sum. Source: UvA Deep Learning 2018, assignment 1, question 1.1.
+    dL/dW = d^T x, dL/db = sum_n d_n, dL/dx = d W. Source: UvA Deep Learning 2018, assignment 1, question 1.1.
 
     Args:
-        in_features: values a sample, D.
-        out_features: outputs a sample, H.
+        in_features: values per sample, D.
+        out_features: outputs per sample, H.
         bias: whether there is b.
-        rng: draws the initial weights, uniform in +-1/sqrt(D), as PyTorch has them; None is a generator seeded with 0.
+        rng: draws the initial weights, uniform in +-1/sqrt(D), as PyTorch does; None is a generator seeded with 0.
         dtype: float32 or float64.
 
     Attributes:
@@ -37,16 +36,19 @@ class Linear:
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        self.in_features, self.out_features, self.dtype = in_features, out_features, np.dtype(dtype)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.dtype = np.dtype(dtype)
         rng = rng or np.random.default_rng(0)
         bound = 1 / math.sqrt(in_features)
-        # W lies in memory as W^T, row by row: BLAS multiplies it by a batch faster that way.
-        weight = rng.uniform(-bound, bound, (out_features, in_features)).astype(dtype, order="F")
-        self.params: dict[str, Array] = {"weight": weight}
+        # Drawn in float64, then rounded: both precisions of one seed start from the same weights.
+        # W lies in memory as W^T, row by row ("F"): BLAS multiplies it by a batch faster that way.
+        params = {"weight": rng.uniform(-bound, bound, (out_features, in_features)).astype(dtype, order="F")}
         if bias:
-            self.params["bias"] = rng.uniform(-bound, bound, out_features).astype(dtype)
-        self.grads: dict[str, Array] = {name: np.zeros_like(p) for name, p in self.params.items()}
-        self.buffers: dict[str, Array] = {}
+            params["bias"] = rng.uniform(-bound, bound, out_features).astype(dtype)
+        self.params = params
+        self.grads = zeros_like(params)
+        self.buffers = NOTHING
         self._x = Saved[Array](self)
 
     def __repr__(self) -> str:
@@ -56,7 +58,7 @@ class Linear:
     def forward(self, x: Array, *, train: bool) -> Array:
         """x: (N, D). Returns (N, H)."""
         check_input(self, x, ("N", self.in_features), dtype=self.dtype)
-        y = x @ self.params["weight"].T
+        y: Array = x @ self.params["weight"].T
         if "bias" in self.params:
             y += self.params["bias"]
         self._x.keep(x, y, train=train)
@@ -65,23 +67,29 @@ class Linear:
     def backward(self, dy: Array) -> Array:
         """dy: (N, H). Returns (N, D)."""
         self.backward_params(dy)
-        return dy @ self.params["weight"]
+        dx: Array = dy @ self.params["weight"]
+        return dx
 
     def backward_params(self, dy: Array) -> None:
         """Write the gradients of weight and bias. dy: (N, H)."""
         x = self._x.take(dy)
+        # (d^T x)^T = x^T d goes into the transposed view, which is contiguous: `out` needs no copy. No division by N
+        # here: the loss is a mean, so dy has the 1/N already.
         np.matmul(x.T, dy, out=self.grads["weight"].T)
         if "bias" in self.params:
+            # Every row of the batch used the same b, so its gradient is the sum of the rows' gradients.
             np.sum(dy, axis=0, out=self.grads["bias"])
 
 
 class Flatten:
-    """Lays every sample out as one row, channel by channel; backward gives the gradient its shape back."""
+    """Lays every sample out as one row, channel by channel.
+
+    Backward: y holds the values of x in another shape, so dL/dx is dL/dy in the shape of x.
+    """
+
+    params = grads = buffers = NOTHING
 
     def __init__(self) -> None:
-        self.params: dict[str, Array] = {}
-        self.grads: dict[str, Array] = {}
-        self.buffers: dict[str, Array] = {}
         self._shape = Saved[tuple[int, ...]](self)
 
     def __repr__(self) -> str:

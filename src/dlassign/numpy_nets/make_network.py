@@ -1,4 +1,7 @@
-"""From the model's config to the NumPy network. Layers have the names that the PyTorch model's have."""
+"""From a model's config to its NumPy network.
+
+Layers have the names of the PyTorch model's layers: crosscheck compares the two by name, and weights are exchanged so.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def make_network(
         cfg: the model's config.
         in_shape: shape of one sample, (C, H, W) or (D,); the model fits it.
         n_outputs: number of scores a sample.
-        rng: draws initial weights now and dropout masks later.
+        rng: draws the initial weights now and the dropout masks later, so saving its state is enough to resume.
         dtype: float32 or float64.
 
     Raises:
@@ -61,6 +64,7 @@ def _mlp(cfg: MLP, in_features: int, n_outputs: int, *, rng: np.random.Generator
     activations = cfg.activation if isinstance(cfg.activation, tuple) else (cfg.activation,) * depth
     rates = cfg.dropout if isinstance(cfg.dropout, tuple) else (cfg.dropout,) * depth
     layers: dict[str, Layer] = {"flatten": Flatten()}
+    # Layers are made from input to output: all draw from one generator, so the order decides the initial weights.
     width = in_features
     for number, (size, activation, rate) in enumerate(zip(cfg.hidden, activations, rates, strict=True), 1):
         layers[f"linear{number}"] = Linear(width, size, bias=cfg.bias, rng=rng, dtype=dtype)
@@ -80,7 +84,9 @@ def _eecs_convnet(
     cfg: EECSConvNet, in_shape: Sequence[int], n_outputs: int, *, rng: np.random.Generator, dtype: Any
 ) -> Network:
     channels, height, width = in_shape
+    # The convolution is not padded and takes kernel - 1 rows away; the pool drops rows that do not fill a window.
     rows, columns = ((side - cfg.kernel_size + 1) // cfg.pool for side in (height, width))
+    # No bias here, as in the report's net; with a norm behind it a bias would be subtracted again with the mean.
     layers: dict[str, Layer] = {
         "conv1": Conv2d(channels, cfg.filters, cfg.kernel_size, bias=False, rng=rng, dtype=dtype)
     }

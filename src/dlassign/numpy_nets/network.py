@@ -23,20 +23,21 @@ class Network:
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         self.layers = dict(layers)
+        # The same arrays under longer names: an update in place here is an update of the layer.
         self.params = {f"{name}.{key}": p for name, layer in layers.items() for key, p in layer.params.items()}
         self.grads = {f"{name}.{key}": g for name, layer in layers.items() for key, g in layer.grads.items()}
         self.buffers = {f"{name}.{key}": b for name, layer in layers.items() for key, b in layer.buffers.items()}
         self._reversed = list(reversed(self.layers.values()))
         self._first = next((layer for layer in self.layers.values() if layer.params), None)
         self._after_first = self._reversed[: self._reversed.index(self._first)] if self._first else []
-        # Asking whether a layer keeps a protocol is slow, so it is done once and not in every step.
+        # Asked once and not in every step: whether an object fits a protocol is slow to find out.
         self._backward_first = self._first.backward_params if isinstance(self._first, FirstLayer) else None
 
     def __repr__(self) -> str:
         return "\n".join(["Network(", *(f"  {name}: {layer}" for name, layer in self.layers.items()), ")"])
 
     def forward(self, x: Array, *, train: bool) -> Array:
-        """x: (N, ...). Returns what the last layer does.
+        """x: (N, ...). Returns the output of the last layer.
 
         Raises:
             ValueError: a layer does not fit its input; the message names it.
@@ -49,13 +50,14 @@ class Network:
         return x
 
     def backward(self, dy: Array) -> Array:
-        """dy: as the output. Returns the gradient by x and writes `grads`."""
+        """dy: like the output. Returns the gradient by x and writes `grads`."""
+        # From the last layer to the first, every step is a Jacobian times one gradient; no two Jacobians are multiplied.
         for layer in self._reversed:
             dy = layer.backward(dy)
         return dy
 
     def backward_params(self, dy: Array) -> None:
-        """Write `grads` only; what lies before the first layer with parameters is left out."""
+        """Write `grads` only: training needs no gradient by the data, nor by what lies before the first parameters."""
         for layer in self._after_first:
             dy = layer.backward(dy)
         if self._backward_first is not None:
@@ -76,7 +78,9 @@ class Residual:
 
     def __init__(self, body: Layer) -> None:
         self.body = body
-        self.params, self.grads, self.buffers = body.params, body.grads, body.buffers
+        self.params = body.params
+        self.grads = body.grads
+        self.buffers = body.buffers
         self._ready = Saved[bool](self)
 
     def __repr__(self) -> str:
@@ -89,13 +93,15 @@ class Residual:
             ValueError: the body changes the shape.
         """
         inner = self.body.forward(x, train=train)
+        # NumPy would broadcast (N, 1) to (N, D) without a word.
         if inner.shape != x.shape:
             raise ValueError(f"{self}: the body turns {x.shape} into {inner.shape}; the shortcut needs the same shape")
+        # Not `x += inner`: the body may have kept x for its backward.
         y = x + inner
         self._ready.keep(True, y, train=train)
         return y
 
     def backward(self, dy: Array) -> Array:
-        """dy: as x. Returns the same shape."""
+        """dy: like x. Returns the same shape."""
         self._ready.take(dy)
         return dy + self.body.backward(dy)

@@ -1,4 +1,7 @@
-"""What is minimised, in NumPy: the mean loss of a batch plus penalties, each with its gradient."""
+"""What training minimises: the mean loss of a batch plus penalties, each with its gradient; and the clipping of gradients.
+
+Chosen by the config, with the definitions of `dlassign.nets.objective`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dlassign.config.model import (
     CrossEntropy,
@@ -22,11 +24,11 @@ from dlassign.config.model import (
     SquaredError,
 )
 from dlassign.config.train import Clip
+from dlassign.data.bundle import Labels
 from dlassign.numpy_nets import losses
 from dlassign.numpy_nets.activations import Softmax
 from dlassign.numpy_nets.layer import Array
 
-Labels = NDArray[np.int64]
 LossWithGradient = Callable[[Array, Labels], tuple[float, Array]]
 """(scores (N, K) or (N, 1), labels (N,)) -> (mean loss, its gradient by the scores)."""
 AddPenalty = Callable[[], float]
@@ -56,11 +58,12 @@ def _after_softmax(loss: LossWithGradient) -> LossWithGradient:
     """Return the loss of softmax(scores)."""
     softmax = Softmax()
 
-    def through(scores: Array, y: Labels) -> tuple[float, Array]:
+    def composed(scores: Array, y: Labels) -> tuple[float, Array]:
+        # In training mode also in evaluation: every loss gives its gradient, and backward needs what forward kept.
         value, dprobabilities = loss(softmax.forward(scores, train=True), y)
         return value, softmax.backward(dprobabilities)
 
-    return through
+    return composed
 
 
 def numpy_predict(scores: Array) -> Labels:
@@ -83,9 +86,12 @@ def make_numpy_penalty(
         params: all parameters, by name.
         grads: the gradient of each parameter; added to.
     """
+    # The biases and the norms' weights are left out by default: a penalty on them shifts the function without
+    # making it simpler.
     terms = [_term(cfg, params if cfg.on == "all" else weights, grads) for cfg in penalties]
     if not terms:
         return None
+    # fsum rounds once, so that the value does not depend on the order of the tensors.
     return lambda: math.fsum(term() for term in terms)
 
 
@@ -97,12 +103,13 @@ def _term(cfg: Penalty, tensors: Mapping[str, Array], grads: Mapping[str, Array]
         ("l2", False): _l2,
         ("l2", True): _l2_squared,
     }[cfg.name, cfg.squared]
+    # The arrays themselves: update rules and backward change them in place, so these pairs stay valid.
     pairs = [(p, grads[name]) for name, p in tensors.items()]
     return lambda: math.fsum(rule(p, g, factor) for p, g in pairs)
 
 
 def _l1(p: Array, g: Array, factor: float) -> float:
-    """d ||p||_1 / dp = sign(p)."""
+    """d ||p||_1 / dp = sign(p); at 0, where there is no derivative, 0 as in PyTorch."""
     g += factor * np.sign(p)
     return factor * float(np.abs(p).sum())
 
@@ -117,6 +124,7 @@ def _l1_squared(p: Array, g: Array, factor: float) -> float:
 def _l2(p: Array, g: Array, factor: float) -> float:
     """d ||p||_2 / dp = p / ||p||_2; at 0, where there is no derivative, 0 as in PyTorch."""
     norm = math.sqrt(_square_sum(p))
+    # At 0 the quotient would be 0/0 and turn the whole net into NaN.
     if norm:
         g += factor / norm * p
     return factor * norm
@@ -129,6 +137,7 @@ def _l2_squared(p: Array, g: Array, factor: float) -> float:
 
 
 def _square_sum(p: Array) -> float:
+    # vdot flattens and adds in one pass; (p * p).sum() would make an array like p first.
     return float(np.vdot(p, p))
 
 
@@ -144,12 +153,15 @@ def make_numpy_clip(cfg: Clip | None) -> Callable[[Mapping[str, Array]], None] |
 
 
 def _clip_norm(grads: Mapping[str, Array], *, largest: float) -> None:
+    # One norm over all tensors: one factor for all keeps the direction of the step.
     norm = math.sqrt(math.fsum(_square_sum(g) for g in grads.values()))
+    # 1e-6 is PyTorch's guard against a division by 0; without it the two backends' weights would drift apart.
     if norm + 1e-6 > largest:
         for g in grads.values():
             g *= largest / (norm + 1e-6)
 
 
 def _clip_value(grads: Mapping[str, Any], *, largest: float) -> None:
+    # Entry by entry, so that this changes the direction of the step, unlike the clipping of the norm.
     for g in grads.values():
         np.clip(g, -largest, largest, out=g)
