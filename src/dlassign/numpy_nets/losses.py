@@ -81,7 +81,7 @@ def logistic(scores: Array, y: Labels) -> tuple[float, Array]:
     _check("logistic", scores, y, 1)
     sign = _signs(scores, y)
     z = -sign * scores
-    # log(1 + exp(z)) = max(0, z) + log(1 + exp(-|z|)): this exp is at most 1, and log1p keeps its digits if it is small.
+    # log(1 + exp(z)) = max(0, z) + log(1 + exp(-|z|)): this exp is at most 1; log1p keeps its digits if it is small.
     losses = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
     return _mean(losses), sigmoid(z) * sign / -len(scores)
 

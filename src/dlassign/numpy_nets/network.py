@@ -51,7 +51,7 @@ class Network:
 
     def backward(self, dy: Array) -> Array:
         """dy: like the output. Returns the gradient by x and writes `grads`."""
-        # From the last layer to the first, every step is a Jacobian times one gradient; no two Jacobians are multiplied.
+        # From the last layer to the first, each step is a Jacobian times one gradient, never Jacobian times Jacobian.
         for layer in self._reversed:
             dy = layer.backward(dy)
         return dy

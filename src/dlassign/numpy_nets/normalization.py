@@ -170,8 +170,8 @@ class _BatchNorm:
         if train or not buffers:
             count = self._count(x)
             mean = x.mean(axis=self._axes)
-            # mean((x - mean)^2), not mean(x^2) - mean^2: far from 0 those are two large, nearly equal numbers, and their
-            # difference keeps few digits.
+            # mean((x - mean)^2), not mean(x^2) - mean^2: far from 0 those are two large, nearly equal numbers, and
+            # their difference keeps few digits.
             centered: Array = x - self._wide(mean)
             var: Array = self._dots(centered, centered) / count
             if train and buffers:

@@ -1,4 +1,4 @@
-"""What training minimises: the mean loss of a batch plus penalties, each with its gradient; and the clipping of gradients.
+"""What training minimises: the mean loss of a batch plus penalties, each with its gradient; and clipping.
 
 Chosen by the config, with the definitions of `dlassign.nets.objective`.
 """

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from dlassign.data.bundle import Split
+from dlassign.data.bundle import Labels, Split
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.network import Network
-from dlassign.numpy_nets.objective import AddPenalty, Labels, LossWithGradient, numpy_predict
+from dlassign.numpy_nets.objective import AddPenalty, LossWithGradient, numpy_predict
 from dlassign.optim.numpy_rules import NumpyOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
