@@ -155,6 +155,16 @@ def test_a_stack_takes_the_steps_of_its_members(case: str, *, same_order: bool) 
             torch.testing.assert_close(member.learner.model.get_buffer(name), buffer, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("case", ["vgg", "plain"])
+def test_seeds_of_one_rule_train_as_alone_whatever_their_layout(case: str) -> None:
+    """One rate for all: torch's fused kernel updates the stack, and it must find gradients as the filters lie."""
+    model, optimizer = CASES[case]
+    cfgs = [config(model, optimizer, seed=seed, lr=0.02) for seed in range(4)]
+    _, _, members = train_both_ways(cfgs, same_order=False)
+    filters = [p for p in members[0].learner.model.parameters() if p.ndim == 4]
+    assert any(not p.is_contiguous() for p in filters), "no filter lies as channels_last"
+
+
 def test_the_models_have_batch_norm_with_running_statistics() -> None:
     """What the test above compares is there, and has moved."""
     model, optimizer = CASES["batch norm and dropout"]

@@ -72,10 +72,14 @@ class StackedOptimizer:
 
 
 def _gradient(p: Tensor) -> Tensor:
-    """Return the gradient of a parameter, which then has none."""
+    """Return the gradient of a parameter, in the parameter's layout; the parameter then has none.
+
+    torch's fused kernels go through memory in one order for both. Where the layouts differ, as with channels_last
+    filters, they refuse on a GPU and take one element's gradient for another's on a CPU, without a word.
+    """
     grad, p.grad = p.grad, None
     assert grad is not None, "backward has run"
-    return grad.contiguous()
+    return grad if grad.stride() == p.stride() else torch.empty_like(p).copy_(grad)
 
 
 def _fused_for_all(cfgs: Sequence[config.Optimizer], batch_size: int) -> Update | None:
