@@ -19,6 +19,7 @@ from dlassign.cli.main import main
 from dlassign.cli.views.comparison import seeds_text
 from dlassign.errors import ConfigError, UserError
 from dlassign.store.records import read_records
+from helpers import report_folder as folder
 from helpers.synthetic import make_run
 
 
@@ -147,7 +148,7 @@ class TestGroups:
 
     @pytest.mark.parametrize("place", ["bb", "b/00000000", "b:1"])
     def test_what_is_not_there(self, out, place):
-        with pytest.raises(UserError, match=rf"there is no run.*{place}|table\.json cannot be read"):
+        with pytest.raises(UserError, match=rf"there is no run.*{place}|b holds no sweep \(there is no table"):
             compare_command([str(out / "a"), str(out / place)])
 
     def test_what_was_meant(self, out):
@@ -250,19 +251,13 @@ class TestSweepRows:
     def sweep(self, out):
         rows = []
         for rank, (lr, fresh) in enumerate([(0.4, True), (0.5, False)], 1):
-            runs = [make_run(out, name="s", lr=lr, seed=seed, steps=20).root for seed in (0, 1, 8, 9)]
-            rows.append(
-                {
-                    "rank": rank,
-                    "runs": [
-                        {"run": run.name, "seed": seed, "status": "finished", "confirms": fresh and seed > 5}
-                        for run, seed in zip(runs, (0, 1, 8, 9), strict=True)
-                    ],
-                }
-            )
-        rows.append({"rank": None, "runs": []})
-        table = {"schema": 1, "objective": {"split": "val", "metric": "accuracy", "of": "final"}, "rows": rows}
-        (out / "s" / "table.json").write_text(json.dumps(table))
+            runs = [make_run(out, name="s", lr=lr, seed=seed, steps=20) for seed in (0, 1, 8, 9)]
+            row = folder.sweep_point(runs, number=rank, rank=rank)
+            for run in row["runs"]:
+                run["confirms"] = fresh and run["seed"] > 5
+            rows.append(row)
+        rows.append(folder.sweep_point([], number=3, rank=None, status="waiting"))
+        folder.write_sweep(out / "s", [], rows=rows)
         return out / "s"
 
     def test_fresh_seeds_alone_count(self, sweep, capsys):
@@ -284,9 +279,9 @@ class TestSweepRows:
         shutil.rmtree(next(sweep.glob("*-s8")))
         with pytest.raises(UserError, match=r"-s8 is gone; the table .* still names it"):
             compare_command([str(out / "a"), f"{sweep}:1"])
-        for text in ("{", "[]", '{"schema": 1, "rows": [{}]}'):
+        for text in ("{", "[]", '{"schema": 1, "name": "s", "rows": [{}]}'):
             (sweep / "table.json").write_text(text)
-            with pytest.raises(UserError, match="is damaged; `dlassign sweep` writes it again"):
+            with pytest.raises(UserError, match=r"is damaged: |no table of a sweep"):
                 compare_command([str(out / "a"), f"{sweep}:1"])
         (sweep / "table.json").write_text('{"schema": 2}')
         with pytest.raises(UserError, match="has schema 2"):

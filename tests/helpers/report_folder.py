@@ -26,9 +26,10 @@ def fill(out: Path) -> dict[str, list[RunPaths]]:
     return runs
 
 
-def write_sweep(folder: Path, runs: list[RunPaths], **changes: Any) -> Path:
-    """A table of one point that was trained with the given runs of this folder."""
-    row = {
+def sweep_point(runs: list[RunPaths], **changes: Any) -> dict[str, Any]:
+    """A row of a sweep's table: a point that was trained with the given runs; the third and later ones confirm it."""
+    seeds = [int(run.root.name.rpartition("-s")[2]) for run in runs]
+    return {
         "number": 1,
         "point": "aaaaaaaa",
         "values": {"optimizer.lr": 0.05},
@@ -42,16 +43,22 @@ def write_sweep(folder: Path, runs: list[RunPaths], **changes: Any) -> Path:
                 "seconds": 2.0,
                 "confirms": seed > 1,
             }
-            for seed, run in enumerate(runs)
+            for seed, run in zip(seeds, runs, strict=True)
         ],
         "value": 0.5,
         "low": 0.4,
         "high": 0.6,
         "rank": 1,
         "confirmed": {"n": 1, "value": 0.55, "low": None, "high": None, "rank": 1},
+        **changes,
     }
+
+
+def write_sweep(folder: Path, runs: list[RunPaths], **changes: Any) -> Path:
+    """A table of one point that was trained with the given runs of this folder."""
     objective = {"split": "val", "metric": "accuracy", "of": "final"}
-    table = {"schema": 1, "name": folder.name, "objective": objective, "keys": ["optimizer.lr"], "rows": [row]}
+    rows = [sweep_point(runs)]
+    table = {"schema": 1, "name": folder.name, "objective": objective, "keys": ["optimizer.lr"], "rows": rows}
     (folder / "table.json").write_text(json.dumps({**table, **changes}))
     return folder
 

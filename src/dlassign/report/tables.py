@@ -17,7 +17,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.select import run_of_table
 from dlassign.store.summary import DAMAGE
 from dlassign.store.sweep_paths import SweepPaths
-from dlassign.store.sweep_table import read_table
+from dlassign.store.sweep_table import PointResult, SeedMean, SweepTable, read_table
 
 SCHEMA = 1
 _SYMBOLS = {"agrees": "✓", "better": "▲", "worse": "▼", "cannot be compared": "○"}
@@ -54,56 +54,48 @@ def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
         folder: of the sweep.
         key_of: returns the key of a run in the page; None if it is not there.
     """
-    file = SweepPaths(folder).table_json
     try:
         table = read_table(folder)
-        data = json.loads(file.read_bytes())
-        rows = [_sweep_row(row, folder, list(table.keys), key_of) for row in data["rows"]]
     except UserError as error:
-        return Unread(str(file), str(error))
-    except (OSError, *DAMAGE) as error:
-        return Unread(str(file), f"damaged: {type(error).__name__}: {error}")
-    objective = table.objective
+        return Unread(str(SweepPaths(folder).table_json), str(error))
     return {
         "name": table.name,
         "folder": str(folder),
-        "objective": objective.label,
-        "unit": objective.unit,
+        "objective": table.objective.label,
+        "unit": table.objective.unit,
         "keys": list(table.keys),
-        "rows": rows,
-        "confirmed": any(row["confirmed"] for row in rows),
-        "seconds": sum(row["seconds"] for row in rows),
+        "rows": [_sweep_row(row, table, key_of) for row in table.best_first],
+        "confirmed": any(row.confirmed for row in table.rows),
+        "seconds": sum(row.seconds for row in table.rows),
     }
 
 
-def _sweep_row(row: Mapping[str, Any], folder: Path, keys: list[str], key_of: KeyOf) -> dict[str, Any]:
+def _sweep_row(row: PointResult, table: SweepTable, key_of: KeyOf) -> dict[str, Any]:
     runs = [
         {
-            "key": key_of(RunPaths(folder / str(run["run"]))),
-            "seed": run["seed"],
-            "status": run["status"],
-            "fresh": run["confirms"],
-            "message": str(run.get("message") or ""),
+            "key": key_of(RunPaths(table.folder / run.run)),
+            "seed": run.seed,
+            "status": run.status,
+            "fresh": run.confirms,
+            "message": run.message,
         }
-        for run in row["runs"]
+        for run in row.runs
     ]
-    confirmed = row.get("confirmed")
     return {
-        "rank": checked_number(row.get("rank"), "rank"),
-        "values": [value_text(row["values"][key]) if key in row["values"] else "" for key in keys],
-        "status": row["status"],
+        "rank": row.rank,
+        "values": [value_text(row.values[key]) if key in row.values else "" for key in table.keys],
+        "status": row.status,
         **_interval(row),
-        "confirmed": {"rank": checked_number(confirmed["rank"], "rank"), **_interval(confirmed)} if confirmed else None,
+        "confirmed": row.confirmed and {"rank": row.confirmed.rank, **_interval(row.confirmed)},
         "runs": runs,
-        "seconds": sum(checked_number(run["seconds"], "seconds") or 0.0 for run in row["runs"]),
+        "seconds": row.seconds,
     }
 
 
-def _interval(figure: Mapping[str, Any]) -> dict[str, float | None]:
+def _interval(mean: PointResult | SeedMean) -> dict[str, float | None]:
     """Return a mean and the ends of its interval; both are None if one is."""
-    value, low, high = (checked_number(figure.get(key), key) for key in ("value", "low", "high"))
-    known = low is not None and high is not None
-    return {"value": value, "low": low if known else None, "high": high if known else None}
+    known = mean.low is not None and mean.high is not None
+    return {"value": mean.value, "low": mean.low if known else None, "high": mean.high if known else None}
 
 
 def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:

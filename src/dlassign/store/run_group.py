@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,20 +10,20 @@ from typing import Any
 
 from dlassign.config.values import value_text
 from dlassign.errors import UserError
-from dlassign.store.files import reason
 from dlassign.store.identity import differing_keys, experiment_of, flat_config
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, parse_record
 from dlassign.store.select import some_runs
-from dlassign.store.summary import DAMAGE, RunSummary, summarise
+from dlassign.store.summary import RunSummary, summarise
 from dlassign.store.sweep_paths import SweepPaths
+from dlassign.store.sweep_table import read_table
 
 _ROW = re.compile(r"(?P<sweep>.+):(?P<rank>\d+)")
 _MOST_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRow:
+class SweepRank:
     """How a group came out of a sweep.
 
     Attributes:
@@ -47,12 +46,12 @@ class RunGroup:
     Attributes:
         place: what the user called it.
         runs: at least one, by rising seed.
-        row: the row of a sweep that it is, or None.
+        rank: how it came out of a sweep, if it was named by its rank.
     """
 
     place: str
     runs: tuple[RunSummary, ...]
-    row: SweepRow | None = None
+    rank: SweepRank | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def find_group(place: str) -> RunGroup:
     """
     row = _ROW.fullmatch(place)
     if row and not Path(place).exists():
-        return _row(place, SweepPaths(Path(row["sweep"])), rank=int(row["rank"]))
+        return _ranked(place, Path(row["sweep"]), int(row["rank"]))
     groups = group_by_config(map(summarise, some_runs([place])))
     if len(groups) > 1:
         raise UserError(_several(place, groups, SweepPaths(Path(place)).table_json.is_file()))
@@ -105,42 +104,20 @@ def data_record(run: RunSummary) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _row(place: str, sweep: SweepPaths, *, rank: int) -> RunGroup:
-    """Return a row of a sweep's table; of its runs those on fresh seeds alone, if some of them have a result."""
-    table = _table(sweep)
-    rows = {row["rank"]: row for row in table["rows"] if row["rank"] is not None}
+def _ranked(place: str, folder: Path, rank: int) -> RunGroup:
+    """Return a point of a sweep by its rank; of its runs those on fresh seeds alone, if some of them have a result."""
+    table = read_table(folder)
+    rows = {row.rank: row for row in table.rows if row.rank is not None}
     if rank not in rows:
         raise UserError(f"{place}: the sweep has no rank {rank}; it ranks {len(rows)} points, from 1, the best")
-    runs = rows[rank]["runs"]
-    fresh = [run for run in runs if run["confirms"]]
-    confirmed = any(run["status"] == "finished" for run in fresh)
-    found = [summarise(RunPaths(sweep.root / run["run"])) for run in (fresh if confirmed else runs)]
+    fresh = [run for run in rows[rank].runs if run.confirms]
+    confirmed = any(run.status == "finished" for run in fresh)
+    found = [summarise(RunPaths(folder / run.run)) for run in (fresh if confirmed else rows[rank].runs)]
     if gone := [run.run for run in found if not Path(run.run).is_dir()]:
-        raise UserError(f"{place}: {gone[0]} is gone; the table {sweep.table_json} still names it")
-    objective = table["objective"]
-    how = SweepRow(
-        rank=rank, of=len(table["rows"]), split=objective["split"], metric=objective["metric"], confirmed=confirmed
-    )
-    return RunGroup(place=place, runs=tuple(sorted(found, key=lambda run: run.seed or 0)), row=how)
-
-
-def _table(sweep: SweepPaths) -> dict[str, Any]:
-    path = sweep.table_json
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        if table["schema"] != 1:
-            raise UserError(f"{path} has schema {table['schema']}, this version of dlassign reads 1")
-        _ = [
-            (row["rank"], [(run["run"], run["status"], run["confirms"]) for run in row["runs"]])
-            for row in table["rows"]
-        ]
-        _ = table["objective"]["split"], table["objective"]["metric"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}; NAME:RANK names a row of a sweep's table") from error
-    except DAMAGE as error:
-        raise UserError(f"{path} is damaged; `dlassign sweep` writes it again") from error
-    found: dict[str, Any] = table
-    return found
+        raise UserError(f"{place}: {gone[0]} is gone; the table {SweepPaths(folder).table_json} still names it")
+    sought = table.objective
+    how = SweepRank(rank=rank, of=len(table.rows), split=sought.split, metric=sought.metric, confirmed=confirmed)
+    return RunGroup(place=place, runs=tuple(sorted(found, key=lambda run: run.seed or 0)), rank=how)
 
 
 def _several(place: str, groups: Sequence[tuple[RunSummary, ...]], is_sweep: bool) -> str:

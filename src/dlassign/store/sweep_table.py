@@ -1,21 +1,26 @@
-"""What a sweep found, read from its table.json alone."""
+"""What a sweep found: table.json, written and read here alone, and table.csv for spreadsheets."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dlassign.errors import UserError
-from dlassign.store.files import reason
+from dlassign.store.files import reason, write_text
 from dlassign.store.records import LARGEST
 from dlassign.store.sweep_paths import SweepPaths
 
 SCHEMA = 1
 Status = Literal["finished", "diverged", "pruned", "failed", "interrupted", "waiting"]
+"""How a trial stands: `interrupted` can go on from a checkpoint, `waiting` has not begun."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,49 +65,81 @@ class Objective:
         return f"{self.split} {self.metric} ({unit}{remark}{marked})"
 
 
+# The fields below are the keys of table.json, in its order; the reader checks each value against its annotation.
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepRun:
     """One run of a point.
 
     Attributes:
+        run: name of its folder, which lies in that of the sweep.
         seed: its seed.
         status: how it ended.
         value: its objective, raw (an accuracy from 0 to 1); None if it has none.
         seconds: how long it took; None if unknown.
         confirms: whether it repeats one of the best points on a fresh seed.
+        message: why it failed, in one line.
         ended: its place in the order in which the runs ended; None if the table does not say.
     """
 
+    run: str
     seed: int
     status: Status
     value: float | None
     seconds: float | None
     confirms: bool
-    ended: int | None
+    message: str = ""
+    ended: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One point of the space.
+class SeedMean:
+    """A mean over seeds, its 95 % interval and its rank; None where there is none."""
+
+    n: int
+    value: float
+    low: float | None
+    high: float | None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointResult:
+    """One point of the space and what it reached.
 
     Attributes:
         number: of its first trial.
+        point: hash of its config, with which the folders of its runs begin.
         values: by dotted key; keys whose condition does not hold are missing.
-        status: of its runs together.
-        value: mean objective over its seeds, raw; None if it has none.
-        runs: its runs.
+        status: the worst among its runs on the sweep's own seeds.
+        runs: its runs, on the sweep's own seeds and then on those that confirm.
+        value: mean objective over the sweep's own seeds, raw; None if it has none.
+        low, high: ends of the 95 % interval of that mean.
+        rank: 1 is best; None if the point is not over.
+        confirmed: the mean over fresh seeds alone, ranked among the points that have one.
     """
 
     number: int
+    point: str
     values: dict[str, Any]
     status: Status
-    value: float | None
     runs: tuple[SweepRun, ...]
+    value: float | None
+    low: float | None
+    high: float | None
+    rank: int | None
+    confirmed: SeedMean | None
 
     @property
     def shown(self) -> float:
         """The mean objective, NaN if there is none."""
         return math.nan if self.value is None else self.value
+
+    @property
+    def seconds(self) -> float:
+        """How long its runs took together, as far as it is known."""
+        return sum(run.seconds or 0.0 for run in self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +158,12 @@ class SweepTable:
     name: str
     objective: Objective
     keys: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PointResult, ...]
+
+    @property
+    def best_first(self) -> list[PointResult]:
+        """The points by their rank, those that are not over last."""
+        return sorted(self.rows, key=lambda row: (row.rank is None, row.rank or 0, row.number))
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -135,7 +177,7 @@ class SweepTable:
         """The largest number of seeds of a point, confirmations not counted."""
         return max((sum(not run.confirms for run in row.runs) for row in self.rows), default=0)
 
-    def ended(self) -> list[Row]:
+    def ended(self) -> list[PointResult]:
         """Return the points that have ended: those with a value and those that diverged.
 
         Raises:
@@ -147,6 +189,55 @@ class SweepTable:
         return rows
 
 
+def table_content(table: SweepTable) -> dict[str, Any]:
+    """Return what table.json holds, best first."""
+    return {
+        "schema": SCHEMA,
+        "name": table.name,
+        "objective": asdict(table.objective),
+        "keys": list(table.keys),
+        "rows": [asdict(row) | {"runs": [asdict(run) for run in row.runs]} for row in table.best_first],
+        "seconds": sum(row.seconds for row in table.rows),
+    }
+
+
+def write_table(table: SweepTable) -> None:
+    """Write table.json and table.csv, each all or nothing.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    paths = SweepPaths(table.folder)
+    write_text(paths.table_json, json.dumps(table_content(table), indent=1) + "\n")
+    write_text(paths.table_csv, _csv(table))
+
+
+def _csv(table: SweepTable) -> str:
+    text = io.StringIO()
+    confirmed = [field.name for field in fields(SeedMean)]
+    writer = csv.writer(text, lineterminator="\n")
+    mean = ("status", "n", "value", "low", "high")
+    writer.writerow(
+        ["rank", "number", "point", *table.keys, *mean, *(f"confirmed_{key}" for key in confirmed), "seconds"]
+    )
+    for row in table.best_first:
+        n = sum(run.value is not None for run in row.runs if not run.confirms)
+        writer.writerow(
+            [row.rank, row.number, row.point, *(_cell(row.values.get(key)) for key in table.keys)]
+            + [row.status, n, row.value, row.low, row.high]
+            + [getattr(row.confirmed, key, None) for key in confirmed]
+            + [row.seconds]
+        )
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list | tuple) else value
+
+
+_CURE = "give `dlassign sweep` with the sweep's file again: it writes the table anew and trains nothing twice"
+
+
 def read_table(folder: Path) -> SweepTable:
     """Read the table of a sweep.
 
@@ -154,16 +245,7 @@ def read_table(folder: Path) -> SweepTable:
         UserError: there is none, or it is damaged or of another version.
     """
     file = SweepPaths(folder).table_json
-    try:
-        data = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise UserError(_missing(folder)) from None
-    except NotADirectoryError:
-        raise UserError(f"{folder} is a file; give the folder of a sweep, such as out/NAME") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {reason(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged: no JSON ({error}); {_CURE}") from None
+    data = _parsed(file)
     if not isinstance(data, dict) or "schema" not in data:
         raise UserError(f"{file} is no table of a sweep: it has no `schema`; {_CURE}")
     if data["schema"] != SCHEMA:
@@ -171,107 +253,72 @@ def read_table(folder: Path) -> SweepTable:
             f"{file} has schema {data['schema']!r}, this version of dlassign reads {SCHEMA}; plot it with the version "
             "that wrote it, or run the sweep again to have it written anew"
         )
-    return _Reader(file).table(data)
+    try:
+        table = _read(SweepTable, data | {"folder": folder}, "")
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; {_CURE}") from None
+    rows = sorted(table.rows, key=lambda row: row.number)
+    return SweepTable(folder=folder, name=table.name, objective=table.objective, keys=table.keys, rows=tuple(rows))
 
 
-_CURE = "give `dlassign sweep` with the sweep's file again: it writes the table anew and trains nothing twice"
+def _parsed(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except FileNotFoundError:
+        folder = file.parent
+        if not folder.exists():
+            raise UserError(f"there is no folder {folder}; give the folder of a sweep, such as out/NAME") from None
+        what = f"{folder} holds no sweep (there is no table.json in it)"
+        raise UserError(f"{what}; give the folder that `dlassign sweep` wrote, such as out/NAME") from None
+    except NotADirectoryError:
+        raise UserError(f"{file.parent} is a file; give the folder of a sweep, such as out/NAME") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged: no JSON ({error}); {_CURE}") from None
 
 
-def _missing(folder: Path) -> str:
-    if not folder.exists():
-        return f"there is no folder {folder}; give the folder of a sweep, such as out/NAME"
-    return (
-        f"{folder} holds no sweep (there is no table.json in it); give the folder that `dlassign sweep` wrote, such as "
-        "out/NAME, or leave out --sweep to draw curves of runs"
-    )
+_NAMES = {list: "a list", str: "a text", dict: "an object", int: "a whole number", bool: "true or false"}
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Turns parsed JSON into a table; what is missing or of a wrong type is told with its place."""
+def _read(kind: type[T], data: Mapping[str, Any], place: str) -> T:
+    """Return a dataclass made of parsed JSON whose keys are its fields.
 
-    file: Path
+    Raises:
+        ValueError: a key is missing or its value has another type; the message says where.
+    """
+    found = {}
+    hints = get_type_hints(kind)
+    for field in fields(kind):  # type: ignore[arg-type]  # a dataclass always, which `type[T]` cannot say
+        where = f"{place}.{field.name}" if place else field.name
+        if field.name in data:
+            found[field.name] = _value(hints[field.name], data[field.name], where)
+        elif field.default is MISSING:
+            raise ValueError(f"{where}: is missing")
+    return kind(**found)
 
-    def table(self, data: dict[str, Any]) -> SweepTable:
-        keys = self._get(data, "keys", list, "")
-        if not all(isinstance(key, str) for key in keys):
-            raise self._damaged("keys", "expected texts")
-        rows = [self._row(row, f"rows[{i}]") for i, row in enumerate(self._get(data, "rows", list, ""))]
-        return SweepTable(
-            folder=self.file.parent,
-            name=self._get(data, "name", str, ""),
-            objective=self._objective(self._get(data, "objective", dict, "")),
-            keys=tuple(keys),
-            rows=tuple(sorted(rows, key=lambda row: row.number)),
-        )
 
-    def _objective(self, data: dict[str, Any]) -> Objective:
-        where = "objective"
-        metric: Any = self._one_of(data, "metric", ("loss", "accuracy"), where)
-        return Objective(
-            split=self._get(data, "split", str, where), metric=metric, of=self._get(data, "of", str, where)
-        )
-
-    def _row(self, data: Any, where: str) -> Row:
-        if not isinstance(data, dict):
-            raise self._damaged(where, "expected an object")
-        runs = self._get(data, "runs", list, where)
-        status: Any = self._one_of(data, "status", get_args(Status), where)
-        return Row(
-            number=self._get(data, "number", int, where),
-            values=self._get(data, "values", dict, where),
-            status=status,
-            value=self._number(data, "value", where),
-            runs=tuple(self._run(run, f"{where}.runs[{i}]") for i, run in enumerate(runs)),
-        )
-
-    def _run(self, data: Any, where: str) -> SweepRun:
-        if not isinstance(data, dict):
-            raise self._damaged(where, "expected an object")
-        ended = data.get("ended")
-        status: Any = self._one_of(data, "status", get_args(Status), where)
-        return SweepRun(
-            seed=self._get(data, "seed", int, where),
-            status=status,
-            value=self._number(data, "value", where),
-            seconds=self._number(data, "seconds", where),
-            confirms=self._get(data, "confirms", bool, where),
-            ended=None if ended is None else self._get(data, "ended", int, where),
-        )
-
-    def _one_of(self, data: dict[str, Any], key: str, allowed: Sequence[str], where: str) -> str:
-        found = self._get(data, key, str, where)
-        if found not in allowed:
-            raise self._damaged(f"{where}.{key}", f"expected one of {', '.join(allowed)}, got {found!r}")
-        return str(found)
-
-    def _get(self, data: dict[str, Any], key: str, kind: type, where: str) -> Any:
-        place = f"{where}.{key}" if where else key
-        if key not in data:
-            raise self._damaged(place, "is missing")
-        if not isinstance(data[key], kind) or (kind is int and isinstance(data[key], bool)):
-            raise self._damaged(place, f"expected {_NAMES[kind]}, got {data[key]!r}")
-        return data[key]
-
-    def _number(self, data: dict[str, Any], key: str, where: str) -> float | None:
-        """Return a number, or None for null and what is not finite."""
-        if key not in data:
-            raise self._damaged(f"{where}.{key}", "is missing")
-        found = data[key]
-        if found is None:
-            return None
+def _value(hint: Any, found: Any, place: str) -> Any:
+    """Return a value as its annotation wants it; a number that is too large to be drawn becomes None."""
+    if isinstance(hint, UnionType):  # X | None: all that table.json has of this kind
+        return None if found is None else _value(get_args(hint)[0], found, place)
+    if get_origin(hint) is Literal:
+        if found not in get_args(hint):
+            raise ValueError(f"{place}: expected one of {', '.join(get_args(hint))}, got {found!r}")
+        return found
+    if get_origin(hint) is tuple:
+        items = _checked(list, found, place)
+        return tuple(_value(get_args(hint)[0], item, f"{place}[{i}]") for i, item in enumerate(items))
+    if is_dataclass(hint):
+        return _read(hint, _checked(dict, found, place), place)  # type: ignore[arg-type]
+    if hint is float:
         if isinstance(found, bool) or not isinstance(found, int | float):
-            raise self._damaged(f"{where}.{key}", f"expected a number or null, got {found!r}")
+            raise ValueError(f"{place}: expected a number or null, got {found!r}")
         return float(found) if abs(found) <= LARGEST else None
-
-    def _damaged(self, place: str, what: str) -> UserError:
-        return UserError(f"{self.file} is damaged: {place}: {what}; {_CURE}")
+    return _checked(get_origin(hint) or hint, found, place)
 
 
-_NAMES: dict[type, str] = {
-    list: "a list",
-    str: "a text",
-    dict: "an object",
-    int: "a whole number",
-    bool: "true or false",
-}
+def _checked(kind: type, found: Any, place: str) -> Any:
+    if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
+        raise ValueError(f"{place}: expected {_NAMES.get(kind, kind.__name__)}, got {found!r}")
+    return found

@@ -19,11 +19,13 @@ from dlassign.store.files import write_text
 from dlassign.store.records import Record
 from dlassign.store.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
 from dlassign.store.sweep_paths import SweepPaths, only_driver
+from dlassign.store.sweep_table import Objective as TableObjective
+from dlassign.store.sweep_table import PointResult, SweepTable, table_content, write_table
 from dlassign.sweep.check_points import CheckedPoints
+from dlassign.sweep.ranking import ranked
 from dlassign.sweep.search import Search
 from dlassign.sweep.standing import Standing, read_standing
 from dlassign.sweep.strategies import make_strategy
-from dlassign.sweep.table import Row, make_rows, table, write_table
 from dlassign.sweep.trial import Candidate, Executor, Strategy, Trial, TrialMaker, TrialResult
 from dlassign.train.stopping import StopRequest
 
@@ -65,7 +67,7 @@ class Outcome:
         failed: the trials that failed.
     """
 
-    rows: list[Row]
+    rows: list[PointResult]
     content: dict[str, Any]
     failed: list[Standing]
 
@@ -256,10 +258,11 @@ class _Session:
             {trial.config.seed for candidate in self._candidates() for trial in candidate.trials}
         )
         number = len(self.standings)
+        candidates = {candidate.hash: candidate for candidate in reversed(self._candidates())}
         for row in [row for row in self._rows() if row.value is not None][: confirm.top]:
-            trials = self.sweep.make.confirming(row.candidate, fresh, first=number)
+            trials = self.sweep.make.confirming(candidates[row.point], fresh, first=number)
             number += len(trials)
-            self.confirming[row.candidate.hash] = [trial.run for trial in trials]
+            self.confirming[row.point] = [trial.run for trial in trials]
             self._read(trials)
         yield from self._wanted([self.standings[run].trial for runs in self.confirming.values() for run in runs])
 
@@ -313,10 +316,13 @@ class _Session:
     def _candidates(self) -> list[Candidate]:
         return [*self.search.candidates, *self.sweep.known]
 
-    def _rows(self) -> list[Row]:
-        confirming = {name: [self.standings[run] for run in runs] for name, runs in self.confirming.items()}
-        return make_rows(
-            self._candidates(), self.standings, confirming=confirming, objective=self.sweep.config.objective
+    def _rows(self) -> list[PointResult]:
+        return ranked(
+            self._candidates(),
+            self.standings,
+            confirming={point: [self.standings[run] for run in runs] for point, runs in self.confirming.items()},
+            objective=self.sweep.config.objective,
+            ended=self.journal.ended,
         )
 
     def _write_table(self) -> Outcome:
@@ -324,11 +330,17 @@ class _Session:
             if not standing.over:
                 self.standings[run] = self.sweep.standing(standing.trial, self.journal)
         config, rows = self.sweep.config, self._rows()
-        keys = dict.fromkeys([*config.space, *(key for row in rows for key in row.candidate.values)])
-        content = table(rows, name=config.name, objective=config.objective, keys=list(keys), ended=self.journal.ended)
-        write_table(self.sweep.paths, content)
-        failed = [run for row in rows for run in row.runs if run.status == "failed"]
-        return Outcome(rows=rows, content=content, failed=failed)
+        sought = config.objective
+        table = SweepTable(
+            folder=self.sweep.paths.root,
+            name=config.name,
+            objective=TableObjective(split=sought.split, metric=sought.metric, of=sought.of),
+            keys=tuple(dict.fromkeys([*config.space, *(key for row in rows for key in row.values)])),
+            rows=tuple(rows),
+        )
+        write_table(table)
+        failed = [self.standings[run.run] for row in rows for run in row.runs if run.status == "failed"]
+        return Outcome(rows=rows, content=table_content(table), failed=failed)
 
     # What follows makes it a TrialListener.
 

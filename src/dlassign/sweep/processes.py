@@ -14,8 +14,9 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from dlassign.errors import Interrupted, UserError
+from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
-from dlassign.sweep.trial import Status, Trial, TrialListener, TrialResult
+from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.stopping import StopRequest
 
 POLL_SECONDS = 0.2

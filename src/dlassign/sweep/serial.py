@@ -11,7 +11,8 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords
 from dlassign.store.result import finished_records
 from dlassign.store.summary import is_locked
-from dlassign.sweep.trial import Status, Trial, TrialListener, TrialResult
+from dlassign.store.sweep_table import Status
+from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import run_experiment
 

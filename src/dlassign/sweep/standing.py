@@ -11,7 +11,8 @@ from dlassign.errors import UserError
 from dlassign.store.files import reason
 from dlassign.store.records import RunRecords, read_records
 from dlassign.store.result import has_start, test_maximum
-from dlassign.sweep.trial import Status, Trial
+from dlassign.store.sweep_table import Status
+from dlassign.sweep.trial import Trial
 
 OVER: frozenset[Status] = frozenset({"finished", "diverged", "pruned", "failed"})
 

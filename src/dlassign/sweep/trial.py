@@ -6,18 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from dlassign.config.load_sweep import LocatedSweep
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
+from dlassign.store.sweep_table import Status
 from dlassign.sweep.check_points import CheckedPoints
 from dlassign.sweep.space import Point, point_config
-
-Status = Literal["finished", "diverged", "pruned", "failed", "interrupted", "waiting"]
-"""How a trial stands: `interrupted` can go on from a checkpoint, `waiting` has not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,13 +144,13 @@ def _marks(letter: str, group: RunGroup, figures: Figures) -> Iterator[str]:
             f"{letter} looked at the test set while it trained ({looked[0].mark}: {100 * best:.2f} %); "
             "compared is the figure at the end."
         )
-    row = group.row
-    if row is not None and not row.confirmed and (row.split, row.metric) == (figures.split, figures.metric):
+    rank = group.rank
+    if rank is not None and not rank.confirmed and (rank.split, rank.metric) == (figures.split, figures.metric):
         yield (
-            f"{letter} has rank {row.rank} of {row.of} by this very figure, so luck had a part in it; `confirm` in the "
-            "sweep file trains the best again on fresh seeds."
+            f"{letter} has rank {rank.rank} of {rank.of} by this very figure, so luck had a part in it; "
+            "`confirm` in the sweep file trains the best again on fresh seeds."
         )
-    elif row is not None and row.split == figures.split == "test":
+    elif rank is not None and rank.split == figures.split == "test":
         yield f"{letter} was chosen by the test set."
     if len(group.runs) == 1 and (first := group.runs[0]).hash:
         family = Path(first.run).parent / first.hash

@@ -163,7 +163,7 @@ def _asides(entry: Entry) -> list[str]:
         lines.append(f"{entry.letter}: left out: {', '.join(f'{run.run} ({why})' for run, why in entry.left_out)}.")
     if entry.interval.why:
         lines.append(f"{entry.letter} has no interval: {entry.interval.why}.")
-    if entry.group.row is not None and entry.group.row.confirmed:
+    if entry.group.rank is not None and entry.group.rank.confirmed:
         lines.append(f"{entry.letter}: only its runs on fresh seeds, which had no part in the ranking.")
     return lines
 

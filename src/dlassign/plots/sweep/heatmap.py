@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dlassign.errors import UserError
 from dlassign.plots.style import fixed_style
 from dlassign.plots.sweep.scale import WIDE, identity, number, ordered, text_of, wrapped
-from dlassign.store.sweep_table import Row, SweepTable
+from dlassign.store.sweep_table import PointResult, SweepTable
 
 Cell = Literal["mean", "best"]
 _MOST_VALUES = 16  # of a key of numbers; more are put into bins
@@ -46,7 +46,7 @@ def build_heatmap(
     if not rows:
         raise UserError(f"{table.folder}: no trial has both {across} and {down}; choose two others with --keys")
     x_bins, y_bins = (_bins([row.values[key] for row in rows]) for key in (across, down))
-    grid: dict[tuple[int, int], list[Row]] = {}
+    grid: dict[tuple[int, int], list[PointResult]] = {}
     for row in rows:
         place = _index(x_bins, row.values[across]), _index(y_bins, row.values[down])
         grid.setdefault(place, []).append(row)
@@ -100,7 +100,7 @@ def _index(bins: Sequence[_Bin], value: Any) -> int:
     return next(i for i, found in enumerate(bins) if found.holds(value))
 
 
-def _said(table: SweepTable, cell: Cell, two: tuple[str, str], grid: dict[tuple[int, int], list[Row]]) -> str:
+def _said(table: SweepTable, cell: Cell, two: tuple[str, str], grid: dict[tuple[int, int], list[PointResult]]) -> str:
     """Say what a cell shows."""
     others = [key for key in table.varied if key not in two]
     seeds, several = table.seeds, max(len(rows) for rows in grid.values()) > 1
@@ -111,7 +111,7 @@ def _said(table: SweepTable, cell: Cell, two: tuple[str, str], grid: dict[tuple[
     return f"{cell} over {over}{repeats}"
 
 
-def _left_out(table: SweepTable, rows: Sequence[Row]) -> str:
+def _left_out(table: SweepTable, rows: Sequence[PointResult]) -> str:
     count = len(table.rows) - len(rows)
     return f"\n{count} points without one of the two keys left out" if count else ""
 
@@ -119,7 +119,7 @@ def _left_out(table: SweepTable, rows: Sequence[Row]) -> str:
 @dataclass(frozen=True)
 class _Drawing:
     table: SweepTable
-    grid: dict[tuple[int, int], list[Row]]
+    grid: dict[tuple[int, int], list[PointResult]]
     columns: Sequence[_Bin]
     lines: Sequence[_Bin]
     cell: Cell
@@ -164,7 +164,7 @@ class _Drawing:
             dark = math.isfinite(value) and (share > 0.45 if self.table.objective.sign > 0 else share < 0.55)
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
-    def _text(self, rows: Sequence[Row], value: float) -> str:
+    def _text(self, rows: Sequence[PointResult], value: float) -> str:
         missing = [row for row in rows if row.value is None]
         if len(missing) == len(rows):
             kinds = {row.status for row in missing}

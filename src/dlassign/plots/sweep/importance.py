@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dlassign.errors import UserError
 from dlassign.plots.style import PALETTE, fixed_style
 from dlassign.plots.sweep.scale import make_scale, ordered, wrapped
-from dlassign.store.sweep_table import Row, SweepTable
+from dlassign.store.sweep_table import PointResult, SweepTable
 
 LEAST = 4
 """Points that an importance is based on at least; a forest fitted on fewer says nothing."""
@@ -70,7 +70,7 @@ def importance(table: SweepTable) -> Importance:
     )
 
 
-def _fanova(rows: Sequence[Row], keys: Sequence[str], sign: int) -> dict[str, float]:
+def _fanova(rows: Sequence[PointResult], keys: Sequence[str], sign: int) -> dict[str, float]:
     try:
         import optuna
     except ImportError as error:
@@ -92,7 +92,7 @@ def _fanova(rows: Sequence[Row], keys: Sequence[str], sign: int) -> dict[str, fl
         optuna.logging.set_verbosity(level)
 
 
-def _column(key: str, rows: Sequence[Row]) -> tuple[list[Any], Any]:
+def _column(key: str, rows: Sequence[PointResult]) -> tuple[list[Any], Any]:
     """Return the values of a key as Optuna takes them, and their distribution: a range of numbers, or categories."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 

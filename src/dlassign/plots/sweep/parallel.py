@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dlassign.errors import UserError
 from dlassign.plots.style import PALETTE, fixed_style
 from dlassign.plots.sweep.scale import Scale, make_scale
-from dlassign.store.sweep_table import Row, SweepTable
+from dlassign.store.sweep_table import PointResult, SweepTable
 
 DIVERGED = PALETTE[1]
 BELOW = -0.14
@@ -59,17 +59,17 @@ def build_parallel(table: SweepTable, *, keys: Sequence[str] = (), title: str | 
 class _Drawing:
     axes: Axes
     table: SweepTable
-    rows: tuple[Row, ...]
+    rows: tuple[PointResult, ...]
     keys: tuple[str, ...]
 
     @property
-    def finished(self) -> list[Row]:
+    def finished(self) -> list[PointResult]:
         """Points with a value, the worst first, so that the best lie on top."""
         sign = self.table.objective.sign
         return sorted((row for row in self.rows if row.value is not None), key=lambda row: sign * row.shown)
 
     @property
-    def diverged(self) -> list[Row]:
+    def diverged(self) -> list[PointResult]:
         return [row for row in self.rows if row.value is None]
 
     def scale(self, key: str) -> Scale:
@@ -101,7 +101,7 @@ class _Drawing:
         collection.set_zorder(2)
         self.axes.add_collection(collection)
 
-    def _heights(self, key: str, order: Sequence[Row]) -> NDArray[np.float64]:
+    def _heights(self, key: str, order: Sequence[PointResult]) -> NDArray[np.float64]:
         scale = self.scale(key)
         heights = np.array([scale.at(row.values[key]) if key in row.values else BELOW for row in order])
         for height in np.unique(heights):

@@ -16,12 +16,13 @@ from dlassign.store.files import make_folder, write_text
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
 from dlassign.store.sweep_paths import SweepPaths
+from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
 from dlassign.sweep.ray.cluster import ActorLost, Cluster
 from dlassign.sweep.ray.shipping import pack, unpack
 from dlassign.sweep.ray.worker import DIED, STOP, Place, Token, ended
 from dlassign.sweep.serial import is_full_disk, one_line
-from dlassign.sweep.trial import Status, Trial, TrialListener, TrialResult
+from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.experiment import only_writer
 from dlassign.train.stopping import StopRequest
 

@@ -30,9 +30,10 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
 from dlassign.store.result import FINISHED, has_start
 from dlassign.store.summary import is_locked
+from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
 from dlassign.sweep.ray.shipping import pack, unpack
-from dlassign.sweep.trial import Status, Trial
+from dlassign.sweep.trial import Trial
 
 STOP, DIED = "stop", "died"
 LAST = (messages.RESULT, messages.FULL_DISK, DIED)

@@ -1,0 +1,109 @@
+"""How the points of a sweep are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from dlassign.config.sweep import Objective
+from dlassign.stats.intervals import mean_interval
+from dlassign.store.sweep_table import PointResult, SeedMean, Status, SweepRun
+from dlassign.sweep.standing import Standing
+from dlassign.sweep.trial import Candidate
+
+_WORST_FIRST: tuple[Status, ...] = ("failed", "interrupted", "waiting", "diverged", "pruned", "finished")
+
+
+def ranked(
+    candidates: Iterable[Candidate],
+    standings: Mapping[str, Standing],
+    *,
+    confirming: Mapping[str, Sequence[Standing]],
+    objective: Objective,
+    ended: Sequence[str],
+) -> list[PointResult]:
+    """Return what the points of a sweep reached, best first, those that are not over last.
+
+    Points given up early come after all with a value, then those that diverged.
+
+    Args:
+        candidates: all; of several that come to the same config the first counts.
+        standings: how their trials stand, by the name of the run folder.
+        confirming: how the trials on fresh seeds stand, by the hash of the point.
+        objective: says what is better.
+        ended: names of the runs in the order in which they ended.
+    """
+    firsts: dict[str, Candidate] = {}
+    for candidate in candidates:
+        firsts.setdefault(candidate.hash, candidate)
+    order = {run: place for place, run in enumerate(ended)}
+    results = []
+    for name, candidate in firsts.items():
+        own = [standings[trial.run] for trial in candidate.trials]
+        results.append(_result(candidate, own, confirming.get(name, ()), order))
+    return _with_ranks(results, sign=-1 if objective.higher_is_better else 1)
+
+
+def _result(
+    candidate: Candidate, own: Sequence[Standing], fresh: Sequence[Standing], ended: Mapping[str, int]
+) -> PointResult:
+    mean = _mean(own)
+    statuses = {run.status for run in own}
+    return PointResult(
+        number=candidate.trials[0].number,
+        point=candidate.hash,
+        values=dict(candidate.values),
+        status=next(status for status in _WORST_FIRST if status in statuses),
+        runs=tuple(_run(run, ended) for run in (*own, *fresh)),
+        value=mean.value if mean else None,
+        low=mean.low if mean else None,
+        high=mean.high if mean else None,
+        rank=None,
+        confirmed=_mean(fresh),
+    )
+
+
+def _run(run: Standing, ended: Mapping[str, int]) -> SweepRun:
+    return SweepRun(
+        run=run.run,
+        seed=run.trial.config.seed,
+        status=run.status,
+        value=run.value,
+        seconds=run.seconds,
+        confirms=run.trial.confirms,
+        message=run.message,
+        ended=ended.get(run.run),
+    )
+
+
+def _mean(runs: Sequence[Standing]) -> SeedMean | None:
+    """Return the mean over seeds; None if one of them diverged or none has a value."""
+    values = [run.value for run in runs if run.value is not None]
+    if not values or any(run.status == "diverged" for run in runs):
+        return None
+    found = mean_interval(values)
+    return SeedMean(n=found.n, value=found.mean, low=found.low, high=found.high)
+
+
+def _with_ranks(results: list[PointResult], *, sign: int) -> list[PointResult]:
+    """Return results in order, with their ranks, and with the ranks of those that were confirmed among themselves."""
+
+    def key(value: float) -> float:
+        return sign * round(value, 12)  # means of equal values may differ in their last bit
+
+    def order(result: PointResult) -> tuple[int, float, int]:
+        if result.value is not None:
+            return 0, key(result.value), result.number
+        return {"finished": 1, "pruned": 1, "diverged": 2}.get(result.status, 3), 0.0, result.number
+
+    ordered = sorted(results, key=order)
+    fresh = [(key(result.confirmed.value), place) for place, result in enumerate(ordered) if result.confirmed]
+    ranks = {place: rank for rank, (_, place) in enumerate(sorted(fresh), 1)}
+    return [
+        replace(
+            result,
+            rank=place + 1 if order(result)[0] < 3 else None,
+            confirmed=result.confirmed and replace(result.confirmed, rank=ranks[place]),
+        )
+        for place, result in enumerate(ordered)
+    ]
