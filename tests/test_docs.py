@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -142,6 +143,34 @@ def test_the_readme_is_short_and_lists_what_a_config_may_name() -> None:
     for section, name in re.findall(r"^## `(\w+)`: `(\w+)`$", reference_text(), flags=re.MULTILINE):
         if section in ("data", "loss", "optimizer"):
             assert re.search(rf"\b{name}\b", README), f"the README does not list {section} {name}"
+
+
+def names_in(path: Path) -> set[str]:
+    """The functions, classes, methods and module-level names of a source file; of methods also `Class.method`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{child.name}" for child in node.body if isinstance(child, ast.FunctionDef)}
+        if isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md", "docs/howto/numpy_nets.md"])
+def test_every_file_and_symbol_that_a_page_names_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    for path, symbols in re.findall(r"`([\w/]+\.py)(?:: ([\w., ]+))?`", text):
+        places = [ROOT / path, ROOT / "src" / "dlassign" / path, ROOT / "src" / "dlassign" / "numpy_nets" / path]
+        file = next((place for place in places if place.is_file()), None)
+        if file is None and path.startswith("my_"):
+            continue
+        assert file is not None, f"{name} names {path}"
+        missing = set(filter(None, symbols.split(", "))) - names_in(file)
+        assert not missing, f"{name}: {path} has no {missing}"
+    for folder in re.findall(r"`([a-z_]+(?:/[a-z_]+)*)/`", text):
+        assert (ROOT / folder).is_dir() or (ROOT / "src" / "dlassign" / folder).is_dir(), f"{name} names {folder}/"
 
 
 def test_pictures_of_the_documents_are_small() -> None:
