@@ -130,8 +130,9 @@ def workloads(mnist: str, images: str) -> list[Workload]:
 
 def gpu_workloads(mnist: str, images: str) -> list[Workload]:
     """Return what is measured on a GPU, where a small network leaves most of the card idle."""
-    pictures = {"name": "image_folder", "root": images}
-    sgd = {"name": "sgd", "lr": 0.01, "momentum": 0.9}
+    scaled = [{"name": "scale", "divisor": 255}]
+    pictures = {"name": "image_folder", "root": images, "preprocess": scaled}
+    adam = {"name": "adam"}
     vgg = {"name": "vgg", "stages": [[16], [32], [64, 64]], "dropout": 0.0}
     short = {"steps": 1500, "batch_size": 100, "compile": "off"}
     seeds: Callable[[int], tuple[list[str], int]] = lambda number: ([], number)  # noqa: E731
@@ -139,7 +140,7 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
     return [
         Workload(
             "16 seeds of the EECS base CNN, batch size 100, 1,500 steps",
-            {"data": pictures, "model": {"name": "eecs_cifar_base"}, "optimizer": sgd, "train": short},
+            {"data": pictures, "model": {"name": "eecs_cifar_base"}, "optimizer": adam, "train": short},
             seeds,
             trials=16,
             some=8,
@@ -147,7 +148,7 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
         ),
         Workload(
             "16 seeds of a narrow VGG, batch size 100, 1,500 steps",
-            {"data": pictures, "model": vgg, "optimizer": sgd, "train": short},
+            {"data": pictures, "model": vgg, "optimizer": adam, "train": short},
             seeds,
             trials=16,
             some=8,
@@ -156,9 +157,9 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
         Workload(
             "32 seeds of 784-30-10, batch size 128, 3,000 steps",
             {
-                "data": {"name": "mnist", "root": mnist},
+                "data": {"name": "mnist", "root": mnist, "preprocess": scaled},
                 "model": {"name": "mlp", "hidden": [30]},
-                "optimizer": sgd,
+                "optimizer": adam,
                 "train": {"steps": 3000, "batch_size": 128},
             },
             seeds,
