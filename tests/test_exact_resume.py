@@ -18,13 +18,13 @@ from dlassign.data import sources
 from dlassign.errors import Interrupted
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, RunRecords
+from dlassign.store.records import RunRecords
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import evaluate_run
-from dlassign.train.torch_learner import TorchLearner
+from helpers.records import TIMES, without_times
+from helpers.runs import Stop, stop_after_steps, with_changes
 
-TIMES = {"seconds", "wall", "time", "images_per_second"}
 STEPS, STOPS = 9, (2, 7)  # in the middle of an epoch of 4 steps, on and between log records
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True}
 
@@ -56,47 +56,12 @@ def config(changes: dict[str, Any] | None = None) -> RunConfig:
         },
         "device": "cpu",
     }
-    for key, value in (changes or {}).items():
-        *sections, leaf = key.split(".")
-        inner = values
-        for section in sections:
-            inner = inner[section]
-        inner[leaf] = value
-    return RunConfig.model_validate(values)
-
-
-class Stop:
-    """Stands for StopRequest: a signal comes after so many steps."""
-
-    after = 10**9
-    steps = 0
-
-    def __enter__(self) -> Stop:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def __call__(self) -> bool:
-        return self.requested
-
-    @property
-    def requested(self) -> bool:
-        return Stop.steps >= Stop.after
+    return RunConfig.model_validate(with_changes(values, changes))
 
 
 @pytest.fixture(autouse=True)
 def stop(monkeypatch: pytest.MonkeyPatch) -> type[Stop]:
-    step = TorchLearner.step
-
-    def counted(self: TorchLearner, *arguments: Any) -> Any:
-        Stop.steps += 1
-        return step(self, *arguments)
-
-    monkeypatch.setattr(TorchLearner, "step", counted)
-    monkeypatch.setattr("dlassign.train.experiment.StopRequest", Stop)
-    Stop.steps, Stop.after = 0, 10**9
-    return Stop
+    return stop_after_steps(monkeypatch)
 
 
 def session(root: Path, changes: dict[str, Any], *, after: int = 10**9, **options: Any) -> RunRecords:
@@ -117,11 +82,6 @@ def interrupted(root: Path, changes: dict[str, Any], stops: tuple[int, ...] = ST
     records = session(root, changes)
     assert Stop.steps == STEPS - done
     return records
-
-
-def without_times(records: RunRecords) -> list[Record]:
-    found = [*records.train, *records.evals, *records.augmented.values(), records.end or {}]
-    return [{key: value for key, value in record.items() if key not in TIMES} for record in found]
 
 
 def digest(records: RunRecords) -> str:

@@ -17,6 +17,7 @@ from dlassign.store.records import Record, RunRecords, read_records
 from dlassign.sweep.stacked import stack_key
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import run_experiment
+from helpers.records import drop_times
 
 DIGITS = """
 name: faint
@@ -37,8 +38,8 @@ def config(folder: Path, backend: str, *, seed: int = 3, **values: str) -> RunCo
     return load_config(file, seed=seed)
 
 
-def without_times(records: RunRecords) -> list[Record]:
-    return [{k: v for k, v in note.items() if k != "wall"} for note in records.notes.values()]
+def notes_of(records: RunRecords) -> list[Record]:
+    return drop_times(records.notes.values())
 
 
 @pytest.mark.parametrize("backend", ["torch", "numpy"])
@@ -83,7 +84,7 @@ def test_members_of_a_stack_note_what_runs_alone_do(tmp_path: Path) -> None:
     )
     assert [error for _, error in ends] == [None, None]
     for cfg, own, records in zip(cfgs, paths, alone, strict=True):
-        assert without_times(read_records(own.log)) == without_times(records) != []
+        assert notes_of(read_records(own.log)) == notes_of(records) != []
         assert sum("predicts one class" in text for text in said[cfg.seed]) == 1
 
 
@@ -104,5 +105,5 @@ def test_an_interrupted_run_notes_what_an_unbroken_one_does(
         run_experiment(cfg, RunPaths(tmp_path / "broken"), on_record=interrupt, say=said.append)
     monkeypatch.undo()
     records = run_experiment(cfg, RunPaths(tmp_path / "broken"), say=said.append)
-    assert without_times(records) == without_times(whole) != []
+    assert notes_of(records) == notes_of(whole) != []
     assert sum("predicts one class" in text for text in said) == 1

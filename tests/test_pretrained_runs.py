@@ -19,7 +19,6 @@ from torch import Tensor
 from dlassign.checks.shapes import check_fit
 from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
-from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, Interrupted, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
@@ -27,6 +26,7 @@ from dlassign.train.checkpoint import load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import evaluate_run
 from dlassign.train.torch_learner import TorchLearner
+from helpers.runs import paths_of, with_changes
 
 HEAD = {"head.weight", "head.bias"}
 STEPS = 12
@@ -72,13 +72,7 @@ class Place:
             "train": {"steps": STEPS, "batch_size": 9, "eval_every": {"steps": 4}, "checkpoint_seconds": 0},
             "device": "cpu",
         }
-        for key, value in (changes or {}).items():
-            *sections, leaf = key.split(".")
-            inner = values
-            for section in sections:
-                inner = inner[section]
-            inner[leaf] = value
-        return values
+        return with_changes(values, changes)
 
     def config(self, changes: dict[str, Any] | None = None, **options: Any) -> RunConfig:
         return RunConfig.model_validate(self.values(changes, **options))
@@ -87,17 +81,13 @@ class Place:
         self, out: Path, changes: dict[str, Any] | None = None, *, data: Path | None = None, **options: Any
     ) -> tuple[RunPaths, RunRecords]:
         cfg = self.config(changes, data=data)
-        paths = folder(cfg, out)
+        paths = paths_of(cfg, out)
         return paths, run_experiment(cfg, paths, **options)
 
     def command(self, folder: Path, changes: dict[str, Any] | None = None, *, out: Path) -> Any:
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.values(changes)))
         return CliRunner().invoke(main, ["train", "--config", str(path), "--out", str(out), "--json"])
-
-
-def folder(cfg: RunConfig, out: Path) -> RunPaths:
-    return RunPaths.of(out, cfg.model_dump(mode="json"), fingerprint(cfg.data))
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +205,9 @@ class TestIdentity:
         moved = shutil.copytree(place.paths.root, tmp_path / "moved")
         link = place.config()
         cfg = place.config({"init.weights": str(moved)})
-        assert folder(cfg, tmp_path).root == folder(link, tmp_path).root
+        assert paths_of(cfg, tmp_path).root == paths_of(link, tmp_path).root
         shutil.copy(moved / "checkpoints" / "last.pt", moved / "checkpoints" / "best.pt")
-        assert folder(cfg, tmp_path).root != folder(link, tmp_path).root
+        assert paths_of(cfg, tmp_path).root != paths_of(link, tmp_path).root
 
     def test_a_file_that_is_overwritten(self, place: Place, tmp_path: Path) -> None:
         path = tmp_path / "w.pt"
@@ -225,7 +215,7 @@ class TestIdentity:
         found = []
         for content in (b"a", b"b", b"a"):
             path.write_bytes(content)
-            found.append(folder(cfg, tmp_path).root)
+            found.append(paths_of(cfg, tmp_path).root)
         assert found[0] == found[2] != found[1]
 
     def test_downloading_does_not_count_and_needs_no_file(self, tmp_path: Path) -> None:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.run import RunConfig
-from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted
 from dlassign.store.paths import RunPaths
 from dlassign.train.experiment import run_experiment
+from helpers.runs import paths_of
 
 
 def folder(config: dict[str, Any], out: Path) -> RunPaths:
-    cfg = RunConfig.model_validate(config)
-    return RunPaths.of(out, cfg.model_dump(mode="json"), fingerprint(cfg.data))
+    return paths_of(RunConfig.model_validate(config), out)
 
 
 def train(config: dict[str, Any], out: Path) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.run import RunConfig
-from dlassign.data.load import fingerprint
-from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial
+from helpers.runs import paths_of
 
 BASE: dict[str, Any] = {
     "name": "tiny",
@@ -31,8 +30,7 @@ BASE: dict[str, Any] = {
 def make_trial(out: Path, number: int = 0, *, lr: float = 0.1, seed: int = 0, **train: Any) -> Trial:
     data = {**BASE, "optimizer": {"name": "sgd", "lr": lr}, "train": {**BASE["train"], **train}, "seed": seed}
     config = RunConfig.model_validate(data)
-    paths = RunPaths.of(out, config.model_dump(mode="json"), fingerprint(config.data))
-    return Trial(number=number, values={"optimizer.lr": lr}, config=config, paths=paths)
+    return Trial(number=number, values={"optimizer.lr": lr}, config=config, paths=paths_of(config, out))
 
 
 class Notes:

@@ -10,6 +10,7 @@ import pytest
 
 from dlassign.config.run import RunConfig
 from dlassign.store.paths import RunPaths, config_hash, find_runs
+from helpers.runs import with_changes
 
 BASE: dict[str, Any] = {
     "name": "a",
@@ -29,14 +30,7 @@ BASE: dict[str, Any] = {
 
 
 def dumped(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    config = copy.deepcopy(BASE)
-    for key, value in (changes or {}).items():
-        *sections, leaf = key.split(".")
-        inner = config
-        for section in sections:
-            inner = inner.setdefault(section, {})
-        inner[leaf] = value
-    return RunConfig.model_validate(config).model_dump(mode="json")
+    return RunConfig.model_validate(with_changes(BASE, changes)).model_dump(mode="json")
 
 
 def test_folder_name() -> None:

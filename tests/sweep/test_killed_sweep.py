@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from dlassign.store.sweep_paths import SweepPaths
+from helpers.children import fork_server
 from helpers.killed_driver import drive
 from helpers.sweep_files import kinds, logs, table_of, without_times, write_sweep
 
@@ -31,10 +31,7 @@ def sweep_of_24(folder: Path, *, steps: int = 60) -> Path:
 
 @pytest.fixture(scope="module")
 def fork() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed_driver", "sklearn.datasets"])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return context
+    return fork_server("helpers.killed_driver")
 
 
 def lost_steps(paths: SweepPaths, run: str) -> list[int]:

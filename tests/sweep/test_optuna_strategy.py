@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dlassign.config.sweep import SweepConfig
 from dlassign.errors import UserError
 from dlassign.sweep.optuna_strategy import OptunaStrategy
+from helpers.children import environment
 
 SPACE = {
     "optimizer.lr": {"low": 1e-4, "high": 1, "log": True},
@@ -154,8 +155,7 @@ def test_the_same_calls_get_the_same_answers(pruning, choices):
 
 
 CHILD = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
+import json
 from test_optuna_strategy import OptunaStrategy, config, search
 print(json.dumps(search(OptunaStrategy(config(pruning={"name": "hyperband"}, startup=3)))))
 """
@@ -164,8 +164,9 @@ print(json.dumps(search(OptunaStrategy(config(pruning={"name": "hyperband"}, sta
 def test_another_process_chooses_the_same():
     needs_optuna()
     here = search(OptunaStrategy(config(pruning={"name": "hyperband"}, startup=3)))
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "77"})
+    there = environment(PYTHONHASHSEED=77)
+    there["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, env=there)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == here
     assert done.stderr == ""

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,9 +19,9 @@ from dlassign.store.records import Record, read_records
 from dlassign.sweep.processes import ProcessesExecutor, _Worker
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Trial, TrialResult
+from helpers.children import environment
+from helpers.records import without_times
 from helpers.tiny_trials import Notes, make_trial
-
-TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}
 
 
 def workers() -> list[int]:
@@ -34,10 +33,8 @@ def run(trials: list[Trial], notes: Notes, number: int = 2) -> dict[int, TrialRe
     return {result.trial.number: result for result in ProcessesExecutor(number).run(trials, notes)}
 
 
-def without_times(trial: Trial) -> list[dict[str, Any]]:
-    records = read_records(trial.paths.log)
-    every = (records.start, *records.train, *records.evals, records.end or {})
-    return [{key: value for key, value in record.items() if key not in TIMES} for record in every]
+def log_of(trial: Trial) -> list[Record]:
+    return without_times(read_records(trial.paths.log))
 
 
 def test_gives_what_serial_gives_and_prunes_over_the_pipe(tmp_path: Path) -> None:
@@ -60,7 +57,7 @@ def test_gives_what_serial_gives_and_prunes_over_the_pipe(tmp_path: Path) -> Non
     alone = [make_trial(here, n, lr=lr) for n, lr in enumerate(lrs)]
     pruning = Notes(prune=lambda trial, record: trial.number == 2 and record["step"] == 20)
     list(SerialExecutor().run(alone, pruning))
-    assert [without_times(trial) for trial in trials] == [without_times(trial) for trial in alone]
+    assert [log_of(trial) for trial in trials] == [log_of(trial) for trial in alone]
     lines = trials[0].paths.log.read_text().splitlines()
     assert json.loads(json.dumps(notes.records[0])) == [json.loads(line) for line in lines]
     assert workers() == []
@@ -121,9 +118,7 @@ def test_closing_the_generator_checkpoints_what_runs(tmp_path: Path) -> None:
 
 
 DRIVER = """
-import os, sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
 from helpers.tiny_trials import Notes, make_trial
 from dlassign.sweep.processes import ProcessesExecutor
 import multiprocessing
@@ -141,8 +136,8 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_workers_of_a_killed_driver_write_checkpoints_and_end(tmp_path: Path) -> None:
     script = tmp_path / "driver.py"
-    script.write_text(DRIVER.format(here=str(Path(__file__).parents[1]), out=str(tmp_path / "out")))
-    driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    script.write_text(DRIVER.format(out=str(tmp_path / "out")))
+    driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment())
     assert driver.stdout is not None
     driver.stdout.readline()
     pids = [int(pid) for pid in driver.stdout.readline().split()]

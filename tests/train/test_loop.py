@@ -22,6 +22,7 @@ from dlassign.train.loop import Alone, fit
 from dlassign.train.plan import Plan
 from dlassign.train.run import Run
 from helpers.fake_runs import FakeLearner, N, Recorder, X, Y, make_plan, make_run
+from helpers.records import drop_times
 
 
 def records_of(folder: Path) -> list[Record]:
@@ -78,10 +79,6 @@ def expected_means(order: Order, plan: Plan, penalty: bool = False) -> list[dict
     return records
 
 
-def without_times(records: list[Record]) -> list[Record]:
-    return [{key: value for key, value in record.items() if key not in ("seconds", "wall")} for record in records]
-
-
 @pytest.mark.parametrize("penalty", [False, True])
 @pytest.mark.parametrize("order", [Shuffled(N, 5, 0), Shuffled(N, 5, 0, drop_last=True), Shuffled(N, 23, 1), Full(N)])
 def test_means_are_over_samples_since_the_last_record(order: Order, penalty: bool, tmp_path: Path) -> None:
@@ -132,7 +129,7 @@ def test_evaluation_records(tmp_path: Path) -> None:
     learner = FakeLearner()
     records = trained(learner, tmp_path, make_plan(5, 100, 100))
     (found,) = [record for record in records if record["kind"] == "eval"]
-    assert without_times([found]) == [
+    assert drop_times([found]) == [
         {"kind": "eval", "step": 5, "epoch": 1.0, "split": "val", "loss": abs(learner.w), "accuracy": 0.005, "n": 8}
     ]
 
@@ -204,7 +201,7 @@ def test_interrupted_anywhere_and_continued_gives_the_same_records(
             train(run, after_steps(learner, stop))
             assert run.error is None
             assert load_checkpoint(last)["step"] == run.step == min(stop, 20)
-        assert without_times(records_of(folder)) == without_times(unbroken)
+        assert drop_times(records_of(folder)) == drop_times(unbroken)
         assert load_checkpoint(last)["progress"]["images"] == 4 * N
     assert learner.w == unbroken_learner.w
 
@@ -284,7 +281,7 @@ class TestSideBySide:
         for place, run in enumerate(self.runs(tmp_path / "alone", alone, {0: Recorder(stop_at=7)})):
             train(run)
             found, expected = records_of(tmp_path / str(place)), records_of(tmp_path / "alone" / str(place))
-            assert without_times(found) == without_times(expected)
+            assert drop_times(found) == drop_times(expected)
 
     def test_a_run_whose_log_is_full_leaves_the_others_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

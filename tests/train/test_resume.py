@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -16,10 +15,11 @@ from typing import Any
 import pytest
 
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import RunRecords, read_records
+from dlassign.store.records import Record, read_records
+from helpers.children import fork_server
 from helpers.killed import folder, train
+from helpers.records import without_times
 
-TIMES = {"seconds", "wall", "time", "images_per_second"}
 CONFIG: dict[str, Any] = {
     "name": "killed",
     "data": {"name": "digits", "preprocess": [{"name": "scale", "divisor": 16}]},
@@ -38,22 +38,13 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def without_times(records: RunRecords) -> dict[str, Any]:
-    kept = [{k: v for k, v in r.items() if k not in TIMES} for r in (*records.train, *records.evals, records.end or {})]
-    start = {k: v for k, v in records.start.items() if k not in TIMES}
-    return {"start": {**start, "environment": None}, "records": kept}
-
-
 @pytest.fixture(scope="module")
 def fork() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed", "sklearn.datasets"])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return context
+    return fork_server("helpers.killed")
 
 
 @pytest.fixture(scope="module")
-def unbroken(fork: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+def unbroken(fork: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], float]:
     """The log of a run that nothing disturbs, and how long it took."""
     out = tmp_path_factory.mktemp("unbroken")
     run(fork, out).join()  # the first child waits for the fork server to import torch
@@ -111,7 +102,7 @@ def files(path: Path) -> list[os.DirEntry[str]]:
 
 @pytest.mark.parametrize(("enough", "seed"), [(8, 0), pytest.param(20, 1, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(
-    fork: ForkServerContext, unbroken: tuple[dict[str, Any], float], tmp_path: Path, *, enough: int, seed: int
+    fork: ForkServerContext, unbroken: tuple[list[Record], float], tmp_path: Path, *, enough: int, seed: int
 ) -> None:
     expected, seconds = unbroken
     draw = random.Random(seed)
@@ -135,7 +126,7 @@ def test_killed_at_random_moments(
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_signal_writes_a_checkpoint_and_exits_130(
-    name: signal.Signals, fork: ForkServerContext, unbroken: tuple[dict[str, Any], float], tmp_path: Path
+    name: signal.Signals, fork: ForkServerContext, unbroken: tuple[list[Record], float], tmp_path: Path
 ) -> None:
     paths = folder(CONFIG, tmp_path)
     process = run(fork, tmp_path)

@@ -24,11 +24,11 @@ from dlassign.sweep.ray.executor import RayExecutor
 from dlassign.sweep.ray.worker import Token
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Trial, TrialResult
+from helpers.records import without_times
 from helpers.tiny_trials import Notes, make_trial
 
 MARK, NODE = "DLASSIGN_TEST_RAY", "DLASSIGN_TEST_NODE"
 """Environment variables by which the processes of a cluster, and of one of its nodes, are known."""
-TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}
 
 
 def processes_with(variable: str, value: str) -> list[int]:
@@ -103,9 +103,7 @@ def executor(nodes: Nodes, *, retries: int = 3) -> RayExecutor:
 
 def what_counts(trial: Trial) -> list[dict[str, Any]]:
     """Return a log as it would be without the resumes, without times."""
-    records = read_records(trial.paths.log)
-    every = (records.start, *records.train, *records.evals, records.end or {})
-    return [{key: value for key, value in record.items() if key not in TIMES} for record in every]
+    return without_times(read_records(trial.paths.log))
 
 
 def kinds(trial: Trial) -> Counter[str]:
