@@ -6,6 +6,7 @@ from dlassign.data import on_device
 from dlassign.data.bundle import Split
 from dlassign.data.on_device import DevicePreprocess, can_run
 from dlassign.data.prepare import Preprocess, fit_preprocess
+from dlassign.data.preprocess_steps import make_steps
 from dlassign.errors import DataError
 from helpers.gpu import waiting_is_an_error
 
@@ -104,12 +105,13 @@ def test_another_image_size_is_fine_unless_there_is_a_mean_image():
     ],
 )
 def test_what_can_run(steps, dtype, shape, possible):
-    assert can_run(steps, dtype, shape) is possible
+    train = Split(np.random.default_rng(0).integers(0, 256, (9, *shape)).astype(dtype), np.zeros(9, dtype=np.int64))
+    assert can_run(fit_preprocess(steps, train).steps, dtype, shape) is possible
 
 
 def test_what_cannot_run_is_refused():
     with pytest.raises(ValueError, match="not all of scale, flatten can be done on the device"):
-        DevicePreprocess(({"name": "scale", "divisor": 2.0}, {"name": "flatten"}), channels=3, device="cpu")
+        DevicePreprocess(make_steps([{"name": "scale", "divisor": 2.0}, {"name": "flatten"}]), channels=3, device="cpu")
 
 
 @pytest.mark.gpu

@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from dlassign.data import prepare as prepare_module
+from dlassign.data import preprocess_chain
 from dlassign.data.bundle import Dataset, Split
-from dlassign.data.prepare import Preprocess, fit_preprocess, prepare, preprocessed_shape, transform
+from dlassign.data.prepare import Preprocess, fit_preprocess, prepare, preprocessed_shape
 from dlassign.errors import ConfigError, DataError
 
 SCALE = {"name": "scale", "divisor": 255.0}
@@ -53,8 +53,8 @@ def test_normalize_with_given_numbers(images: Split) -> None:
 
 def test_normalize_measures_each_channel(images: Split) -> None:
     fitted = fit_preprocess([SCALE, MEASURED], images)
-    assert_allclose(fitted.steps[1]["mean"], (images.x / 255).mean(axis=(0, 2, 3)), rtol=1e-12)
-    assert_allclose(fitted.steps[1]["std"], (images.x / 255).std(axis=(0, 2, 3)), rtol=1e-12)
+    assert_allclose(fitted.state()[1]["mean"], (images.x / 255).mean(axis=(0, 2, 3)), rtol=1e-12)
+    assert_allclose(fitted.state()[1]["std"], (images.x / 255).std(axis=(0, 2, 3)), rtol=1e-12)
 
 
 def test_normalize_measures_each_feature_of_flat_samples() -> None:
@@ -73,7 +73,7 @@ def test_constant_features_are_not_divided_by_zero() -> None:
 
 def test_mean_image(images: Split) -> None:
     fitted = fit_preprocess([MEAN_IMAGE], images)
-    assert_array_equal(fitted.steps[0]["mean"], images.x.sum(axis=0) / 60)
+    assert_array_equal(fitted.state()[0]["mean"], images.x.sum(axis=0) / 60)
     assert_allclose(fitted.apply(images.x, "float64"), images.x - images.x.mean(axis=0), atol=1e-12)
 
 
@@ -115,7 +115,7 @@ def test_results_do_not_depend_on_chunks(images: Split, monkeypatch: pytest.Monk
     whole = fit_preprocess(steps, images)
     alone = [whole.apply(images.x[i : i + 1]) for i in range(60)]
     assert_array_equal(whole.apply(images.x), np.concatenate(alone))
-    monkeypatch.setattr(prepare_module, "CHUNK_VALUES", 100)
+    monkeypatch.setattr(preprocess_chain, "CHUNK_VALUES", 100)
     assert_array_equal(fit_preprocess(steps, images).apply(images.x), whole.apply(images.x))
 
 
@@ -127,9 +127,7 @@ def test_only_train_is_measured_and_every_split_changed(images: Split) -> None:
     assert prepared.test is None
     assert prepared.notes == ("read",)
     assert_allclose(prepared.val.x, other.x - images.x.mean(axis=0), atol=1e-12)
-    again = transform(dataset, Preprocess.from_state(fitted.state()), dtype="float64")
-    assert again.val is not None
-    assert_array_equal(again.val.x, prepared.val.x)
+    assert_array_equal(Preprocess.from_state(fitted.state()).apply(other.x, "float64"), prepared.val.x)
     assert dataset.train.x.dtype == np.uint8
 
 
@@ -209,8 +207,8 @@ def test_looking_pixels_up_gives_the_bits_of_arithmetic(dtype: str, monkeypatch:
     train = Split(x, np.zeros(len(x), dtype=np.int64))
     looked_up = fit_preprocess(steps, train)
     found = looked_up.apply(x, dtype)
-    monkeypatch.setattr(prepare_module, "_has_table", lambda x, steps: False)
+    monkeypatch.setattr(preprocess_chain, "_has_table", lambda x, steps: False)
     computed = fit_preprocess(steps, train)
     for key in ("mean", "std"):
-        assert_allclose(looked_up.steps[2][key], computed.steps[2][key], rtol=1e-12, atol=1e-15)
+        assert_allclose(looked_up.state()[2][key], computed.state()[2][key], rtol=1e-12, atol=1e-15)
     assert_array_equal(found, looked_up.apply(x, dtype))

@@ -6,23 +6,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from pydantic import TypeAdapter
 
 from dlassign.config.data import Data
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
-from dlassign.data import prepare as prepare_module
+from dlassign.data import preprocess_chain
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import describe
 from dlassign.data.on_device import can_run
 from dlassign.data.prepare import Preprocess, fit_preprocess, prepare, preprocessed_shape
-from dlassign.data.variants import draw_kinds, training_size
+from dlassign.data.preprocess_steps import make_steps
+from dlassign.data.variants import AppendVariants, training_size
 from dlassign.errors import ConfigError
 from dlassign.store.paths import RunPaths
-from dlassign.train import assemble
 from dlassign.train.checkpoint import to_numpy, to_tensors
-from dlassign.train.experiment import run_experiment
+from dlassign.train.experiment import assemble, run_experiment
 
 MEAN_IMAGE = {"name": "mean_image"}
 APPEND = {"name": "append_variants", "seed": 10}
@@ -63,13 +64,13 @@ def test_each_image_is_there_and_a_changed_copy_of_it(images: Split) -> None:
     centred = images.x - images.x.mean(axis=0)
     assert_allclose(train.x[:60], centred, atol=1e-12)
     kinds = [which(copy, image) for copy, image in zip(train.x[60:], centred, strict=True)]
-    assert_array_equal(kinds, draw_kinds(60, seed=10))
+    assert_array_equal(kinds, AppendVariants(10).draw_kinds(60))
 
 
 def test_kinds_are_drawn_evenly_and_by_the_seed_alone() -> None:
-    assert_array_equal(draw_kinds(3000, seed=10), draw_kinds(3000, seed=10))
-    assert np.any(draw_kinds(3000, seed=10) != draw_kinds(3000, seed=11))
-    counts = Counter(draw_kinds(3000, seed=10).tolist())
+    assert_array_equal(AppendVariants(10).draw_kinds(3000), AppendVariants(10).draw_kinds(3000))
+    assert np.any(AppendVariants(10).draw_kinds(3000) != AppendVariants(11).draw_kinds(3000))
+    counts = Counter(AppendVariants(10).draw_kinds(3000).tolist())
     assert set(counts) == {0, 1, 2}
     assert max(abs(n - 1000) for n in counts.values()) < 4 * np.sqrt(3000 * 2 / 9)  # four standard errors
 
@@ -78,12 +79,13 @@ def test_later_steps_measure_on_the_originals_and_change_the_copies(images: Spli
     plain = fit_preprocess([MEAN_IMAGE, FLATTEN, {"name": "pca", "components": 4, "whiten": False}], images)
     steps = [MEAN_IMAGE, APPEND, FLATTEN, {"name": "pca", "components": 4, "whiten": False}]
     fitted = fit_preprocess(steps, images)
-    assert_array_equal(fitted.steps[3]["components"], plain.steps[2]["components"])
+    assert_array_equal(fitted.state()[3]["components"], plain.state()[2]["components"])
     train = fitted.apply_to_train(images, "float64")
     assert_array_equal(train.x[:60], plain.apply(images.x, "float64"))
     centred = images.x - images.x.mean(axis=0)
-    copies = np.stack([variants_of(image)[kind] for image, kind in zip(centred, draw_kinds(60, seed=10), strict=True)])
-    expected = (copies.reshape(60, -1) - fitted.steps[3]["mean"]) @ fitted.steps[3]["components"].T
+    kinds = AppendVariants(10).draw_kinds(60)
+    copies = np.stack([variants_of(image)[kind] for image, kind in zip(centred, kinds, strict=True)])
+    expected = (copies.reshape(60, -1) - fitted.state()[3]["mean"]) @ fitted.state()[3]["components"].T
     assert_allclose(train.x[60:], expected, rtol=1e-9, atol=1e-9)
 
 
@@ -100,7 +102,7 @@ def test_only_train_is_doubled(images: Split) -> None:
 def test_results_do_not_depend_on_chunks(images: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [APPEND, MEASURED]
     whole = fit_preprocess(steps, images).apply_to_train(images)
-    monkeypatch.setattr(prepare_module, "CHUNK_VALUES", 7 * 60)
+    monkeypatch.setattr(preprocess_chain, "CHUNK_VALUES", 7 * 60)
     assert_array_equal(fit_preprocess(steps, images).apply_to_train(images).x, whole.x)
     assert_array_equal(images.x, np.random.default_rng(0).integers(0, 256, (60, 3, 4, 5), dtype=np.uint8))
 
@@ -112,12 +114,12 @@ def test_a_checkpoint_brings_the_same_copies_back(images: Split) -> None:
 
 
 def test_sizes_are_known_without_data(images: Split) -> None:
-    assert training_size(49_000, [MEAN_IMAGE, APPEND]) == 98_000
-    assert training_size(49_000, [MEAN_IMAGE]) == 49_000
+    assert training_size(49_000, make_steps([MEAN_IMAGE, APPEND])) == 98_000
+    assert training_size(49_000, make_steps([MEAN_IMAGE])) == 49_000
     info = describe(config("mean_image", "append_variants"))
     assert (info.n_train, info.n_val, info.n_test) == (98_000, 1000, 10_000)
     assert preprocessed_shape((3, 32, 32), [MEAN_IMAGE, APPEND]) == (3, 32, 32)
-    assert not can_run([MEAN_IMAGE, APPEND], np.uint8, (3, 32, 32))
+    assert not can_run(fit_preprocess([MEAN_IMAGE, APPEND], images).steps, np.uint8, (3, 32, 32))
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,6 @@ def test_later_weights_start_without_the_copies(tmp_path: Path) -> None:
     run_experiment(run_config(tmp_path, RUN, backend="torch"), RunPaths(tmp_path / "first"))
     init = f"init: {{{{name: pretrained, weights: {tmp_path / 'first'}}}}}\n"
     text = RUN.replace("  preprocess: [{{name: mean_image}}, {{name: append_variants}}]\n", "") + init
-    parts = assemble.assemble(run_config(tmp_path, text, backend="torch"), assemble.torch.device("cpu"))
-    assert [step["name"] for step in parts.preprocess.steps] == ["mean_image"]
+    parts = assemble(run_config(tmp_path, text, backend="torch"), torch.device("cpu"))
+    assert [step.name for step in parts.preprocess.steps] == ["mean_image"]
     assert len(parts.splits["train"]) == len(parts.dataset.train)

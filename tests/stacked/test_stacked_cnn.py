@@ -27,7 +27,7 @@ from dlassign.train.torch_learner import TorchLearner
 
 CPU = torch.device("cpu")
 CLASSES, N, BATCH, STEPS = 4, 90, 20, 60
-PREPROCESS = Preprocess(({"name": "scale", "divisor": 255.0},))
+PREPROCESS = Preprocess.from_state([{"name": "scale", "divisor": 255.0}])
 EECS: dict[str, Any] = {"name": "eecs_convnet", "filters": 4, "kernel_size": 3, "hidden": 6}
 VGG: dict[str, Any] = {"name": "vgg", "stages": [[4], [5]], "global_pool": "avg"}
 PREACT: dict[str, Any] = {"name": "preact_resnet", "widths": [4, 5], "blocks": [1, 1]}

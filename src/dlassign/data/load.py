@@ -10,6 +10,7 @@ from dlassign.data import csv_table, known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
 from dlassign.data.image_decode import image_shape
 from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
+from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
 from dlassign.data.variants import training_size
 
@@ -156,7 +157,7 @@ def _info(
 ) -> DataInfo:
     split = cfg.split
     sizes = split_sizes(n_train, n_test, n_val=n_val, train=split.train, val=split.val, test=split.test)
-    n = training_size(sizes.train, preprocess_steps(cfg))
+    n = training_size(sizes.train, make_steps(preprocess_steps(cfg)))
     return DataInfo(shape, len(classes), n, sizes.val or 0, sizes.test or 0, classes)
 
 

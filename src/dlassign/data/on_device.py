@@ -7,41 +7,37 @@ torch is imported at module level: only parts that train with torch import this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 from torch import Tensor
 
-from dlassign.data.prepare import Preprocess
+from dlassign.data.preprocess_chain import Float64, Operation, PreprocessStep, Shape, pixel_table
 from dlassign.errors import DataError
-
-Step = Mapping[str, Any]
-Shape = tuple[int, ...]
 
 PIECE_VALUES = 2**18
 """Values that a CPU works on at once: small enough for its cache, large enough to be worth a call."""
 
 
-def can_run(steps: Sequence[Step], raw_dtype: DTypeLike, raw_shape: Shape) -> bool:
-    """Return whether these steps can be done on the device: those that keep images of bytes images.
+def can_run(steps: Sequence[PreprocessStep], raw_dtype: DTypeLike, raw_shape: Shape) -> bool:
+    """Return whether fitted steps can be done on the device: those that keep images of bytes images.
 
     Args:
-        steps: fitted (`Preprocess.steps`), or plain descriptions.
+        steps: of `Preprocess`.
         raw_dtype: of the raw samples.
         raw_shape: of one raw sample.
     """
     images = np.dtype(raw_dtype) == np.uint8 and len(raw_shape) == 3
-    return images and all(step["name"] in ("scale", "normalize", "mean_image") for step in steps)
+    return images and all(step.operations() is not None for step in steps)
 
 
 class DevicePreprocess:
     """Fitted preprocessing of image batches, on the device that holds them.
 
     Args:
-        steps: `Preprocess.steps`, for which `can_run` holds.
+        steps: of `Preprocess`, for which `can_run` holds.
         channels: of the images.
         device: of the batches.
         dtype: of the result.
@@ -50,7 +46,7 @@ class DevicePreprocess:
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[PreprocessStep],
         *,
         channels: int,
         device: torch.device | str,
@@ -58,18 +54,25 @@ class DevicePreprocess:
         channels_last: bool = False,
     ) -> None:
         if not can_run(steps, np.uint8, (channels, 1, 1)):
-            names = ", ".join(step["name"] for step in steps)
+            names = ", ".join(step.name for step in steps)
             raise ValueError(f"not all of {names} can be done on the device; only scale, normalize and mean_image can")
-        self._channels, self._dtype = channels, dtype
+        operations = [operation for step in steps for operation in step.operations() or ()]
+        self._channels = channels
+        self._dtype = dtype
         self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._exact = [(how, torch.from_numpy(value).to(device)) for how, value in _arithmetic(steps)]
-        self._image_shape = next((step["mean"].shape for step in steps if step["name"] == "mean_image"), None)
-        factor, offset = _affine(_arithmetic(steps))
+        self._exact = [(how, torch.from_numpy(value.copy()).to(device)) for how, value in operations]
+        # A mean image has a value for each place, so a table cannot hold its results, and one image size alone fits.
+        self._image_shape: Shape | None = None
+        if not all(step.by_channel for step in steps):
+            self._image_shape = np.broadcast_shapes(*(value.shape for _, value in operations))
+        self._table = None
+        if self._image_shape is None:
+            self._table = torch.from_numpy(pixel_table(channels, steps).T.flatten()).to(device, dtype)
+        self._first = torch.arange(channels, dtype=torch.int32, device=device).view(channels, 1, 1) * 256
+        factor, offset = _affine(operations)
         self._float = torch.float64 if dtype == torch.float64 else torch.float32
         self._factor = torch.from_numpy(factor).to(device, self._float)
         self._offset = torch.from_numpy(offset).to(device, self._float)
-        self._table = None if self._image_shape else torch.from_numpy(_table(steps, channels)).to(device, dtype)
-        self._first = torch.arange(channels, dtype=torch.int32, device=device).view(channels, 1, 1) * 256
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the preprocessed batch.
@@ -86,6 +89,7 @@ class DevicePreprocess:
         """
         self._check(tuple(x.shape[1:]))
         out = torch.empty(x.shape, dtype=self._dtype, device=x.device, memory_format=self._format)
+        # A GPU takes the whole batch at once: every further call would cost more than the cache saves.
         rows = max(1, PIECE_VALUES // max(1, x[:1].numel())) if x.device.type == "cpu" else max(1, len(x))
         for start in range(0, len(x), rows):
             self._fill(out[start : start + rows], x[start : start + rows])
@@ -97,7 +101,7 @@ class DevicePreprocess:
             raise DataError(f"the preprocessing was fitted on images of shape {fitted}, but these have {shape}")
 
     def _fill(self, out: Tensor, x: Tensor) -> None:
-        if x.dtype != torch.uint8:
+        if x.dtype != torch.uint8:  # pixels that an augmentation has changed; float32 is exact enough and fast
             out.copy_(torch.addcmul(self._offset, x.to(self._float), self._factor))
         elif self._table is not None:
             self._look_up(out, x, table=self._table)
@@ -105,6 +109,7 @@ class DevicePreprocess:
             out.copy_(self._step_by_step(x))
 
     def _look_up(self, out: Tensor, x: Tensor, *, table: Tensor) -> None:
+        """Write the table's value of each pixel to `out`; value v of channel c has the place 256 c + v."""
         places = x + self._first
         if out.is_contiguous():
             torch.index_select(table, 0, places.reshape(-1), out=out.view(-1))
@@ -120,32 +125,9 @@ class DevicePreprocess:
         return values
 
 
-def _arithmetic(steps: Sequence[Step]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return the steps as subtractions and divisions of float64 arrays, (1, 1, 1), (C, 1, 1) or (C, H, W)."""
-    found: list[tuple[str, NDArray[np.float64]]] = []
-    for step in steps:
-        match step["name"]:
-            case "scale":
-                found.append(("divide", np.full((1, 1, 1), step["divisor"], dtype=np.float64)))
-            case "mean_image":
-                found.append(("subtract", np.array(step["mean"], dtype=np.float64)))
-            case "normalize":
-                found.append(("subtract", np.array(step["mean"], dtype=np.float64).reshape(-1, 1, 1)))
-                found.append(("divide", np.array(step["std"], dtype=np.float64).reshape(-1, 1, 1)))
-            case name:
-                raise ValueError(f"{name!r} cannot be done on the device")
-    return found
-
-
-def _affine(arithmetic: Sequence[tuple[str, NDArray[np.float64]]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a and b, such that the steps make a * x + b of a pixel x."""
+def _affine(operations: Sequence[Operation]) -> tuple[Float64, Float64]:
+    """Return a and b, such that the operations make a * x + b of a pixel x."""
     a, b = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
-    for how, value in arithmetic:
+    for how, value in operations:
         a, b = (a, b - value) if how == "subtract" else (a / value, b / value)
     return a, b
-
-
-def _table(steps: Sequence[Step], channels: int) -> NDArray[np.float64]:
-    """Return what becomes of pixel value v in channel c, at place c * 256 + v."""
-    ramp = np.repeat(np.arange(256, dtype=np.uint8), channels).reshape(256, channels, 1, 1)
-    return np.ascontiguousarray(Preprocess(tuple(steps)).apply(ramp, "float64").reshape(256, channels).T).reshape(-1)

@@ -2,50 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-APPEND = "append_variants"
-"""Name of the preprocessing step."""
+from dlassign.data.preprocess_chain import Float64, PreprocessStep, Shape, TrainSamples, same_weights
+from dlassign.errors import ConfigError
+
 FADE = 0.7
 """What the values of a copy are multiplied by that is neither turned nor mirrored."""
 
 _KINDS = 3
 
 
-def place_of_variants(steps: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return which of the preprocessing steps appends copies, or None."""
-    return next((place for place, step in enumerate(steps) if step["name"] == APPEND), None)
+@dataclass(frozen=True)
+class AppendVariants:
+    """Append a changed copy of each training image: upside down, mirrored, or values times FADE.
 
-
-def training_size(n: int, steps: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many samples there are to train on when n have been dealt.
-
-    Args:
-        n: samples of the training split.
-        steps: of the preprocessing, plain or fitted.
-    """
-    return n if place_of_variants(steps) is None else 2 * n
-
-
-def draw_kinds(n: int, *, seed: int) -> NDArray[np.int64]:
-    """Return (n,) which change each image's copy has: 0 upside down, 1 mirrored, 2 values times FADE."""
-    return np.random.default_rng(seed).integers(_KINDS, size=n)
-
-
-def change(x: NDArray[np.float64], kinds: NDArray[np.int64]) -> None:
-    """Change images in place.
-
-    Args:
-        x: (B, C, H, W), as they are after the steps so far.
-        kinds: (B,) of `draw_kinds`.
+    To the samples themselves this step does nothing. `Preprocess.apply_to_train` makes the copies.
 
     Source: report 004 of the HLCV exercise, question 3; the order of the cases and the generator are ours.
     """
-    turned, mirrored, faded = (kinds == kind for kind in range(_KINDS))
-    x[turned] = x[turned, :, ::-1]
-    x[mirrored] = x[mirrored, :, :, ::-1]
-    x[faded] *= FADE
+
+    seed: int
+    name: ClassVar[str] = "append_variants"
+    by_channel: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
+    pull_back = same_weights
+
+    def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
+        """Return the same shape, (C, H, W); rows of values cannot be turned."""
+        if shape is None or len(shape) != 3:
+            what = "rows" if shape is None else f"rows of {shape[0]} values"
+            cure = "put append_variants before flatten and pca, or remove it"
+            message = f"copies are turned and mirrored images, but here the samples are {what}; {cure}"
+            raise ConfigError.at(path, message)
+        return shape
+
+    def fit(self, train: TrainSamples, *, path: str) -> tuple[AppendVariants, str]:
+        """Return the step itself; nothing is measured."""
+        return self, ""
+
+    def apply(self, chunk: Float64) -> Float64:
+        """Return the chunk as it is."""
+        return chunk
+
+    def operations(self) -> None:
+        """Return None: copies are made on the host, before training."""
+
+    def state(self) -> dict[str, Any]:
+        """Return name and seed."""
+        return {"name": self.name, "seed": self.seed}
+
+    def draw_kinds(self, n: int) -> NDArray[np.int64]:
+        """Return (n,) which change each image's copy has: 0 upside down, 1 mirrored, 2 values times FADE."""
+        return np.random.default_rng(self.seed).integers(_KINDS, size=n)
+
+    @staticmethod
+    def change(x: Float64, kinds: NDArray[np.int64]) -> None:
+        """Turn images into their variants, in place.
+
+        Args:
+            x: (B, C, H, W), as they are after the steps before this one.
+            kinds: (B,) of `draw_kinds`.
+        """
+        turned, mirrored, faded = (kinds == kind for kind in range(_KINDS))
+        x[turned] = x[turned, :, ::-1]
+        x[mirrored] = x[mirrored, :, :, ::-1]
+        x[faded] *= FADE
+
+
+def find_variants(steps: Sequence[PreprocessStep]) -> tuple[int, AppendVariants] | None:
+    """Return the step that appends copies and its place among the steps, or None."""
+    return next(((place, step) for place, step in enumerate(steps) if isinstance(step, AppendVariants)), None)
+
+
+def training_size(n: int, steps: Sequence[PreprocessStep]) -> int:
+    """Return how many samples there are to train on when the training split has n."""
+    return n if find_variants(steps) is None else 2 * n

@@ -213,8 +213,7 @@ def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
     name, array = key.removesuffix(".weight"), to_numpy(state["weights"][key]).astype(np.float64)
     if not np.isfinite(array).all():
         raise UserError(f"{paths.root}: the {weights} weights of {name} are not finite; training diverged")
-    steps = to_numpy(state["preprocess"])
-    array, components = _before_pca(array, steps)
+    array, components = Preprocess.from_state(to_numpy(state["preprocess"])).before_pca(array)
     return FirstLayerWeights(
         name=name,
         array=array,
@@ -223,23 +222,3 @@ def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
         step=int(state["step"]),
         chosen=str(state.get("chosen", weights)),
     )
-
-
-def _before_pca(array: NDArray[np.float64], steps: list[State]) -> tuple[NDArray[np.float64], int | None]:
-    """Return the weights with which the layer acts on what went into the first PCA, and its number of components.
-
-    For z = A x + b and scores W z, these are W A; steps before the PCA stay as they are.
-    """
-    names = [step["name"] for step in steps]
-    if "pca" not in names:
-        return array, None
-    first = names.index("pca")
-    for step in reversed(steps[first:]):
-        match step["name"]:
-            case "scale":
-                array = array / step["divisor"]
-            case "normalize":
-                array = array / step["std"]
-            case "pca":
-                array = array / step.get("scale", 1.0) @ step["components"]
-    return array, len(steps[first]["components"])

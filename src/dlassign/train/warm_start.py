@@ -14,7 +14,6 @@ from dlassign.config.transfer import IMAGENET, PretrainedInit
 from dlassign.data.bundle import Split
 from dlassign.data.load import preprocess_steps
 from dlassign.data.prepare import Preprocess, fit_preprocess
-from dlassign.data.variants import APPEND
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained, load_state
 from dlassign.nets.transfer import head_of
@@ -66,8 +65,7 @@ def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
     if init.weights == IMAGENET:
         return imagenet_preprocess()
     state = _earlier(init.weights)
-    earlier = [] if state is None else to_numpy(state["preprocess"])
-    return [step for step in earlier if step["name"] != APPEND]  # copies belong to that run's training set
+    return [] if state is None else Preprocess.from_state(to_numpy(state["preprocess"])).without_copies().state()
 
 
 def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) -> Preprocess:
@@ -80,7 +78,7 @@ def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) ->
     earlier = data.preprocess is None and isinstance(init, PretrainedInit) and init.weights != IMAGENET
     if not earlier:
         return fit_preprocess(steps, train)
-    fitted = Preprocess(tuple(steps))
+    fitted = Preprocess.from_state(steps)
     try:
         fitted.apply(train.x[:1])
     except (UserError, ValueError) as error:
