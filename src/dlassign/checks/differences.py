@@ -144,10 +144,11 @@ def check_gradients(
         floor = max(of_all, of_value / typical_size(tensor) / min(bounds.central, bounds.directions))
         picked = _pick(tensor.shape, rng, max_entries)
         g, scale = grads[name], max(floor, largest(grads[name]))
-        entries = _by_entry(value, tensor, g=g, picked=picked, scale=scale, bound=bounds.central)
+        lines = _entry_lines(tensor, g, picked, scale)
+        entries = _compare(value, tensor, lines, bound=bounds.central)
         vectors = _random_vectors(tensor.shape, rng, n_directions)
-        along = _by_direction(value, tensor, g=g, vectors=vectors, floor=floor, bound=bounds.directions)
-        worst = entries.worst()
+        along = _compare(value, tensor, _random_lines(tensor, g, vectors, floor), bound=bounds.directions)
+        worst = entries.errors.index(entries.largest()) if entries.largest() > 0 else None
         found[name] = Differences(
             central=entries.largest(),
             directions=along.largest(),
@@ -155,9 +156,7 @@ def check_gradients(
             kinks=sum(one.kink for one in entries.slopes),
             left_out=entries.left_out() + along.left_out(),
             undecided=any(2 * tried.left_out() > len(tried.errors) for tried in (entries, along)),
-            worst=None
-            if worst is None
-            else WorstEntry(picked[worst], entries.given[worst], entries.slopes[worst].value),
+            worst=None if worst is None else WorstEntry(picked[worst], lines[worst].given, entries.slopes[worst].value),
         )
     return found
 
@@ -218,10 +217,27 @@ def typical_size(tensor: Array, *, otherwise: float = 1.0) -> float:
     return float(np.sqrt(np.mean(np.square(tensor)))) or otherwise if tensor.size else otherwise
 
 
-class _Compared(NamedTuple):
-    """Derivatives of one tensor, their estimates, and the relative errors; None is left out."""
+class _Line(NamedTuple):
+    """A line through a tensor along which its derivative is compared.
 
-    given: list[float]
+    Attributes:
+        where: the entries that move; `...` is all of them.
+        vector: how far each moves.
+        unit: the size of the tensor along it.
+        given: the derivative that backward gives.
+        scale: what its error is measured by.
+    """
+
+    where: Any
+    vector: Array
+    unit: float
+    given: float
+    scale: float
+
+
+class _Compared(NamedTuple):
+    """Estimates of the derivatives along some lines, and the relative errors; None is left out."""
+
     slopes: list[Slope]
     errors: list[float | None]
 
@@ -231,57 +247,41 @@ class _Compared(NamedTuple):
     def left_out(self) -> int:
         return self.errors.count(None)
 
-    def worst(self) -> int | None:
-        """Return the number of the entry with the largest error above 0."""
-        worst = self.largest()
-        return self.errors.index(worst) if worst > 0 else None
+
+def _entry_lines(tensor: Array, g: Array, picked: Sequence[tuple[int, ...]], scale: float) -> list[_Line]:
+    size, one = typical_size(tensor), np.ones(())
+    return [_Line(at, one, max(size, abs(float(tensor[at]))), float(g[at]), scale) for at in picked]
 
 
-def _by_entry(
-    value: Value, tensor: Array, *, g: Array, picked: Sequence[tuple[int, ...]], scale: float, bound: float
-) -> _Compared:
-    size = typical_size(tensor)
-    given = [float(g[index]) for index in picked]
-    slopes = []
-    for index in picked:
-        unit = max(size, abs(float(tensor[index])))
-        moved = _mover(value, tensor, where=index, vector=np.ones(()))
-        slopes.append(slope(moved, unit=_power_of_2(unit), enough=scale * bound / 10, jump=JUMP * scale))
-        moved(0.0)
-    return _Compared(given, slopes, _errors(given, slopes, scales=[scale] * len(given), bound=bound))
-
-
-def _by_direction(
-    value: Value, tensor: Array, *, g: Array, vectors: Sequence[Array], floor: float, bound: float
-) -> _Compared:
-    """Errors are by |vector| times the root mean square of g, the typical size of such a derivative."""
+def _random_lines(tensor: Array, g: Array, vectors: Sequence[Array], floor: float) -> list[_Line]:
+    # An error is measured by |vector| times the root mean square of g, the typical size of such a derivative.
     typical = max(floor, typical_size(np.where(np.isfinite(g), g, 0), otherwise=0.0))
-    given = [float(np.vdot(vector, g)) for vector in vectors]
-    scales = [typical * float(np.linalg.norm(vector)) for vector in vectors]
+    size = typical_size(tensor)
+    return [_Line(..., v, size, float(np.vdot(v, g)), typical * float(np.linalg.norm(v))) for v in vectors]
+
+
+def _compare(value: Value, tensor: Array, lines: Sequence[_Line], *, bound: float) -> _Compared:
     slopes = []
-    for vector, scale in zip(vectors, scales, strict=True):
-        moved = _mover(value, tensor, where=..., vector=vector)
-        slopes.append(
-            slope(moved, unit=_power_of_2(typical_size(tensor)), enough=scale * bound / 10, jump=JUMP * scale)
-        )
+    for line in lines:
+        moved = _mover(value, tensor, where=line.where, vector=line.vector)
+        unit = _power_of_2(line.unit)
+        slopes.append(slope(moved, unit=unit, enough=line.scale * bound / 10, jump=JUMP * line.scale))
         moved(0.0)
-    return _Compared(given, slopes, _errors(given, slopes, scales=scales, bound=bound))
+    return _Compared(slopes, _errors(lines, slopes, bound=bound))
 
 
-def _errors(
-    given: Sequence[float], slopes: Sequence[Slope], *, scales: Sequence[float], bound: float
-) -> list[float | None]:
+def _errors(lines: Sequence[_Line], slopes: Sequence[Slope], *, bound: float) -> list[float | None]:
     """Return relative errors. A given derivative that is not finite is infinitely wrong, whatever its estimate."""
     expected = max((abs(one.value) for one in slopes if math.isfinite(one.value)), default=0.0)
     errors: list[float | None] = []
-    for number, one, scale in zip(given, slopes, scales, strict=True):
-        by = max(scale, expected, TINY)
-        if not math.isfinite(number):
+    for line, one in zip(lines, slopes, strict=True):
+        by = max(line.scale, expected, TINY)
+        if not math.isfinite(line.given):
             errors.append(math.inf)
         elif not one.doubt <= bound / 2 * by:
             errors.append(None)
         else:
-            errors.append(max(one.low - number, number - one.high, 0.0) / by)
+            errors.append(max(one.low - line.given, line.given - one.high, 0.0) / by)
     return errors
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlassign.checks.differences import FLOOR, Bounds, Differences, check_gradients, largest, relative_error
+from dlassign.checks.differences import FLOOR, Bounds, Differences, Value, check_gradients, largest, relative_error
 from dlassign.checks.layer_cases import LayerCase, LossCase, Rng, layer_cases, loss_cases
 from dlassign.checks.layer_protocol import Probe
 from dlassign.errors import UserError
@@ -130,32 +130,37 @@ def check_layer(
     """
     probe = Probe(layer, name, shape=shape, rng=rng)
     grads = probe.gradients()
-    found = check_gradients(
-        probe.value,
+    autograd = {} if peer is None else _peer_errors(probe, layer, name, peer=peer, grads=grads)
+    table = prove(
+        name,
+        form,
         grads,
+        value=probe.value,
         tensors=probe.tensors,
+        autograd=autograd,
         rng=rng.spawn(1)[0],
-        bounds=BOUNDS,
         max_entries=MAX_ENTRIES,
     )
-    autograd: dict[str, float] = {}
-    if peer is not None:
-        set_parameters(peer, layer.params, name)
-        y = probe.output()  # last, as dropout keeps the mask of its last forward
-        x_peer = torch.from_numpy(probe.x.copy()).requires_grad_()
-        y_peer = run_peer(peer.train(), x_peer, name)
-        if y_peer.shape != y.shape:
-            shapes = f"{tuple(y_peer.shape)}, not {y.shape} as the layer's"
-            raise UserError(f"{name}: the output of the PyTorch peer is {shapes}; they are to compute the same")
-        (y_peer * torch.from_numpy(probe.r)).sum().backward()  # type: ignore[no-untyped-call]
-        off = relative_error(y, y_peer.detach().numpy(), floor=0)
-        autograd = autograd_errors(grads, {INPUT: x_peer, **dict(peer.named_parameters())})
-        if off > BOUNDS.autograd:  # gradients of another function prove nothing
-            autograd = {key: max(error, off) for key, error in autograd.items()}
-    table = rows(name, form, grads, found=found, autograd=autograd, bounds=BOUNDS)
     if all(row.ok for row in table):
         probe.check_again(grads)
     return table
+
+
+def _peer_errors(
+    probe: Probe, layer: Layer, name: str, *, peer: nn.Module, grads: Mapping[str, Array]
+) -> dict[str, float]:
+    """Return the relative errors of a layer's gradients against those of its PyTorch peer."""
+    set_parameters(peer, layer.params, name)
+    # Right before the peer runs: dropout keeps the mask of its last forward, and the peer drops the same.
+    y = probe.output()
+    x_peer = torch.from_numpy(probe.x.copy()).requires_grad_()
+    y_peer = run_peer(peer.train(), x_peer, name)
+    if y_peer.shape != y.shape:
+        shapes = f"{tuple(y_peer.shape)}, not {y.shape} as the layer's"
+        raise UserError(f"{name}: the output of the PyTorch peer is {shapes}; they are to compute the same")
+    (y_peer * torch.from_numpy(probe.r)).sum().backward()  # type: ignore[no-untyped-call]
+    off = relative_error(y, y_peer.detach().numpy(), floor=0)
+    return autograd_errors(grads, {INPUT: x_peer, **dict(peer.named_parameters())}, off=off)
 
 
 def check_loss(case: LossCase, *, seed: int) -> CheckedGradient:
@@ -167,26 +172,38 @@ def check_loss(case: LossCase, *, seed: int) -> CheckedGradient:
     case.ours(scores[::-1].copy(), y)
     loss, dscores = case.ours(scores, y)
     grads = {"scores": dscores.copy()}
-    tensors = {"scores": scores}
-    found = check_gradients(lambda: case.ours(scores, y)[0], grads, tensors=tensors, rng=rng.spawn(1)[0], bounds=BOUNDS)
     scores_peer = torch.from_numpy(scores.copy()).requires_grad_()
     loss_peer = case.peer(scores_peer, torch.from_numpy(y))
     loss_peer.backward()  # type: ignore[no-untyped-call]
-    autograd = autograd_errors(grads, {"scores": scores_peer})
     off = abs(loss - loss_peer.item()) / max(abs(loss), 1.0)
-    if off > BOUNDS.autograd:
-        autograd = {"scores": max(autograd["scores"], off)}
-    return rows(case.loss, case.form, grads, found=found, autograd=autograd, bounds=BOUNDS)[0]
+    [row] = prove(
+        case.loss,
+        case.form,
+        grads,
+        value=lambda: case.ours(scores, y)[0],
+        tensors={"scores": scores},
+        autograd=autograd_errors(grads, {"scores": scores_peer}, off=off),
+        rng=rng.spawn(1)[0],
+    )
+    return row
 
 
-def autograd_errors(grads: Mapping[str, Array], tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the relative errors of gradients against those of tensors of the same names."""
+def autograd_errors(grads: Mapping[str, Array], tensors: Mapping[str, Tensor], *, off: float = 0.0) -> dict[str, float]:
+    """Return the relative errors of gradients against those of tensors of the same names.
+
+    Args:
+        grads: what backward gives.
+        tensors: PyTorch's, after their backward.
+        off: relative error of the output. One above the bound is the least error of every gradient: PyTorch then
+            computes another function, whose gradients prove nothing.
+    """
     floor = FLOOR * max((largest(g) for g in grads.values()), default=0.0)
     errors = {}
     for name, g in grads.items():
         theirs = tensors[name].grad
         expected: Array = np.zeros_like(g) if theirs is None else theirs.numpy()
-        errors[name] = relative_error(g, expected, floor=floor)
+        error = relative_error(g, expected, floor=floor)
+        errors[name] = max(error, off) if off > BOUNDS.autograd else error
     return errors
 
 
@@ -225,16 +242,23 @@ def run_peer(peer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
     return y
 
 
-def rows(
+def prove(
     layer: str,
     form: str,
     grads: Mapping[str, Array],
     *,
-    found: Mapping[str, Differences],
+    value: Value,
+    tensors: Mapping[str, Array],
     autograd: Mapping[str, float],
-    bounds: Bounds,
+    rng: Rng,
+    bounds: Bounds = BOUNDS,
+    max_entries: int | None = None,
 ) -> list[CheckedGradient]:
-    """Return a row for each gradient."""
+    """Compare gradients with differences and return what all three ways found, one result per tensor.
+
+    layer and form are shown; autograd holds the errors against PyTorch; the others are those of `check_gradients`.
+    """
+    found = check_gradients(value, grads, tensors=tensors, rng=rng, bounds=bounds, max_entries=max_entries)
     return [
         CheckedGradient(
             layer=layer,

@@ -41,7 +41,8 @@ class Probe:
 
     def __init__(self, layer: Layer, name: str, *, shape: tuple[int, ...], rng: Rng) -> None:
         _check_members(layer, name)
-        self._layer, self._name, self._rng = layer, name, rng
+        self._layer = layer
+        self._name = name
         self._held = {kind: dict(getattr(layer, kind)) for kind in HOLDERS}
         self._check_held()
         self.x: Array = rng.standard_normal(shape)
@@ -49,10 +50,9 @@ class Probe:
         for p in layer.params.values():
             p += 0.1 * rng.standard_normal(p.shape)
         self.tensors = {"input": self.x, **layer.params}
-        self._rng_state = rng.bit_generator.state
-        self._buffers = {key: buffer.copy() for key, buffer in layer.buffers.items()}
-        self._restore()
-        self._forward(self._other)  # a layer that keeps the first input it ever saw keeps the wrong one
+        self._restore = restorer(layer, rng)
+        # Another input first: a layer that keeps the first one it ever saw then keeps a wrong one.
+        self._forward(self._other)
         y = self.output()
         self._check_output(y)
         self.r: Array = rng.standard_normal(y.shape)
@@ -112,11 +112,6 @@ class Probe:
                     cure = f"make it there and write into it: {kind}[{key!r}][...] = ..."
                     raise UserError(f"{self._name}: {kind}[{key!r}] is no longer the array of the constructor; {cure}")
 
-    def _restore(self) -> None:
-        self._rng.bit_generator.state = self._rng_state
-        for key, saved in self._buffers.items():
-            self._layer.buffers[key][...] = saved
-
     def _forward(self, x: Array) -> Array:
         before = x.copy()
         y: Array = _call(lambda: self._layer.forward(x, train=True), self._name, "forward(x, train=True)", x)
@@ -174,6 +169,22 @@ class Probe:
         if found.shape != like.shape or found.dtype != like.dtype:
             expected, given = described(like.shape, like.dtype), described(found.shape, found.dtype)
             raise UserError(f"{self._name}: {what} {given}; expected the shape and type of {whose}, {expected}")
+
+
+def restorer(layer: Layer, rng: Rng) -> Callable[[], None]:
+    """Return what sets the generator and the layer's buffers back to their present state.
+
+    Called before each forward it makes the layer one function: dropout drops the same, and no running statistic moves.
+    """
+    state = rng.bit_generator.state
+    buffers = {key: buffer.copy() for key, buffer in layer.buffers.items()}
+
+    def restore() -> None:
+        rng.bit_generator.state = state
+        for key, saved in buffers.items():
+            layer.buffers[key][...] = saved
+
+    return restore
 
 
 def _check_members(layer: Any, name: str) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlassign.checks.differences import Bounds, check_gradients, typical_size
-from dlassign.checks.gradients import INPUT, CheckedGradient, autograd_errors, rows, set_parameters
+from dlassign.checks.differences import Bounds, typical_size
+from dlassign.checks.gradients import INPUT, CheckedGradient, autograd_errors, prove, set_parameters
+from dlassign.checks.layer_protocol import restorer
 from dlassign.checks.recording import share_choices
 from dlassign.checks.shapes import check_fit
 from dlassign.config.data import Toy
@@ -77,14 +78,11 @@ class ConfigProbe:
             cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
         )
         self.tensors: dict[str, Array] = {INPUT: self.x, **network.params}
-        self._rng, self._rng_state = rng, rng.bit_generator.state
-        self._buffers = {name: buffer.copy() for name, buffer in network.buffers.items()}
+        self._restore = restorer(network, rng)
 
     def forward(self) -> tuple[float, Array]:
         """Return the mean loss and its gradient by the scores; dropout drops the same every time."""
-        self._rng.bit_generator.state = self._rng_state
-        for name, saved in self._buffers.items():
-            self.network.buffers[name][...] = saved
+        self._restore()
         return self._loss(self.network.forward(self.x, train=True), self.y)
 
     def value(self) -> float:
@@ -130,17 +128,18 @@ def check_config(cfg: RunConfig) -> tuple[list[CheckedGradient], int]:
         grads = probe.gradients()
     except ValueError as error:
         raise UserError(f"the NumPy net of {cfg.name} fails: {error}; --traceback shows where") from error
-    found = check_gradients(
-        probe.value,
+    found = prove(
+        "",
+        "",
         grads,
+        value=probe.value,
         tensors=probe.tensors,
+        autograd=probe.autograd(grads),
         rng=np.random.default_rng([cfg.seed, 1]),
         bounds=BOUNDS,
         max_entries=None if isinstance(cfg.data, Toy) else MAX_ENTRIES,
     )
-    autograd = probe.autograd(grads)
-    found_rows = rows("", "", grads, found=found, autograd=autograd, bounds=BOUNDS)
-    return [_named(row) for row in found_rows], len(probe.x)
+    return [_named(row) for row in found], len(probe.x)
 
 
 def _named(row: CheckedGradient) -> CheckedGradient:

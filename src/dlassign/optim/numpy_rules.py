@@ -1,7 +1,8 @@
 """Update rules in NumPy, in place, with the definitions and defaults of torch.optim.
 
-Each takes a parameter p, its gradient g (not changed), what it remembers of the parameter (`slots`, changed in place)
-and the learning rate. `scratch` is an array like p to compute in, so that a step allocates nothing.
+Each rule takes the parameter p, of any shape; its gradient g, which it does not change; `slots`, what it remembers of
+the parameter, changed in place; the learning rate; and `scratch`, an array like p to compute in, so that a step
+allocates nothing (None: allocate). `weight_decay` is coupled L2 decay, g' = g + weight_decay p, except in AdamW.
 """
 
 from __future__ import annotations
@@ -20,10 +21,8 @@ Array = NDArray[np.floating[Any]]
 Slots = dict[str, Array]
 Update = Callable[..., None]
 """(p, g, slots, *, lr, scratch) -> None, in place."""
-
-
 CHUNK_BYTES = 2**20
-"""Of a parameter that are updated at once."""
+"""Bytes of a parameter that are updated at once."""
 
 
 def sgd(
@@ -41,15 +40,7 @@ def sgd(
 
     v starts at 0, so v = g' after the first step, as in torch. Source: Sutskever et al. 2013; torch.optim.SGD.
 
-    Args:
-        p: the parameter, any shape.
-        g: its gradient.
-        slots: `momentum`, like p, if momentum is above 0.
-        lr: learning rate.
-        momentum: share of the last update that is kept.
-        nesterov: look ahead along the momentum.
-        weight_decay: coupled L2 decay.
-        scratch: like p; None allocates.
+    Slots: `momentum`, like p, if momentum, the share of v that is kept, is above 0.
     """
     out = np.empty_like(p) if scratch is None else scratch
     if not momentum:
@@ -58,9 +49,11 @@ def sgd(
         return
     v = slots["momentum"]
     decayed = _decayed(p, g, weight_decay, out)
+    # g' is not multiplied by 1 - momentum: v tends to g'/(1 - momentum), so a larger momentum is a larger step too.
     v *= momentum
     v += decayed
     if nesterov:
+        # Two subtractions instead of a sum in a second array: g' may lie in `out`, which is free after the first one.
         np.multiply(decayed, lr, out=out)
         p -= out
         np.multiply(v, lr * momentum, out=out)
@@ -85,25 +78,18 @@ def rmsprop(
 
     Source: Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; torch.optim.RMSprop.
 
-    Args:
-        p: the parameter, any shape.
-        g: its gradient.
-        slots: `square`, like p; `momentum` too if momentum is above 0.
-        lr: learning rate.
-        alpha: decay rate of s.
-        eps: added to the denominator.
-        momentum: share of the last update that is kept.
-        weight_decay: coupled L2 decay: g' = g + weight_decay p.
-        scratch: like p; None allocates.
+    Slots: `square`, like p; `momentum` too if momentum is above 0. alpha: decay rate of s.
     """
     out = np.empty_like(p) if scratch is None else scratch
     s = slots["square"]
+    # Not in `out`, which holds the square of this while this is still needed.
     decayed = g + weight_decay * p if weight_decay else g
     s *= alpha
     np.multiply(decayed, decayed, out=out)
     out *= 1 - alpha
     s += out
     np.sqrt(s, out=out)
+    # eps stands outside the root, as in torch: inside, it would act as sqrt(eps), 1e-4 instead of 1e-8.
     out += eps
     np.divide(decayed, out, out=out)
     if momentum:
@@ -131,19 +117,12 @@ def adam(
 
     The divisors undo that m and s start at 0: E[m_t] = (1 - b1^t) E[g]. Source: Kingma and Ba 2015; torch.optim.Adam.
 
-    Args:
-        p: the parameter, any shape.
-        g: its gradient.
-        slots: `mean` and `square`, like p, and `step`, a scalar array: t - 1 before the step.
-        lr: learning rate.
-        betas: decay rates b1 and b2.
-        eps: added to the denominator.
-        weight_decay: coupled L2 decay: g' = g + weight_decay p.
-        scratch: like p; None allocates.
+    Slots: `mean` and `square`, like p, and `step`, a scalar array: t - 1 before the step. betas: b1 and b2.
     """
     out = np.empty_like(p) if scratch is None else scratch
     b1, b2 = betas
     m, s, step = slots["mean"], slots["square"], slots["step"]
+    # Counted before use: with t = 0 the divisors 1 - b^t would be 0.
     step += 1
     t = float(step)
     decayed = g + weight_decay * p if weight_decay else g
@@ -155,7 +134,9 @@ def adam(
     s *= b2
     s += out
     np.sqrt(s, out=out)
+    # m and s stay uncorrected in the slots; the divisors are numbers, multiplied into the step.
     out *= 1 / math.sqrt(1 - b2**t)
+    # After the correction of s and outside the root, as in torch; in another place it would be another size.
     out += eps
     np.divide(m, out, out=out)
     out *= lr / (1 - b1**t)
@@ -177,22 +158,15 @@ def adamw(
 
     Source: Loshchilov and Hutter 2019; torch.optim.AdamW.
 
-    Args:
-        p: the parameter, any shape.
-        g: its gradient.
-        slots: as Adam's.
-        lr: learning rate.
-        betas: decay rates of the two means.
-        eps: added to the denominator.
-        weight_decay: decoupled decay.
-        scratch: like p; None allocates.
+    Slots and betas as Adam's.
     """
+    # Decay in the gradient would be divided by sqrt(s) like all of it: weights with large gradients would decay less.
     p *= 1 - lr * weight_decay
     adam(p, g, slots, lr=lr, betas=betas, eps=eps, scratch=scratch)
 
 
-class _Part(NamedTuple):
-    """A part of a parameter in one row, what the rule remembers of it, and room to compute in."""
+class _Chunk(NamedTuple):
+    """A piece of a flattened parameter, what the rule remembers of it, and room to compute in; all are views."""
 
     p: Array
     slots: Slots
@@ -211,26 +185,26 @@ class NumpyOptimizer:
     """
 
     def __init__(self, params: Mapping[str, Array], lr: float, *, update: Update, slots: tuple[str, ...]) -> None:
-        self.params, self.lr = dict(params), lr
+        self.params = dict(params)
+        self.lr = lr
         self._update = update
         self._slots: dict[str, Slots] = {
             key: {name: np.zeros(()) if name == "step" else np.zeros_like(p) for name in slots}
             for key, p in params.items()
         }
-        self._parts = {key: _cut(p, self._slots[key]) for key, p in params.items()}
+        self._chunks = {key: _cut(p, self._slots[key]) for key, p in params.items()}
 
     def step(self, grads: Mapping[str, Array]) -> None:
-        """Update every parameter from its gradient, which has the same name.
-
-        A rule goes over its arrays several times, so large ones are cut into parts that stay in the core's cache.
-        """
+        """Update every parameter from its gradient, which has the same name."""
         for key, p in self.params.items():
             g, count = _flat(grads[key], p), self._slots[key].get("step")
             done = 0.0 if count is None else float(count)
-            for part in self._parts[key]:
+            # A rule goes over its arrays several times: in chunks they stay in the core's cache.
+            for chunk in self._chunks[key]:
+                # The chunks share one count and each adds 1 to it, but they are one step of one parameter.
                 if count is not None:
-                    count[...] = done  # every part takes the same step
-                self._update(part.p, g[part.rows], part.slots, lr=self.lr, scratch=part.scratch)
+                    count[...] = done
+                self._update(chunk.p, g[chunk.rows], chunk.slots, lr=self.lr, scratch=chunk.scratch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the slots, by parameter and name, and the learning rate."""
@@ -241,6 +215,7 @@ class NumpyOptimizer:
         self.lr = state["lr"]
         for key, slots in self._slots.items():
             for name, array in slots.items():
+                # Copied into the arrays: the chunks are views of them.
                 array[...] = state["slots"][key][name]
 
 
@@ -271,26 +246,28 @@ def make_numpy_optimizer(cfg: config.Optimizer, params: Mapping[str, Array]) -> 
             return NumpyOptimizer(params, cfg.lr, update=update, slots=("square", *momentum))
 
 
-def _cut(p: Array, slots: Slots) -> list[_Part]:
-    """Cut a parameter into parts of at most CHUNK_BYTES; all are views, and `step` stays one for all.
+def _cut(p: Array, slots: Slots) -> list[_Chunk]:
+    """Cut a parameter into chunks of at most CHUNK_BYTES; `step` is one for all of them.
 
     Raises:
-        ValueError: the parameter does not lie in one piece, so that no row of it is a view.
+        ValueError: the parameter does not lie in one piece of memory, so that flattening copies it.
     """
     size = min(CHUNK_BYTES // p.itemsize, p.size)
     flat, scratch = _flat(p, p), np.empty(size, p.dtype)
+    # Updates of a copy would be lost, and training would go on with weights that never change.
     if p.size and not np.shares_memory(flat, p):
         raise ValueError(f"a parameter of shape {p.shape} does not lie in one piece of memory; give a copy of it")
-    parts = []
+    chunks = []
     for start in range(0, p.size, size or 1):
         rows = slice(start, start + size)
-        part = {name: slot if name == "step" else _flat(slot, p)[rows] for name, slot in slots.items()}
-        parts.append(_Part(flat[rows], part, scratch[: len(flat[rows])], rows))
-    return parts
+        views = {name: slot if name == "step" else _flat(slot, p)[rows] for name, slot in slots.items()}
+        chunks.append(_Chunk(flat[rows], views, scratch[: len(flat[rows])], rows))
+    return chunks
 
 
 def _flat(array: Array, like: Array) -> Array:
-    """Return an array in one row, in the order in which another one lies in memory: a view, if it lies so too."""
+    """Return an array flattened in the order in which another one lies in memory; a view, if both lie so."""
+    # Linear's weights lie column by column; .T turns them into rows without a copy.
     return array.T.reshape(-1) if like.flags.f_contiguous else array.reshape(-1)
 
 
