@@ -33,7 +33,7 @@ class Translate(Config):
     pixels: Count = 2
     """Largest move, in pixels; every move from -pixels to pixels is equally likely."""
     padding: Padding = "reflect"
-    """What the border left free shows: the image mirrored at its outermost pixels, these repeated, or zeros."""
+    """What fills the free border: the image mirrored at its outermost pixels, these pixels repeated, or zeros."""
 
 
 class Crop(Config):
@@ -45,7 +45,7 @@ class Crop(Config):
     size: Pair[Count] | None = None
     """Height and width of the window. null: those of the image. Evaluation sees whole images whatever the size."""
     padding: Padding = "zeros"
-    """What the padding shows: zeros, the image mirrored at its outermost pixels, or these repeated."""
+    """What fills the padding: zeros, the image mirrored at its outermost pixels, or these pixels repeated."""
 
 
 class Cutout(Config):

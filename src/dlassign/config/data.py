@@ -54,7 +54,7 @@ class Scale(Config):
 
 
 class Normalize(Config):
-    """Subtract a mean and divide by a standard deviation, one of each a channel (or a feature)."""
+    """Subtract a mean and divide by a standard deviation, one pair for each channel (or feature)."""
 
     name: Literal["normalize"]
     mean: Many[Finite] | None = None
@@ -101,8 +101,8 @@ class PCA(Config):
 class AppendVariants(Config):
     """Append a changed copy of each image to the training split, once: upside down, mirrored, or values times 0.7.
 
-    Which of the three is drawn for each image. val and test stay as they are, and steps that measure do so on the
-    originals alone, wherever they stand. Source: HLCV report 004, which has it after mean_image.
+    Which of the three is drawn at random for each image. val and test stay as they are. Statistics of other steps are
+    measured on the originals alone. Source: HLCV report 004, which has this step after mean_image.
     """
 
     name: Literal["append_variants"]
@@ -119,7 +119,7 @@ class Source(Config):
     split: Split = Split()
     """How samples are dealt to train, val and test."""
     preprocess: Many[Preprocess] | None = None
-    """What is done to the samples, in this order; what is measured is measured on train only. null: nothing, or with
+    """Steps that the samples go through, in this order. Statistics are measured on train only. null: nothing, or with
     `init: pretrained` what the samples went through that the weights were trained on."""
     augment: Augments = ()
     """What is done to training images at random, in this order, in pixel values before preprocessing; mixup and cutmix
@@ -167,13 +167,13 @@ class CIFAR10(Source):
 
 
 class ImageFolder(Source):
-    """Images in one subfolder a class. Decoded once, in parallel, into a cache that later starts read."""
+    """Images in one subfolder for each class. Decoded once, in parallel, into a cache that later starts read."""
 
     name: Literal["image_folder"]
     root: Annotated[PathText, Field(examples=["data/pets"])]
     """Folder that holds the folders named in `train`, `val` and `test`, relative to the working directory."""
     train: str = "train"
-    """Subfolder of `root` to train on, with one folder a class; `.` if they lie in `root` itself."""
+    """Subfolder of `root` to train on, with one folder for each class; `.` if they lie in `root` itself."""
     val: str | None = None
     """Subfolder with validation images. null: none; `split.val` may hold some out of train."""
     test: str | None = "test"

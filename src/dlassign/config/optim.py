@@ -189,7 +189,7 @@ class Constant(Schedule):
 
 
 class StepDecay(Schedule):
-    """Multiply by gamma every so often."""
+    """Multiply by gamma at equal intervals."""
 
     name: Literal["step"]
     every: Duration
@@ -203,7 +203,7 @@ class MultiStep(Schedule):
 
     name: Literal["multistep"]
     milestones: Several[Duration]
-    """Times of the decays, counted from the start of training (after warm-up), in rising order."""
+    """When to decay, counted from the start of training (after warm-up), in rising order."""
     gamma: Positive = 0.1
     """Factor of one decay."""
 

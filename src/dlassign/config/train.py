@@ -21,7 +21,7 @@ class EarlyStop(Config):
     """Stop when the validation metric has not improved for a while."""
 
     patience: Annotated[Count, Field(examples=[10])]
-    """Evaluations without improvement that are waited for."""
+    """Evaluations without improvement after which training stops."""
     min_delta: NonNegative = 0.0
     """An improvement smaller than this does not count."""
 
@@ -83,7 +83,7 @@ class Train(Config):
     """Samples evaluated at once; changes memory, not results beyond rounding, unless a norm without running statistics
     uses those of the evaluated batch."""
     metric: Literal["accuracy", "loss"] = "accuracy"
-    """What `keep` and `early_stop` go by, on the validation split."""
+    """The validation value that `keep` and `early_stop` use."""
     keep: Literal["best", "last"] | None = None
     """Weights used for the final evaluation. null: best by validation, or last without a validation split."""
     early_stop: EarlyStop | None = None
@@ -91,17 +91,17 @@ class Train(Config):
     clip: Clip | None = None
     """Limit the gradient. null: no limit."""
     accumulate: Count = 1
-    """Parts that each batch is computed in, one after the other, before the step: less memory, the same gradient but
-    for batch normalisation, which sees the parts."""
+    """Parts that each batch is computed in, one after the other, before the step: less memory and the same gradient,
+    except that batch normalisation sees each part by itself."""
     average: Average | None = None
     """Average of the weights over the steps. null: none."""
     freeze: Literal["body"] | Many[Pattern] = ()
     """What is not trained: `body` is all but the head; or a list of parameters, where `layer1` is all of layer1 and `*`
     stands for any text. Batch normalisation whose parameters are all frozen keeps its running statistics too."""
     unfreeze_at: Duration | None = None
-    """When everything that is frozen is trained. null: never."""
+    """When the frozen parameters begin to be trained. null: never."""
     test_time_augmentation: TestTimeAugmentation | None = None
-    """Evaluate val and test at the end on several views of each image as well. null: no."""
+    """Evaluate val and test at the end on several views of each image too. null: no."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic. bf16 and fp16 are mixed precision: convolutions and matrix products in 16 bits, weights in 32.
     auto: bf16 for models with convolutions, on GPUs and CPUs that compute it fast, else fp32; the log says which."""
@@ -110,8 +110,8 @@ class Train(Config):
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the model with torch.compile. auto: on a GPU, for trainings long enough to make up for compiling."""
     checkpoint_seconds: NonNegative = 10.0
-    """At evaluations, write a checkpoint if the last one is at least this old; 0 writes one every time. An
-    interrupted or killed run goes on from its last checkpoint with the same result whatever this is."""
+    """At evaluations, write a checkpoint if the last one is at least this old; 0 writes one every time. A run
+    that was interrupted or killed ends with the same result, whatever this is."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
