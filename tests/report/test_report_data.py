@@ -16,7 +16,7 @@ from dlassign.errors import UserError
 from dlassign.report.curves import drawn_curves, page_curves, points_for, short, thin
 from dlassign.report.data import Report, plain
 from dlassign.report.page import render_report
-from dlassign.report.runs import RunReader, groups_of, key_of, model_text, run_values, started_text
+from dlassign.report.runs import RunReader, groups_of, key_of, model_text, run_values, time_text
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
 from dlassign.report.weights import MOST_RUNS, WeightPictures, draw_small
 from dlassign.store.records import read_records
@@ -147,8 +147,8 @@ class TestRuns:
     def test_texts(self):
         assert model_text({"model": {"name": "mlp", "hidden": []}, "backend": "numpy"}) == "mlp no hidden layer (NumPy)"
         assert model_text({}) is None
-        assert started_text("2026-01-01T10:00:00+02:00") == "2026-01-01 08:00:00"
-        assert started_text("yesterday") == "yesterday"
+        assert time_text("2026-01-01T10:00:00+02:00") == "2026-01-01 08:00:00"
+        assert time_text("yesterday") == "yesterday"
 
     def test_what_json_cannot_hold_becomes_text(self):
         assert plain({"a": [math.nan, 1.5, (2, None)], 3: Path("x")}) == {"a": ["nan", 1.5, [2, None]], "3": "x"}

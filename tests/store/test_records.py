@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.store.result import finished_records, has_start, precision, result_line
-from dlassign.store.result import test_maximum as maximum_on_test
+from dlassign.store.summary import finished_records, has_start, precision, result_line
+from dlassign.store.summary import test_maximum as maximum_on_test
 
 START = {"schema": SCHEMA, "name": "a", "n_params": 3, "data": {"label": "digits ß"}}
 

@@ -19,7 +19,7 @@ from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, Diverged, Interrupted, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, Record, RunRecords
-from dlassign.store.result import result_line
+from dlassign.store.summary import result_line
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.experiment import only_writer, run_experiment
 from dlassign.train.progress import Progress

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ from dlassign.report.runs import (
     key_of,
     newest_first,
     run_values,
+    time_text,
 )
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
 from dlassign.report.weights import WeightPictures
+from dlassign.store.clock import now
 from dlassign.store.identity import NO_DIFFERENCE
 from dlassign.store.paths import RunPaths
 from dlassign.store.select import Sources
@@ -90,7 +91,7 @@ class Report:
         tables = [reproduced_view(file, key_in_page) for file in sources.tables]
         return ReportData(
             title=title or _title(sources, values),
-            made=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+            made=time_text(now()) or "",
             every=every,
             runs=plain(values),
             sweeps=[plain(view) for view in sweeps if not isinstance(view, Unread)],

@@ -193,7 +193,7 @@ def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:
         "seconds": short(summary.seconds),
         "phases": {phase: short(spent) for phase, spent in summary.seconds_by_phase.items()},
         "precision": summary.precision,
-        "started": started_text(summary.started),
+        "started": time_text(summary.started),
         "best": summary.best,
         "classes": _classes(run.start),
         "command": [str(word) for word in checked_list(_environment(run.start).get("command"), "environment.command")],
@@ -239,7 +239,7 @@ def model_text(config: dict[str, Any]) -> str | None:
     return " ".join(words)
 
 
-def started_text(started: str | None) -> str | None:
+def time_text(started: str | None) -> str | None:
     """Return a time as `2026-11-21 12:00:00` in UTC; text that is no time stays as it is."""
     if started is None:
         return None

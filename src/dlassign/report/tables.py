@@ -12,6 +12,7 @@ from typing import Any
 from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.report.damage import checked_list, checked_number
+from dlassign.report.runs import time_text
 from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
 from dlassign.store.select import run_of_table
@@ -120,7 +121,7 @@ def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
             "name": str(data["table"]),
             "title": str(data.get("title") or data["table"]),
             "source": str(data.get("source") or ""),
-            "made": str(data.get("made") or ""),
+            "made": time_text(data.get("made")) or "",
             "machine": _machine(environment),
             "rows": rows,
             "half": half,

@@ -1,4 +1,4 @@
-"""Wall-clock time since the process was started, interpreter and imports included."""
+"""The time, as records hold it, and wall-clock seconds since the process was started, imports included."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import time
 from pathlib import Path
 
 _IMPORTED = time.perf_counter()
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def since_process_start() -> float:

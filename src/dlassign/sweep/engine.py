@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from dlassign.config.load_sweep import LocatedSweep, dump_sweep
 from dlassign.config.neutral_keys import NEUTRAL, PLACES, without
 from dlassign.config.sweep import TPE, NoPruning
 from dlassign.errors import Interrupted, UserError
+from dlassign.store.clock import now
 from dlassign.store.files import write_text
 from dlassign.store.records import Record
 from dlassign.store.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
@@ -147,7 +147,7 @@ class Sweep:
                 view.say(warning)
             with closing(JournalWriter(self.paths.journal)) as writer:
                 self._note_plan(journal, writer, view)
-                writer.write("session", time=_now(), executor=type(executor).__name__)
+                writer.write("session", time=now(), executor=type(executor).__name__)
                 search = Search(self._strategy(), self.make, journal=writer, calls=journal.calls)
                 session = _Session(self, search, journal=journal, writer=writer, view=view, retry=retry)
                 return session.go(executor, fail_fast=fail_fast)
@@ -164,7 +164,7 @@ class Sweep:
         if former is not None and (former["search"] != search or former["trials"] != trials):
             view.say(_changes(former, dump, trials))
         write_text(self.paths.config, dump_sweep(self._located))
-        writer.write("plan", time=_now(), **plan)
+        writer.write("plan", time=now(), **plan)
         journal.add({"kind": "plan", **plan})
 
     def _search_digest(self, dump: Mapping[str, Any]) -> str:
@@ -360,7 +360,3 @@ class _Session:
     def say(self, trial: Trial, text: str) -> None:
         """Show it."""
         self.view.say(text, trial)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

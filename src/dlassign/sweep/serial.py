@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords
-from dlassign.store.result import finished_records
-from dlassign.store.summary import is_locked
+from dlassign.store.summary import finished_records, is_locked
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache

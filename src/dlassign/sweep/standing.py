@@ -10,7 +10,7 @@ from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 from dlassign.store.records import RunRecords, read_records
-from dlassign.store.result import has_start, test_maximum
+from dlassign.store.summary import has_start, test_maximum
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlassign.config.table import Reported
 from dlassign.stats.intervals import mean_interval
+from dlassign.store.clock import now
 from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
 from dlassign.tables.plan import PlannedRow, former_runs, found, problem_of
@@ -43,7 +43,7 @@ def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str], *, f
         "table": table.name,
         "title": table.config.title,
         "source": table.config.source,
-        "made": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "made": now(),
         "environment": newest and newest.environment,
         "rows": rows,
     }

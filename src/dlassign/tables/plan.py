@@ -17,8 +17,7 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
-from dlassign.store.result import finished_records
-from dlassign.store.summary import DAMAGE
+from dlassign.store.summary import DAMAGE, finished_records
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import obstacle, overrides
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlassign.config.table import Figure
 from dlassign.store.records import RunRecords
-from dlassign.store.result import precision
+from dlassign.store.summary import precision
 from dlassign.tables.figures import absence, evaluations, measured, samples
 
 

@@ -25,7 +25,7 @@ from dlassign.store.clock import WallClock
 from dlassign.store.files import make_folder, reason, remove_leftovers
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
-from dlassign.store.result import has_start
+from dlassign.store.summary import has_start
 from dlassign.train.cache import DataCache, digest
 from dlassign.train.checkpoint import CheckpointStore, to_numpy
 from dlassign.train.device import (

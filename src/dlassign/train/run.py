@@ -12,7 +12,7 @@ from dlassign.config.data import has_validation
 from dlassign.config.load import dump_config
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
-from dlassign.store.clock import WallClock
+from dlassign.store.clock import WallClock, now
 from dlassign.store.files import write_text
 from dlassign.store.manifest import environment, numeric_differences, write_manifest
 from dlassign.store.paths import RunPaths
@@ -388,8 +388,3 @@ class Run:
         """Return the wall-clock seconds so far, and remember them for a later session."""
         self._progress.wall_seconds = self._wall.seconds()
         return self._progress.wall_seconds
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -40,5 +40,5 @@ class TestScale:
 
     def test_text_of(self) -> None:
         values = (None, True, 1e-5, 3000, 0.5, [50, 50], {"name": "sgd", "lr": 0.1}, "relu", "x" * 40)
-        shown = ["null", "true", "1e-05", "3000", "0.5", "[50, 50]", "sgd, lr 0.1", "relu", f"{'x' * 17}…"]
+        shown = ["null", "true", "1e-05", "3000", "0.5", "[50, 50]", "sgd(lr=0.1)", "relu", f"{'x' * 17}…"]
         assert list(map(text_of, values)) == shown

@@ -19,7 +19,7 @@ from dlassign.errors import ConfigError, Diverged
 from dlassign.store.clock import WallClock, since_process_start
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
-from dlassign.store.result import finished_records, result_line
+from dlassign.store.summary import finished_records, result_line
 
 
 def train_command(

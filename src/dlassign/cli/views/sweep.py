@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dlassign.config.values import value_text
 from dlassign.store.records import Record
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def _label(trial: Trial) -> str:
 def values_text(values: Mapping[str, Any]) -> str:
     """Return values of a point in short: `lr=0.1 hidden=[50]`."""
     names = short_names(values)
-    return " ".join(f"{names[key]}={value_text(value)}" for key, value in values.items())
+    return " ".join(f"{names[key]}={value_text(value, digits=4)}" for key, value in values.items())
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
@@ -304,16 +304,6 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     keys = list(keys)
     tails = Counter(key.rpartition(".")[2] for key in keys)
     return {key: tail if tails[tail := key.rpartition(".")[2]] == 1 else key for key in keys}
-
-
-def value_text(value: Any) -> str:
-    """Return a value in short; a section as its name and keys: `sgd(lr=0.1)`."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{key}={value_text(item)}" for key, item in value.items() if key != "name")
-        return f"{value.get('name', '')}({inner})"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def clock(seconds: float) -> str:
@@ -340,7 +330,8 @@ def result_table(content: Mapping[str, Any], *, top: int = 10) -> str:
         "95 %": [_interval(row) for row in rows],
         "confirmed": [_confirmed(row["confirmed"]) for row in rows],
         **{
-            names[key]: [value_text(row["values"][key]) if key in row["values"] else "" for row in rows] for key in keys
+            names[key]: [value_text(row["values"][key], digits=4) if key in row["values"] else "" for row in rows]
+            for key in keys
         },
         "status": [row["status"] for row in rows],
         "seconds": [f"{sum(run['seconds'] or 0 for run in row['runs']):.1f}" for row in rows],

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from dlassign.config.values import value_text
+
 WIDE = 30
 """Positive numbers whose largest is more than this many times their smallest lie on a logarithmic axis."""
 _MOST_TICKS = 6
@@ -23,26 +25,11 @@ def identity(value: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a person writes it: `0.001`, `[50, 50]`, `true`, `sgd, lr 0.1`; long ones are cut."""
-    text = _text(value)
+    """Return a value for a tick: `0.001`, `[50, 50]`, `true`, `sgd(lr=0.1)`; long ones are cut."""
+    text = (
+        value_text(value, digits=3) if isinstance(value, bool) or not isinstance(value, int | float) else number(value)
+    )
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1].rstrip()}…"
-
-
-def _text(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case float() | int():
-            return number(value)
-        case list() | tuple():
-            return f"[{', '.join(map(_text, value))}]"
-        case dict():
-            rest = [f"{key} {_text(found)}" for key, found in value.items() if key != "name"]
-            return ", ".join([_text(value["name"]), *rest] if "name" in value else rest)
-        case _:
-            return str(value)
 
 
 def number(value: float) -> str:

@@ -28,8 +28,7 @@ from typing import Any
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
-from dlassign.store.result import FINISHED, has_start
-from dlassign.store.summary import is_locked
+from dlassign.store.summary import FINISHED, has_start, is_locked
 from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
 from dlassign.sweep.ray.shipping import pack, unpack
