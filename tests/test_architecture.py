@@ -1,10 +1,16 @@
-"""The rules of the tree: one-way imports, who may import what, and how long files and functions may be."""
+"""The rules of the tree: who may import what, how long files and functions may be, and how they are written."""
 
 from __future__ import annotations
 
 import ast
+import re
+import tokenize
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,17 +19,18 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "dlassign"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# A file imports only from layers above its own; names on one line do not import each other.
+# A file imports only from layers above its own; names on one line do not import each other. CONTRIBUTING.md says the
+# same. `parts` and `deploy` are planned: users' own parts, and a trained net without its run.
 LAYERS = [
     {"errors"},
     {"config"},
     {"store"},
-    {"stats"},
+    {"stats", "parts"},
     {"data"},
     {"nets", "numpy_nets", "optim"},
     {"train"},
     {"stacked"},
-    {"sweep", "checks", "plots"},
+    {"sweep", "checks", "deploy", "plots"},
     {"report", "tables"},
     {"cli"},
     {"__main__"},
@@ -32,7 +39,7 @@ RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 # Which parts may import a heavy or special package at all.
 ALLOWED = {
-    "torch": {"data", "nets", "optim", "train", "stacked", "sweep", "checks"},
+    "torch": {"data", "nets", "optim", "train", "stacked", "sweep", "checks", "deploy"},
     "torchvision": {"data", "nets"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
@@ -61,6 +68,17 @@ INSIDE_FUNCTIONS_ONLY = {
 }
 # Batches on the device: imported only by what trains with torch.
 TORCH_AT_THE_TOP = {SOURCE / "data" / f"{name}.py" for name in ("augment", "on_device", "torch_batches")}
+
+BESIDE_THE_FOLDERS = {"__init__.py", "__main__.py", "errors.py"}
+
+# More than 7 parameters, because each is a number of the formula or a layer of the net; a config class would hide them.
+MANY_PARAMETERS = {
+    "stacked/rules.py": {"_sgd", "_adam", "_rmsprop"},  # one for each number of the update rule
+}
+SEVERAL_ATTRIBUTES = {"checks", "cli", "config", "data", "nets", "optim", "report", "stacked", "store", "sweep"}
+FEW_PARAMETERS = {"train", "stacked", "sweep", "store"}
+COMMENTED = {"train": 5.5, "stacked": 2.5, "optim": 0.4, "numpy_nets": 6.0}
+"""Comment lines that 100 lines of code must have, in the parts in which a reader stumbles."""
 
 
 def part_of(path: Path) -> str:
@@ -124,6 +142,21 @@ class TestEveryFile:
         for node, length in functions(path):
             assert length <= 50, f"{path}:{node.lineno} {node.name} has {length} lines"
 
+    def test_functions_have_few_parameters(self, path: Path) -> None:
+        allowed = MANY_PARAMETERS.get(str(path.relative_to(SOURCE)), set())
+        for node, _ in functions(path) if part_of(path) in FEW_PARAMETERS else ():
+            names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            number = len(names) - (names[:1] in (["self"], ["cls"]))
+            assert number <= 7 or node.name in allowed, f"{path}:{node.lineno} {node.name} has {number} parameters"
+
+    def test_an_assignment_sets_one_attribute(self, path: Path) -> None:
+        if part_of(path) in SEVERAL_ATTRIBUTES:
+            return
+        for node in ast.walk(tree_of(path)):
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                several = isinstance(target, ast.Tuple) and [e for e in target.elts if isinstance(e, ast.Attribute)]
+                assert not several or len(several) == 1, f"{path}:{target.lineno} sets {len(several)} attributes"
+
     def test_has_a_docstring_and_no_global(self, path: Path) -> None:
         tree = tree_of(path)
         assert ast.get_docstring(tree), f"{path} has no docstring"
@@ -142,6 +175,62 @@ def test_no_other_data_file_imports_those_with_torch_at_the_top() -> None:
     for path in sorted((SOURCE / "data").glob("*.py")):
         found = {module for module, _ in imports(path)} & modules
         assert path in TORCH_AT_THE_TOP or not found, f"{path} imports {found}"
+
+
+def test_no_other_file_stands_beside_the_folders() -> None:
+    assert {path.name for path in SOURCE.glob("*.py")} == BESIDE_THE_FOLDERS
+
+
+def test_no_name_is_that_of_three_files() -> None:
+    """Commands, views and config classes do not count: their folder is part of their name."""
+    kinds = {"commands", "views", "config"}
+    names = Counter(path.name for path in FILES if path.name != "__init__.py" and path.parent.name not in kinds)
+    assert not [name for name, number in names.items() if number > 2]
+
+
+def commented(path: Path) -> tuple[int, int]:
+    """Return how many lines of a file hold a comment, and how many hold code that is no docstring."""
+    silent = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
+    comments, code = set(), set()
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                if not re.match("# (type|noqa|fmt)", token.string):
+                    comments.add(token.start[0])
+            elif token.type not in silent:
+                code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            code.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(comments), len(code)
+
+
+@pytest.mark.parametrize("part", COMMENTED)
+def test_reasons_stand_where_a_reader_would_stumble(part: str) -> None:
+    found = [commented(path) for path in FILES if part_of(path) == part]
+    comments, code = sum(c for c, _ in found), sum(n for _, n in found)
+    assert 100 * comments / code >= COMMENTED[part], f"{part}: {comments} comment lines for {code} lines of code"
+
+
+def test_contributing_tells_the_same_order() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    chain = re.search(r"^errors -> [^`]*", text, re.MULTILINE)
+    assert chain is not None
+    told = [set(layer.split(" | ")) for layer in " ".join(chain[0].split()).split(" -> ")]
+    there = {part_of(path) for path in FILES}
+    kept = [{part for part in layer if part in there} for layer in LAYERS]
+    assert [layer & there for layer in told] == [layer for layer in kept if layer != {"__main__"}]
+    assert set().union(*told) <= set(RANK)
+
+
+def test_the_package_tells_type_checkers_that_it_is_typed() -> None:
+    """The mark must lie in the package, which is all that the wheel takes in."""
+    assert (SOURCE / "py.typed").is_file()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert settings == {"packages": ["src/dlassign"]}
+    if find_spec("hatchling"):
+        wheel = import_module("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+        assert "dlassign/py.typed" in {file.distribution_path for file in wheel.recurse_included_files()}
 
 
 def test_every_part_has_a_layer() -> None:
