@@ -12,9 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dlassign.config.model import CrossEntropy, DoubleSoftmax, Hinge, Logistic, Loss, MulticlassHinge, Penalty
+from dlassign.config.model import (
+    CrossEntropy,
+    CrossEntropyOnProbabilities,
+    DoubleSoftmax,
+    Hinge,
+    Logistic,
+    Loss,
+    MulticlassHinge,
+    Penalty,
+    SquaredError,
+)
 from dlassign.nets.mlp import mlp
-from dlassign.nets.objective import make_loss, make_penalty, n_scores, predict
+from dlassign.nets.objective import make_loss, make_penalty, make_stacked_penalty, n_scores, predict
 
 Array = NDArray[np.float64]
 RNG = np.random.default_rng(0)
@@ -222,3 +232,52 @@ def test_multiclass_hinge_of_scores_that_are_not_finite() -> None:
     scores, y = torch.from_numpy(SCORES), torch.from_numpy(LABELS)
     expected = SCORES.shape[1] * torch.nn.functional.multi_margin_loss(scores, y)
     assert loss(scores, y).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+ALL_LOSSES = [
+    CrossEntropy(name="cross_entropy"),
+    CrossEntropy(name="cross_entropy", label_smoothing=0.2),
+    CrossEntropyOnProbabilities(name="cross_entropy_on_probabilities"),
+    DoubleSoftmax(name="double_softmax"),
+    MulticlassHinge(name="multiclass_hinge"),
+    SquaredError(name="squared_error"),
+    Logistic(name="logistic"),
+    Hinge(name="hinge"),
+]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one batch", "own batches"])
+@pytest.mark.parametrize("cfg", ALL_LOSSES, ids=str)
+def test_losses_of_models_side_by_side_are_those_of_each(cfg: Loss, shared: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    n = n_scores(cfg, 5)
+    scores = torch.randn(3, 7, n, generator=generator, dtype=torch.float64).requires_grad_()
+    y = torch.randint(min(n + 1, 5), (7,) if shared else (3, 7), generator=generator) % 5
+    loss = make_loss(cfg)
+    each = torch.stack([loss(own, y if shared else y[k]) for k, own in enumerate(scores)])
+    [expected] = torch.autograd.grad(each.sum(), scores)
+    together = loss(scores, y)
+    [found] = torch.autograd.grad(together.sum(), scores)
+    torch.testing.assert_close(together, each, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("cfg", ALL, ids=str)
+def test_penalties_of_models_side_by_side_are_those_of_each(cfg: Penalty) -> None:
+    models = [net() for _ in range(3)]
+    for k, model in enumerate(models):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(0.1 * k + 0.05)
+    own = [[cfg.model_copy(update={"coefficient": 0.1 * (k + 1)}), ALL[0]] for k in range(3)]
+    params = [torch.stack(peers) for peers in zip(*(model.parameters() for model in models), strict=True)]
+    names = [name for name, _ in models[0].named_parameters()]
+    weights = [p for name, p in zip(names, params, strict=True) if name in ("linear1.weight", "head.weight")]
+    together = make_stacked_penalty(own, params=params, weights=weights)
+    assert together is not None
+    expected = torch.stack([function(each, model)() for each, model in zip(own, models, strict=True)])
+    torch.testing.assert_close(together(), expected, rtol=1e-12, atol=0)
+
+
+def test_no_penalty_side_by_side() -> None:
+    assert make_stacked_penalty([[], []], params=[], weights=[]) is None

@@ -30,7 +30,7 @@ from dlassign.nets.pretrained import (
     read_file,
     read_imagenet,
 )
-from dlassign.nets.transfer import resnet
+from dlassign.nets.resnet import resnet
 
 
 def net(n_outputs: int = 3, *, width: int = 4, channels: int = 3) -> nn.Sequential:

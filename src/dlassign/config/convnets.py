@@ -1,4 +1,4 @@
-"""Convolutional networks, and the weights that a model may start from."""
+"""Convolutional networks; ResNets, and weights that were trained before, are in transfer.py."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from dlassign.nets.eecs import eecs_convnet
 from dlassign.nets.eecs_cifar import eecs_cifar_base, eecs_cifar_improved
 from dlassign.nets.mlp import mlp
 from dlassign.nets.preact import preact_resnet
-from dlassign.nets.transfer import resnet
+from dlassign.nets.resnet import resnet
 from dlassign.nets.vgg import vgg
 from dlassign.nets.whitened import whitened_cnn
 

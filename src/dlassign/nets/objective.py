@@ -23,37 +23,63 @@ from dlassign.config.model import (
 from dlassign.nets.init import weighted_layers
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
-"""(scores (N, K) or (N, 1), labels (N,) int64) -> mean loss, a scalar."""
+"""(scores (N, n) or (N, 1), labels (N,) int64) -> mean loss, a scalar; of K models at once, (scores (K, N, n), labels
+(K, N), or (N,) for all) -> mean loss of each, (K,)."""
+_Terms = Callable[[Tensor, Tensor, str], Tensor]
+"""(scores (N, n), labels (N,), reduction "none" or "mean") -> terms (N, ...) whose mean is the loss. With "mean" the
+terms of a function that torch has itself are already their mean."""
 
 
 def make_loss(cfg: LossFunction) -> LossOf:
-    """Return the loss as a function of scores and labels.
+    """Return the loss of one model, or of each of K, as a function of scores and labels.
 
     Source: double_softmax, UvA 2018 report (experiments with a softmax layer before the cross-entropy, by mistake);
     cross_entropy_on_probabilities, UvA 2018 and 2020, question 1.2; logistic and hinge, EECS 598 homework 1;
     multiclass_hinge, Weston and Watkins 1999.
     """
+    terms = _terms(cfg)
+
+    def loss(scores: Tensor, y: Tensor) -> Tensor:
+        if scores.ndim == 2:
+            # torch's own mean: it adds in an order of its own, and the bits of a run depend on it.
+            found = terms(scores, y, "mean")
+            return found.mean() if found.ndim else found
+        k, n = scores.shape[:2]
+        return terms(scores.flatten(0, 1), y.expand(k, n).reshape(-1), "none").view(k, -1).mean(1)
+
+    return loss
+
+
+def _terms(cfg: LossFunction) -> _Terms:
     match cfg:
         case CrossEntropy(label_smoothing=smoothing):
-            return lambda scores, y: F.cross_entropy(scores, y, label_smoothing=smoothing)
+            return lambda scores, y, how: F.cross_entropy(scores, y, reduction=how, label_smoothing=smoothing)
         case CrossEntropyOnProbabilities(eps=eps):
-            return lambda scores, y: F.nll_loss((scores.softmax(1) + eps).log(), y)
+            return lambda scores, y, how: F.nll_loss((scores.softmax(1) + eps).log(), y, reduction=how)
         case DoubleSoftmax():
-            return lambda scores, y: F.cross_entropy(scores.softmax(1), y)
+            return lambda scores, y, how: F.cross_entropy(scores.softmax(1), y, reduction=how)
         case Logistic():
-            return lambda scores, y: F.softplus(-_signs(y, scores) * scores.squeeze(1)).mean()
+            return lambda scores, y, how: F.softplus(-_signs(y, scores) * scores.squeeze(1))
         case Hinge():
-            return lambda scores, y: F.relu(1 - _signs(y, scores) * scores.squeeze(1)).mean()
+            return lambda scores, y, how: F.relu(1 - _signs(y, scores) * scores.squeeze(1))
         case MulticlassHinge():
             return _multiclass_hinge
         case SquaredError():
-            return lambda scores, y: F.mse_loss(scores, F.one_hot(y, scores.shape[1]).to(scores.dtype))
+            return lambda scores, y, how: F.mse_loss(scores, _one_hot(y, scores), reduction=how)
 
 
-def _multiclass_hinge(scores: Tensor, y: Tensor) -> Tensor:
-    """Return the mean over samples of sum_{j != y} max(0, 1 + s_j - s_y). F.multi_margin_loss takes NaN for 0."""
+def _multiclass_hinge(scores: Tensor, y: Tensor, _how: str) -> Tensor:
+    """Return sum_{j != y} max(0, 1 + s_j - s_y) of each sample. F.multi_margin_loss takes NaN for 0."""
     margins = F.relu(1 + scores - scores.gather(1, y[:, None]))
-    return margins.scatter(1, y[:, None], 0.0).sum(1).mean()
+    return margins.scatter(1, y[:, None], 0.0).sum(1)
+
+
+def _signs(y: Tensor, like: Tensor) -> Tensor:
+    return (2 * y - 1).to(like.dtype)
+
+
+def _one_hot(y: Tensor, like: Tensor) -> Tensor:
+    return F.one_hot(y, like.shape[1]).to(like.dtype)
 
 
 def n_scores(cfg: LossFunction, n_classes: int) -> int:
@@ -72,24 +98,9 @@ def make_penalty(penalties: Sequence[Penalty], model: nn.Module) -> Callable[[],
     Each is coefficient * [1/2] * sum over tensors p of ||p|| or ||p||^2. Source: un-squared L2 over all parameters, UvA
     2018; squared without 1/2 over weights, HLCV; squared with 1/2 over weights, EECS 598.
     """
-    terms = [_penalty(cfg, model) for cfg in penalties]
-    if not terms:
-        return None
-    return lambda: torch.stack([term() for term in terms]).sum()
-
-
-def _penalty(cfg: Penalty, model: nn.Module) -> Callable[[], Tensor]:
-    tensors = list(model.parameters()) if cfg.on == "all" else [layer.weight for layer in weighted_layers(model)]
-    factor = cfg.coefficient * (0.5 if cfg.half else 1.0)
-    match cfg.name, cfg.squared:
-        case "l2", True:
-            return lambda: factor * torch.stack([p.square().sum() for p in tensors]).sum()
-        case "l1", True:
-            return lambda: factor * torch.stack([p.abs().sum().square() for p in tensors]).sum()
-        case "l2", _:
-            return lambda: factor * torch.stack([torch.linalg.vector_norm(p) for p in tensors]).sum()
-        case _:
-            return lambda: factor * torch.stack([p.abs().sum() for p in tensors]).sum()
+    params, weights = list(model.parameters()), [layer.weight for layer in weighted_layers(model)]
+    on: dict[str, Sequence[Tensor]] = {"all": params, "weights": weights}
+    return _sum_of([partial(_penalty, cfg, _factor(cfg), on[cfg.on], first_axis=0) for cfg in penalties])
 
 
 def make_stacked_penalty(
@@ -102,52 +113,33 @@ def make_stacked_penalty(
         params: all parameters, (K, ...) each.
         weights: those of them that are weights of linear and convolution layers.
     """
-    terms = []
+    tensors, terms = {"all": params, "weights": weights}, []
     for peers in zip(*penalties, strict=True):
-        first = peers[0]
-        tensors = params if first.on == "all" else weights
-        factors = [cfg.coefficient * (0.5 if cfg.half else 1.0) for cfg in peers]
-        factor = torch.tensor(factors, dtype=params[0].dtype, device=params[0].device)
-        terms.append(partial(_stacked_penalty, first, factor, tensors))
-    if not terms:
-        return None
-    return lambda: torch.stack([term() for term in terms]).sum(0)
+        factor = torch.tensor([_factor(cfg) for cfg in peers], dtype=params[0].dtype, device=params[0].device)
+        terms.append(partial(_penalty, peers[0], factor, tensors[peers[0].on], first_axis=1))
+    return _sum_of(terms)
 
 
-def _stacked_penalty(cfg: Penalty, factor: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    rows = [p.flatten(1) for p in tensors]
-    match cfg.name, cfg.squared:
-        case "l2", True:
-            values = [p.square().sum(1) for p in rows]
-        case "l1", True:
-            values = [p.abs().sum(1).square() for p in rows]
-        case "l2", _:
-            values = [torch.linalg.vector_norm(p, dim=1) for p in rows]
-        case _:
-            values = [p.abs().sum(1) for p in rows]
-    return factor * torch.stack(values).sum(0)
+def _sum_of(terms: Sequence[Callable[[], Tensor]]) -> Callable[[], Tensor] | None:
+    return (lambda: torch.stack([term() for term in terms]).sum(0)) if terms else None
 
 
-def make_stacked_loss(cfg: LossFunction) -> LossOf:
-    """Return the loss of K models: (scores (K, B, n), labels (B,) or (K, B)) -> (K,) mean losses over the samples."""
-    loss = make_loss(cfg)
-    if isinstance(cfg, CrossEntropy):
-        smoothing = cfg.label_smoothing
-        return lambda scores, y: _stacked_cross_entropy(scores, y, smoothing)
-
-    def stacked(scores: Tensor, y: Tensor) -> Tensor:
-        labels = y.expand(scores.shape[:2])
-        return torch.stack([loss(own, its) for own, its in zip(scores.unbind(), labels.unbind(), strict=True)])
-
-    return stacked
+def _factor(cfg: Penalty) -> float:
+    return cfg.coefficient * (0.5 if cfg.half else 1.0)
 
 
-def _stacked_cross_entropy(scores: Tensor, y: Tensor, smoothing: float) -> Tensor:
-    k, b, n = scores.shape
-    labels = y.expand(k, b).reshape(-1)
-    losses = F.cross_entropy(scores.reshape(k * b, n), labels, reduction="none", label_smoothing=smoothing)
-    return losses.view(k, b).mean(1)
-
-
-def _signs(y: Tensor, like: Tensor) -> Tensor:
-    return (2 * y - 1).to(like.dtype)
+def _penalty(cfg: Penalty, factor: float | Tensor, tensors: Sequence[Tensor], *, first_axis: int) -> Tensor:
+    """Return factor times the sum of the tensors' norms, taken over all axes from `first_axis` on."""
+    found = []
+    for p in tensors:
+        axes = tuple(range(first_axis, p.ndim))
+        match cfg.name, cfg.squared:
+            case "l2", True:
+                found.append(p.square().sum(axes))
+            case "l1", True:
+                found.append(p.abs().sum(axes).square())
+            case "l2", _:
+                found.append(torch.linalg.vector_norm(p, dim=axes))
+            case _:
+                found.append(p.abs().sum(axes))
+    return factor * torch.stack(found).sum(0)

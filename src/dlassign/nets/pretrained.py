@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dlassign.config.transfer import IMAGENET, IMAGENET_PREPROCESS
 from dlassign.errors import UserError
-from dlassign.nets.transfer import belongs_to
+from dlassign.nets.freezing import belongs_to
 from dlassign.store.files import reason
 from dlassign.store.paths import weights_file
 

@@ -6,8 +6,8 @@ less. The kernels are those that torch.optim calls, and tests compare the two bi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,24 +16,86 @@ from torch import Tensor, nn
 from dlassign.config import optim as config
 from dlassign.errors import ConfigError, Problem
 from dlassign.optim.groups import fits, no_match, split_by_patterns
-from dlassign.optim.torch_rules import Rule, Slots, Tensors, Update, muon_rule, rule_of
+from dlassign.optim.muon import fast_dtype
+from dlassign.optim.torch_rules import (
+    AdamRule,
+    MuonRule,
+    RMSpropRule,
+    Rule,
+    SGDRule,
+    Tensors,
+    decoupled_rates,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
+class ParamGroup:
     """Parameters that one call of a rule updates.
 
-    Attributes:
-        places: where they stand among the optimizer's, rising.
-        update, slots, elementwise: as a Rule has them.
-        lr_factor: their learning rate, as a multiple of the optimizer's.
+    On the CPU the fused kernels copy gradients that are not contiguous, such as those of channels_last filters, which
+    takes longer than the update; and where a gradient lies otherwise than its parameter they mix up elements without a
+    word. So each gradient is given its parameter's layout, and channels_last tensors are given as one row of memory.
+
+    Args:
+        places: where its parameters stand among the optimizer's, rising.
+        rule: how they are updated.
+        lr_multiple: their learning rate, as a multiple of the optimizer's.
     """
 
-    places: Sequence[int]
-    update: Update
-    slots: tuple[str, ...]
-    lr_factor: float = 1.0
-    elementwise: bool = True
+    def __init__(self, places: Sequence[int], rule: Rule, *, lr_multiple: float = 1.0) -> None:
+        self.places = list(places)
+        self.rule = rule
+        self.lr_multiple = lr_multiple
+
+    def bind(
+        self,
+        params: Sequence[Tensor],
+        *,
+        strides: Sequence[tuple[int, ...]],
+        kept: Sequence[Mapping[str, Tensor]],
+    ) -> None:
+        """Take up those of its parameters that require a gradient, and what is remembered of them.
+
+        Args:
+            params: all of the optimizer's.
+            strides: how each of them lies in memory.
+            kept: what the rules remember of each, by name.
+        """
+        self._bound = [place for place in self.places if params[place].requires_grad]
+        self._params = [params[place] for place in self._bound]
+        self._strides = [strides[place] for place in self._bound]
+        self._rows = [k for k, p in enumerate(self._params) if self.rule.elementwise and _needs_row(p)]
+        self._slots = {name: [kept[place][name] for place in self._bound] for name in self.rule.slots}
+        for name, tensors in self._slots.items():
+            for k in self._rows if name != "step" else ():
+                tensors[k] = _row(tensors[k])
+
+    def step(self, all_grads: Mapping[int, Tensor], lr: float) -> None:
+        """Update the parameters that were bound.
+
+        Args:
+            all_grads: gradients, by place among the optimizer's parameters.
+            lr: of the optimizer.
+
+        Raises:
+            RuntimeError: a parameter lies otherwise in memory than when it was bound.
+        """
+        if not self._bound:
+            return
+        params: Tensors = list(self._params)
+        grads = [all_grads[place] for place in self._bound]
+        for k, (grad, stride) in enumerate(zip(grads, self._strides, strict=True)):
+            if grad.stride() != stride:
+                grads[k] = self._laid_out(k, grad)
+        for k in self._rows:
+            params[k], grads[k] = _row(params[k]), _row(grads[k])
+        self.rule.update(params, grads, self._slots, lr * self.lr_multiple)
+
+    def _laid_out(self, k: int, grad: Tensor) -> Tensor:
+        p = self._params[k]
+        if p.stride() != self._strides[k]:  # autograd lays gradients out as the parameters are
+            shape = tuple(p.shape)
+            raise RuntimeError(f"a parameter of shape {shape} changed its memory layout; make its optimizer after that")
+        return _laid_out_like(p, grad)
 
 
 class TorchOptimizer:
@@ -43,17 +105,17 @@ class TorchOptimizer:
         params: what is trained. When `step` is called each must have a gradient, but for those that do not require one
             then: they are frozen, and neither they nor what is remembered of them change. Their layout in memory stays.
         lr: learning rate; may be set anew before any step.
-        parts: every parameter is in one of them.
+        groups: every parameter is in one of them.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, *, parts: Sequence[Part]) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, *, groups: Sequence[ParamGroup]) -> None:
         self.params: list[nn.Parameter] = list(params)
         self.lr = lr
-        kept: list[dict[str, Tensor]] = [{} for _ in self.params]
-        for part in parts:
-            for place in part.places:
-                kept[place] = {name: _empty_slot(name, self.params[place]) for name in part.slots}
-        self._parts, self._kept = list(parts), kept
+        self.groups = list(groups)
+        self._kept: list[dict[str, Tensor]] = [{} for _ in self.params]
+        for group in groups:
+            for place in group.places:
+                self._kept[place] = {name: _empty_slot(name, self.params[place]) for name in group.rule.slots}
         self.rebind()
 
     def slots(self, place: int) -> dict[str, Tensor]:
@@ -63,10 +125,14 @@ class TorchOptimizer:
     def rebind(self) -> None:
         """Take up parameters and slots that lie elsewhere in memory than before."""
         self._strides = [p.stride() for p in self.params]
-        self._frozen: list[int] = []
-        self._bound = self._bind()
-        names = dict.fromkeys(name for part in self._parts for name in part.slots)
-        self._slots: Slots = {name: [slots[name] for slots in self._kept if name in slots] for name in names}
+        names = dict.fromkeys(name for group in self.groups for name in group.rule.slots)
+        self._slots = {name: [slots[name] for slots in self._kept if name in slots] for name in names}
+        self._bind()
+
+    def _bind(self) -> None:
+        self._frozen = self._find_frozen()
+        for group in self.groups:
+            group.bind(self.params, strides=self._strides, kept=self._kept)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -75,22 +141,17 @@ class TorchOptimizer:
         Raises:
             RuntimeError: a parameter has no gradient, or lies otherwise in memory than when this object was made.
         """
-        if (frozen := self._find_frozen()) != self._frozen:
-            self._frozen, self._bound = frozen, self._bind(frozen)
+        if self._find_frozen() != self._frozen:  # whoever freezes a parameter does not tell its optimizer
+            self._bind()
         grads = {place: p.grad for place, p in enumerate(self.params) if p.requires_grad and p.grad is not None}
-        expected = len(self.params) - len(frozen)
+        expected = len(self.params) - len(self._frozen)
         if len(grads) != expected:
             raise RuntimeError(f"{expected - len(grads)} of {expected} parameters have no gradient")
-        for part in self._bound:
-            part.step(grads, self.lr)
+        for group in self.groups:
+            group.step(grads, self.lr)
 
     def _find_frozen(self) -> list[int]:
         return [place for place, p in enumerate(self.params) if not p.requires_grad]
-
-    def _bind(self, frozen: Sequence[int] = ()) -> list[_BoundPart]:
-        """Return the parts with their tensors, without those of the frozen parameters."""
-        moving = [replace(part, places=[k for k in part.places if k not in frozen]) for part in self._parts]
-        return [_BoundPart(part, self.params, self._kept, self._strides) for part in moving if part.places]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the slots, by name, each for all parameters that have it, in their order, and the learning rate."""
@@ -102,48 +163,6 @@ class TorchOptimizer:
         for name, tensors in self._slots.items():
             for tensor, saved in zip(tensors, state["slots"][name], strict=True):
                 tensor.copy_(saved)
-
-
-class _BoundPart:
-    """A part with its tensors.
-
-    On the CPU the fused kernels copy gradients that are not contiguous, such as those of channels_last filters, which
-    takes longer than the update; and where a gradient lies otherwise than its parameter they mix up elements without a
-    word. So each gradient is given its parameter's layout, and channels_last tensors are given as one row of memory.
-    """
-
-    def __init__(
-        self,
-        part: Part,
-        params: Sequence[nn.Parameter],
-        kept: Sequence[dict[str, Tensor]],
-        strides: Sequence[tuple[int, ...]],
-    ) -> None:
-        self._places, self._update, self._lr_factor = part.places, part.update, part.lr_factor
-        self._params = [params[place] for place in part.places]
-        self._strides = [strides[place] for place in part.places]
-        self._rows = [k for k, p in enumerate(self._params) if part.elementwise and _needs_row(p)]
-        self._slots: Slots = {name: [kept[place][name] for place in part.places] for name in part.slots}
-        for name, tensors in self._slots.items():
-            for k in self._rows if name != "step" else ():
-                tensors[k] = _row(tensors[k])
-
-    def step(self, all_grads: Mapping[int, Tensor], lr: float) -> None:
-        params: Tensors = list(self._params)
-        grads = [all_grads[place] for place in self._places]
-        for k, (grad, stride) in enumerate(zip(grads, self._strides, strict=True)):
-            if grad.stride() != stride:
-                grads[k] = self._laid_out(k, grad)
-        for k in self._rows:
-            params[k], grads[k] = _row(params[k]), _row(grads[k])
-        self._update(params, grads, self._slots, lr * self._lr_factor)
-
-    def _laid_out(self, k: int, grad: Tensor) -> Tensor:
-        p = self._params[k]
-        if p.stride() != self._strides[k]:  # autograd lays gradients out as the parameters are
-            shape = tuple(p.shape)
-            raise RuntimeError(f"a parameter of shape {shape} changed its memory layout; make its optimizer after that")
-        return _laid_out_like(p, grad)
 
 
 def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int = 0) -> TorchOptimizer:
@@ -159,55 +178,110 @@ def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int =
         ValueError: decoupled rates without a batch size.
     """
     named = dict(model.named_parameters())
-    params = [p for p in named.values() if p.requires_grad]
-    if isinstance(cfg, config.Muon):
-        filters = _filters(cfg, named)
-        rest = {name: p for name, p in named.items() if name not in filters}
-        other = rule_of(cfg.rest, batch_size)
-        rule = muon_rule(cfg, next(iter(filters.values())))
-        parts = _parts(rule, cfg.groups, filters, params=params, path="optimizer.groups")
-        parts += _parts(
-            other, cfg.rest.groups, rest, params=params, path="optimizer.rest.groups", lr_factor=other.lr / rule.lr
-        )
-    else:
-        rule = rule_of(cfg, batch_size)
-        parts = _parts(rule, cfg.groups, named, params=params, path="optimizer.groups")
-    return TorchOptimizer(params, rule.lr, parts=parts)
+    trained = {name: p for name, p in named.items() if p.requires_grad}
+    place_of = {name: place for place, name in enumerate(trained)}
+    lr = _learning_rate(cfg, batch_size)
+    if not isinstance(cfg, config.Muon):
+        groups = _groups(cfg, list(named), place_of, make_rule=partial(_rule, cfg, batch_size))
+        return TorchOptimizer(trained.values(), lr, groups=groups)
+    filters = _filters(cfg, named)
+    others = [name for name in named if name not in filters]
+    rest = cfg.rest
+    make_rule = partial(_muon_rule, cfg, next(iter(filters.values())))
+    groups = _groups(cfg, list(filters), place_of, make_rule=make_rule)
+    groups += _groups(
+        rest,
+        others,
+        place_of,
+        make_rule=partial(_rule, rest, batch_size),
+        path="optimizer.rest.groups",
+        lr_ratio=_learning_rate(rest, batch_size) / lr,
+    )
+    return TorchOptimizer(trained.values(), lr, groups=groups)
 
 
-def _parts(
-    rule: Rule,
-    groups: Sequence[config.Group],
-    named: dict[str, nn.Parameter],
+def _groups(
+    cfg: config.Optimizer,
+    names: Sequence[str],
+    place_of: Mapping[str, int],
     *,
-    params: list[nn.Parameter],
-    path: str,
-    lr_factor: float = 1.0,
-) -> list[Part]:
-    """Return the parts of those trainable parameters that `named` has: one a group, and one of what is in none.
+    make_rule: Callable[[float, float], Rule],
+    path: str = "optimizer.groups",
+    lr_ratio: float = 1.0,
+) -> list[ParamGroup]:
+    """Return one group for each of the config, and one for the parameters that are in none; none of them is empty.
+
+    Args:
+        cfg: the optimizer of these parameters.
+        names: of the parameters, trainable or not.
+        place_of: where the trainable ones stand among the optimizer's.
+        make_rule: (weight decay, multiple of lr in the config) of a group -> its rule.
+        path: dotted key of the groups, for messages.
+        lr_ratio: learning rate of `cfg`, as a multiple of the optimizer's.
 
     Raises:
         ConfigError: a pattern fits no parameter, trainable or not.
     """
-    place_of = {id(p): place for place, p in enumerate(params)}
-    owners = split_by_patterns([group.params for group in groups], list(named), path=path)
-    owned = list(zip(owners, named.values(), strict=True))
-    parts = []
-    for number, group in enumerate([*groups, None]):
-        places = [place_of[id(p)] for owner, p in owned if owner == number and id(p) in place_of]
-        factor, decay = (1.0, None) if group is None else (group.lr_factor, group.weight_decay)
-        update = rule.update(rule.coupled(rule.weight_decay if decay is None else decay, factor))
+    owners = split_by_patterns([group.params for group in cfg.groups], names, path=path)
+    groups = []
+    for number, group in enumerate([*cfg.groups, None]):
+        own = [name for name, owner in zip(names, owners, strict=True) if owner == number]
+        places = [place_of[name] for name in own if name in place_of]
+        multiple, decay = (1.0, None) if group is None else (group.lr_factor, group.weight_decay)
+        rule = make_rule(cfg.weight_decay if decay is None else decay, multiple)
         if places:
-            parts.append(
-                Part(
-                    places=places,
-                    update=update,
-                    slots=rule.slots,
-                    lr_factor=factor * lr_factor,
-                    elementwise=rule.elementwise,
-                )
-            )
-    return parts
+            groups.append(ParamGroup(places, rule, lr_multiple=multiple * lr_ratio))
+    return groups
+
+
+def _learning_rate(cfg: config.Optimizer, batch_size: int) -> float:
+    if isinstance(cfg, config.SGD) and cfg.parametrization == "decoupled":
+        lr, _ = decoupled_rates(cfg.lr, cfg.weight_decay, momentum=cfg.momentum, batch_size=batch_size)
+        return lr
+    return cfg.lr
+
+
+def _rule(
+    cfg: config.SGD | config.Adam | config.AdamW | config.RMSprop,
+    batch_size: int,
+    weight_decay: float,
+    lr_multiple: float,
+) -> Rule:
+    """Return the rule of a group.
+
+    Args:
+        cfg: the optimizer.
+        batch_size: samples whose mean loss a step goes by, for decoupled rates.
+        weight_decay: of the group.
+        lr_multiple: of the group; where rates are decoupled, its weight decay is divided by its learning rate.
+    """
+    match cfg:
+        case config.SGD():
+            if cfg.parametrization == "decoupled":
+                lr = cfg.lr * lr_multiple
+                _, weight_decay = decoupled_rates(lr, weight_decay, momentum=cfg.momentum, batch_size=batch_size)
+            return SGDRule(momentum=cfg.momentum, nesterov=cfg.nesterov, weight_decay=weight_decay)
+        case config.Adam() | config.AdamW():
+            b1, b2 = cfg.betas
+            decoupled = isinstance(cfg, config.AdamW)
+            return AdamRule(b1=b1, b2=b2, eps=cfg.eps, weight_decay=weight_decay, decoupled=decoupled)
+        case config.RMSprop():
+            return RMSpropRule(alpha=cfg.alpha, eps=cfg.eps, momentum=cfg.momentum, weight_decay=weight_decay)
+
+
+def _muon_rule(cfg: config.Muon, like: Tensor, weight_decay: float, _lr_multiple: float) -> MuonRule:
+    """Return the rule of filters; like: one of them, for number type and device."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "auto": None}[cfg.ns_precision]
+    if cfg.ns_precision == "auto" and like.dtype != torch.float64:
+        dtype = fast_dtype(like.device)
+    return MuonRule(
+        momentum=cfg.momentum,
+        nesterov=cfg.nesterov,
+        ns_steps=cfg.ns_steps,
+        ns_dtype=dtype,
+        renormalize=cfg.renormalize,
+        weight_decay=weight_decay,
+    )
 
 
 def _filters(cfg: config.Muon, named: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:

@@ -1,92 +1,230 @@
-"""Update rules of optimizer configs: torch's own kernels, and Muon, with all but the parameters filled in."""
+"""Update rules in PyTorch, a class each: its settings, what it remembers of a parameter, and the update in two ways.
+
+`update(params, grads, slots, lr)` calls torch's kernel, which takes one value of each setting and all tensors at once.
+`update_stacked(p, g, slots, each)` has the formula written out, for one parameter (K, ...) of K models in a stack: each
+model has settings of its own, and no kernel takes K values. Both work in place, and the second may overwrite the
+gradient. Tests compare both with torch.optim.
+
+Every rule also has `slots`, the names of the tensors that it keeps for each parameter, and `elementwise`: whether the
+shape of a parameter does not matter, so that tensors may be given as one row of memory. A rule that can be stacked has
+`differing`, the settings that may differ between the models, and `each_step(t)`: what else step t, from 1, needs of a
+model beside its learning rate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
-from torch.optim.adamw import adamw
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from dlassign.config import optim as config
-from dlassign.optim.muon import fast_dtype, muon
+from dlassign.optim.muon import muon
 
 Tensors = list[Tensor]
-Slots = dict[str, Tensors]
-Update = Callable[[Tensors, Tensors, Slots, float], None]
-"""(parameters, gradients, slots, lr) -> None, in place."""
-ADAM_SLOTS = ("mean", "square", "step")
+Slots = Mapping[str, Tensors]
+"""What is remembered of parameters, by name: a tensor like each parameter, or for `step` a scalar each."""
+Each = Mapping[str, Tensor]
+"""For K models, by name: lr, differing settings and those of the step, (K, 1, ...) each, to be multiplied with p. A
+weight decay that is 0 in all models is absent."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
-    """An update rule with all but what differs between groups.
+class SGDRule:
+    """g' = g + weight_decay p;  v <- momentum v + g';  p <- p - lr v, or with Nesterov p - lr (g' + momentum v).
+
+    Source: torch.optim.SGD, whose definitions and defaults these are.
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    elementwise: ClassVar[bool] = True
+    differing: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """`momentum` is v; without momentum nothing is remembered."""
+        return ("momentum",) if self.momentum else ()
+
+    def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
+        """Call torch's fused kernel."""
+        sgd(
+            params,
+            grads,
+            list(slots["momentum"]) if self.momentum else [None] * len(params),  # torch puts tensors into this list
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=self.nesterov,
+            maximize=False,
+            fused=True,
+        )
+
+    def each_step(self, _step: int) -> dict[str, float]:
+        """All steps are alike."""
+        return {}
+
+    def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
+        """Compute the formula, with the settings of each model."""
+        if "weight_decay" in each:
+            g.addcmul_(p, each["weight_decay"])
+        if self.momentum:
+            v = slots["momentum"].mul_(each["momentum"]).add_(g)
+            g = g.addcmul_(v, each["momentum"]) if self.nesterov else v
+        p.addcmul_(g, each["lr"], value=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamRule:
+    """m <- b1 m + (1 - b1) g';  s <- b2 s + (1 - b2) g'^2;  p <- p - lr / (1 - b1^t) m / (sqrt(s / (1 - b2^t)) + eps).
+
+    g' = g + weight_decay p; where decay is decoupled (AdamW), g' = g, and p <- (1 - lr weight_decay) p comes first.
+
+    Source: torch.optim.Adam and AdamW, whose definitions these are.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    elementwise: ClassVar[bool] = True
+    differing: ClassVar[tuple[str, ...]] = ("b1", "b2", "eps", "weight_decay")
+    slots: ClassVar[tuple[str, ...]] = ("mean", "square", "step")
+
+    def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
+        """Call torch's fused kernel."""
+        adam(
+            params,
+            grads,
+            slots["mean"],
+            slots["square"],
+            [],
+            slots["step"],
+            amsgrad=False,
+            beta1=self.b1,
+            beta2=self.b2,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            maximize=False,
+            fused=True,
+            decoupled_weight_decay=self.decoupled,
+        )
+
+    def each_step(self, step: int) -> dict[str, float]:
+        """The divisors of m and sqrt(s), inverted."""
+        # In double precision: near 1, b^t has too few digits in the type of the weights.
+        return {"mean_scale": 1 / (1 - self.b1**step), "root_scale": 1 / math.sqrt(1 - self.b2**step)}
+
+    def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
+        """Compute the formula, with the settings of each model."""
+        lr = each["lr"]
+        if "weight_decay" in each and self.decoupled:
+            p.mul_(1 - lr * each["weight_decay"])
+        elif "weight_decay" in each:
+            g.addcmul_(p, each["weight_decay"])
+        mean = slots["mean"].mul_(each["b1"]).addcmul_(g, 1 - each["b1"])
+        square = slots["square"].mul_(each["b2"]).addcmul_(g.square_(), 1 - each["b2"])
+        # The gradient is done with, so its memory takes the denominator.
+        size = torch.sqrt(square, out=g).mul_(each["root_scale"]).add_(each["eps"])
+        p.addcmul_(mean / size, lr * each["mean_scale"], value=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSpropRule:
+    """s <- alpha s + (1 - alpha) g'^2;  v <- momentum v + g' / (sqrt(s) + eps);  p <- p - lr v.
+
+    g' = g + weight_decay p. Source: torch.optim.RMSprop, whose definitions and defaults these are.
+    """
+
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    elementwise: ClassVar[bool] = True
+    differing: ClassVar[tuple[str, ...]] = ("alpha", "eps", "momentum", "weight_decay")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """`square` is s, `momentum` is v; torch's function counts steps, though the formula does not need them."""
+        return ("square", "step", "momentum") if self.momentum else ("square", "step")
+
+    def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
+        """Call torch's function; there is no fused kernel."""
+        rmsprop(
+            params,
+            grads,
+            slots["square"],
+            [],
+            slots.get("momentum", []),
+            slots["step"],
+            foreach=params[0].is_cuda,  # lists of tensors at once: more memory, and faster on a GPU only
+            lr=lr,
+            alpha=self.alpha,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            centered=False,
+        )
+
+    def each_step(self, _step: int) -> dict[str, float]:
+        """All steps are alike."""
+        return {}
+
+    def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
+        """Compute the formula, with the settings of each model."""
+        if "weight_decay" in each:
+            g.addcmul_(p, each["weight_decay"])
+        square = slots["square"].mul_(each["alpha"]).addcmul_(g.square(), 1 - each["alpha"])
+        g = g.div_(square.sqrt().add_(each["eps"]))
+        if self.momentum:
+            g = slots["momentum"].mul_(each["momentum"]).add_(g)
+        p.addcmul_(g, each["lr"], value=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuonRule:
+    """See `muon`, which has the formula.
 
     Attributes:
-        lr: learning rate.
-        weight_decay: of parameters whose group has none of its own.
-        update: weight decay -> the rule.
-        slots: names of the tensors that the rule keeps for each parameter: like the parameter, or `step`, a scalar.
-        elementwise: whether it treats all elements alike, so that it may be given tensors in one row.
-        coupled: (weight decay of the config, lr factor of the group) -> that of the rule.
+        ns_dtype: number type of the iteration; None is that of the weights.
     """
 
-    lr: float
+    momentum: float
+    nesterov: bool
+    ns_steps: int
+    ns_dtype: torch.dtype | None
+    renormalize: bool
     weight_decay: float
-    update: Callable[[float], Update]
-    slots: tuple[str, ...]
-    elementwise: bool = True
-    coupled: Callable[[float, float], float] = lambda decay, factor: decay
+    elementwise: ClassVar[bool] = False  # it goes by the singular values of a matrix
+    slots: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
+        """Call our own."""
+        muon(
+            params,
+            grads,
+            slots["momentum"],
+            lr=lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            ns_steps=self.ns_steps,
+            weight_decay=self.weight_decay,
+            renormalize=self.renormalize,
+            ns_dtype=self.ns_dtype,
+        )
 
 
-def rule_of(cfg: config.SGD | config.Adam | config.AdamW | config.RMSprop, batch_size: int) -> Rule:
-    """Return the rule of a config; batch_size: samples whose mean loss a step goes by, for decoupled rates.
-
-    Raises:
-        ValueError: decoupled rates without a batch size.
-
-    Source: torch.optim.SGD, Adam, AdamW and RMSprop, whose definitions and defaults these are.
-    """
-    decay = cfg.weight_decay
-    match cfg:
-        case config.SGD():
-            slots = ("momentum",) if cfg.momentum else ()
-            update = partial(_sgd, cfg)
-            if cfg.parametrization == "plain":
-                return Rule(lr=cfg.lr, weight_decay=decay, update=update, slots=slots)
-            rates = partial(decoupled_rates, momentum=cfg.momentum, batch_size=batch_size)
-            lr, _ = rates(cfg.lr, decay)
-            return Rule(
-                lr=lr, weight_decay=decay, update=update, slots=slots, coupled=lambda d, f: rates(cfg.lr * f, d)[1]
-            )
-        case config.Adam():
-            return Rule(lr=cfg.lr, weight_decay=decay, update=partial(_adam, adam, cfg), slots=ADAM_SLOTS)
-        case config.AdamW():
-            return Rule(lr=cfg.lr, weight_decay=decay, update=partial(_adam, adamw, cfg), slots=ADAM_SLOTS)
-        case config.RMSprop():
-            momentum = ("momentum",) if cfg.momentum else ()
-            return Rule(
-                lr=cfg.lr, weight_decay=decay, update=partial(_rmsprop, cfg), slots=("square", "step", *momentum)
-            )
-
-
-def muon_rule(cfg: config.Muon, like: Tensor) -> Rule:
-    """Return the rule of the filters; like: one of them, for number type and device."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "auto": None}[cfg.ns_precision]
-    if cfg.ns_precision == "auto" and like.dtype != torch.float64:
-        dtype = fast_dtype(like.device)
-    return Rule(
-        lr=cfg.lr,
-        weight_decay=cfg.weight_decay,
-        update=partial(_muon, cfg, dtype),
-        slots=("momentum",),
-        elementwise=False,
-    )
+StackableRule = SGDRule | AdamRule | RMSpropRule
+Rule = StackableRule | MuonRule
 
 
 def decoupled_rates(lr: float, weight_decay: float, *, momentum: float, batch_size: int) -> tuple[float, float]:
@@ -110,82 +248,3 @@ def decoupled_rates(lr: float, weight_decay: float, *, momentum: float, batch_si
     if batch_size < 1:
         raise ValueError(f"decoupled rates need the batch size, at least 1; got {batch_size}")
     return lr * batch_size / (1024 * (1 + 1 / (1 - momentum))), weight_decay / lr
-
-
-def _sgd(cfg: config.SGD, weight_decay: float) -> Update:
-    def update(params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        sgd(
-            params,
-            grads,
-            list(slots["momentum"]) if cfg.momentum else [None] * len(params),
-            weight_decay=weight_decay,
-            momentum=cfg.momentum,
-            lr=lr,
-            dampening=0.0,
-            nesterov=cfg.nesterov,
-            maximize=False,
-            fused=True,
-        )
-
-    return update
-
-
-def _adam(rule: Callable[..., None], cfg: config.Adam | config.AdamW, weight_decay: float) -> Update:
-    def update(params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        rule(
-            params,
-            grads,
-            slots["mean"],
-            slots["square"],
-            [],
-            slots["step"],
-            amsgrad=False,
-            beta1=cfg.betas[0],
-            beta2=cfg.betas[1],
-            lr=lr,
-            weight_decay=weight_decay,
-            eps=cfg.eps,
-            maximize=False,
-            fused=True,
-        )
-
-    return update
-
-
-def _rmsprop(cfg: config.RMSprop, weight_decay: float) -> Update:
-    def update(params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        rmsprop(
-            params,
-            grads,
-            slots["square"],
-            [],
-            slots.get("momentum", []),
-            slots["step"],
-            foreach=params[0].is_cuda,
-            lr=lr,
-            alpha=cfg.alpha,
-            eps=cfg.eps,
-            weight_decay=weight_decay,
-            momentum=cfg.momentum,
-            centered=False,
-        )
-
-    return update
-
-
-def _muon(cfg: config.Muon, dtype: torch.dtype | None, weight_decay: float) -> Update:
-    def update(params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        muon(
-            params,
-            grads,
-            slots["momentum"],
-            lr=lr,
-            momentum=cfg.momentum,
-            nesterov=cfg.nesterov,
-            ns_steps=cfg.ns_steps,
-            weight_decay=weight_decay,
-            renormalize=cfg.renormalize,
-            ns_dtype=dtype,
-        )
-
-    return update

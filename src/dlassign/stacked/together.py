@@ -11,9 +11,9 @@ import torch
 from dlassign.config.run import RunConfig
 from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import DlassignError
-from dlassign.nets.objective import make_stacked_loss, make_stacked_penalty
+from dlassign.nets.objective import make_loss, make_stacked_penalty
 from dlassign.stacked.member import StackMember
-from dlassign.stacked.rules import StackedOptimizer, can_stack
+from dlassign.stacked.optimizer import StackedOptimizer, can_stack
 from dlassign.stacked.trainer import StackTrainer
 from dlassign.stacked.vmap import Stack as StackedModels
 from dlassign.store.clock import WallClock
@@ -181,21 +181,15 @@ def make_stack_trainer(
         return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
 
     def optimizer(of: Sequence[StackMember], stack: StackedModels) -> StackedOptimizer | None:
-        # Members leave a stack when they end, so the settings are looked up by member, not by place.
-        own = [cfg_of[id(member)].optimizer for member in of]
+        own = [member.learner.optimizer for member in of]
         if len(of) < WORTH_STACKING or not can_stack(own) or any(member.learner.clips for member in of):
             return None
-        return StackedOptimizer(
-            [member.learner.optimizer for member in of],
-            [p for p in stack.tensors.params.values() if p.requires_grad],
-            cfgs=own,
-            batch_size=batch_size,
-        )
+        return StackedOptimizer(own, [p for p in stack.tensors.params.values() if p.requires_grad])
 
     return StackTrainer(
         members,
         split,
-        loss=make_stacked_loss(cfgs[0].loss),
+        loss=make_loss(cfgs[0].loss),
         penalty=penalty,
         optimizer=optimizer,
         batch_size=batch_size,

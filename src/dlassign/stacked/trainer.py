@@ -16,7 +16,7 @@ from dlassign.data.batches import Order, SideBySide
 from dlassign.data.torch_batches import TensorSplit, torch_batches
 from dlassign.nets.objective import LossOf, predict
 from dlassign.stacked.member import StackMember
-from dlassign.stacked.rules import StackedOptimizer
+from dlassign.stacked.optimizer import StackedOptimizer
 from dlassign.stacked.vmap import Stack, make_stack
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.learner import Evaluation, Steps

@@ -21,10 +21,10 @@ from dlassign.data.prepare import Preprocess
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model
+from dlassign.nets.freezing import Frozen, freeze, head_of
 from dlassign.nets.init import initialise
 from dlassign.nets.objective import make_loss, make_penalty
 from dlassign.nets.pretrained import LoadReport
-from dlassign.nets.transfer import Frozen, freeze, head_of
 from dlassign.nets.whitened import whiten_patches
 from dlassign.optim.averaging import make_average
 from dlassign.optim.torch_optim import make_optimizer

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dlassign.data.augment import Mixed
 from dlassign.data.torch_batches import TensorSplit
+from dlassign.nets.freezing import Frozen, set_training, unfreeze
 from dlassign.nets.objective import LossOf, predict
-from dlassign.nets.transfer import Frozen, set_training, unfreeze
 from dlassign.optim.averaging import Average
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic

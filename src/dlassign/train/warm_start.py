@@ -15,8 +15,8 @@ from dlassign.data.bundle import Split
 from dlassign.data.load import preprocess_steps
 from dlassign.data.prepare import Preprocess, fit_preprocess
 from dlassign.errors import ConfigError, Problem, UserError
+from dlassign.nets.freezing import head_of
 from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained, load_state
-from dlassign.nets.transfer import head_of
 from dlassign.store.paths import weights_file
 from dlassign.train.checkpoint import is_checkpoint, load_checkpoint, to_numpy
 from dlassign.train.learner import State

@@ -1,0 +1,119 @@
+"""Freezing: which parameters of a model are not trained, and what a model's head is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+
+def head_of(model: nn.Module) -> str:
+    """Return the name of a model's head: the last module that has parameters of its own.
+
+    Raises:
+        ValueError: the model has no parameters.
+    """
+    modules: Iterable[tuple[str, nn.Module]] = model.named_modules()
+    names = [name for name, module in modules if any(True for _ in module.parameters(recurse=False))]
+    if not names:
+        raise ValueError("model has no parameters, so it has no head")
+    return names[-1]
+
+
+def belongs_to(name: str, module: str) -> bool:
+    """Return whether a parameter or buffer lies in a module, both named as in `named_parameters`."""
+    return name == module or name.startswith(f"{module}.")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What of a model is not trained.
+
+    Attributes:
+        names: parameters, in the model's order.
+        statistics: batch-normalisation modules whose running statistics stand still.
+    """
+
+    names: tuple[str, ...]
+    statistics: tuple[str, ...]
+
+
+def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
+    """Stop training parameters; a batch normalisation that loses all of its own goes to evaluation mode.
+
+    `set_training` keeps it there: its running statistics are used and stay as they are. A batch normalisation without
+    parameters is frozen if its running statistics match.
+
+    Args:
+        model: changed in place.
+        what: body, which is all but the head, or a list of parameter or module names; `*`, `?` and `[...]` are as in
+            file names.
+        head: name of the head module.
+
+    Raises:
+        ValueError: a pattern matches nothing, or nothing is left to train; the message begins with freeze.
+    """
+    parameters = dict(model.named_parameters())
+    chosen = _body(head) if what == "body" else _matching((what,) if isinstance(what, str) else what, parameters)
+    names = tuple(name for name, p in parameters.items() if p.requires_grad and chosen(name))
+    if not names:
+        raise ValueError(f"freeze: what it names is not trained anyway (the head is {head}); leave it out")
+    if not any(p.requires_grad for name, p in parameters.items() if name not in names):
+        raise ValueError(f"freeze: nothing is left to train; leave the head {head} out")
+    for name in names:
+        parameters[name].requires_grad_(False)
+    frozen = Frozen(names, tuple(_still(model, names, chosen)))
+    set_training(model, frozen)
+    return frozen
+
+
+def set_training(model: nn.Module, frozen: Frozen | None) -> None:
+    """Put a model in training mode, but for the batch normalisation that is frozen.
+
+    Args:
+        model: changed in place; the model itself, not what torch.compile made of it.
+        frozen: what `freeze` gave; None if nothing is frozen.
+    """
+    model.train()
+    if frozen is not None:
+        for name in frozen.statistics:
+            model.get_submodule(name).eval()
+
+
+def unfreeze(model: nn.Module, frozen: Frozen) -> None:
+    """Train again what `freeze` stopped; nothing else is changed."""
+    for name in frozen.names:
+        model.get_parameter(name).requires_grad_(True)
+    for name in frozen.statistics:
+        model.get_submodule(name).train()
+
+
+def _body(head: str) -> Callable[[str], bool]:
+    return lambda name: not belongs_to(name, head)
+
+
+def _matching(patterns: Sequence[str], names: Iterable[str]) -> Callable[[str], bool]:
+    """Return the test whether a name matches; each pattern must match one of `names`."""
+
+    def matches(name: str, pattern: str) -> bool:
+        return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in names):
+            parts = list(dict.fromkeys(name.split(".")[0] for name in names))
+            known = ", ".join(parts[:12]) + ", ..." * (len(parts) > 12)
+            raise ValueError(f"freeze: {pattern!r} matches no parameter; the model has {known}")
+    return lambda name: any(matches(name, pattern) for pattern in patterns)
+
+
+def _still(model: nn.Module, names: Sequence[str], chosen: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the modules with running statistics none of whose parameters is trained because of `names`."""
+    for module_name, module in model.named_modules():
+        if getattr(module, "running_mean", None) is None:
+            continue
+        own = [(f"{module_name}.{name}", p) for name, p in module.named_parameters(recurse=False)]
+        stopped = any(name in names for name, _ in own) if own else chosen(f"{module_name}.running_mean")
+        if stopped and not any(p.requires_grad for _, p in own):
+            yield module_name
