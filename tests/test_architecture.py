@@ -43,7 +43,7 @@ ALLOWED = {
     "torchvision": {"data", "nets"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
-    "matplotlib": {"plots", "report"},
+    "matplotlib": {"plots"},
     "click": {"cli"},
     "rich": {"cli"},
     "scipy": {"stats"},

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from dlassign.plots.style import fixed_style, save_figure
 
 _WIDEST_GAP = 3
+_RED_BLUE = "RdBu_r"
 _DOTS = 150
 """Dots an inch of a saved picture; a pixel of a grid takes a whole number of them, or its edges would blur."""
 _WIDTH = 7.0
@@ -59,11 +61,9 @@ def build_weights(
     Raises:
         ValueError: weights has neither two nor four axes.
     """
-    if weights.ndim not in (2, 4):
-        raise ValueError(f"weights of shape {weights.shape} are not those of a linear or convolution layer")
     head = f"{title}\nfirst-layer weights {name}"
     back = "" if components is None else f"\nmapped back from {components} principal components"
-    images = _as_images(weights, sample_shape)
+    images = as_images(weights, sample_shape)
     if images is None:
         units, features = weights.shape
         return _heat_map(weights, title=f"{head} ({_count(units, 'unit')} x {_count(features, 'feature')}){back}")
@@ -76,8 +76,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _as_images(weights: NDArray[np.float64], sample_shape: Sequence[int]) -> NDArray[np.float64] | None:
-    """Return weights as (units, C, H, W), or None if the samples are no images or of another size."""
+def as_images(weights: NDArray[np.float64], sample_shape: Sequence[int]) -> NDArray[np.float64] | None:
+    """Return weights as (units, C, H, W), or None if the samples are no images or of another size.
+
+    Raises:
+        ValueError: weights has neither two nor four axes.
+    """
+    if weights.ndim not in (2, 4):
+        raise ValueError(f"weights of shape {weights.shape} are not those of a linear or convolution layer")
     if weights.ndim == 4:
         return weights
     if len(sample_shape) != 3 or math.prod(sample_shape) != weights.shape[1]:
@@ -124,6 +130,12 @@ def scale(images: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(span > 0, (images - low) / np.where(span > 0, span, 1.0), 0.5)
 
 
+def heat_colors(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (units, features) as (units, features, 3) colours: red and blue of one strength are of one size."""
+    most = float(np.abs(weights).max(initial=0.0)) or 1.0
+    return np.asarray(colormaps[_RED_BLUE]((weights / most + 1) / 2)[:, :, :3], dtype=np.float64)
+
+
 def _grid(grid: NDArray[np.float64], *, title: str) -> Figure:
     height, width = grid.shape[:2]
     dots = math.ceil(_WIDTH * _DOTS / max(height, width))
@@ -144,7 +156,7 @@ def _heat_map(weights: NDArray[np.float64], *, title: str) -> Figure:
     with fixed_style():
         figure = Figure(figsize=(wide, high))
         axes = figure.add_axes((0, 0, 1, 1))
-        image = axes.imshow(weights, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest", aspect="auto")
+        image = axes.imshow(weights, cmap=_RED_BLUE, vmin=-most, vmax=most, interpolation="nearest", aspect="auto")
         bar = figure.colorbar(image, cax=axes.inset_axes((1 + 0.2 / wide, 0, 0.2 / wide, 1)))
         bar.set_label("weight")
         axes.set_xlabel("feature")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ class Report:
     """
 
     def __init__(self, pictures: WeightPictures | None = None) -> None:
-        self._reader, self._pictures = RunReader(), pictures
+        self._reader = RunReader()
+        self._pictures = pictures
 
     def collect(self, sources: Sources, *, title: str | None = None, every: float | None = None) -> ReportData:
         """Return the content of the page as things are now.
@@ -120,7 +121,7 @@ class Report:
             "environments": environments.items,
             "no_difference": sorted(NO_DIFFERENCE),
             "confusions": confusions_within(runs),
-            "weights": {key_of(RunPaths(root)): picture.plain() for root, picture in pictures.items()},
+            "weights": {key_of(RunPaths(root)): asdict(picture) for root, picture in pictures.items()},
         }
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
 from dlassign.errors import UserError
-from dlassign.plots.weights import tile
+from dlassign.plots.weights import as_images, heat_colors, tile
 from dlassign.store.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -50,16 +48,6 @@ class WeightPicture:
     height: int = 0
     text: str
     crisp: bool = True
-
-    def plain(self) -> dict[str, Any]:
-        """Return the picture as plain values."""
-        return {
-            "source": self.source,
-            "width": self.width,
-            "height": self.height,
-            "text": self.text,
-            "crisp": self.crisp,
-        }
 
 
 class WeightPictures:
@@ -125,32 +113,19 @@ def draw_small(layer: FirstLayerWeights) -> WeightPicture:
         ValueError: the weights have neither two nor four axes.
     """
     weights = layer.array
-    if weights.ndim not in (2, 4):
-        raise ValueError(f"weights of shape {weights.shape} are not those of a linear or convolution layer")
-    flat = weights.ndim == 2
-    is_image = not flat or (len(layer.sample_shape) == 3 and math.prod(layer.sample_shape) == weights.shape[1])
-    count, noun = min(len(weights), _MOST_UNITS), "unit" if flat else "filter"
+    images = as_images(weights, layer.sample_shape)
+    count, noun = min(len(weights), _MOST_UNITS), "unit" if weights.ndim == 2 else "filter"
     while True:
-        part = weights[:count]
-        if is_image:
-            pixels = tile(part.reshape(count, *layer.sample_shape) if flat else part)
-        else:
-            pixels = _heat(part[:, :_MOST_FEATURES])
+        pixels = heat_colors(weights[:count, :_MOST_FEATURES]) if images is None else tile(images[:count])
         png = _png(pixels)
         if len(png) <= _ONE_PICTURE or count == 1:
             break
         count = count // 2
     shown = f"{count} of {len(weights)} {noun}s" if count < len(weights) else f"{count} {noun}{'s' * (count != 1)}"
-    scale = "each scaled on its own" if is_image else "a unit a row, a feature a column, white is 0"
+    scale = "a unit a row, a feature a column, white is 0" if images is None else "each scaled on its own"
     back = "" if layer.components is None else f", mapped back from {layer.components} principal components"
     text = f"{layer.name}: {shown}, {scale}{back}; {layer.chosen} weights, step {layer.step:,}"
     return WeightPicture(source=_uri(png), width=pixels.shape[1], height=pixels.shape[0], text=text)
-
-
-def _heat(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return units x features as colours: red and blue of one strength are of one size."""
-    most = float(np.abs(weights).max(initial=0.0)) or 1.0
-    return np.asarray(colormaps["RdBu_r"]((weights / most + 1) / 2)[:, :, :3], dtype=np.float64)
 
 
 def _png(pixels: NDArray[np.float64]) -> bytes:

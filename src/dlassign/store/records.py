@@ -53,7 +53,8 @@ class MetricsWriter:
     """
 
     def __init__(self, path: Path, *, on_record: Callable[[Record], None] | None = None) -> None:
-        self._lines, self._on_record = JsonLines(path), on_record
+        self._lines = JsonLines(path)
+        self._on_record = on_record
 
     def write(self, kind: Kind, **values: Any) -> Record:
         """Append one record, and return it.
@@ -135,7 +136,8 @@ class RunRecords:
         self.train = [record for record in self.train if record["step"] <= step]
         self.evals = [record for record in self.evals if record["step"] <= step and not record.get("final")]
         self.notes = {about: record for about, record in self.notes.items() if record["step"] <= step}
-        self.augmented, self.end = {}, None
+        self.augmented = {}
+        self.end = None
 
 
 def read_records(path: Path) -> RunRecords:

@@ -28,7 +28,7 @@ from dlassign.store.appending import JsonLines
 from dlassign.store.files import reason
 
 SCHEMA = 1
-Entry = dict[str, Any]
+JournalEntry = dict[str, Any]
 Kind = Literal["plan", "ask", "report", "tell", "result", "session"]
 _KEYS: dict[str, tuple[str, ...]] = {
     "plan": ("schema", "search", "file", "trials"),
@@ -81,13 +81,13 @@ class Journal:
         warnings: lines that could not be read, one text each.
     """
 
-    plan: Entry | None = None
-    calls: list[Entry] = field(default_factory=list)
-    results: dict[str, Entry] = field(default_factory=dict)
+    plan: JournalEntry | None = None
+    calls: list[JournalEntry] = field(default_factory=list)
+    results: dict[str, JournalEntry] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalEntry) -> None:
         """Take in the next entry."""
         match entry["kind"]:
             case "plan":
@@ -128,7 +128,7 @@ def _lines(path: Path) -> Sequence[str]:
         raise UserError(f"cannot read the journal {path}: {reason(error)}") from error
 
 
-def _parse(line: str) -> Entry | None:
+def _parse(line: str) -> JournalEntry | None:
     entry: Any = None
     with suppress(ValueError, RecursionError):
         entry = json.loads(line)
@@ -138,7 +138,7 @@ def _parse(line: str) -> Entry | None:
     return entry if keys is not None and all(key in entry for key in keys) else None
 
 
-def _check_schema(entry: Entry, path: Path) -> None:
+def _check_schema(entry: JournalEntry, path: Path) -> None:
     if entry["kind"] == "plan" and entry["schema"] != SCHEMA:
         raise UserError(
             f"{path} has schema {entry['schema']}, this version of dlassign reads {SCHEMA}; use the version that wrote "

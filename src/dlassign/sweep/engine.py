@@ -17,7 +17,7 @@ from dlassign.errors import Interrupted, UserError
 from dlassign.store.clock import now
 from dlassign.store.files import write_text
 from dlassign.store.records import Record
-from dlassign.store.sweep_journal import SCHEMA, Entry, Journal, JournalWriter, read_journal
+from dlassign.store.sweep_journal import SCHEMA, Journal, JournalEntry, JournalWriter, read_journal
 from dlassign.store.sweep_paths import SweepPaths, only_driver
 from dlassign.store.sweep_table import Objective as TableObjective
 from dlassign.store.sweep_table import PointResult, SweepTable, table_content, write_table
@@ -176,7 +176,7 @@ class Sweep:
         return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _changes(former: Entry, dump: Mapping[str, Any], trials: list[str]) -> str:
+def _changes(former: JournalEntry, dump: Mapping[str, Any], trials: list[str]) -> str:
     """Return what a changed sweep file means for the trials that are there."""
     before = former["file"]
     keys = [key for key in (*_DECIDE, "set") if before.get(key) != dump[key]] or ["base"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlassign.errors import UserError
-from dlassign.store.sweep_journal import Entry, JournalWriter
+from dlassign.store.sweep_journal import JournalEntry, JournalWriter
 from dlassign.sweep.trial import Candidate, Strategy, TrialMaker
 
 
@@ -25,7 +25,7 @@ class Search:
     """
 
     def __init__(
-        self, strategy: Strategy, make: TrialMaker, *, journal: JournalWriter, calls: Sequence[Entry] = ()
+        self, strategy: Strategy, make: TrialMaker, *, journal: JournalWriter, calls: Sequence[JournalEntry] = ()
     ) -> None:
         self._strategy = strategy
         self._make = make
@@ -36,7 +36,7 @@ class Search:
         for call in calls:
             self._repeat(call)
 
-    def _repeat(self, call: Entry) -> None:
+    def _repeat(self, call: JournalEntry) -> None:
         number = call["number"]
         match call["kind"]:
             case "ask":

@@ -11,7 +11,16 @@ from typing import Any
 
 import click
 
-from dlassign.cli.views.comparison import GOAL, SIGNIFICANT, Entry, Figures, MetricName, SplitName, Versus, report
+from dlassign.cli.views.comparison import (
+    GOAL,
+    SIGNIFICANT,
+    ComparedGroup,
+    Figures,
+    MetricName,
+    SplitName,
+    Versus,
+    report,
+)
 from dlassign.errors import ConfigError, UserError
 from dlassign.stats.compare import compare_means, holm, seeds_to_see
 from dlassign.stats.intervals import mean_interval
@@ -104,7 +113,7 @@ def _split(runs: Sequence[RunSummary], metric: MetricName) -> SplitName:
     return "test" if all(getattr(run, f"test_{metric}") is not None for run in runs) else "val"
 
 
-def _entry(letter: str, group: RunGroup, figures: Figures) -> Entry:
+def _entry(letter: str, group: RunGroup, figures: Figures) -> ComparedGroup:
     """Return the runs of a group that count, and why the others do not."""
     counted: dict[int, RunSummary] = {}
     values: dict[int, float] = {}
@@ -123,7 +132,7 @@ def _entry(letter: str, group: RunGroup, figures: Figures) -> Entry:
             counted[run.seed], values[run.seed] = run, value
     if not values:
         raise UserError(f"{group.place} has no final {figures.split} {figures.metric}; --split names another split")
-    return Entry(
+    return ComparedGroup(
         letter=letter,
         group=group,
         counted=tuple(counted.values()),
@@ -158,7 +167,7 @@ def _marks(letter: str, group: RunGroup, figures: Figures) -> Iterator[str]:
             yield f"{letter} is one run; {family} takes all {others} of its seeds."
 
 
-def _versus(entries: Sequence[Entry], effect: float | None, figures: Figures) -> list[Versus]:
+def _versus(entries: Sequence[ComparedGroup], effect: float | None, figures: Figures) -> list[Versus]:
     a, others = entries[0], entries[1:]
     found = [compare_means(a.values, b.values) for b in others]
     alpha = SIGNIFICANT / len(others)
@@ -176,7 +185,7 @@ def _versus(entries: Sequence[Entry], effect: float | None, figures: Figures) ->
     ]
 
 
-def _notes(a: Entry, b: Entry, keys: dict[str, list[Any]], figures: Figures) -> Iterator[str]:
+def _notes(a: ComparedGroup, b: ComparedGroup, keys: dict[str, list[Any]], figures: Figures) -> Iterator[str]:
     """Yield what makes two groups less comparable."""
     n_a, n_b = (data_record(entry.counted[0]).get(f"n_{figures.split}") for entry in (a, b))
     if n_a != n_b:
@@ -188,7 +197,7 @@ def _notes(a: Entry, b: Entry, keys: dict[str, list[Any]], figures: Figures) -> 
         yield f"* They were computed in different precision: {precision[0]} | {precision[1]}."
 
 
-def _json(entries: Sequence[Entry], comparisons: Sequence[Versus], figures: Figures) -> dict[str, Any]:
+def _json(entries: Sequence[ComparedGroup], comparisons: Sequence[Versus], figures: Figures) -> dict[str, Any]:
     return {
         "split": figures.split,
         "metric": figures.metric,
@@ -199,7 +208,7 @@ def _json(entries: Sequence[Entry], comparisons: Sequence[Versus], figures: Figu
     }
 
 
-def _entry_json(entry: Entry) -> dict[str, Any]:
+def _entry_json(entry: ComparedGroup) -> dict[str, Any]:
     return {
         "letter": entry.letter,
         "group": entry.group.place,

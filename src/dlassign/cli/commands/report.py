@@ -71,7 +71,10 @@ class _Page:
     """A page that can be written again and again."""
 
     def __init__(self, target: Path, places: Sequence[str], out: Path, title: str | None) -> None:
-        self._target, self._places, self._out, self._title = target, places, out, title
+        self._target = target
+        self._places = places
+        self._out = out
+        self._title = title
         self._report = Report(WeightPictures(_first_layer))
 
     def write(self, *, every: float | None) -> ReportData:

@@ -59,7 +59,7 @@ def reproduce_command(
     if not any(plan.asked for plan in planned):
         _say("no row of these tables is quick, or says how long it takes; leave out --quick")
         return 0
-    listener = Progress([] if no_train else missing_trials(planned))
+    listener = ReproduceProgress([] if no_train else missing_trials(planned))
     try:
         _train(listener, executor, workers=workers)
     except (Interrupted, KeyboardInterrupt):
@@ -80,7 +80,7 @@ def _command(tables: Sequence[str], seeds: int | None, *, quick: bool) -> str:
     return " ".join(["dlassign reproduce", *tables, *([f"--seeds {seeds}"] if seeds else []), *["--quick"] * quick])
 
 
-def _train(listener: Progress, executor: ExecutorName, *, workers: int | None) -> None:
+def _train(listener: ReproduceProgress, executor: ExecutorName, *, workers: int | None) -> None:
     if not listener.trials:
         return
     chosen = executor_of(executor, listener.trials, workers=workers)
@@ -102,7 +102,7 @@ def _write(planned: Sequence[PlannedRow], failed: dict[str, str], folder: Path) 
     return contents
 
 
-class Progress:
+class ReproduceProgress:
     """Tells a user how the runs go, a line for each that has ended; a TrialListener.
 
     Args:
@@ -112,7 +112,8 @@ class Progress:
     def __init__(self, trials: Sequence[Trial]) -> None:
         self.trials = list(trials)
         self.failed: dict[str, str] = {}
-        self._done, self._began = 0, time.monotonic()
+        self._done = 0
+        self._began = time.monotonic()
         self._said: set[str] = set()
 
     def started(self, trial: Trial) -> None:

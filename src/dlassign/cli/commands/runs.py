@@ -91,7 +91,8 @@ class _Listing:
     """Runs, and the values that they are chosen, sorted and shown by."""
 
     def __init__(self, runs: Sequence[RunSummary], now: datetime) -> None:
-        self.runs, self._now = runs, now
+        self.runs = runs
+        self._now = now
 
     def check(self, keys: Iterable[str]) -> None:
         """Raise UserError for a key that no run has; with no runs there is nothing to check against."""

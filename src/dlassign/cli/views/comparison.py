@@ -24,7 +24,7 @@ _WIDEST = 110
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ComparedGroup:
     """A group in a comparison.
 
     Attributes:
@@ -61,8 +61,8 @@ class Versus:
         notes: what makes them less comparable.
     """
 
-    a: Entry
-    b: Entry
+    a: ComparedGroup
+    b: ComparedGroup
     found: Difference
     p: float | None
     seeds: SeedsNeeded
@@ -99,7 +99,7 @@ class Figures:
         return self.text(value, sign) + (" points" if self.metric == "accuracy" else "")
 
 
-def report(entries: Sequence[Entry], comparisons: Sequence[Versus], figures: Figures) -> str:
+def report(entries: Sequence[ComparedGroup], comparisons: Sequence[Versus], figures: Figures) -> str:
     """Return the whole output of a comparison."""
     unit = " in percent" if figures.metric == "accuracy" else ""
     parts = [f"{figures.split} {figures.metric}{unit} at the end of each run", _table(entries, figures)]
@@ -123,7 +123,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _table(entries: Sequence[Entry], figures: Figures) -> str:
+def _table(entries: Sequence[ComparedGroup], figures: Figures) -> str:
     head = ["", "group", "runs", "seeds", "mean", "sd", "95 % interval", "diverged"]
     rows = [head]
     for entry in entries:
@@ -150,7 +150,7 @@ def _table(entries: Sequence[Entry], figures: Figures) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _asides(entry: Entry) -> list[str]:
+def _asides(entry: ComparedGroup) -> list[str]:
     """Return which runs of a group do not count, and why it has no interval."""
     lines = []
     if entry.diverged:

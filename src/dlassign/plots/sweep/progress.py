@@ -18,7 +18,7 @@ _UNITS = (("seconds", 1.0, 600.0), ("minutes", 60.0, 7200.0), ("hours", 3600.0, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class History:
     """Runs in the order of their ends.
 
     Attributes:
@@ -36,7 +36,7 @@ class Progress:
     by_end: bool
 
 
-def progress(table: SweepTable) -> Progress:
+def progress(table: SweepTable) -> History:
     """Return what was found when.
 
     Raises:
@@ -52,7 +52,7 @@ def progress(table: SweepTable) -> Progress:
     counted = np.where([_counts(run) for run in runs], values, np.nan)
     running = np.fmax if table.objective.sign > 0 else np.fmin
     best = running.accumulate(counted)
-    return Progress(
+    return History(
         runs=tuple(runs),
         cost=tuple(cost.tolist()),
         values=tuple(values.tolist()),
@@ -94,13 +94,13 @@ def build_progress(table: SweepTable, *, title: str | None = None) -> Figure:
     return figure
 
 
-def _best(table: SweepTable, found: Progress) -> str:
+def _best(table: SweepTable, found: History) -> str:
     objective = table.objective
     value = objective.unit * found.best[-1]
     return f"best so far ({value:.2f} %)" if objective.metric == "accuracy" else f"best so far ({value:.4g})"
 
 
-def _dots(axes: Axes, found: Progress, x: np.ndarray[tuple[int], np.dtype[np.float64]], unit: float) -> None:
+def _dots(axes: Axes, found: History, x: np.ndarray[tuple[int], np.dtype[np.float64]], unit: float) -> None:
     """Draw the runs: finished, pruned and confirming ones at their values, others at the lower edge."""
     groups: Sequence[tuple[str, list[int], dict[str, str | float]]] = (
         ("run", [i for i, run in enumerate(found.runs) if _counts(run)], {"marker": "o", "ms": 4, "color": PALETTE[0]}),
