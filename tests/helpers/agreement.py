@@ -35,6 +35,11 @@ def as_layout(draw: st.DrawFn, shape: tuple[int, ...], *, scale: float = 1.0, dt
     return in_layout(values, draw(st.sampled_from(LAYOUTS)))
 
 
+def normal(*shape: int, dtype: Any = np.float64, seed: int = 0) -> Array:
+    """Return normal values, the same ones for the same shape and seed."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
 def tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array.copy())
 

@@ -1,6 +1,9 @@
 """Conv2d against torch.nn.Conv2d, block by block, and what it says to wrong use."""
 
+from __future__ import annotations
+
 import tracemalloc
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -11,22 +14,22 @@ from hypothesis import strategies as st
 
 from dlassign.numpy_nets import conv
 from dlassign.numpy_nets.conv import Conv2d
-from dlassign.numpy_nets.layer import FirstLayer
+from dlassign.numpy_nets.layer import Array, FirstLayer
 from helpers.agreement import as_layout, assert_close_to, check_layer
 
 RNG = np.random.default_rng(0)
 
 
-def normal(*shape, dtype=np.float64):
+def normal(*shape: int, dtype: Any = np.float64) -> Array:
     return RNG.standard_normal(shape).astype(dtype)
 
 
-def pairs(low, high):
+def pairs(low: int, high: int) -> Any:
     return st.tuples(st.integers(low, high), st.integers(low, high))
 
 
 @st.composite
-def cases(draw):
+def cases(draw: st.DrawFn) -> Any:
     """A layer, an input at least as large as its kernel, and a gradient of the output."""
     kernel, stride, padding = draw(pairs(1, 4)), draw(pairs(1, 3)), draw(pairs(0, 2))
     channels, filters, n = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
@@ -38,7 +41,7 @@ def cases(draw):
 
 @given(case=cases(), budget=st.sampled_from([1, 2000, 2**22]))
 @settings(max_examples=50, deadline=None)
-def test_outputs_and_gradients_are_torchs_whatever_the_blocks(case, budget):
+def test_outputs_and_gradients_are_torchs_whatever_the_blocks(case: Any, budget: int) -> None:
     layer, x, dy = case
     has_bias = "bias" in layer.params
     peer = torch.nn.Conv2d(
@@ -49,7 +52,7 @@ def test_outputs_and_gradients_are_torchs_whatever_the_blocks(case, budget):
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])
-def test_a_block_that_does_not_divide_the_batch(n, monkeypatch):
+def test_a_block_that_does_not_divide_the_batch(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = Conv2d(2, 3, 3, dtype=np.float64), normal(n, 2, 5, 5)
     whole = layer.forward(x, train=False)
     monkeypatch.setattr(conv, "COLUMN_BYTES", 3 * 9 * 18 * 8)
@@ -59,19 +62,19 @@ def test_a_block_that_does_not_divide_the_batch(n, monkeypatch):
     assert_close_to(layer.forward(x, train=False), whole, 1e-14)
 
 
-def test_integers_stand_for_both_directions():
+def test_integers_stand_for_both_directions() -> None:
     assert repr(Conv2d(2, 3, 3, 2, 1)) == repr(Conv2d(2, 3, (3, 3), (2, 2), (1, 1)))
 
 
 @pytest.mark.parametrize(
     ("args", "bias"), [((1, 32, 7), True), ((3, 4, (1, 3), 2, 1), True), ((3, 4, 3, (1, 2), (0, 1)), False)]
 )
-def test_it_reads_as_torchs(args, bias):
+def test_it_reads_as_torchs(args: Any, bias: bool) -> None:
     assert repr(Conv2d(*args, bias=bias)) == repr(torch.nn.Conv2d(*args, bias=bias))
 
 
 @pytest.mark.parametrize("shapes", [((4, 1, 28, 28), 32, 7, 0), ((4, 64, 16, 16), 64, 3, 1)])
-def test_float32_stays_and_agrees_to_its_precision(shapes):
+def test_float32_stays_and_agrees_to_its_precision(shapes: Any) -> None:
     (n, channels, *size), filters, kernel, padding = shapes
     layer = Conv2d(channels, filters, kernel, padding=padding)
     x = normal(n, channels, *size, dtype=np.float32)
@@ -79,7 +82,7 @@ def test_float32_stays_and_agrees_to_its_precision(shapes):
     check_layer(layer, torch.nn.Conv2d(channels, filters, kernel, padding=padding), x, dy, bound=2e-5)
 
 
-def test_initial_weights_are_torchs_default_and_the_generators():
+def test_initial_weights_are_torchs_default_and_the_generators() -> None:
     layer = Conv2d(4, 50, (3, 5), rng=np.random.default_rng(3))
     bound = 1 / np.sqrt(4 * 3 * 5)
     weight, bias = layer.params["weight"], layer.params["bias"]
@@ -91,7 +94,7 @@ def test_initial_weights_are_torchs_default_and_the_generators():
     assert not any(np.any(grad) for grad in layer.grads.values())
 
 
-def test_as_first_layer_it_writes_the_same_gradients():
+def test_as_first_layer_it_writes_the_same_gradients() -> None:
     one, two, x = Conv2d(2, 3, 3, 2, 1), Conv2d(2, 3, 3, 2, 1), normal(3, 2, 7, 6, dtype=np.float32)
     dy = one.forward(x, train=True)
     one.backward(dy)
@@ -102,7 +105,7 @@ def test_as_first_layer_it_writes_the_same_gradients():
         np.testing.assert_array_equal(two.grads[name], grad)
 
 
-def test_gradients_are_written_in_place_and_the_same_each_time():
+def test_gradients_are_written_in_place_and_the_same_each_time() -> None:
     layer, x = Conv2d(2, 3, 3), normal(3, 2, 5, 5, dtype=np.float32)
     arrays = dict(layer.grads)
     runs = []
@@ -113,7 +116,7 @@ def test_gradients_are_written_in_place_and_the_same_each_time():
     assert all(layer.grads[name] is array for name, array in arrays.items())
 
 
-def test_outputs_are_the_callers_own():
+def test_outputs_are_the_callers_own() -> None:
     layer, x = Conv2d(1, 1, 1), normal(2, 1, 3, 3, dtype=np.float32)
     first = layer.forward(x, train=True)
     dx = layer.backward(first)
@@ -123,7 +126,7 @@ def test_outputs_are_the_callers_own():
     np.testing.assert_array_equal(dx, kept_dx)
 
 
-def test_backward_needs_one_training_forward_each():
+def test_backward_needs_one_training_forward_each() -> None:
     layer, x = Conv2d(1, 2, 3), normal(2, 1, 4, 4, dtype=np.float32)
     dy = np.zeros((2, 2, 2, 2), np.float32)
     with pytest.raises(RuntimeError, match=r"Conv2d\(1, 2, .*before forward"):
@@ -146,12 +149,12 @@ def test_backward_needs_one_training_forward_each():
         (np.zeros((2, 2, 2, 8), np.float32), "padded image, 4 x 10, is smaller than the kernel"),
     ],
 )
-def test_wrong_input_is_refused_by_name(x, message):
+def test_wrong_input_is_refused_by_name(x: Array, message: str) -> None:
     with pytest.raises(ValueError, match=r"Conv2d\(2, 4, kernel_size=\(5, 5\).*" + message):
         Conv2d(2, 4, 5, padding=1).forward(x, train=True)
 
 
-def test_a_wrong_output_gradient_is_refused_and_the_right_one_still_taken():
+def test_a_wrong_output_gradient_is_refused_and_the_right_one_still_taken() -> None:
     layer = Conv2d(1, 2, 3)
     y = layer.forward(normal(2, 1, 4, 4, dtype=np.float32), train=True)
     for wrong in (y[:1], y.astype(np.float64)):
@@ -161,12 +164,12 @@ def test_a_wrong_output_gradient_is_refused_and_the_right_one_still_taken():
 
 
 @pytest.mark.parametrize("args", [(0, 1, 3), (1, 0, 3), (1, 1, 0), (1, 1, 3, 0), (1, 1, 3, 1, -1)])
-def test_sizes_without_meaning_are_refused(args):
+def test_sizes_without_meaning_are_refused(args: Any) -> None:
     with pytest.raises(ValueError, match=r"Conv2d\(.*at least"):
         Conv2d(*args)
 
 
-def test_memory_stays_bounded_whatever_the_batch():
+def test_memory_stays_bounded_whatever_the_batch() -> None:
     layer, x = Conv2d(1, 8, 7), normal(400, 1, 28, 28, dtype=np.float32)
     columns_of_the_whole_batch = 400 * 22 * 22 * 49 * 4
     y = layer.forward(x, train=True)

@@ -5,9 +5,9 @@
     directions  the derivative along random vectors, in which all entries of a tensor take part, against differences
 
 A layer alone is checked with L = sum(y r), r fixed and random, at parameters moved a little from where they start, so
-that a weight of 1 or a bias of 0 hides nothing. Before the backward that counts there was another, with other input:
-gradients that add up and values that were kept too long show. Every forward sees the same state of the generator that
-the layer draws from, so dropout drops the same.
+that a weight of 1 or a bias of 0 hides nothing. Before the backward that counts there is another one, with other
+input: so gradients that add up, and values that are kept too long, show. Every forward starts from the same state of
+the layer's generator, so dropout drops the same.
 """
 
 from __future__ import annotations

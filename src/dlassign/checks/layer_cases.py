@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlassign.checks.recording import MaskOf
+from dlassign.checks.user_layer import dtype_and_rng
 from dlassign.nets.dropout import dropout
 from dlassign.numpy_nets import losses
 from dlassign.numpy_nets.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
@@ -113,129 +115,92 @@ def loss_cases() -> list[LossCase]:
     ]
 
 
+def _case(
+    ours: type[Any], form: str, shape: tuple[int, ...], *args: Any, more: Any = None, **options: Any
+) -> LayerCase:
+    """Return a layer and its peer of the same name in torch.nn, made with the same arguments, but for `more`."""
+    peer: type[nn.Module] = getattr(nn, ours.__name__)
+    return LayerCase(
+        ours.__name__,
+        form,
+        shape,
+        lambda rng: ours(*args, **options, **(more or {}), **dtype_and_rng(ours, rng)),
+        lambda _: peer(*args, **options),
+    )
+
+
 def _rows() -> list[LayerCase]:
-    def plain(make: Callable[[], Layer], peer: Callable[[], nn.Module], form: str = "") -> LayerCase:
-        return LayerCase(getattr(make, "func", make).__name__, form, ROWS, lambda _: make(), lambda _: peer())
-
-    def linear(bias: bool, form: str) -> LayerCase:
-        return LayerCase(
-            "Linear",
-            form,
-            ROWS,
-            lambda rng: Linear(4, 3, bias=bias, rng=rng, dtype=np.float64),
-            lambda _: nn.Linear(4, 3, bias=bias),
-        )
-
     return [
-        linear(True, ""),
-        linear(False, "bias false"),
-        LayerCase("Flatten", "", IMAGES, lambda _: Flatten(), lambda _: nn.Flatten()),
-        plain(Identity, nn.Identity),
-        plain(ReLU, nn.ReLU),
-        plain(LeakyReLU, nn.LeakyReLU),
-        plain(partial(LeakyReLU, 0.3), partial(nn.LeakyReLU, 0.3), "negative_slope 0.3"),
-        plain(ELU, nn.ELU),
-        plain(partial(ELU, 0.5), partial(nn.ELU, 0.5), "alpha 0.5"),
-        plain(GELU, nn.GELU),
-        plain(SiLU, nn.SiLU),
-        plain(Sigmoid, nn.Sigmoid),
-        plain(Tanh, nn.Tanh),
-        plain(Softmax, partial(nn.Softmax, dim=1)),
+        _case(Linear, "", ROWS, 4, 3),
+        _case(Linear, "bias false", ROWS, 4, 3, bias=False),
+        _case(Flatten, "", IMAGES),
+        _case(Identity, "", ROWS),
+        _case(ReLU, "", ROWS),
+        _case(LeakyReLU, "", ROWS),
+        _case(LeakyReLU, "negative_slope 0.3", ROWS, 0.3),
+        _case(ELU, "", ROWS),
+        _case(ELU, "alpha 0.5", ROWS, 0.5),
+        _case(GELU, "", ROWS),
+        _case(SiLU, "", ROWS),
+        _case(Sigmoid, "", ROWS),
+        _case(Tanh, "", ROWS),
+        _case(Softmax, "", ROWS, dim=1),
         _dropout("", p=0.5, inverted=True),
         _dropout("p 0.2, inverted false", p=0.2, inverted=False),
     ]
 
 
 def _dropout(form: str, *, p: float, inverted: bool) -> LayerCase:
-    return LayerCase(
-        "Dropout",
-        form,
-        ROWS,
-        lambda rng: Dropout(p, inverted=inverted, rng=rng),
-        lambda layer: MaskOf(layer, dropout(p, inverted=inverted)),
-    )
+    def peer(layer: Dropout) -> nn.Module:
+        # PyTorch draws other numbers, so its peer takes over which values the layer dropped.
+        return MaskOf(layer, dropout(p, inverted=inverted))
+
+    return LayerCase("Dropout", form, ROWS, lambda rng: Dropout(p, inverted=inverted, rng=rng), peer)
 
 
 def _norms() -> list[LayerCase]:
-    def batch(form: str, shape: tuple[int, ...], options: dict[str, Any], more: dict[str, Any]) -> LayerCase:
-        ours, peer = (BatchNorm2d, nn.BatchNorm2d) if len(shape) == 4 else (BatchNorm1d, nn.BatchNorm1d)
-        return LayerCase(
-            ours.__name__,
-            form,
-            shape,
-            lambda _: ours(shape[1], **options, **more, dtype=np.float64),
-            lambda _: peer(shape[1], **options),
-        )
-
-    def layer(form: str, size: int | tuple[int, ...], shape: tuple[int, ...], options: dict[str, Any]) -> LayerCase:
-        return LayerCase(
-            "LayerNorm",
-            form,
-            shape,
-            lambda _: LayerNorm(size, **options, dtype=np.float64),
-            lambda _: nn.LayerNorm(size, **options),
-        )
-
-    options: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-        ("", {}, {}),
-        ("eps 0.1, momentum 0.5", {"eps": 0.1, "momentum": 0.5}, {}),
-        ("affine false", {"affine": False}, {}),
-        ("track_running_stats false", {"track_running_stats": False}, {}),
-        ("from_zero", {}, {"from_zero": True}),
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("", {}),
+        ("eps 0.1, momentum 0.5", {"eps": 0.1, "momentum": 0.5}),
+        ("affine false", {"affine": False}),
+        ("track_running_stats false", {"track_running_stats": False}),
+        # Only the running statistics differ, which no gradient depends on: the peer is torch's usual one.
+        ("from_zero", {"more": {"from_zero": True}}),
     ]
+    batch = ((BatchNorm1d, ROWS), (BatchNorm2d, (3, 2, 4, 3)))
     return [
-        *(batch(form, shape, ours, more) for shape in (ROWS, (3, 2, 4, 3)) for form, ours, more in options),
-        layer("", 4, ROWS, {}),
-        layer("last 2 of 3 axes, eps 0.1", (3, 4), (2, 3, 4), {"eps": 0.1}),
-        layer("elementwise_affine false", 4, ROWS, {"elementwise_affine": False}),
-        layer("bias false", 4, ROWS, {"bias": False}),
+        *(_case(cls, form, shape, shape[1], **given) for cls, shape in batch for form, given in options),
+        _case(LayerNorm, "", ROWS, 4),
+        _case(LayerNorm, "last 2 of 3 axes, eps 0.1", (2, 3, 4), (3, 4), eps=0.1),
+        _case(LayerNorm, "elementwise_affine false", ROWS, 4, elementwise_affine=False),
+        _case(LayerNorm, "bias false", ROWS, 4, bias=False),
     ]
 
 
 def _images() -> list[LayerCase]:
-    def conv(form: str, kernel: Any, stride: Any = 1, padding: Any = 0, *, bias: bool = True) -> LayerCase:
-        return LayerCase(
-            "Conv2d",
-            form,
-            IMAGES,
-            lambda rng: Conv2d(3, 2, kernel, stride, padding, bias=bias, rng=rng, dtype=np.float64),
-            lambda _: nn.Conv2d(3, 2, kernel, stride, padding, bias=bias),
-        )
-
-    def pool(form: str, *sizes: Any) -> list[LayerCase]:
-        return [
-            LayerCase("MaxPool2d", form, IMAGES, lambda _: MaxPool2d(*sizes), lambda _: nn.MaxPool2d(*sizes)),
-            LayerCase("AvgPool2d", form, IMAGES, lambda _: AvgPool2d(*sizes), lambda _: nn.AvgPool2d(*sizes)),
-        ]
-
-    pools = [
-        pool("2x2", 2),
-        pool("3x3, stride 2, padding 1", 3, 2, 1),
-        pool("2x3, stride 1x2", (2, 3), (1, 2)),
-        pool("2x2, stride 3, gaps", 2, 3),
+    pools: list[tuple[str, tuple[Any, ...]]] = [
+        ("2x2", (2,)),
+        ("3x3, stride 2, padding 1", (3, 2, 1)),
+        ("2x3, stride 1x2", ((2, 3), (1, 2))),
+        ("2x2, stride 3, gaps", (2, 3)),
     ]
     return [
-        conv("3x3", 3),
-        conv("3x3, bias false", 3, bias=False),
-        conv("3x3, stride 2, padding 1", 3, 2, 1),
-        conv("2x3, stride 2x1, padding 0x1", (2, 3), (2, 1), (0, 1)),
-        conv("1x1", 1),
-        *(one for both in zip(*pools, strict=True) for one in both),
+        _case(Conv2d, "3x3", IMAGES, 3, 2, 3),
+        _case(Conv2d, "3x3, bias false", IMAGES, 3, 2, 3, bias=False),
+        _case(Conv2d, "3x3, stride 2, padding 1", IMAGES, 3, 2, 3, 2, 1),
+        _case(Conv2d, "2x3, stride 2x1, padding 0x1", IMAGES, 3, 2, (2, 3), (2, 1), (0, 1)),
+        _case(Conv2d, "1x1", IMAGES, 3, 2, 1),
+        *(_case(pool, form, IMAGES, *sizes) for form, sizes in pools for pool in (MaxPool2d, AvgPool2d)),
     ]
 
 
 def _nets() -> list[LayerCase]:
     def body(rng: Rng) -> Network:
-        return Network({"linear1": Linear(4, 6, rng=rng, dtype=np.float64), "tanh1": Tanh(), "head": _head(rng)})
-
-    def _head(rng: Rng) -> Linear:
-        return Linear(6, 4, rng=rng, dtype=np.float64)
+        first, head = (Linear(*sizes, rng=rng, dtype=np.float64) for sizes in ((4, 6), (6, 4)))
+        return Network({"linear1": first, "tanh1": Tanh(), "head": head})
 
     def peer(cls: type[nn.Sequential]) -> nn.Module:
-        found = cls()
-        for name, module in (("linear1", nn.Linear(4, 6)), ("tanh1", nn.Tanh()), ("head", nn.Linear(6, 4))):
-            found.add_module(name, module)
-        return found
+        return cls(OrderedDict(linear1=nn.Linear(4, 6), tanh1=nn.Tanh(), head=nn.Linear(6, 4)))
 
     return [
         LayerCase("Network", "2 linear layers", ROWS, body, lambda _: peer(nn.Sequential)),

@@ -55,10 +55,14 @@ def build_layer(cls: type[Any], arguments: Mapping[str, Any], *, rng: np.random.
         ConfigError: the constructor does not take the arguments.
         UserError: it fails.
     """
-    taken = _parameters(cls)
-    extra = {"dtype": np.float64, "rng": rng}
-    layer: Layer = _build(cls, {**{key: value for key, value in extra.items() if key in taken}, **arguments}, "--layer")
+    layer: Layer = _build(cls, {**dtype_and_rng(cls, rng), **arguments}, "--layer")
     return layer
+
+
+def dtype_and_rng(cls: type[Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Return float64 and the generator as arguments of a layer, as far as its constructor takes them."""
+    taken = _parameters(cls)
+    return {key: value for key, value in (("dtype", np.float64), ("rng", rng)) if key in taken}
 
 
 def build_peer(cls: type[Any], arguments: Mapping[str, Any], *, seed: int) -> nn.Module:

@@ -78,18 +78,7 @@ class BatchNorm1d:
 class BatchNorm2d:
     """BatchNorm1d for images: every channel is normalised over the batch and all pixels.
 
-    Args:
-        num_features: channels, C.
-        eps: this and all that follow are those of BatchNorm1d.
-        momentum: weight of the newest batch in the running statistics.
-        affine: whether there are weight and bias.
-        track_running_stats: whether evaluation uses running statistics.
-        from_zero: the running statistics of EECS 598.
-        dtype: float32 or float64.
-
-    Attributes:
-        params: weight (C,), bias (C,).
-        buffers: running_mean (C,), running_var (C,).
+    Arguments, parameters and buffers are those of BatchNorm1d; C counts channels.
     """
 
     def __init__(

@@ -95,13 +95,7 @@ class AvgPool2d:
     Backward: every value of a window has the share 1/(KH KW) in it, so dL/dx_ncpq = 1/(KH KW) times the sum of
     dL/dy_ncij over the windows that hold x_ncpq. Source: own derivation, checked by tests against PyTorch.
 
-    Args:
-        kernel_size: KH and KW, or one number for both; likewise the next two.
-        stride: rows and columns from one window to the next, s and t; None is kernel_size.
-        padding: rows and columns of zeros on every side, at most half the kernel.
-
-    Raises:
-        ValueError: a size is below 1, padding below 0 or above half the kernel.
+    Arguments and errors are those of MaxPool2d; the padding is zeros.
     """
 
     params = grads = buffers = NOTHING
