@@ -136,14 +136,14 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
     vgg = {"name": "vgg", "stages": [[16], [32], [64, 64]], "dropout": 0.0}
     short = {"steps": 1500, "batch_size": 100, "compile": "off"}
     seeds: Callable[[int], tuple[list[str], int]] = lambda number: ([], number)  # noqa: E731
-    bounds = (("stacked", "processes", 1.3), ("stacked", "serial", 1.3))
+    bounds = (("stacked", "processes", 1.3),)
     return [
         Workload(
             "16 seeds of the EECS base CNN, batch size 100, 1,500 steps",
             {"data": pictures, "model": {"name": "eecs_cifar_base"}, "optimizer": adam, "train": short},
             seeds,
             trials=16,
-            some=8,
+            some=16,
             bounds=bounds,
         ),
         Workload(
@@ -151,7 +151,7 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
             {"data": pictures, "model": vgg, "optimizer": adam, "train": short},
             seeds,
             trials=16,
-            some=8,
+            some=16,
             bounds=bounds,
         ),
         Workload(
@@ -164,7 +164,7 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
             },
             seeds,
             trials=32,
-            some=8,
+            some=16,
             bounds=bounds,
         ),
     ]
