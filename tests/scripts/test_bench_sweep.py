@@ -1,19 +1,18 @@
-import runpy
+"""bench_sweep: its turns train whole runs, and its ratios and verdicts follow from the seconds."""
+
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_sweep.py"
-
-
-@pytest.fixture(scope="module")
-def bench():
-    return runpy.run_path(str(SCRIPT))
+import bench_sweep as bench
 
 
 @pytest.fixture
-def work(bench):
-    config = {
+def work() -> bench.Workload:
+    config: dict[str, Any] = {
         "data": {"name": "digits"},
         "model": {"name": "mlp", "hidden": [5]},
         "optimizer": {"name": "sgd", "lr": 0.1},
@@ -21,11 +20,11 @@ def work(bench):
     }
     change = lambda number: ([f"optimizer.lr=0.{number + 1}"], number)  # noqa: E731
     bounds = (("stacked", "serial", 2.0), ("stacked", "shell", 5.0))
-    return bench["Workload"]("a title", config, change, trials=4, some=2, bounds=bounds)
+    return bench.Workload("a title", config, change, trials=4, some=2, bounds=bounds)
 
 
-def test_turns_train_whole_runs_and_give_seconds_a_trial(bench, work, tmp_path):
-    own = bench["Bench"](work, tmp_path)
+def test_turns_train_whole_runs_and_give_seconds_a_trial(work: bench.Workload, tmp_path: Path) -> None:
+    own = bench.Bench(work, tmp_path)
     for name, logs in {"serial": 2, "stacked": 4}.items():
         assert 0 < own.turn(name) < 60
         assert len(list(tmp_path.glob("out/bench/*-s*/log.jsonl"))) == logs
@@ -33,17 +32,17 @@ def test_turns_train_whole_runs_and_give_seconds_a_trial(bench, work, tmp_path):
     assert [(config.seed, config.optimizer.lr) for config in configs] == [(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.4)]
 
 
-def test_the_start_of_a_process_counts_once(bench, work):
+def test_the_start_of_a_process_counts_once(work: bench.Workload) -> None:
     found = {"serial": [4.0, 6.0], "stacked": [1.0, 2.0], "shell": [9.0, 12.0], "start": [2.0, 4.0]}
-    assert bench["ratios"](work, found, "stacked", "serial") == [4.0, 3.0]
-    assert bench["ratios"](work, found, "stacked", "shell") == [9 / 1.5, 12 / 3]
-    assert [holds for holds, _ in bench["verdicts"](work, found)] == [True, True]
+    assert bench.ratios(work, found, "stacked", "serial") == [4.0, 3.0]
+    assert bench.ratios(work, found, "stacked", "shell") == [9 / 1.5, 12 / 3]
+    assert [holds for holds, _ in bench.verdicts(work, found)] == [True, True]
     found["shell"] = [6.0, 12.0]
-    assert [holds for holds, _ in bench["verdicts"](work, found)] == [True, False]
+    assert [holds for holds, _ in bench.verdicts(work, found)] == [True, False]
 
 
-def test_the_workloads_are_those_of_the_table(bench):
-    works = bench["workloads"]("DIR", "DIR")
+def test_the_workloads_are_those_of_the_table() -> None:
+    works = bench.workloads("DIR", "DIR")
     assert [work.trials for work in works] == [32, 64, 6]
     for work in works:
         assert {own for own, _, _ in work.bounds} <= {"stacked", "processes"}
