@@ -1,4 +1,4 @@
-"""Is a gradient that of the function? Compared with differences of the function's values, in float64.
+"""Does a gradient belong to its function? It is compared with differences of the function's values, in float64.
 
 The derivative f'(0) of f(t) = L(x + t u) is estimated with five points, at two step sizes, h and h/2,
 

@@ -1,4 +1,4 @@
-"""Does a layer keep to what layers must do? What does not is told in one sentence."""
+"""Does a layer follow the rules of all layers? Each rule that it breaks is told in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are the gradients of a config's NumPy net right? Of its loss with penalty, by every parameter tensor and the input.
+"""Are the gradients of a config's NumPy net right: of its loss with penalty, by every parameter and the input?
 
 The net is built in float64 and sees a few random samples of the shape that its data has after preprocessing. Its
 weights are PyTorch's initial ones, moved a little, so that a norm's weight of 1 hides nothing: whether a gradient is

@@ -1,4 +1,4 @@
-"""Random samples in the place of a data set, for checks that have nothing to learn."""
+"""Random samples in place of a data set, for checks that do not depend on what is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes through the layers of a NumPy network and of its PyTorch twin, by layer, and how far it is apart."""
+"""What passes through each layer of a NumPy network and of its PyTorch twin, and how far the two differ."""
 
 from __future__ import annotations
 

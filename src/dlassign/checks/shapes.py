@@ -1,4 +1,4 @@
-"""Does a config fit its data? Found out from headers and on torch's meta device, before any data is read in full."""
+"""Does a config fit its data? Answered from headers and on torch's meta device, before any data is read in full."""
 
 from __future__ import annotations
 

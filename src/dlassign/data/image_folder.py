@@ -1,4 +1,4 @@
-"""Images in one folder a class: found, decoded once in parallel, then read from a cache."""
+"""Images in one folder for each class: found, decoded once in parallel, then read from a cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images lie in a folder tree with one folder a class; nothing is opened."""
+"""Which images lie in a folder tree with one folder for each class; no image is opened."""
 
 from __future__ import annotations
 

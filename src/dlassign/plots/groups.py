@@ -1,4 +1,4 @@
-"""What stands together in a picture: runs, groups of runs over seeds, and what each is called."""
+"""Which lines a picture has: single runs, or groups of runs over seeds; and the name of each."""
 
 from __future__ import annotations
 

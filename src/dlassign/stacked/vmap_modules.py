@@ -1,4 +1,4 @@
-"""What stands for a module within torch.vmap over models: modules that see the whole stack, not one model.
+"""Modules that replace others inside torch.vmap over models: they see the whole stack, not one model.
 
 Random masks, and normalisation that updates running statistics, are computed for all models at once.
 """

@@ -1,4 +1,4 @@
-"""Means of a few runs and how far off they may be."""
+"""Means over a few runs, and their confidence intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run reached, as a table asks for it."""
+"""The figures of a run that a table can ask for, such as the best test accuracy."""
 
 from __future__ import annotations
 

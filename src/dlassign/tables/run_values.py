@@ -1,4 +1,4 @@
-"""What a table takes of a run, read from its log in one place."""
+"""The values that a table needs from a run, read from its log."""
 
 from __future__ import annotations
 
