@@ -24,7 +24,10 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "out"
 
 def commands(group: click.Group = main, prefix: str = "dlassign") -> list[tuple[str, click.Command]]:
     found = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         here = f"{prefix} {name}"
         found += commands(command, here) if isinstance(command, click.Group) else [(here, command)]
     return found

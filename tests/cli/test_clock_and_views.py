@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from dlassign.cli.commands import train as train_module
 from dlassign.cli.main import main
 from dlassign.plots import panel
 from dlassign.store.paths import RunPaths, find_runs
@@ -49,7 +48,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, Res
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arithmetic, "cpu_flags", lambda: {"avx512_bf16"})
         patch.setattr("dlassign.store.clock.since_process_start", lambda: 5.0)
-        patch.setattr(train_module, "since_process_start", lambda: 5.0)
         words = run("train", "--config", str(folder / "a.yaml"), "--out", str(folder / "out"))
     return (
         folder / "out",

@@ -12,8 +12,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dlassign.cli.commands.plot import plot_command
-from dlassign.cli.commands.runs import runs_command
 from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
 from dlassign.data.prepare import Preprocess
@@ -23,7 +21,11 @@ from dlassign.store.paths import RunPaths
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import first_layer
+from helpers.commands import calling
 from helpers.synthetic import make_run
+
+plot_command = calling("plot")
+runs_command = calling("runs")
 
 
 @pytest.fixture

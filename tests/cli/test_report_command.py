@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from dlassign.cli.commands.report import report_command
 from dlassign.cli.main import main
 from dlassign.errors import ConfigError, UserError
+from helpers.commands import calling
 from helpers.synthetic import make_run
+
+report_command = calling("report")
 
 
 def shown(path: Path) -> dict:
@@ -67,8 +69,8 @@ def test_a_damaged_run_is_a_warning(here):
 
 
 def test_torch_is_imported_only_for_checkpoints(here):
-    code = "import sys; from dlassign.cli.commands.report import report_command as report; report([]); "
-    code += "print('torch' in sys.modules)"
+    code = "import sys; from dlassign.cli.commands.report import report_command\n"
+    code += "report_command([], standalone_mode=False); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["report.html", "False"]
 
@@ -161,7 +163,7 @@ class TestLive:
             if len(written) == 1:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr("dlassign.cli.commands.report.write_text", write)
+        monkeypatch.setattr("dlassign.cli.views.page.write_text", write)
         assert report_command([], live=True) == 130
         assert shown(here / "report.html")["every"] is None
 

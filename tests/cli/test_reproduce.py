@@ -71,7 +71,7 @@ def test_the_table_holds_what_the_logs_say(folder: Path) -> None:
 def test_a_second_time_nothing_is_trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reproduce()
     before = content(folder)
-    monkeypatch.setattr("dlassign.cli.commands.reproduce.executor_of", None)
+    monkeypatch.setattr("dlassign.tables.reproduce.executor_of", None)
     result = reproduce()
     assert result.exit_code == 0, result.output
     assert content(folder)["rows"] == before["rows"]

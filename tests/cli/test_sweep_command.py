@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dlassign.cli.main import main
-from dlassign.cli.views.sweep import Tally, columns_text, result_table, values_text
+from dlassign.cli.views.sweep import Tally
+from dlassign.cli.views.sweep_table import result_table
+from dlassign.cli.views.text import columns_text, values_text
 from dlassign.config.sweep import Objective
 from dlassign.store.files import write_text
 from dlassign.store.sweep_paths import SweepPaths

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from dlassign.cli.commands.data import fetch_command
 from dlassign.data.bundle import Split
 from dlassign.data.prepare import fit_preprocess
 from dlassign.errors import UserError
@@ -31,6 +30,7 @@ from dlassign.nets.pretrained import (
     read_imagenet,
 )
 from dlassign.nets.resnet import resnet
+from helpers.commands import calling
 
 
 def net(n_outputs: int = 3, *, width: int = 4, channels: int = 3) -> nn.Sequential:
@@ -284,7 +284,7 @@ class TestImageNet:
         assert unchanged(model, before)
 
     def test_fetched_then_loaded(self, hub: Path, server: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        fetch_command("resnet18-imagenet", None)
+        calling("fetch", "data")("resnet18-imagenet")
         assert capsys.readouterr().out == f"resnet18-imagenet is {hub / server.name}\n"
         model = net()
         report = load_pretrained(model, "imagenet", name="resnet18", head="fc")

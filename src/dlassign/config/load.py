@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -45,6 +46,15 @@ class Located:
             path = (*path, int(part) if (*path, 0) in self.document.values and part.isdigit() else part)
         place = value_place(self.document, path)
         return replace(place.problem(problem.message), path=problem.path)
+
+
+@contextmanager
+def placing(located: Located) -> Iterator[None]:
+    """Give config errors that are found later, such as when the data is read, their place in the file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([located.place(problem) for problem in error.problems]) from error
 
 
 def load_config(

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from dlassign.checks.shapes import Fit, check_fit
-from dlassign.config.load import load_located
-from dlassign.config.run import RunConfig
-from dlassign.errors import ConfigError, DataError, Problem, UserError
+from dlassign.cli.options import set_option
+
+if TYPE_CHECKING:
+    from dlassign.checks.shapes import Fit
+    from dlassign.config.run import RunConfig
+    from dlassign.errors import Problem
 
 
+@click.command("check")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@set_option
+@click.option("--summary", is_flag=True, help="Also print layers, shapes, parameters, FLOPs and memory.")
 def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: bool) -> None:
-    """Check every file, print one line for each good one, and raise every problem of the others together."""
+    """Check configs and say what they amount to, without training.
+
+    Example: dlassign check configs/*.yaml
+    """
+    from dlassign.errors import ConfigError
+
     problems: list[Problem] = []
     for file in files:
         try:
             click.echo("\n".join(_check(file, overrides, summary=summary)))
-        except ConfigError as error:
+        except ConfigError as error:  # the other files are checked too; all problems are told at the end
             problems += error.problems
     if problems:
         raise ConfigError(problems)
 
 
 def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> list[str]:
+    """Return the lines on one file.
+
+    Raises:
+        ConfigError: the file is wrong; every problem has its place.
+    """
+    from dlassign.checks.shapes import check_fit
+    from dlassign.config.load import load_located, placing
+    from dlassign.errors import DataError
+
     located = load_located(file, overrides)
     cfg = located.config
-    try:
-        fit = check_fit(cfg)
-        missing = _missing_weights(cfg)
-        return [f"{file}: {_in_a_line(cfg, fit)}{missing}", *(_summary(cfg, fit) if summary else [])]
-    except DataError as error:
-        return [f"{file}: ok as far as it goes without its data ({error})"]
-    except ConfigError as error:
-        raise ConfigError([located.place(problem) for problem in error.problems]) from error
+    with placing(located):
+        try:
+            fit = check_fit(cfg)
+            line = f"{file}: {_in_a_line(cfg, fit)}{_missing_weights(cfg)}"
+            return [line, *(_summary(cfg, fit) if summary else [])]
+        except DataError as error:
+            return [f"{file}: ok as far as it goes without its data ({error})"]
 
 
 def _missing_weights(cfg: RunConfig) -> str:
-    """Return what a run would end with for want of its pretrained weights, or ""."""
+    """Return why the pretrained weights that a run begins with cannot be had, or ""."""
+    from dlassign.errors import UserError
     from dlassign.train.warm_start import check_weights
 
     try:

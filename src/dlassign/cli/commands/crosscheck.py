@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.checks.crosscheck import STAGES, Agreement, Difference, crosscheck
-from dlassign.cli.commands.train import placing
-from dlassign.config.data import CIFAR10, MNIST
-from dlassign.config.load import load_located
-from dlassign.config.run import RunConfig
-from dlassign.errors import ConfigError, DataError
+from dlassign.cli.options import config_option, json_option, seed_option, set_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dlassign.checks.crosscheck import Agreement, Difference
+    from dlassign.config.run import RunConfig
 
 COLUMN = 16
 
 
+@click.command("crosscheck")
+@config_option
+@set_option
+@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Steps to compare.")
+@click.option(
+    "--bound",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-10,
+    show_default=True,
+    help="Largest relative difference that counts as equal.",
+)
+@seed_option
+@click.option("--random-data", is_flag=True, help="Use random samples of the data's shape; needs no MNIST or CIFAR-10.")
+@json_option
 def crosscheck_command(
     config: str,
     overrides: tuple[str, ...],
-    *,
-    seed: int | None,
     steps: int,
     bound: float,
+    seed: int | None,
     random_data: bool,
     as_json: bool,
 ) -> int:
-    """Cross-check the backends, print what was found, and return 1 if they part."""
+    """Train a config's net with NumPy and with PyTorch side by side and say where they part; exit code 1 if they do.
+
+    Example: dlassign crosscheck --config configs/quickstart.yaml
+    """
+    import json
+
+    from dlassign.checks.crosscheck import crosscheck
+    from dlassign.config.data import CIFAR10, MNIST
+    from dlassign.config.load import load_located, placing
+    from dlassign.errors import ConfigError, DataError
+
     if math.isnan(bound):
         raise ConfigError("--bound: expected a number above 0, got nan")
     # The rules of `backend: numpy` are those of what can be compared; where a config computes does not matter here.
@@ -49,6 +71,8 @@ def crosscheck_command(
 
 
 def _lines(cfg: RunConfig, found: Agreement, *, random_data: bool) -> Iterator[str]:
+    from dlassign.checks.crosscheck import STAGES
+
     data = f"random data like {cfg.data.name}" if random_data else cfg.data.name
     yield f"{cfg.name}: NumPy and PyTorch in float64 on the CPU, batches of {found.batch_size} of {data}"
     yield "largest difference of all steps @ its step; max |a - b| / max |value| over a layer's tensors"

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.plots.confusion import draw_confusion
-from dlassign.store.paths import RunPaths
-from dlassign.store.select import one_run
-from dlassign.train.saved import Report, evaluate_run
+from dlassign.cli.options import device_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dlassign.store.paths import RunPaths
+    from dlassign.train.saved import Report
 
 
+@click.command("evaluate")
+@click.argument("run")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="What to evaluate on.",
+)
+@click.option(
+    "--weights", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Which weights to use."
+)
+@device_option
+@json_option
+@click.option("--views", is_flag=True, help="Also with the config's test-time augmentation, beside the plain result.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a config key, such as data.root where the data has moved.",
+)
 def evaluate_command(
     run: str,
     split: str,
-    *,
     weights: str,
     device: str | None,
     as_json: bool,
+    views: bool,
     overrides: tuple[str, ...],
-    views: bool = False,
 ) -> None:
-    """Evaluate the weights of a run, print the scores and draw the confusion matrix into the run's plots folder."""
+    """Evaluate the weights of RUN: accuracy, loss, per-class scores and a confusion matrix.
+
+    Example: dlassign evaluate out/quickstart/latest --split val
+    """
+    import json
+
+    from dlassign.plots.confusion import draw_confusion
+    from dlassign.store.select import one_run
+    from dlassign.train.saved import evaluate_run
+
     paths = one_run(run)
     report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
     picture = paths.plots / f"confusion-{split}-{weights}.png"

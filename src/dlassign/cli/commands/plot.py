@@ -2,75 +2,93 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from dlassign.errors import UserError
-from dlassign.plots.confusion import draw_confusion
-from dlassign.plots.curves import draw_runs
-from dlassign.plots.panel import CurveOptions
-from dlassign.plots.series import Metric, Run, SplitName, XAxis
-from dlassign.plots.style import FORMATS
-from dlassign.plots.sweep.draw import Picture, draw_sweep
-from dlassign.plots.sweep.heatmap import Cell
-from dlassign.plots.weights import draw_weights
-from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, read_records
-from dlassign.store.select import some_runs
-from dlassign.store.sweep_paths import SweepPaths
-from dlassign.store.sweep_table import read_table
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-_METRICS: tuple[Metric, ...] = ("loss", "accuracy")
+    from dlassign.plots.panel import CurveOptions
+    from dlassign.plots.series import Metric, Run, SplitName, XAxis
+    from dlassign.plots.sweep.draw import Picture
+    from dlassign.plots.sweep.heatmap import Cell
+    from dlassign.store.paths import RunPaths
+    from dlassign.store.records import Record
 
 
+@click.command("plot")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--metric",
+    type=click.Choice(["loss", "accuracy", "both", "confusion"]),
+    default="both",
+    show_default=True,
+    help="What to draw.",
+)
+@click.option(
+    "--split", "splits", multiple=True, type=click.Choice(["train", "val", "test"]), help="Draw only these. Repeatable."
+)
+@click.option("--group", metavar="KEY", help="Average runs that share this config key; `seed`: that differ only in it.")
+@click.option(
+    "--smooth", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Weight of the past in a moving average."
+)
+@click.option(
+    "--x",
+    type=click.Choice(["step", "epoch", "seconds", "wall"]),
+    default="step",
+    show_default=True,
+    help="Unit of the x axis: seconds of training, wall-clock seconds since the start.",
+)
+@click.option("--log-x", is_flag=True, help="Logarithmic x axis.")
+@click.option("--log-y", is_flag=True, help="Logarithmic y axis.")
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), help="Kind of file. Repeatable."
+)
+@click.option("--output", metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
+@click.option("--title", help="Title of the picture.")
+@click.option("--weights", is_flag=True, help="Draw the first layer's weights instead of curves.")
+@click.option("--last", is_flag=True, help="With --weights: the last weights, not those that were best on validation.")
+@click.option(
+    "--sweep",
+    type=click.Choice(["parallel", "heatmap", "importance", "progress"]),
+    help="Draw a sweep, from its table.json: parallel coordinates, a heat map of two keys, how much each key matters "
+    "(needs Optuna), or the best so far against the time spent.",
+)
+@click.option(
+    "--keys", nargs=2, metavar="A B", help="The two keys of the heat map.  [default: the first two that vary]"
+)
+@click.option(
+    "--cell", type=click.Choice(["mean", "best"]), help="What a cell of the heat map shows of the other keys."
+)
 def plot_command(
-    runs: Sequence[str],
-    *,
-    metric: Literal["loss", "accuracy", "both", "confusion"] = "both",
-    splits: tuple[SplitName, ...] = (),
-    group: str | None = None,
-    smooth: float = 0.0,
-    x: XAxis = "step",
-    log_x: bool = False,
-    log_y: bool = False,
-    formats: tuple[str, ...] = (),
-    output: str | None = None,
-    title: str | None = None,
-    weights: bool = False,
-    last: bool = False,
-    sweep: Picture | None = None,
-    keys: tuple[str, str] | None = None,
-    cell: Cell | None = None,
+    runs: tuple[str, ...],
+    metric: Literal["loss", "accuracy", "both", "confusion"],
+    splits: tuple[SplitName, ...],
+    group: str | None,
+    smooth: float,
+    x: XAxis,
+    log_x: bool,
+    log_y: bool,
+    formats: tuple[str, ...],
+    output: str | None,
+    title: str | None,
+    weights: bool,
+    last: bool,
+    sweep: Picture | None,
+    keys: tuple[str, str] | None,
+    cell: Cell | None,
 ) -> None:
-    """Draw curves of runs, their weights, or a sweep, and print the name of every file written.
+    """Draw loss and accuracy of runs again, from their logs alone; weights, from their checkpoints; or a sweep.
 
-    Args:
-        runs: run folders, or folders that hold some.
-        metric: `both` makes two files, or two panels if `output` names one file; `confusion` one file a run.
-        splits: what to draw; () chooses.
-        group: config key; runs that share its value are averaged.
-        smooth: strength of the exponential moving average, 0 to below 1.
-        x: what the x axis counts.
-        log_x: logarithmic x axis.
-        log_y: logarithmic y axis.
-        formats: png, svg, pdf; () is the ending of `output`, else png.
-        output: a file (it ends in a format) or a folder; None is the run's own plots folder, or for several
-            runs the folder `plots` in the nearest folder that holds them all.
-        title: None makes one.
-        weights: draw the first layer's weights instead, one file a run; then nothing may be said of curves.
-        last: the last weights instead of the best.
-        sweep: draw this of a sweep instead; `runs` is then its folder, and nothing may be said of curves.
-        keys: the two keys of a sweep's heat map; None takes the first two that vary.
-        cell: what a cell of the heat map shows of the other keys; None is their mean.
-
-    Raises:
-        UserError: there is no such run, sweep, log, key, split or checkpoint, options contradict each other, or a
-            picture cannot be written.
+    Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
+    from dlassign.errors import UserError
+    from dlassign.plots.curves import draw_runs
+    from dlassign.plots.panel import CurveOptions
+    from dlassign.store.select import some_runs
+
     options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
     _refuse_parts_of_a_heat_map(sweep, keys, cell)
     if sweep is not None:
@@ -91,15 +109,19 @@ def plot_command(
     if metric == "confusion":
         _draw_confusions(found, splits, _targets(found, formats, output, "confusion"), title=title)
         return
-    together = _is_file(output)
-    for metrics in [_METRICS] if metric == "both" and together else [(m,) for m in _METRICS]:
-        if metric == "both" or metric in metrics:
-            for target in _targets(found, formats, output, metrics[0]):
-                draw_runs(found, target, metrics=metrics, options=options)
-                click.echo(str(target))
+    pictures: list[tuple[Metric, ...]] = [("loss",), ("accuracy",)] if metric == "both" else [(metric,)]
+    if metric == "both" and _is_file(output):
+        pictures = [("loss", "accuracy")]  # two panels in one file
+    for metrics in pictures:
+        for target in _targets(found, formats, output, metrics[0]):
+            draw_runs(found, target, metrics=metrics, options=options)
+            click.echo(str(target))
 
 
 def _load(paths: RunPaths) -> Run:
+    from dlassign.plots.series import Run
+    from dlassign.store.records import read_records
+
     records = read_records(paths.log)
     for warning in records.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -112,6 +134,8 @@ def _timed(runs: Sequence[Run]) -> list[Run]:
     Raises:
         UserError: there are none.
     """
+    from dlassign.errors import UserError
+
     silent = [run for run in runs if _records(run) and not any("wall" in record for record in _records(run))]
     if len(silent) == len(runs):
         raise UserError("--x wall: these logs hold no wall-clock time, an earlier version wrote them; use --x seconds")
@@ -125,6 +149,10 @@ def _records(run: Run) -> list[Record]:
 
 
 def _is_file(output: str | None) -> bool:
+    from pathlib import Path
+
+    from dlassign.plots.style import FORMATS
+
     return output is not None and Path(output).suffix.removeprefix(".").lower() in FORMATS
 
 
@@ -135,6 +163,8 @@ def _targets(runs: Sequence[Run], formats: Sequence[str], output: str | None, st
 
 def _files(own: Path, formats: Sequence[str], output: str | None, stem: str) -> list[Path]:
     """Return the files to write for one picture; `own` is its folder where `output` names none."""
+    from pathlib import Path
+
     if output is not None and _is_file(output):
         whole = Path(output)
         return [whole.with_suffix(f".{ending}") for ending in dict.fromkeys(formats)] or [whole]
@@ -143,6 +173,9 @@ def _files(own: Path, formats: Sequence[str], output: str | None, stem: str) -> 
 
 
 def _own_folder(runs: Sequence[Run]) -> Path:
+    import os
+    from pathlib import Path
+
     if len(runs) == 1:
         return runs[0].paths.plots
     return Path(os.path.commonpath([run.paths.root.absolute() for run in runs])) / "plots"
@@ -152,6 +185,8 @@ def _draw_confusions(
     runs: Sequence[Run], splits: Sequence[SplitName], targets: Sequence[Path], *, title: str | None
 ) -> None:
     """Draw the confusion matrix of each run's final evaluation: of the splits asked for, or test, or val."""
+    from dlassign.plots.confusion import draw_confusion
+
     for run in runs:
         start, matrices = run.records.start, _matrices(run, splits)
         classes = [str(name) for name in start["data"]["classes"]]
@@ -165,6 +200,8 @@ def _draw_confusions(
 
 
 def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]]]:
+    from dlassign.errors import UserError
+
     finals = run.records.finals
     there = {split: finals[split]["confusion"] for split in finals if "confusion" in finals[split]}
     wanted = splits or [split for split in ("test", "val") if split in there][:1]
@@ -188,6 +225,8 @@ def _refuse_curves(metric: str, options: CurveOptions, drawn: str, also: Mapping
     Raises:
         UserError: there are some.
     """
+    from dlassign.errors import UserError
+
     given = {
         "--metric": metric != "both",
         "--split": bool(options.splits),
@@ -209,6 +248,8 @@ def _refuse_parts_of_a_heat_map(sweep: Picture | None, keys: tuple[str, str] | N
     Raises:
         UserError: there are some.
     """
+    from dlassign.errors import UserError
+
     given = {"--keys": keys is not None, "--cell": cell is not None}
     if any(given.values()) and sweep != "heatmap":
         named = " and ".join(option for option, there in given.items() if there)
@@ -226,6 +267,13 @@ def _draw_sweep(
     title: str | None,
 ) -> None:
     """Draw one picture of a sweep into its plots folder, or where `output` says."""
+    from pathlib import Path
+
+    from dlassign.errors import UserError
+    from dlassign.plots.sweep.draw import draw_sweep
+    from dlassign.store.sweep_paths import SweepPaths
+    from dlassign.store.sweep_table import read_table
+
     if len(places) > 1:
         raise UserError(f"--sweep draws one sweep at a time; give one folder, not {len(places)}")
     table = read_table(Path(places[0]))
@@ -237,6 +285,7 @@ def _draw_sweep(
 
 def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:
     """Draw the first layer of each run."""
+    from dlassign.plots.weights import draw_weights
     from dlassign.train.saved import first_layer  # imports torch, which curves do not need
 
     for run in runs:

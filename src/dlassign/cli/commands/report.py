@@ -2,172 +2,44 @@
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-from dlassign.errors import ConfigError, UserError
-from dlassign.report.data import Report, ReportData
-from dlassign.report.page import render_report
-from dlassign.report.weights import WeightPictures
-from dlassign.store.files import check_output, make_folder, write_text
-from dlassign.store.paths import RunPaths
-from dlassign.store.select import Sources, find_sources
-
-if TYPE_CHECKING:
-    from dlassign.train.saved import FirstLayerWeights
+from dlassign.cli.options import out_option
 
 EVERY = 5.0
-INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@click.command("report")
+@click.argument("places", nargs=-1, metavar="[PATH]...")
+@click.option("-o", "--output", default="report.html", metavar="FILE", show_default=True, help="The page to write.")
+@out_option
+@click.option("--title", help="Title of the page.")
+@click.option("--live", is_flag=True, help="Write the page again and again until all runs have ended, or Ctrl-C.")
+@click.option("--every", type=click.FloatRange(min=0.5), metavar="SECONDS", help="Between live pages.  [default: 5]")
 def report_command(
-    places: Sequence[str],
-    *,
-    output: str = "report.html",
-    out: str = "out",
-    title: str | None = None,
-    live: bool = False,
-    every: float | None = None,
+    places: tuple[str, ...], output: str, out: str, title: str | None, live: bool, every: float | None
 ) -> int:
-    """Write one page about runs, sweeps and tables, and print its name.
+    """Write one HTML page about runs, sweeps and tables, to be opened in any browser without a server.
 
-    Args:
-        places: run folders, sweep folders, folders that hold some, and tables; () takes everything under `out`.
-        output: the page.
-        out: folder of all runs.
-        title: of the page; None makes one.
-        live: wait until there is something to show, then write the page again while runs go on, until all have ended.
-        every: seconds between two pages; None is 5.
+    PATH is a run folder, a sweep folder, a folder that holds some, a table out/tables/NAME.json, or its NAME alone.
+    Without it: all runs and tables under --out.
 
-    Returns:
-        0, or 130 if a live page was interrupted (Ctrl-C or SIGTERM).
-
-    Raises:
-        UserError: there is nothing to show at a place (a live page waits for it), or the page cannot be written, or
-            would be written over something that is no page.
-        ConfigError: `every` was given without `live`.
+    Example: dlassign report out/quickstart -o report.html
     """
+    from pathlib import Path
+
+    from dlassign.cli.views.page import Page, ended_by_sigterm, write_live
+    from dlassign.errors import ConfigError
+    from dlassign.store.files import check_output
+
     if every is not None and not live:
         raise ConfigError("--every says how often --live writes the page; add --live, or leave out --every")
     target = Path(output)
     check_output(target, (".html", ".htm"), option="-o")
-    page = _Page(target, places, Path(out), title)
+    page = Page(target, places, Path(out), title)
     if not live:
         page.warn(page.write(every=None))
         click.echo(output)
         return 0
-    with _ended_by_sigterm():
-        return _live(page, every or EVERY, output)
-
-
-class _Page:
-    """A page that can be written again and again."""
-
-    def __init__(self, target: Path, places: Sequence[str], out: Path, title: str | None) -> None:
-        self._target = target
-        self._places = places
-        self._out = out
-        self._title = title
-        self._report = Report(WeightPictures(_first_layer))
-
-    def write(self, *, every: float | None) -> ReportData:
-        """Write the page as things are now, and return its content."""
-        sources = self._sources()
-        report = self._report.collect(sources, title=self._title, every=every)
-        make_folder(self._target.parent)
-        write_text(self._target, render_report(report))
-        return report
-
-    def _sources(self) -> Sources:
-        return find_sources(self._places, out=self._out)
-
-    def awaited(self) -> str:
-        """Return why there is nothing to show yet at a place; "" if there is.
-
-        Raises:
-            UserError: nothing will come: a place is a file of another kind.
-        """
-        try:
-            self._sources()
-        except UserError as error:
-            if any(Path(place).is_file() for place in self._places):
-                raise
-            return str(error)
-        return ""
-
-    def warn(self, report: ReportData) -> None:
-        """Say on standard error what could not be read."""
-        for run in report.runs:
-            if run["reason"]:
-                click.echo(f"warning: {run['path']}: {run['reason']}", err=True)
-            for warning in run["warnings"]:
-                click.echo(f"warning: {warning}", err=True)
-        for file in report.unread:
-            click.echo(f"warning: {file.path}: {file.why}", err=True)
-
-
-def _live(page: _Page, every: float, output: str) -> int:
-    """Write the page every so often until no run goes on; the last one no longer loads itself again."""
-    if not _awaited(page, every):
-        click.echo("interrupted; there is no page", err=True)
-        return INTERRUPTED
-    try:
-        report = page.write(every=every)
-        page.warn(report)
-        click.echo(output)
-        told = ""
-        while report.running:
-            now = f"{len(report.runs)} runs, {report.running} running; Ctrl-C ends"
-            if now != told:
-                click.echo(now, err=True)
-            told = now
-            time.sleep(every)
-            report = page.write(every=every)
-        page.write(every=None)
-    except KeyboardInterrupt:
-        for number in _SIGNALS:  # a second one must not cost the page that stands still
-            signal.signal(number, signal.SIG_IGN)
-        page.write(every=None)
-        click.echo("interrupted; the page stays as it is now", err=True)
-        return INTERRUPTED
-    click.echo(f"all runs have ended: {len(report.runs)}", err=True)
-    return 0
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
-    former = {number: signal.getsignal(number) for number in _SIGNALS}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _awaited(page: _Page, every: float) -> bool:
-    """Wait until there is something to show at every place; return False if interrupted before."""
-    told = False
-    try:
-        while why := page.awaited():
-            if not told:
-                click.echo(f"waiting: {why}; Ctrl-C ends", err=True)
-            told = True
-            time.sleep(every)
-    except KeyboardInterrupt:
-        return False
-    return True
-
-
-def _first_layer(paths: RunPaths) -> FirstLayerWeights:
-    from dlassign.train.saved import first_layer  # imports torch, which a page without checkpoints does not need
-
-    return first_layer(paths)
+    with ended_by_sigterm():
+        return write_live(page, every or EVERY, output)

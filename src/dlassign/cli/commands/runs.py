@@ -2,80 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import operator
-import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
-from datetime import UTC, datetime
-from typing import Any
-
 import click
 
-from dlassign.config.values import value_text
-from dlassign.config.yamlpos import parse_yaml
-from dlassign.errors import ConfigError
-from dlassign.store.identity import config_value, inner_keys, unknown_key
-from dlassign.store.select import runs_at
-from dlassign.store.summary import PHASES, RunSummary, summarise
+from dlassign.cli.options import json_option
 
-COLUMNS = ("run", "status", "data", "params", "steps", "val", "test", "seconds", "age")
-
-_CONDITION = re.compile(r"\s*(?P<key>[\w.]+)\s*(?P<sign>>=|<=|!=|=|>|<)(?P<value>.*)", re.DOTALL)
-_SIGNS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-_FIELDS = [field.name for field in fields(RunSummary) if field.name != "config"]
-_PERCENT = ("val", "test", "val_tta", "test_tta")
-_PHASE = "seconds."
-_DERIVED = (*_PERCENT, "age")
-_MISSING = object()
+COLUMNS = "run,status,data,params,steps,val,test,seconds,age"
 
 
+@click.command("runs")
+@click.argument("out", default="out", metavar="[DIR]")
+@click.option(
+    "--where", multiple=True, metavar="KEY=VALUE", help="= != < > <= >=; val and test are in percent. Repeatable."
+)
+@click.option("--sort", metavar="[-]KEY", help="Sort by this column; with - in front, largest first.")
+@click.option(
+    "--columns",
+    metavar="A,B,...",
+    help="Columns to show: run, status, data, params, steps, val, test, val_tta, test_tta (with test-time "
+    "augmentation), precision, seconds, seconds.PHASE (import, data, build, compile, train, eval, other), age, or "
+    "config keys such as optimizer.lr.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Show only so many.")
+@json_option
 def runs_command(
-    out: str = "out",
-    *,
-    where: Sequence[str] = (),
-    sort: str | None = None,
-    columns: str | None = None,
-    limit: int | None = None,
-    as_json: bool = False,
+    out: str, where: tuple[str, ...], sort: str | None, columns: str | None, limit: int | None, as_json: bool
 ) -> None:
-    """List the runs below a folder: a table, or one JSON array.
+    """List the runs under a folder.
 
-    A key is a column of the table (`val` and `test` are accuracies in percent, `val_tta` and `test_tta` those with
-    test-time augmentation, `age` is in seconds), or a field of the JSON output (`val_accuracy`, `precision`), or the
-    time of a phase (`seconds.train`), or a dotted config key (`optimizer.lr`).
-
-    Args:
-        out: folder of all runs, of one experiment, or of one run.
-        where: conditions such as `optimizer.lr=0.01` or `test>=47`; all of them must hold.
-        sort: key to sort by, `-key` from large to small; None is by start time.
-        columns: keys to show, with commas between.
-        limit: list only so many, the first of them after sorting.
-        as_json: print a JSON array; without `columns` each run has all fields and its config.
-
-    Raises:
-        UserError: no run has a key that was asked for.
-        ConfigError: a condition cannot be read.
+    Example: dlassign runs --where 'optimizer.lr>=0.01' --sort -test
     """
-    listing = _Listing([summarise(paths) for paths in runs_at(out)], datetime.now(UTC))
-    conditions = [_condition(text) for text in where]
-    shown = [key.strip() for key in columns.split(",") if key.strip()] if columns else list(COLUMNS)
+    import json
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from dlassign.cli.views.listing import Listing, parse_condition, runs_table
+    from dlassign.store.select import runs_at
+    from dlassign.store.summary import summarise
+
+    listing = Listing([summarise(paths) for paths in runs_at(out)], datetime.now(UTC))
+    conditions = [parse_condition(text) for text in where]
+    shown = [key.strip() for key in (columns or COLUMNS).split(",") if key.strip()]
     listing.check([key for key, _, _ in conditions] + [(sort or "started").removeprefix("-")] + shown)
     chosen = [run for run in listing.runs if all(listing.holds(run, *condition) for condition in conditions)]
     chosen = listing.sorted(chosen, sort or "started")[:limit]
     if not chosen:
         click.echo(_nothing(out, len(listing.runs)), err=True)
     if as_json:
+        # Without --columns a run has all its fields and its config.
         rows = [{key: listing.value(run, key, None) for key in shown} if columns else asdict(run) for run in chosen]
         click.echo(json.dumps(rows))
     elif chosen:
-        click.echo(_table([[listing.text(run, key) for key in shown] for run in chosen], shown))
+        click.echo(runs_table([[listing.text(run, key) for key in shown] for run in chosen], shown))
     for run in chosen:
         if run.reason:
             click.echo(f"warning: {run.run}: {run.reason}", err=True)
@@ -85,122 +62,3 @@ def _nothing(out: str, count: int) -> str:
     if count:
         return f"none of the {count} runs under {out} meets the conditions"
     return f"no runs under {out}; `dlassign train --config FILE` makes one, --out names another folder"
-
-
-class _Listing:
-    """Runs, and the values that they are chosen, sorted and shown by."""
-
-    def __init__(self, runs: Sequence[RunSummary], now: datetime) -> None:
-        self.runs = runs
-        self._now = now
-
-    def check(self, keys: Iterable[str]) -> None:
-        """Raise UserError for a key that no run has; with no runs there is nothing to check against."""
-        known = {*_FIELDS, *_DERIVED, *(key for run in self.runs for key in inner_keys(run.config))}
-        known |= {_PHASE + phase for phase in PHASES}
-        for key in keys if self.runs else ():
-            if key not in known:
-                raise unknown_key(key, known)
-
-    def value(self, run: RunSummary, key: str, default: Any = None) -> Any:
-        """Return a field, a percentage, the age, the seconds of a phase, or a config value of a run."""
-        if key.startswith(_PHASE):
-            return run.seconds_by_phase.get(key.removeprefix(_PHASE), default)
-        if key in _PERCENT:
-            share = getattr(run, f"{key}_accuracy")
-            return None if share is None else 100 * share
-        if key == "age":
-            started = _time(run.started)
-            return None if started is None else (self._now - started).total_seconds()
-        return getattr(run, key) if key in _FIELDS else config_value(run.config, key, default)
-
-    def holds(self, run: RunSummary, key: str, sign: str, wanted: Any) -> bool:
-        """Return whether a run meets a condition; one without the key does not."""
-        found = self.value(run, key, _MISSING)
-        if found is _MISSING:
-            return False
-        if isinstance(found, dict) and isinstance(wanted, str):
-            found = found.get("name")  # optimizer=adam
-        if sign in ("=", "!="):
-            return (found == wanted) is (sign == "=")
-        if not _is_number(wanted):
-            return isinstance(found, str) and isinstance(wanted, str) and _SIGNS[sign](found, wanted)
-        return _is_number(found) and _SIGNS[sign](found, wanted)
-
-    def sorted(self, runs: Sequence[RunSummary], key: str) -> list[RunSummary]:
-        """Return the runs by a key, numbers before text, runs without a value last."""
-        name = key.removeprefix("-")
-        known = [run for run in runs if self.value(run, name) is not None]
-        known.sort(key=lambda run: _order(self.value(run, name)), reverse=key.startswith("-"))
-        return known + [run for run in runs if self.value(run, name) is None]
-
-    def text(self, run: RunSummary, key: str) -> str:
-        """Return what the table shows."""
-        found = self.value(run, key)
-        match key:
-            case "steps" if run.planned and run.planned != run.steps:
-                return f"{run.steps}/{run.planned}"
-            case "test" if run.test_max is not None and found is not None:
-                return f"{found:.2f} ({run.mark}: {100 * run.test_max:.2f})"
-            case "val" | "test" | "val_tta" | "test_tta" if found is not None:
-                return f"{found:.2f}"
-            case "age" if found is not None:
-                return _duration(found)
-        if found is not None and f"{key}.".startswith(_PHASE):
-            return f"{found:.1f}"
-        return "-" if found is None else value_text(found)
-
-
-def _condition(text: str) -> tuple[str, str, Any]:
-    """Return key, sign and value of a condition.
-
-    Raises:
-        ConfigError: it is not one.
-    """
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise ConfigError(f"--where {text}: expected KEY=VALUE, such as optimizer.lr=0.01 or 'val>=90'")
-    return found["key"], found["sign"], parse_yaml(found["value"], "--where").data
-
-
-def _is_number(found: Any) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool)
-
-
-def _order(found: Any) -> tuple[int, Any]:
-    return (0, found) if _is_number(found) else (1, value_text(found))
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.astimezone()
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
-
-
-def _table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
-    """Lay out the table as wide as it needs to be, so that a folder can be copied and searched for."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    units = {name: f"{name} %" for name in _PERCENT}
-    for index, name in enumerate(columns):
-        numeric = all(row[index][:1].isdigit() or row[index] == "-" for row in rows) and name != "run"
-        table.add_column(units.get(name, name), justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    terminal = sys.stdout.isatty()
-    console = Console(width=10_000, no_color=not terminal, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -1,22 +1,19 @@
 """`dlassign schema`."""
 
-from __future__ import annotations
-
 import click
 
-from dlassign.config.reference import reference_text
-from dlassign.config.schema import schema_text, sweep_schema_text
 
+@click.command("schema")
+@click.option("--markdown", is_flag=True, help="Print the reference of all keys instead.")
+@click.option("--sweep", is_flag=True, help="Print the schema of sweep files instead.")
+def schema_command(markdown: bool, sweep: bool) -> None:
+    """Print the JSON Schema of configs, for editors.
 
-def schema_command(markdown: bool, *, sweep: bool) -> None:
-    """Print the JSON Schema of configs or of sweep files, or the reference of a config's keys.
-
-    Raises:
-        UsageError: both are asked for.
+    Example: dlassign schema > configs/schema.json
     """
+    from dlassign.config.reference import reference_text
+    from dlassign.config.schema import schema_text, sweep_schema_text
+
     if markdown and sweep:
         raise click.UsageError("--markdown is the reference of configs; leave out --sweep, or see docs/howto/sweeps.md")
-    if sweep:
-        click.echo(sweep_schema_text(), nl=False)
-        return
-    click.echo(reference_text() if markdown else schema_text(), nl=False)
+    click.echo(reference_text() if markdown else sweep_schema_text() if sweep else schema_text(), nl=False)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import time
-from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.views.sweep import columns_text, make_view, number, result_table, values_text
-from dlassign.config.load_sweep import LocatedSweep, load_sweep
-from dlassign.config.sweep import TPE
-from dlassign.errors import ConfigError, Problem
-from dlassign.sweep.check_points import CheckedPoints, check_points
-from dlassign.sweep.engine import Outcome, Sweep
-from dlassign.sweep.executors import make_executor
-from dlassign.sweep.space import point_config
+from dlassign.cli.options import EXECUTORS, config_option, device_option, json_option, out_option, workers_option
 
-TOP = 10
+if TYPE_CHECKING:
+    from dlassign.config.load_sweep import LocatedSweep
+    from dlassign.sweep.check_points import CheckedPoints
+    from dlassign.sweep.engine import Outcome, Sweep
 
 
+@click.command("sweep")
+@config_option
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the sweep file. Repeatable.")
+@out_option
+@click.option("--executor", type=click.Choice(EXECUTORS), help="What trains; else what the sweep file says.")
+@workers_option
+@device_option
+@click.option("--retry", is_flag=True, help="Train failed trials again.")
+@click.option("--fail-fast", is_flag=True, help="End with the first trial that fails.")
+@click.option("--list", "list_only", is_flag=True, help="Print the trials and what is there already; train nothing.")
+@json_option
 def sweep_command(
     config: str,
     overrides: tuple[str, ...],
-    *,
     out: str,
     executor: str | None,
     workers: int | None,
@@ -36,7 +37,20 @@ def sweep_command(
     list_only: bool,
     as_json: bool,
 ) -> int:
-    """Train the trials of a sweep file that are not there yet. Returns the exit code."""
+    """Train the runs of a sweep file that are not there yet, and rank them.
+
+    Example: dlassign sweep --config configs/sweeps/digits.yaml
+    """
+    import signal
+    import time
+    from pathlib import Path
+
+    from dlassign.cli.views.sweep import make_view
+    from dlassign.config.sweep import TPE
+    from dlassign.sweep.check_points import check_points
+    from dlassign.sweep.engine import Sweep
+    from dlassign.sweep.executors import make_executor
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.perf_counter()
     located = _load(config, overrides, executor=executor, device=device)
@@ -61,6 +75,8 @@ def sweep_command(
 
 def _load(config: str, overrides: tuple[str, ...], *, executor: str | None, device: str | None) -> LocatedSweep:
     """Read the sweep file; an executor that it names already keeps the options that it has there."""
+    from dlassign.config.load_sweep import load_sweep
+
     if device is not None:
         overrides = (*overrides, f"set.device={device}")
     located = load_sweep(config, overrides)
@@ -72,6 +88,8 @@ def _load(config: str, overrides: tuple[str, ...], *, executor: str | None, devi
 def _check_fit(located: LocatedSweep, checked: CheckedPoints) -> None:
     """Check every point's shapes, sizes and memory before anything starts; all problems at once."""
     from dlassign.checks.shapes import check_fit
+    from dlassign.errors import ConfigError, Problem
+    from dlassign.sweep.space import point_config
 
     problems: dict[Problem, None] = {}
     for values, config in zip(checked.probes, checked.configs, strict=True):
@@ -86,37 +104,25 @@ def _check_fit(located: LocatedSweep, checked: CheckedPoints) -> None:
 
 def _list(sweep: Sweep, *, as_json: bool) -> None:
     """Print the trials and what is there already."""
+    import json
+
+    from dlassign.cli.views.sweep_table import trials_json, trials_table
+
     standings = sweep.standings()
     if as_json:
-        rows = [
-            {
-                "number": found.trial.number,
-                "run": str(found.trial.paths.root),
-                "seed": found.trial.config.seed,
-                "values": found.trial.values,
-                "status": found.status,
-                "value": found.value,
-                "message": found.message,
-            }
-            for found in standings
-        ]
-        click.echo(json.dumps(rows))
-        return
-    if not standings:
-        click.echo("the strategy chooses points as results come; table.csv lists those that it has chosen", err=True)
-        return
-    columns: dict[str, list[str]] = {
-        "trial": [f"{found.trial.number}" for found in standings],
-        "run": [found.run for found in standings],
-        "status": [found.status for found in standings],
-        sweep.config.objective.split: [number(found.value) for found in standings],
-        "values": [values_text(found.trial.values) for found in standings],
-        "message": [found.message for found in standings],
-    }
-    click.echo(columns_text({name: cells for name, cells in columns.items() if any(cells)}))
+        click.echo(json.dumps(trials_json(standings)))
+    elif standings:
+        click.echo(trials_table(standings, sweep.config.objective))
+    else:
+        _say("the strategy chooses points as results come; table.csv lists those that it has chosen")
 
 
 def _report(sweep: Sweep, outcome: Outcome, *, seconds: float, as_json: bool) -> int:
+    import json
+    from collections import Counter
+
+    from dlassign.cli.views.sweep_table import best_row, outcome_text
+
     rows = outcome.content["rows"]
     counts = Counter(run["status"] for row in rows for run in row["runs"])
     for failed in outcome.failed:
@@ -124,37 +130,16 @@ def _report(sweep: Sweep, outcome: Outcome, *, seconds: float, as_json: bool) ->
     if outcome.failed:
         _say(f"{len(outcome.failed)} of {counts.total()} trials failed; --retry trains them again")
     if as_json:
-        line: dict[str, Any] = {
+        line = {
             "table": str(sweep.paths.table_json),
-            "best": _best(rows),
+            "best": best_row(rows),
             "counts": dict(counts),
             "seconds": seconds,
         }
         click.echo(json.dumps(line))
     else:
-        click.echo(_text(sweep, outcome, counts, seconds))
+        click.echo(outcome_text(sweep, outcome.content, counts, seconds))
     return 1 if outcome.failed else 0
-
-
-def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the row that the fresh seeds put first, or without these the first row; None if no row has a value."""
-    confirmed = [row for row in rows if row["confirmed"]]
-    if confirmed:
-        return min(confirmed, key=lambda row: row["confirmed"]["rank"])
-    return rows[0] if rows and rows[0]["value"] is not None else None
-
-
-def _text(sweep: Sweep, outcome: Outcome, counts: Counter[str], seconds: float) -> str:
-    more = len(outcome.rows) - TOP
-    lines = [result_table(outcome.content, top=TOP)]
-    if more > 0:
-        lines.append(f"and {more} more")
-    ended = ", ".join(f"{n} {status}" for status, n in counts.items())
-    lines.append(f"trials {ended} in {seconds:.1f} s")
-    if sweep.config.objective.marked:
-        lines.append("note   the test set chose among these: its figures are no estimate of what new data will give")
-    lines.append(f"table  {sweep.paths.table_csv}")
-    return "\n".join(lines)
 
 
 def _say(text: str) -> None:

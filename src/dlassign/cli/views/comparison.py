@@ -1,17 +1,19 @@
-"""What `dlassign compare` found, as a table and plain sentences."""
+"""What `dlassign compare` finds out about groups of runs."""
 
 from __future__ import annotations
 
-import shutil
-import textwrap
-from collections.abc import Sequence
+import string
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from dlassign.config.values import value_text
-from dlassign.stats.compare import Difference, SeedsNeeded
-from dlassign.stats.intervals import MeanInterval
-from dlassign.store.run_group import RunGroup
+from dlassign.errors import UserError
+from dlassign.stats.compare import Difference, SeedsNeeded, compare_means, holm, seeds_to_see
+from dlassign.stats.intervals import MeanInterval, mean_interval
+from dlassign.store.identity import differing_keys
+from dlassign.store.run_group import RunGroup, data_record
+from dlassign.store.select import runs_at
 from dlassign.store.summary import RunSummary
 
 SplitName = Literal["val", "test"]
@@ -19,8 +21,6 @@ MetricName = Literal["accuracy", "loss"]
 
 SIGNIFICANT = 0.05
 GOAL = 0.8
-_MOST_KEYS = 8
-_WIDEST = 110
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,145 +99,164 @@ class Figures:
         return self.text(value, sign) + (" points" if self.metric == "accuracy" else "")
 
 
-def report(entries: Sequence[ComparedGroup], comparisons: Sequence[Versus], figures: Figures) -> str:
-    """Return the whole output of a comparison."""
-    unit = " in percent" if figures.metric == "accuracy" else ""
-    parts = [f"{figures.split} {figures.metric}{unit} at the end of each run", _table(entries, figures)]
-    marks = [f"* {mark}" for entry in entries for mark in entry.marks]
-    asides = [note for entry in entries for note in _asides(entry)]
-    if marks or asides:
-        parts.append("\n".join(_wrapped(line, "  " if line in marks else "") for line in [*marks, *asides]))
-    tests = sum(versus.p is not None for versus in comparisons)
-    parts += [_versus(versus, figures, tests=tests, count=len(comparisons)) for versus in comparisons]
-    return "\n\n".join(parts)
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The groups, and each but the first against the first."""
+
+    groups: list[ComparedGroup]
+    against_first: list[Versus]
+    figures: Figures
 
 
-def seeds_text(seeds: Sequence[int]) -> str:
-    """Return seeds in short: `0-2, 5`."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def compare_groups(
+    groups: Sequence[RunGroup], *, split: SplitName | None, metric: MetricName, effect: float | None
+) -> Comparison:
+    """Compare groups of runs with the first of them.
 
+    Args:
+        groups: two or more.
+        split: whose final figures; None is test if all have them, else val.
+        metric: what to compare.
+        effect: difference that the number of seeds is worked out for, in points or units of the loss; None is the
+            observed one.
 
-def _table(entries: Sequence[ComparedGroup], figures: Figures) -> str:
-    head = ["", "group", "runs", "seeds", "mean", "sd", "95 % interval", "diverged"]
-    rows = [head]
-    for entry in entries:
-        found = entry.interval
-        rows.append(
-            [
-                entry.letter,
-                entry.group.place,
-                str(found.n),
-                seeds_text(list(entry.values)),
-                figures.text(found.mean) + ("*" if entry.marks else " "),
-                "-" if found.sd is None else figures.text(found.sd),
-                figures.between(found.low, found.high),
-                str(len(entry.diverged)),
-            ]
-        )
-    if not any(entry.diverged for entry in entries):
-        rows = [row[:-1] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numeric = {2, 4, 5, 7}
-    lines = [
-        "  ".join(f"{cell:{'>' if i in numeric else '<'}{widths[i]}}" for i, cell in enumerate(row)) for row in rows
+    Raises:
+        UserError: two groups share a run or differ in their data, or a group has no finished run.
+    """
+    _check_apart(groups)
+    finished = [_finished(group) for group in groups]
+    _check_data(finished)
+    figures = Figures(split or _split([run for runs in finished for run in runs], metric), metric)
+    compared = [
+        _compared(letter, group, figures) for letter, group in zip(string.ascii_uppercase, groups, strict=False)
     ]
-    return "\n".join(line.rstrip() for line in lines)
+    against = _versus(compared, None if effect is None else effect / figures.scale, figures)
+    return Comparison(groups=compared, against_first=against, figures=figures)
 
 
-def _asides(entry: ComparedGroup) -> list[str]:
-    """Return which runs of a group do not count, and why it has no interval."""
-    lines = []
-    if entry.diverged:
-        names = ", ".join(run.run for run in entry.diverged)
-        total = len(entry.diverged) + len(entry.counted)
-        lines.append(
-            f"{entry.letter}: {len(entry.diverged)} of {total} runs diverged ({names}); the mean is that of the others."
-        )
-    if entry.left_out:
-        lines.append(f"{entry.letter}: left out: {', '.join(f'{run.run} ({why})' for run, why in entry.left_out)}.")
-    if entry.interval.why:
-        lines.append(f"{entry.letter} has no interval: {entry.interval.why}.")
-    if entry.group.rank is not None and entry.group.rank.confirmed:
-        lines.append(f"{entry.letter}: only its runs on fresh seeds, which had no part in the ranking.")
-    return lines
+def _check_apart(groups: Sequence[RunGroup]) -> None:
+    """Raise UserError if a run is in two groups."""
+    owner: dict[Path, str] = {}
+    for group in groups:
+        for path in {Path(run.run).resolve() for run in group.runs}:
+            if path in owner:
+                raise UserError(f"{owner[path]} and {group.place} hold the same run {path}; name two different groups")
+        owner |= {Path(run.run).resolve(): group.place for run in group.runs}
 
 
-def _versus(versus: Versus, figures: Figures, *, tests: int, count: int) -> str:
-    found, a, b = versus.found, versus.a.letter, versus.b.letter
-    head = f"{b} - {a}:  {figures.difference(found.difference, '+')}"
-    if found.low is not None and versus.p is not None:
-        corrected = f" (Holm's correction for {tests} tests)" if tests > 1 else ""
-        head += f"   95 % interval {figures.between(found.low, found.high, '+')}   {p_text(versus.p)}{corrected}"
-    lines = [_method(versus), _verdict(versus, figures), _needs(versus, figures, count), _keys(versus), *versus.notes]
-    return "\n".join([head, *(_wrapped(line, "  ", "  ") for line in lines if line)])
+def _finished(group: RunGroup) -> list[RunSummary]:
+    finished = [run for run in group.runs if run.status == "finished"]
+    if not finished:
+        there = ", ".join(f"{run.run} ({_standing(run)})" for run in group.runs)
+        raise UserError(f"{group.place}: no run has finished: {there}")
+    return finished
 
 
-def p_text(p: float) -> str:
-    """Return a p value in as many digits as mean something."""
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+def _standing(run: RunSummary) -> str:
+    if run.status in ("interrupted", "running", "pruned") and run.planned:
+        return f"{run.status} at step {run.steps} of {run.planned}"
+    return run.status
 
 
-def _method(versus: Versus) -> str:
-    found, a, b = versus.found, versus.a.letter, versus.b.letter
-    if found.method == "paired":
-        out = [f"{seeds_text(seeds)} of {letter}" for letter, seeds in ((a, found.only_a), (b, found.only_b)) if seeds]
-        left = f"; left out, as the other has no such seed: {' and '.join(out)}" if out else ""
-        return f"Paired: both have the seeds {seeds_text(found.pairs)}{left}."
-    common = f"only seed {seeds_text(found.pairs)} is in both" if found.pairs else "no seed is in both"
-    if len(found.pairs) > 1:
-        common = f"too few of the seeds are in both ({seeds_text(found.pairs)})"
-    return f"Unpaired{'' if versus.p is None else ' (Welch, over all seeds)'}, since {common}."
+def _check_data(finished: Sequence[Sequence[RunSummary]]) -> None:
+    """Raise UserError if runs were made with different data."""
+    records = [(run, data_record(run)) for runs in finished for run in runs]
+    first, wanted = records[0]
+    for run, found in records:
+        if found.get("sha256") != wanted.get("sha256"):
+            raise UserError(
+                f"{first.run} and {run.run} were trained on different data: "
+                f"{_data_text(wanted)} and {_data_text(found)}; their figures cannot be compared"
+            )
 
 
-def _verdict(versus: Versus, figures: Figures) -> str:
-    a, b, p = versus.a.letter, versus.b.letter, versus.p
-    if p is None:
-        return f"Whether this is chance cannot be said: {versus.found.why}."
-    share = f"chance alone sets equals this far apart in {_percent(p)} of comparisons."
-    if p > SIGNIFICANT:
-        return f"{a} and {b} cannot be told apart: {share}"
-    better = (versus.found.difference > 0) == (figures.metric == "accuracy")
-    return f"{b} is {'better' if better else 'worse'} than {a}: {share}"
+def _data_text(record: dict[str, Any]) -> str:
+    return f"{record.get('label', 'unknown')} (sha256 {str(record.get('sha256', 'unknown'))[:12]})"
 
 
-def _percent(share: float) -> str:
-    return "less than 0.01 %" if share < 1e-4 else f"{100 * share:.2g} %" if share < 0.995 else "100 %"
+def _split(runs: Sequence[RunSummary], metric: MetricName) -> SplitName:
+    return "test" if all(getattr(run, f"test_{metric}") is not None for run in runs) else "val"
 
 
-def _needs(versus: Versus, figures: Figures, count: int) -> str:
-    seeds = versus.seeds
-    if seeds.needed is None:
-        return "" if seeds.why == versus.found.why else f"Seeds needed: {seeds.why}."
-    level = f" at the {100 * SIGNIFICANT / count:.2g} % level" if count > 1 else ""
-    effect = f"{figures.difference(seeds.effect)}{level} with {100 * GOAL:.0f} % power"
-    text = f"To see {effect} needs {seeds.needed} seeds each, "
-    if seeds.missing_a == seeds.missing_b:
-        n = seeds.missing_a
-        return f"{text}{'none is missing' if n == 0 else '1 is missing' if n == 1 else f'{n} are missing'}."
-    missing = ((versus.a.letter, seeds.missing_a), (versus.b.letter, seeds.missing_b))
-    return f"{text}missing: {' and '.join(f'{n} of {letter}' for letter, n in missing if n)}."
-
-
-def _keys(versus: Versus) -> str:
-    a, b, keys = versus.a.letter, versus.b.letter, versus.keys
-    if not keys:
-        return f"The configs of {a} and {b} differ in nothing but the name."
-    shown = [f"{key}: {value_text(left)} | {value_text(right)}" for key, (left, right) in keys.items()]
-    more = f"; and {len(shown) - _MOST_KEYS} more" if len(shown) > _MOST_KEYS else ""
-    listed = "; ".join(shown[:_MOST_KEYS]) + more
-    if len(keys) == 1:
-        return f"{a} and {b} differ in {listed}."
-    return f"{a} and {b} differ in {len(keys)} keys, and the difference belongs to all of them together: {listed}."
-
-
-def _wrapped(text: str, after: str, first: str = "") -> str:
-    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
-    return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
+def _compared(letter: str, group: RunGroup, figures: Figures) -> ComparedGroup:
+    """Return the runs of a group that count, and why the others do not."""
+    counted: dict[int, RunSummary] = {}
+    values: dict[int, float] = {}
+    left_out: list[tuple[RunSummary, str]] = []
+    for run in group.runs:
+        value = getattr(run, f"{figures.split}_{figures.metric}")
+        if run.status == "diverged":
+            continue
+        if run.status != "finished":
+            left_out.append((run, _standing(run)))
+        elif run.seed is None or value is None:
+            left_out.append((run, f"it has no final {figures.split} {figures.metric}"))
+        elif run.seed in counted:
+            left_out.append((run, f"seed {run.seed} is there already: {counted[run.seed].run}"))
+        else:
+            counted[run.seed], values[run.seed] = run, value
+    if not values:
+        raise UserError(f"{group.place} has no final {figures.split} {figures.metric}; --split names another split")
+    return ComparedGroup(
+        letter=letter,
+        group=group,
+        counted=tuple(counted.values()),
+        values=values,
+        interval=mean_interval(list(values.values())),
+        diverged=tuple(run for run in group.runs if run.status == "diverged"),
+        left_out=tuple(left_out),
+        marks=tuple(_marks(letter, group, figures)),
     )
+
+
+def _marks(letter: str, group: RunGroup, figures: Figures) -> Iterator[str]:
+    """Yield what flatters the figure of a group, or makes it less than it seems."""
+    looked = [run for run in group.runs if run.test_max is not None]
+    if figures.split == "test" and looked:
+        best = max(run.test_max or 0.0 for run in looked)
+        yield (
+            f"{letter} looked at the test set while it trained ({looked[0].mark}: {100 * best:.2f} %); "
+            "compared is the figure at the end."
+        )
+    row = group.rank
+    if row is not None and not row.confirmed and (row.split, row.metric) == (figures.split, figures.metric):
+        yield (
+            f"{letter} has rank {row.rank} of {row.of} by this very figure, so luck had a part in it; `confirm` in the "
+            "sweep file trains the best again on fresh seeds."
+        )
+    elif row is not None and row.split == figures.split == "test":
+        yield f"{letter} was chosen by the test set."
+    if len(group.runs) == 1 and (first := group.runs[0]).hash:
+        family = Path(first.run).parent / first.hash
+        if (others := len(runs_at(family))) > 1:
+            yield f"{letter} is one run; {family} takes all {others} of its seeds."
+
+
+def _versus(groups: Sequence[ComparedGroup], effect: float | None, figures: Figures) -> list[Versus]:
+    a, others = groups[0], groups[1:]
+    found = [compare_means(a.values, b.values) for b in others]
+    alpha = SIGNIFICANT / len(others)
+    return [
+        Versus(
+            a=a,
+            b=b,
+            found=difference,
+            p=p,
+            seeds=seeds_to_see(difference, effect, alpha=alpha, goal=GOAL),
+            keys=(keys := differing_keys([a.group.config, b.group.config])),
+            notes=tuple(_notes(a, b, keys, figures)),
+        )
+        for b, difference, p in zip(others, found, holm([difference.p for difference in found]), strict=True)
+    ]
+
+
+def _notes(a: ComparedGroup, b: ComparedGroup, keys: dict[str, list[Any]], figures: Figures) -> Iterator[str]:
+    """Yield what makes two groups less comparable."""
+    n_a, n_b = (data_record(one.counted[0]).get(f"n_{figures.split}") for one in (a, b))
+    if n_a != n_b:
+        yield f"* They are judged on different {figures.split} images: {n_a} | {n_b}."
+    elif any(key.startswith("data.split.") for key in keys):
+        yield f"* data.split differs, so their {figures.split} images may not be the same."
+    precision = [", ".join(sorted({str(run.precision) for run in one.counted})) for one in (a, b)]
+    if precision[0] != precision[1]:
+        yield f"* They were computed in different precision: {precision[0]} | {precision[1]}."

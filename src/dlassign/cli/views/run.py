@@ -1,13 +1,15 @@
-"""What a user sees on standard error while a run trains."""
+"""What a user sees of a run: its progress on standard error, and its result."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+from dlassign.cli.views.text import clock
 from dlassign.store.records import Record
 
 PLAIN_SECONDS = 5.0
@@ -66,7 +68,7 @@ class _Rate:
         steps, seconds = self.step - self._first["step"], record["seconds"] - self._first["seconds"]
         if steps > 0 and seconds > 0:
             left = (self.steps - self.step) * seconds / steps
-            self._speed = f"  {steps * self._images_per_step / seconds:,.0f} img/s  {_clock(left)} left"
+            self._speed = f"  {steps * self._images_per_step / seconds:,.0f} img/s  {clock(left)} left"
 
     def line(self) -> str:
         evals = "".join(f"  {split} {accuracy:.4f}" for split, accuracy in self._evals.items())
@@ -134,7 +136,40 @@ class LiveBar:
         self._progress.refresh()
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def result_lines(result: dict[str, Any], pictures: Sequence[Path]) -> Iterator[str]:
+    """Yield what `train` prints of a run that is over; `result` is what `train --json` prints."""
+    rate = result["images_per_second"]
+    speed = f" (training {rate:,.0f} images/s)" if rate else ""
+    early = f" of {result['planned']:,}, stopped early," if result["steps"] < result["planned"] else ""
+    yield f"{result['status']}: {result['steps']:,} steps{early} in {result['seconds']:.1f} s{speed}"
+    if result["status"] == "diverged":
+        yield "       the loss stopped being finite; try a smaller optimizer.lr, train.clip, warmup or scaled inputs"
+    yield f"data   {result['data']}"
+    yield f"model  {result['n_params']:,} parameters{_arithmetic(result)}"
+    chosen, train = result["chosen"], result["train"]
+    if train and not (result["val"] or result["test"]):
+        n = f"{train['n']:,} samples before step {train['step']:,}"
+        yield f"train  accuracy {train['accuracy']:.4f}, loss {_short(train['loss'])} (mean over the last {n})"
+    for split in ("val", "test"):
+        if result[split]:
+            weights = f"{chosen['weights']} weights, step {chosen['step']:,}"
+            accuracy, loss = result[split]["accuracy"], _short(result[split]["loss"])
+            yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({weights})"
+        if views := result.get(f"{split}_tta"):
+            accuracy, loss = views["accuracy"], _short(views["loss"])
+            yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({views['views']} views of each image)"
+    if maximum := result.get("test_maximum"):
+        text = f"maximum over {maximum['evaluations']} test evaluations, step {maximum['step']:,}"
+        yield f"test   accuracy {maximum['accuracy']:.4f} ({text}: chosen on the test set)"
+    yield f"run    {result['run']}"
+    for picture in pictures:
+        yield f"plot   {picture}"
+
+
+def _arithmetic(result: dict[str, Any]) -> str:
+    why = f" ({result['precision_why']})" if result["precision_why"] else ""
+    return f", {result['precision']}{why}" if result["precision"] else ""
+
+
+def _short(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"

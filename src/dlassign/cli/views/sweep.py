@@ -1,16 +1,16 @@
-"""What a user sees of a sweep: a live table on a terminal, plain lines elsewhere, and the table at the end."""
+"""What a user sees of a sweep: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dlassign.config.values import value_text
+from dlassign.cli.views.text import clock, number, values_text
 from dlassign.store.records import Record
 
 if TYPE_CHECKING:
@@ -283,79 +283,10 @@ def figure(value: float | None, objective: Objective) -> str:
     return f"{name} {number(value)}"
 
 
-def number(value: float | None) -> str:
-    """Return a figure with four digits behind the point."""
-    return "-" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
-
-
 def _label(trial: Trial) -> str:
     confirms = " (confirms)" if trial.confirms else ""
     return f"{values_text(trial.values)}  seed {trial.config.seed}{confirms}"
 
 
-def values_text(values: Mapping[str, Any]) -> str:
-    """Return values of a point in short: `lr=0.1 hidden=[50]`."""
-    names = short_names(values)
-    return " ".join(f"{names[key]}={value_text(value, digits=4)}" for key, value in values.items())
-
-
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return the last part of each dotted key where that is enough to tell the keys apart, else the whole key."""
-    keys = list(keys)
-    tails = Counter(key.rpartition(".")[2] for key in keys)
-    return {key: tail if tails[tail := key.rpartition(".")[2]] == 1 else key for key in keys}
-
-
-def clock(seconds: float) -> str:
-    """Return a time as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def result_table(content: Mapping[str, Any], *, top: int = 10) -> str:
-    """Return the best rows of table.json as text."""
-    rows, keys = content["rows"][:top], content["keys"]
-    names = short_names(keys)
-    objective = content["objective"]
-    head = objective["split"] + (" loss" if objective["metric"] == "loss" else "")
-    head += " maximum" * (objective["of"] == "maximum")
-    columns: dict[str, Sequence[str]] = {
-        "rank": [str(row["rank"] or "-") for row in rows],
-        head: [number(row["value"]) for row in rows],
-        "95 %": [_interval(row) for row in rows],
-        "confirmed": [_confirmed(row["confirmed"]) for row in rows],
-        **{
-            names[key]: [value_text(row["values"][key], digits=4) if key in row["values"] else "" for row in rows]
-            for key in keys
-        },
-        "status": [row["status"] for row in rows],
-        "seconds": [f"{sum(run['seconds'] or 0 for run in row['runs']):.1f}" for row in rows],
-    }
-    return columns_text({name: cells for name, cells in columns.items() if any(cells)})
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    return "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-
-
-def _confirmed(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return ""
-    ends = f" ({_interval(found)})" if found["low"] is not None else ""
-    return f"{found['rank']}: {number(found['value'])}{ends}, {found['n']} seeds"
-
-
-def columns_text(columns: Mapping[str, Sequence[str]]) -> str:
-    """Lay out columns, numbers to the right, as wide as they need to be."""
-    lines = [""] * (1 + max((len(cells) for cells in columns.values()), default=0))
-    for name, cells in columns.items():
-        right = all(cell[:1].isdigit() or cell in ("-", "") for cell in cells)
-        width = max(map(len, (name, *cells)))
-        for place, cell in enumerate((name, *cells)):
-            lines[place] += (cell.rjust(width) if right else cell.ljust(width)) + "  "
-    return "\n".join(line.rstrip() for line in lines)

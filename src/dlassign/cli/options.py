@@ -1,0 +1,17 @@
+"""The options that several commands have."""
+
+import click
+
+EXECUTORS = ("auto", "serial", "processes", "stacked", "ray")
+
+config_option = click.option("--config", required=True, metavar="FILE", help="The YAML config.")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a config key; VALUE is YAML. Repeatable."
+)
+seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
+device_option = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes of the executor processes."
+)
+out_option = click.option("--out", default="out", metavar="DIR", show_default=True, help="Folder of all runs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")

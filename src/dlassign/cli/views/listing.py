@@ -1,0 +1,149 @@
+"""The table of `dlassign runs`: which runs it holds, in which order, and what it says of each."""
+
+from __future__ import annotations
+
+import operator
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from dlassign.config.values import value_text
+from dlassign.config.yamlpos import parse_yaml
+from dlassign.errors import ConfigError
+from dlassign.store.identity import config_value, inner_keys, unknown_key
+from dlassign.store.summary import PHASES, RunSummary
+
+_CONDITION = re.compile(r"\s*(?P<key>[\w.]+)\s*(?P<sign>>=|<=|!=|=|>|<)(?P<value>.*)", re.DOTALL)
+_SIGNS: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_FIELDS = [field.name for field in fields(RunSummary) if field.name != "config"]
+_PERCENT = ("val", "test", "val_tta", "test_tta")
+_PHASE = "seconds."
+_DERIVED = (*_PERCENT, "age")
+_MISSING = object()
+
+
+class Listing:
+    """Runs, and the values that they are chosen, sorted and shown by."""
+
+    def __init__(self, runs: Sequence[RunSummary], now: datetime) -> None:
+        self.runs = runs
+        self._now = now
+
+    def check(self, keys: Iterable[str]) -> None:
+        """Raise UserError for a key that no run has; with no runs there is nothing to check against."""
+        known = {*_FIELDS, *_DERIVED, *(key for run in self.runs for key in inner_keys(run.config))}
+        known |= {_PHASE + phase for phase in PHASES}
+        for key in keys if self.runs else ():
+            if key not in known:
+                raise unknown_key(key, known)
+
+    def value(self, run: RunSummary, key: str, default: Any = None) -> Any:
+        """Return a field, a percentage, the age, the seconds of a phase, or a config value of a run."""
+        if key.startswith(_PHASE):
+            return run.seconds_by_phase.get(key.removeprefix(_PHASE), default)
+        if key in _PERCENT:
+            share = getattr(run, f"{key}_accuracy")
+            return None if share is None else 100 * share
+        if key == "age":
+            started = _time(run.started)
+            return None if started is None else (self._now - started).total_seconds()
+        return getattr(run, key) if key in _FIELDS else config_value(run.config, key, default)
+
+    def holds(self, run: RunSummary, key: str, sign: str, wanted: Any) -> bool:
+        """Return whether a run meets a condition; one without the key does not."""
+        found = self.value(run, key, _MISSING)
+        if found is _MISSING:
+            return False
+        if isinstance(found, dict) and isinstance(wanted, str):
+            found = found.get("name")  # optimizer=adam
+        if sign in ("=", "!="):
+            return (found == wanted) is (sign == "=")
+        if not _is_number(wanted):
+            return isinstance(found, str) and isinstance(wanted, str) and _SIGNS[sign](found, wanted)
+        return _is_number(found) and _SIGNS[sign](found, wanted)
+
+    def sorted(self, runs: Sequence[RunSummary], key: str) -> list[RunSummary]:
+        """Return the runs by a key, numbers before text, runs without a value last."""
+        name = key.removeprefix("-")
+        known = [run for run in runs if self.value(run, name) is not None]
+        known.sort(key=lambda run: _order(self.value(run, name)), reverse=key.startswith("-"))
+        return known + [run for run in runs if self.value(run, name) is None]
+
+    def text(self, run: RunSummary, key: str) -> str:
+        """Return what the table shows."""
+        found = self.value(run, key)
+        match key:
+            case "steps" if run.planned and run.planned != run.steps:
+                return f"{run.steps}/{run.planned}"
+            case "test" if run.test_max is not None and found is not None:
+                return f"{found:.2f} ({run.mark}: {100 * run.test_max:.2f})"
+            case "val" | "test" | "val_tta" | "test_tta" if found is not None:
+                return f"{found:.2f}"
+            case "age" if found is not None:
+                return _duration(found)
+        if found is not None and f"{key}.".startswith(_PHASE):
+            return f"{found:.1f}"
+        return "-" if found is None else value_text(found)
+
+
+def parse_condition(text: str) -> tuple[str, str, Any]:
+    """Return key, sign and value of a condition.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"--where {text}: expected KEY=VALUE, such as optimizer.lr=0.01 or 'val>=90'")
+    return found["key"], found["sign"], parse_yaml(found["value"], "--where").data
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def _order(found: Any) -> tuple[int, Any]:
+    return (0, found) if _is_number(found) else (1, value_text(found))
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def runs_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
+    """Lay out the table as wide as it needs to be, so that a folder can be copied and searched for."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    units = {name: f"{name} %" for name in _PERCENT}
+    for index, name in enumerate(columns):
+        numeric = all(row[index][:1].isdigit() or row[index] == "-" for row in rows) and name != "run"
+        table.add_column(units.get(name, name), justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    terminal = sys.stdout.isatty()
+    console = Console(width=10_000, no_color=not terminal, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -1,0 +1,132 @@
+"""The report page that `dlassign report` writes once, or again and again while runs go on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dlassign.errors import UserError
+from dlassign.report.data import Report, ReportData
+from dlassign.report.page import render_report
+from dlassign.report.weights import WeightPictures
+from dlassign.store.files import make_folder, write_text
+from dlassign.store.paths import RunPaths
+from dlassign.store.select import Sources, find_sources
+
+if TYPE_CHECKING:
+    from dlassign.train.saved import FirstLayerWeights
+
+INTERRUPTED = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Page:
+    """A page that can be written again and again."""
+
+    def __init__(self, target: Path, places: Sequence[str], out: Path, title: str | None) -> None:
+        self._target = target
+        self._places = places
+        self._out = out
+        self._title = title
+        self._report = Report(WeightPictures(_first_layer))
+
+    def write(self, *, every: float | None) -> ReportData:
+        """Write the page as things are now, and return its content."""
+        sources = self._sources()
+        report = self._report.collect(sources, title=self._title, every=every)
+        make_folder(self._target.parent)
+        write_text(self._target, render_report(report))
+        return report
+
+    def _sources(self) -> Sources:
+        return find_sources(self._places, out=self._out)
+
+    def awaited(self) -> str:
+        """Return why there is nothing to show yet at a place; "" if there is.
+
+        Raises:
+            UserError: nothing will come: a place is a file of another kind.
+        """
+        try:
+            self._sources()
+        except UserError as error:
+            if any(Path(place).is_file() for place in self._places):
+                raise
+            return str(error)
+        return ""
+
+    def warn(self, report: ReportData) -> None:
+        """Say on standard error what could not be read."""
+        for run in report.runs:
+            if run["reason"]:
+                click.echo(f"warning: {run['path']}: {run['reason']}", err=True)
+            for warning in run["warnings"]:
+                click.echo(f"warning: {warning}", err=True)
+        for file in report.unread:
+            click.echo(f"warning: {file.path}: {file.why}", err=True)
+
+
+def write_live(page: Page, every: float, output: str) -> int:
+    """Write the page every so often until no run goes on; the last one no longer loads itself again."""
+    if not _awaited(page, every):
+        click.echo("interrupted; there is no page", err=True)
+        return INTERRUPTED
+    try:
+        report = page.write(every=every)
+        page.warn(report)
+        click.echo(output)
+        told = ""
+        while report.running:
+            now = f"{len(report.runs)} runs, {report.running} running; Ctrl-C ends"
+            if now != told:
+                click.echo(now, err=True)
+            told = now
+            time.sleep(every)
+            report = page.write(every=every)
+        page.write(every=None)
+    except KeyboardInterrupt:
+        for number in _SIGNALS:  # a second one must not cost the page that stands still
+            signal.signal(number, signal.SIG_IGN)
+        page.write(every=None)
+        click.echo("interrupted; the page stays as it is now", err=True)
+        return INTERRUPTED
+    click.echo(f"all runs have ended: {len(report.runs)}", err=True)
+    return 0
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+    former = {number: signal.getsignal(number) for number in _SIGNALS}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _awaited(page: Page, every: float) -> bool:
+    """Wait until there is something to show at every place; return False if interrupted before."""
+    told = False
+    try:
+        while why := page.awaited():
+            if not told:
+                click.echo(f"waiting: {why}; Ctrl-C ends", err=True)
+            told = True
+            time.sleep(every)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _first_layer(paths: RunPaths) -> FirstLayerWeights:
+    from dlassign.train.saved import first_layer  # imports torch, which a page without checkpoints does not need
+
+    return first_layer(paths)

@@ -1,0 +1,133 @@
+"""What `dlassign reproduce` prints: how the runs go, and the tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlassign.cli.views.text import clock, columns_text
+from dlassign.store.records import Record
+from dlassign.sweep.trial import Trial, TrialResult
+from dlassign.tables.plan import PlannedRow, found
+from dlassign.tables.render import figure_name, obstacles, seconds_text, shown
+
+
+class TrialLines:
+    """Prints a line for each run that has ended, with the time that the others will take; a TrialListener.
+
+    Args:
+        trials: what is trained.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.trials = list(trials)
+        self.failed: dict[str, str] = {}
+        self._done = 0
+        self._began = time.monotonic()
+        self._said: set[str] = set()
+
+    def started(self, trial: Trial) -> None:
+        """Print nothing: what counts is how a run ends."""
+
+    def record(self, trial: Trial, record: Record) -> bool:
+        """Never give a run up."""
+        return False
+
+    def say(self, trial: Trial, text: str) -> None:
+        """Print a line of a run, once."""
+        line = f"{trial.values['row']} seed {trial.config.seed}: {text}"
+        if line not in self._said:
+            self._said.add(line)
+            _say(line)
+
+    def ended(self, result: TrialResult) -> None:
+        """Print how a run ended."""
+        if result.status == "interrupted":
+            return
+        self._done += 1
+        trial = result.trial
+        if result.status == "failed":
+            self.failed[str(trial.paths.root)] = result.message
+        seconds = (time.monotonic() - self._began) / self._done * (len(self.trials) - self._done)
+        left = f", {clock(seconds)} to go" if self._done < len(self.trials) else ""
+        head = f"[{self._done}/{len(self.trials)}] {trial.values['row']} seed {trial.config.seed}"
+        _say(f"{head}: {result.status}{_took(result)}{left}" + (f": {result.message}" if result.message else ""))
+
+
+def _took(result: TrialResult) -> str:
+    records = found(result.trial)
+    if records is None or records.end is None:
+        return ""
+    return f" in {seconds_text(records.end['seconds']['total'])} s"
+
+
+def planned_json(planned: Sequence[PlannedRow]) -> list[dict[str, Any]]:
+    """Return the rows that were asked for: how many runs they need, how many are missing, and what those cost."""
+    rows: list[dict[str, Any]] = []
+    for plan in planned:
+        if plan.asked:
+            missing = len(plan.missing())
+            each = plan.row.seconds
+            counts = {"runs": len(plan.trials), "missing": missing, "seconds": None if each is None else each * missing}
+            rows.append({"row": plan.full_name, "label": plan.row.label, **counts, "why": plan.why})
+    return rows
+
+
+def planned_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what `--list` prints of the rows of `planned_json`."""
+    columns = {
+        "row": [row["row"] for row in rows],
+        "runs": [str(row["runs"]) for row in rows],
+        "missing": [str(row["missing"]) for row in rows],
+        "time": ["-" if row["seconds"] is None else clock(row["seconds"]) for row in rows],
+        "experiment": [row["label"] for row in rows],
+        "": [row["why"] for row in rows],
+    }
+    return columns_text(columns)
+
+
+def planned_cost(rows: Sequence[dict[str, Any]]) -> str:
+    """Return how many runs are missing in all, and how long they take one after the other."""
+    total = sum(row["seconds"] or 0.0 for row in rows)
+    missing = sum(row["missing"] for row in rows)
+    unknown = sum(row["missing"] for row in rows if row["seconds"] is None)
+    more = f", and {unknown} of which the table says no time" if unknown else ""
+    return f"{missing} run{'s' * (missing != 1)} to train: {clock(total)} one after the other{more}"
+
+
+def table_lines(content: dict[str, Any], folder: Path, *, asked: set[tuple[str, str]]) -> Iterator[str]:
+    """Yield the rows of a table that were asked for, and notes on them; its files hold the whole table."""
+    rows = [row for row in content["rows"] if (content["table"], row["row"]) in asked]
+    yield content["title"]
+    yield columns_text(_columns(rows))
+    for text in obstacles(rows):
+        yield f"note   {text}"
+    for row in rows:
+        if row["why"] and row["why"] != "not run yet" and row["status"] != "cannot run":
+            yield f"note   {row['row']}: {row['why']}"
+    yield f"table  {folder / content['table']}.md"
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the columns of a table for a terminal."""
+    figures = [(row, figure) for row in rows for figure in row["figures"]]
+    return {
+        "row": [row["row"] for row, _ in figures],
+        "figure": [figure_name(figure) for _, figure in figures],
+        "reported": [shown(figure, "reported") for _, figure in figures],
+        "measured": [shown(figure, "mean") for _, figure in figures],
+        "95 %": [
+            "" if figure["low"] is None else f"{shown(figure, 'low')} to {shown(figure, 'high')}"
+            for _, figure in figures
+        ],
+        "runs": [str(len(figure["values"]) or "") for _, figure in figures],
+        "seconds": [seconds_text(row["seconds"]) for row, _ in figures],
+        "verdict": [": ".join(text for text in (figure["verdict"], figure["why"]) if text) for _, figure in figures],
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

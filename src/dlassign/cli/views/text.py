@@ -1,0 +1,45 @@
+"""Numbers, times, points of a sweep and tables as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dlassign.config.values import value_text
+
+
+def columns_text(columns: Mapping[str, Sequence[str]]) -> str:
+    """Lay out columns, numbers to the right, as wide as they need to be."""
+    lines = [""] * (1 + max((len(cells) for cells in columns.values()), default=0))
+    for name, cells in columns.items():
+        right = all(cell[:1].isdigit() or cell in ("-", "") for cell in cells)
+        width = max(map(len, (name, *cells)))
+        for place, cell in enumerate((name, *cells)):
+            lines[place] += (cell.rjust(width) if right else cell.ljust(width)) + "  "
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Return a figure with four digits behind the point."""
+    return "-" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """Return values of a point in short: `lr=0.1 hidden=[50]`."""
+    names = short_names(values)
+    return " ".join(f"{names[key]}={value_text(value, digits=4)}" for key, value in values.items())
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Return the last part of each dotted key where that is enough to tell the keys apart, else the whole key."""
+    keys = list(keys)
+    tails = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: tail if tails[tail := key.rpartition(".")[2]] == 1 else key for key in keys}
