@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dlassign.config.optim import SGD, Adam, AdamW, Group, Optimizer, RMSprop
 from dlassign.errors import ConfigError
 from dlassign.optim.groups import split_by_patterns
-from dlassign.optim.torch_optim import make_optimizer
-from dlassign.optim.torch_rules import decoupled_rates
+from dlassign.optim.torch_optim import ParamGroup, TorchOptimizer, make_optimizer
+from dlassign.optim.torch_rules import AdamRule, SGDRule, decoupled_rates
 
 NAMES = ["conv1.weight", "conv1.bias", "norm1.bias", "norm2.bias", "head.weight", "head.bias"]
 PLAIN: list[Optimizer] = [
@@ -207,3 +207,36 @@ def test_decoupled_rates_need_a_batch_size() -> None:
     with pytest.raises(ValueError, match="batch size"):
         make_optimizer(SGD(name="sgd", lr=1.0, parametrization="decoupled"), net())
     assert decoupled_rates(11.5, 0.0153, momentum=0.85, batch_size=1024) == pytest.approx((1.5, 0.0153 / 11.5))
+
+
+class TestParamGroup:
+    def test_it_runs_at_its_multiple_of_the_rate(self) -> None:
+        params = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+        halves = [ParamGroup([0], SGDRule()), ParamGroup([1], SGDRule(), lr_multiple=0.5)]
+        optimizer = TorchOptimizer(params, 0.1, groups=halves)
+        for p in params:
+            p.grad = torch.ones(2)
+        optimizer.step()
+        assert params[0].tolist() == pytest.approx([0.9, 0.9])
+        assert params[1].tolist() == pytest.approx([0.95, 0.95])
+
+    def test_slots_are_those_of_its_rule(self) -> None:
+        params = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+        groups = [ParamGroup([0, 2], SGDRule(momentum=0.9)), ParamGroup([1], AdamRule())]
+        optimizer = TorchOptimizer(params, 0.1, groups=groups)
+        assert [list(optimizer.slots(place)) for place in range(3)] == [
+            ["momentum"],
+            ["mean", "square", "step"],
+            ["momentum"],
+        ]
+        assert [len(tensors) for tensors in optimizer.state_dict()["slots"].values()] == [2, 1, 1, 1]
+
+    def test_one_whose_parameters_are_all_frozen_does_nothing(self) -> None:
+        params = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+        optimizer = TorchOptimizer(params, 0.1, groups=[ParamGroup([0], AdamRule()), ParamGroup([1], AdamRule())])
+        params[0].requires_grad_(False)
+        params[1].grad = torch.ones(2)
+        optimizer.step()
+        assert params[0].tolist() == [1.0, 1.0]
+        assert float(optimizer.slots(0)["step"]) == 0.0
+        assert float(optimizer.slots(1)["step"]) == 1.0

@@ -41,7 +41,9 @@ class BatchNormAutograd(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, spatial: bool = False) -> None:
         super().__init__()
-        self.num_features, self.eps, self.spatial = num_features, eps, spatial
+        self.num_features = num_features
+        self.eps = eps
+        self.spatial = spatial
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
@@ -115,7 +117,9 @@ class BatchNormManual(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, spatial: bool = False) -> None:
         super().__init__()
-        self.num_features, self.eps, self.spatial = num_features, eps, spatial
+        self.num_features = num_features
+        self.eps = eps
+        self.spatial = spatial
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
@@ -142,7 +146,8 @@ class LayerNormAutograd(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
-        self.num_features, self.eps = num_features, eps
+        self.num_features = num_features
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
@@ -210,7 +215,8 @@ class LayerNormManual(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
-        self.num_features, self.eps = num_features, eps
+        self.num_features = num_features
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
@@ -246,7 +252,10 @@ class BatchNormFromZero(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, spatial: bool = False) -> None:
         super().__init__()
-        self.num_features, self.eps, self.momentum, self.spatial = num_features, eps, momentum, spatial
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.spatial = spatial
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))

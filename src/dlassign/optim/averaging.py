@@ -51,7 +51,9 @@ class EMA:
 
     def __init__(self, model: nn.Module, *, decay: float, every: int = 1, ramp: bool = True) -> None:
         self._shadow = _Shadow(model)
-        self._decay, self._every, self._ramp = decay, every, ramp
+        self._decay = decay
+        self._every = every
+        self._ramp = ramp
 
     def after_step(self, step: int) -> None:
         """Take in the weights after every `every` steps; step: steps done, from 1."""
@@ -103,7 +105,11 @@ class Lookahead:
 
     def __init__(self, model: nn.Module, *, total: int, every: int = 5, decay: float, power: float = 3.0) -> None:
         self._shadow = _Shadow(model)
-        self._model, self._total, self._every, self._decay, self._power = model, total, every, decay, power
+        self._model = model
+        self._total = total
+        self._every = every
+        self._decay = decay
+        self._power = power
 
     def after_step(self, step: int) -> None:
         """Average after every `every` steps, and end with the slow weights; step: steps done, from 1."""

@@ -83,7 +83,8 @@ class StackedDropout(nn.Module):
 
     def learn(self, x: Tensor, key: tuple[int, ...]) -> None:
         """Keep shape, type and layout of the input of one model alone; key: what these depend on."""
-        self.seen, self._alone = key, torch.empty_like(x, device="meta")
+        self.seen = key
+        self._alone = torch.empty_like(x, device="meta")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, of x's shape."""
