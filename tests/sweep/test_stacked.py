@@ -82,7 +82,7 @@ def test_results_are_those_of_the_serial_executor(make: Any) -> None:
 
 
 def test_what_ends_one_member_leaves_the_others(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlassign.sweep.serial.FORMER_SECONDS", 0.2)
+    monkeypatch.setattr("dlassign.sweep.standing.FORMER_SECONDS", 0.2)
     changes = ["optimizer={name: sgd, lr: 1e160}", "optimizer={name: sgd, lr: 0.1}", "optimizer={name: sgd, lr: 0.2}"]
     trials = [make(n, "model.norm=none", change) for n, change in enumerate(changes)]
     with only_writer(trials[2].paths):

@@ -5,24 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from dlassign.errors import Interrupted, UserError
-from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
+from dlassign.sweep.drive import GRACE_SECONDS, LOST, POLL_SECONDS, Drive
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.stopping import StopRequest
-
-POLL_SECONDS = 0.2
-"""How often the driver looks whether a signal has come."""
-GRACE_SECONDS = 60.0
-"""How long a worker may take to write its checkpoint when the sweep ends early."""
 
 
 class ProcessesExecutor:
@@ -35,30 +28,20 @@ class ProcessesExecutor:
     """
 
     def __init__(self, workers: int, *, devices: Sequence[str] = (), why: str = "") -> None:
-        self._workers, self._devices = workers, tuple(devices)
-        self._why = why or f"{workers} worker process{'es' * (workers != 1)}"
-
-    @property
-    def slots(self) -> int:
-        """The number of workers."""
-        return self._workers
-
-    @property
-    def why(self) -> str:
-        """What it is and why it was chosen."""
-        return self._why
+        self.slots = workers
+        self.why = why or f"{workers} worker process{'es' * (workers != 1)}"
+        self._devices = tuple(devices)
 
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials; see Executor. A trial whose worker dies is tried once more, from its last checkpoint."""
-        crew = _Crew(self._workers, self._devices)
+        crew = _Crew(self.slots, self._devices)
         with StopRequest() as stop:
-            try:
-                yield from _Drive(crew, iter(trials), listener, stop=stop).results()
-            finally:
-                crew.dismiss()
+            drive = Drive(crew, iter(trials), listener=listener, stop=stop, retries=1)
+            with closing(drive):
+                yield from drive.results()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     """A worker process and what it is doing."""
 
@@ -66,183 +49,107 @@ class _Worker:
     connection: Connection
     device: str | None
     trial: Trial | None = None
+    where = ""
 
     def train(self, trial: Trial) -> None:
+        """Send it a trial, on its own device if the trial leaves that open."""
+        self.trial = trial
         config = trial.config
         if self.device is not None and config.device == "auto":
             trial = replace(trial, config=config.model_copy(update={"device": self.device}))
-        self.trial = trial
-        self.send(messages.TRIAL, trial)
+        self._send(messages.TRIAL, trial)
 
-    def send(self, kind: str, content: Any) -> None:
-        """Send a message; a worker that has died is noticed when it is read from."""
-        with suppress(OSError):
+    def answer(self, prune: bool) -> None:
+        """Answer its question whether a trial is to be given up."""
+        self._send(messages.ANSWER, prune)
+
+    def stop(self) -> None:
+        """Ask it to write a checkpoint and end."""
+        self.process.terminate()
+
+    def _send(self, kind: str, content: Any) -> None:
+        with suppress(OSError):  # a worker that has died is noticed when it is read from
             self.connection.send((kind, content))
 
-    def cause_of_death(self) -> str:
-        """Wait for the process to end, and say how it ended."""
+    def read(self) -> tuple[Any, ...]:
+        """Return its next message, or that it is lost."""
+        try:
+            if self.connection.poll():
+                return tuple(self.connection.recv())
+        except (EOFError, OSError):
+            pass
+        # It has died, although a process that it started may keep the pipe open.
         self.connection.close()
         self.process.join(GRACE_SECONDS)
-        code = self.process.exitcode
-        if code is None:
-            self.process.kill()
-            return "its worker no longer answered"
-        if code >= 0:
-            return f"its worker ended with exit code {code}"
-        name = signal.Signals(-code).name
-        return f"its worker was killed by {name}" + " (out of memory?)" * (name == "SIGKILL")
+        return LOST, messages.cause_of_death(self.process.exitcode, "its worker")
 
 
 class _Crew:
     """The workers; started when there is work for them."""
 
     def __init__(self, size: int, devices: Sequence[str]) -> None:
-        self._size, self._devices = size, devices
+        self._size = size
+        self._devices = devices
         self._context = multiprocessing.get_context("spawn")
         own = set(messages.THREADS).isdisjoint(os.environ)
         self._threads = max(1, usable_cores() // size) if own else None
-        self._places = deque(range(size))
-        self._workers: dict[int, _Worker] = {}
-        self._told_to_stop = False
+        self.workers: list[_Worker] = []
 
-    def free(self) -> bool:
-        """Return whether a worker is idle or may be started."""
-        return len(self.busy()) < self._size
+    def slots(self) -> int:
+        """Return the number of workers."""
+        return self._size
 
-    def busy(self) -> list[_Worker]:
-        """Return the workers that have a trial."""
-        return [worker for worker in self._workers.values() if worker.trial is not None]
-
-    def train(self, trial: Trial) -> None:
-        """Give a trial to an idle worker, or to a new one."""
-        idle = [worker for worker in self._workers.values() if worker.trial is None]
-        (idle[0] if idle else self._start()).train(trial)
+    def idle(self, waiting: list[Trial]) -> list[_Worker]:
+        """Return the workers that can take a trial; a new one can at once, for the pipe keeps what is sent."""
+        idle = [worker for worker in self.workers if worker.trial is None]
+        for _ in range(min(len(waiting) - len(idle), self._size - len(self.workers))):
+            idle.append(self._start())
+        return idle
 
     def _start(self) -> _Worker:
-        place = self._places.popleft()
-        device = self._devices[place % len(self._devices)] if self._devices else None
         mine, theirs = self._context.Pipe()
         process = self._context.Process(target=messages.serve, args=(theirs, self._threads))
         with _threads_in_environment(self._threads), _interrupts_held():
             process.start()
         theirs.close()  # or the worker's death would not end the pipe
-        self._workers[place] = worker = _Worker(process, mine, device)
+        worker = _Worker(process, mine, self._device())
+        self.workers.append(worker)
         return worker
 
-    def ready(self) -> list[_Worker]:
-        """Wait a moment; return the workers that have something to say or have died."""
+    def _device(self) -> str | None:
+        """Return the device that the fewest workers have."""
+        used = [worker.device for worker in self.workers]
+        return min(self._devices, key=used.count, default=None)
+
+    def heard(self) -> Iterator[tuple[_Worker, tuple[Any, ...]]]:
+        """Wait a moment, then yield a message of each worker that has something to say or has died."""
         known: dict[Any, _Worker] = {}
-        for worker in self._workers.values():
+        for worker in self.workers:
             known[worker.connection] = known[worker.process.sentinel] = worker
-        found = {id(known[source]): known[source] for source in wait(list(known), POLL_SECONDS)}
-        return list(found.values())
+        for worker in {id(known[source]): known[source] for source in wait(list(known), POLL_SECONDS)}.values():
+            yield worker, worker.read()
 
-    def stop(self) -> None:
-        """Ask every worker to write a checkpoint and end."""
-        if not self._told_to_stop:
-            self._told_to_stop = True
-            for worker in self.busy():
-                worker.process.terminate()
-
-    def remove(self, worker: _Worker) -> str:
-        """Forget a worker that has ended, and return why it did."""
-        place = next(place for place, known in self._workers.items() if known is worker)
-        del self._workers[place]
-        self._places.append(place)
-        return worker.cause_of_death()
+    def remove(self, worker: _Worker) -> None:
+        """Forget a worker that has ended or ends by itself; one that does not is killed."""
+        self.workers.remove(worker)
+        _end(worker.process, worker.connection)
 
     def dismiss(self) -> None:
-        """End all workers; those that train write a checkpoint first."""
-        for worker in self._workers.values():
+        """End all workers; a closed pipe tells them to."""
+        for worker in self.workers:
             worker.connection.close()
-        for worker in self._workers.values():
-            worker.process.join(GRACE_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-        self._workers.clear()
+        for worker in self.workers:
+            _end(worker.process, worker.connection)
+        self.workers.clear()
 
 
-class _Drive:
-    """One call of run: hands out trials, takes in messages."""
-
-    def __init__(self, crew: _Crew, trials: Iterator[Trial], listener: TrialListener, *, stop: StopRequest) -> None:
-        self._crew, self._trials, self._listener, self._stop = crew, trials, listener, stop
-        self._again: deque[Trial] = deque()
-        self._lost: set[str] = set()
-
-    def results(self) -> Iterator[TrialResult]:
-        """Yield results until there are no more trials, or a signal has come."""
-        self._fill()
-        while self._crew.busy():
-            for worker in self._crew.ready():
-                result = self._take(worker)
-                if result is not None:
-                    yield result
-            self._fill()
-            if self._stop():
-                self._crew.stop()
-        if self._stop():
-            raise Interrupted("interrupted; every running trial has written a checkpoint")
-
-    def _fill(self) -> None:
-        """Give every free worker a trial."""
-        while not self._stop() and self._crew.free():
-            trial = self._again.popleft() if self._again else next(self._trials, None)
-            if trial is None:
-                return
-            self._listener.started(trial)
-            self._crew.train(trial)
-
-    def _take(self, worker: _Worker) -> TrialResult | None:
-        """Take in one message of a worker; return the result that it makes, if any.
-
-        Raises:
-            UserError: the disk is full.
-        """
-        try:
-            if not worker.connection.poll():  # it has died, but a process that it started keeps the pipe open
-                return self._died(worker)
-            kind, *content = worker.connection.recv()
-        except (EOFError, OSError):
-            return self._died(worker)
-        if kind == messages.FULL_DISK:
-            raise UserError(content[0])
-        trial = worker.trial
-        if trial is None:
-            return None
-        if kind == messages.RESULT:
-            return self._ended(worker, trial, *content)
-        if kind == messages.SAY:
-            self._listener.say(trial, *content)
-        elif kind in (messages.RECORD, messages.QUESTION):
-            answer = self._listener.record(trial, *content)
-            if kind == messages.QUESTION:
-                worker.send(messages.ANSWER, answer)
-        return None
-
-    def _ended(self, worker: _Worker, trial: Trial, status: Status, message: str) -> TrialResult | None:
-        if status == "interrupted":  # the worker ends after this
-            if not self._stop():
-                return self._died(worker)
-            self._crew.remove(worker)
-        worker.trial = None
-        return TrialResult(trial=trial, status=status, message=message)
-
-    def _died(self, worker: _Worker) -> TrialResult | None:
-        """Try the trial of a dead worker once more, or give it up."""
-        why, trial = self._crew.remove(worker), worker.trial
-        if trial is None:
-            return None
-        if self._stop():
-            return TrialResult(trial=trial, status="interrupted", message=why)
-        name = trial.run
-        if name in self._lost:
-            return TrialResult(trial=trial, status="failed", message=f"{why}, twice")
-        self._lost.add(name)
-        self._again.append(trial)
-        self._listener.say(trial, f"{why}; trying once more from its last checkpoint")
-        return None
+def _end(process: SpawnProcess, connection: Connection) -> None:
+    """Wait for a process to end; kill it if that takes too long."""
+    connection.close()
+    process.join(GRACE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 @contextmanager

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Iterable, Iterator
 
 from dlassign.errors import Diverged, DlassignError, Interrupted
-from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, RunRecords
-from dlassign.store.summary import finished_records, is_locked
-from dlassign.store.sweep_table import Status
+from dlassign.store.records import Record
+from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import run_experiment
-
-FORMER_SECONDS = 20.0
-"""How long to wait for a worker of a killed driver, which writes a checkpoint before it ends."""
 
 
 class SerialExecutor:
@@ -26,18 +20,10 @@ class SerialExecutor:
         why: half a sentence for the user on why it was chosen.
     """
 
+    slots = 1
+
     def __init__(self, why: str = "one trial after the other in this process") -> None:
-        self._why = why
-
-    @property
-    def slots(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def why(self) -> str:
-        """What it is and why it was chosen."""
-        return self._why
+        self.why = why
 
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials; see Executor."""
@@ -59,14 +45,17 @@ def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> T
         Interrupted: a signal came; a checkpoint was written.
         DlassignError: the disk is full, which is not the trial's fault: it goes on from its last checkpoint.
     """
+    wait_for_former(trial.paths)
+    over = ended(trial.paths)
+    if over is not None:
+        return TrialResult(trial=trial, status=over)
 
     def on_record(record: Record) -> None:
-        if not _is_question(record):
+        if not _is_question(record):  # a question comes to `prune` below
             listener.record(trial, record)
 
-    wait_for_former(trial.paths)
     try:
-        records = ended_meanwhile(trial.paths) or run_experiment(
+        records = run_experiment(
             trial.config,
             trial.paths,
             say=lambda text: listener.say(trial, text),
@@ -82,28 +71,8 @@ def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> T
         if is_full_disk(error):
             raise
         return TrialResult(trial=trial, status="failed", message=one_line(error))
-    return result_of(trial, records)
-
-
-def result_of(trial: Trial, records: RunRecords) -> TrialResult:
-    """Return how a trial ended, from its log."""
-    ends: dict[str, Status] = {"pruned": "pruned", "diverged": "diverged"}
-    return TrialResult(trial=trial, status=ends.get((records.end or {})["status"], "finished"))
-
-
-def wait_for_former(paths: RunPaths) -> None:
-    """Wait, but not for ever, while the worker of a killed driver still holds a run folder."""
-    end = time.monotonic() + FORMER_SECONDS
-    while is_locked(paths.lock) and time.monotonic() < end:
-        time.sleep(0.05)
-
-
-def ended_meanwhile(paths: RunPaths) -> RunRecords | None:
-    """Return the log of a run that the worker of a killed driver has brought to its end."""
-    try:
-        return finished_records(paths)
-    except OSError:  # training will say what is wrong with the folder
-        return None
+    pruned = (records.end or {})["status"] == "pruned"
+    return TrialResult(trial=trial, status="pruned" if pruned else "finished")
 
 
 def _is_question(record: Record) -> bool:

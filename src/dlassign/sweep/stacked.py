@@ -12,7 +12,8 @@ from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.stacked.together import run_together
 from dlassign.store.records import Record
-from dlassign.sweep.serial import ended_meanwhile, is_full_disk, one_line, result_of, train_trial, wait_for_former
+from dlassign.sweep.serial import is_full_disk, one_line, train_trial
+from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
 from dlassign.train.device import resolve_device
@@ -82,7 +83,8 @@ class StackedExecutor:
     """
 
     def __init__(self, at_most: int | None = None, *, why: str = "as asked for") -> None:
-        self.slots, self.why = at_most or AT_ONCE, f"stacked: equal models train as one, {why}"
+        self.slots = at_most or AT_ONCE
+        self.why = f"stacked: equal models train as one, {why}"
 
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials and yield each result when its stack is done.
@@ -130,11 +132,11 @@ def _run_stack(stack: list[Trial], listener: TrialListener, cache: DataCache) ->
     for trial in stack:
         listener.started(trial)
         wait_for_former(trial.paths)
-        records = ended_meanwhile(trial.paths)
-        if records is None:
+        over = ended(trial.paths)
+        if over is None:
             left.append(trial)
         else:
-            yield result_of(trial, records)
+            yield TrialResult(trial=trial, status=over)
     stopping: DlassignError | None = None
     for place, error in run_together(
         [trial.config for trial in left],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
 from dlassign.store.files import reason
+from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, read_records
-from dlassign.store.summary import has_start, test_maximum
+from dlassign.store.summary import FINISHED, has_start, is_locked, test_maximum
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial
 
+FORMER_SECONDS = 20.0
+"""How long to wait for a worker of a killed driver, which writes a checkpoint before it ends."""
 OVER: frozenset[Status] = frozenset({"finished", "diverged", "pruned", "failed"})
 
 
@@ -99,3 +103,25 @@ def _seconds(records: RunRecords) -> float | None:
         return float(records.end["seconds"]["total"])
     newest = [*records.train[-1:], *records.evals[-1:]]
     return max((float(record["wall"]) for record in newest if "wall" in record), default=None)
+
+
+def wait_for_former(paths: RunPaths) -> None:
+    """Wait, but not for ever, while the worker of a killed driver still holds a run folder."""
+    end = time.monotonic() + FORMER_SECONDS
+    while is_locked(paths.lock) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def ended(paths: RunPaths, *, pruned: bool = False) -> Status | None:
+    """Return how a run ended, None if it has to go on.
+
+    Args:
+        paths: its folder.
+        pruned: whether a run that was given up counts as ended.
+    """
+    try:
+        end = read_records(paths.log).end if has_start(paths) else None
+    except (UserError, OSError):  # the run itself will say what is wrong
+        return None
+    status: Status | None = None if end is None else end["status"]
+    return status if status in FINISHED or (pruned and status == "pruned") else None

@@ -99,7 +99,7 @@ def _free_memory() -> None:
 class Link:
     """The worker's end of the pipe, read by a thread so that the death of the driver is noticed at once.
 
-    A TrialListener: what a trial tells goes to the driver.
+    It is a TrialListener: what a trial tells goes to the driver.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -136,7 +136,7 @@ class Link:
             return
 
     def started(self, trial: Trial) -> None:
-        """Do nothing: the driver knows."""
+        """Send nothing: the driver knows which trial it has sent."""
 
     def record(self, trial: Trial, record: Record) -> bool:
         """Send a log record; after an evaluation wait for the answer whether to go on."""
@@ -151,3 +151,18 @@ class Link:
     def say(self, trial: Trial, text: str) -> None:
         """Send a line for the user."""
         self.send(SAY, text)
+
+
+def cause_of_death(code: int | None, who: str) -> str:
+    """Return how a process ended.
+
+    Args:
+        code: its exit code, None if it is still there.
+        who: what the process is called in the message.
+    """
+    if code is None:
+        return f"{who} no longer answered"
+    if code >= 0:
+        return f"{who} ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"{who} was killed by {name}" + " (out of memory?)" * (name == "SIGKILL")

@@ -44,8 +44,11 @@ class Cluster:
             if value > 1 and not float(value).is_integer():
                 raise ConfigError(f"executor.{key}: Ray takes whole numbers above 1, got {value:g}")
         self._ray = import_ray()
-        self._address, self._cpus, self._gpus = address, cpus, gpus
-        self._joined = self._mine = False
+        self._address = address
+        self._cpus = cpus
+        self._gpus = gpus
+        self._joined = False
+        self._mine = False
 
     @property
     def is_local(self) -> bool:

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dlassign.errors import DlassignError, Interrupted, UserError
+from dlassign.errors import UserError
 from dlassign.store.files import make_folder, write_text
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record
 from dlassign.store.sweep_paths import SweepPaths
-from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
+from dlassign.sweep.drive import LOST, POLL_SECONDS, Drive
 from dlassign.sweep.ray.cluster import ActorLost, Cluster
 from dlassign.sweep.ray.shipping import pack, unpack
-from dlassign.sweep.ray.worker import DIED, STOP, Place, Token, ended
+from dlassign.sweep.ray.worker import DIED, STOP, Machine, Token
 from dlassign.sweep.serial import is_full_disk, one_line
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.experiment import only_writer
 from dlassign.train.stopping import StopRequest
 
-POLL_SECONDS = 0.2
-"""How often the driver looks whether a signal has come."""
-GRACE_SECONDS = 60.0
-"""How long workers may take to write their checkpoints when the sweep ends early."""
 LOOK_SECONDS = 5.0
 """How often to look whether machines have joined the cluster."""
 FALSE_STARTS = 5
@@ -57,7 +51,7 @@ class RayExecutor:
         self._retries = retries
         where = {"local": "a Ray cluster started here", "auto": "the Ray cluster that this machine belongs to"}
         no_gpu = "" if gpus_per_trial else ", no GPU (gpus_per_trial is 0)"
-        self._why = f"{where.get(address, f'the Ray cluster at {address}')}, {self._cluster.wish()}{no_gpu}"
+        self.why = f"{where.get(address, f'the Ray cluster at {address}')}, {self._cluster.wish()}{no_gpu}"
 
     @property
     def slots(self) -> int:
@@ -69,11 +63,6 @@ class RayExecutor:
         self._cluster.join()
         return max(1, self._cluster.holds())
 
-    @property
-    def why(self) -> str:
-        """What it is."""
-        return self._why
-
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials; see Executor. A trial that lost its worker is tried again, from its checkpoint if that is here.
 
@@ -82,275 +71,175 @@ class RayExecutor:
         """
         try:
             self._cluster.join()
+            crew = _Crew(self._cluster, listener)
             with StopRequest() as stop:
-                drive = _Drive(self._cluster, iter(trials), listener, stop=stop, retries=self._retries)
-                try:
+                drive = Drive(crew, iter(trials), listener=listener, stop=stop, retries=self._retries)
+                with closing(drive):
                     yield from drive.results()
-                finally:
-                    drive.close()
         finally:
             self._cluster.leave()
 
 
 @dataclass(eq=False)
-class _Helper:
-    """An actor and what it is doing.
+class _Actor:
+    """A worker on the cluster and what it is doing.
 
     Attributes:
-        actor: its handle.
+        cluster: where it is.
+        handle: Ray's handle of the actor.
         call: reference of the answer that it owes; None if it is idle.
-        place: where it is; None until it has started.
+        machine: where it runs; None until it has started.
         trial: what it trains.
         orders: what is sent to it with the next call.
-        told_to_stop: whether one of them was to stop.
     """
 
-    actor: Any
+    cluster: Cluster
+    handle: Any
     call: Any
-    place: Place | None = None
+    machine: Machine | None = None
     trial: Trial | None = None
     orders: list[tuple[Any, ...]] = field(default_factory=list)
-    told_to_stop: bool = False
+
+    @property
+    def where(self) -> str:
+        """Its machine, in brackets."""
+        return f" ({self.machine.name})" if self.machine else ""
+
+    def train(self, trial: Trial) -> None:
+        """Send it a trial, with its run folder if its machine does not see that."""
+        assert self.machine is not None
+        self.trial = trial
+        shipped = not self.machine.shared
+        there = replace(trial, paths=RunPaths(trial.paths.root.absolute()))
+        self.orders.append((messages.TRIAL, there, shipped, pack(trial.paths.root) if shipped else None))
+        self.send()
+
+    def answer(self, prune: bool) -> None:
+        """Answer, with the next call, its question whether a trial is to be given up."""
+        self.orders.append((messages.ANSWER, prune))
+
+    def stop(self) -> None:
+        """Ask it, with the next call, to write a checkpoint and end."""
+        self.orders.append((STOP,))
+
+    def send(self) -> None:
+        """Send the orders; what it has to say comes back as the answer."""
+        orders = self.orders
+        self.orders = []
+        self.call = self.cluster.exchange(self.handle, orders)
 
 
-class _Silent:
-    """A listener that takes in nothing more."""
+class _Crew:
+    """The workers on a cluster; started when there is work for them."""
 
-    def started(self, trial: Trial) -> None:
-        """Do nothing."""
-
-    def record(self, trial: Trial, record: Record) -> bool:
-        """Do nothing."""
-        return False
-
-    def say(self, trial: Trial, text: str) -> None:
-        """Do nothing."""
-
-
-class _Drive:
-    """One call of run: hands out trials, takes in messages."""
-
-    def __init__(
-        self, cluster: Cluster, trials: Iterator[Trial], listener: TrialListener, *, stop: StopRequest, retries: int
-    ) -> None:
-        self._cluster, self._trials, self._listener, self._stop = cluster, trials, listener, stop
-        self._retries = retries
-        self._helpers: list[_Helper] = []
-        self._waiting: deque[Trial] = deque()
-        self._losses: Counter[str] = Counter()
-        self._given_up: set[str] = set()
+    def __init__(self, cluster: Cluster, listener: TrialListener) -> None:
+        self._cluster = cluster
+        self._listener = listener
+        self._warned = False
         self._token: Token | None = None
-        self._false_starts, self._warned = 0, False
-        self._slots, self._looked = 1, float("-inf")
-        self._stopped_at: float | None = None
+        self._false_starts = 0
+        self._slots = 1
+        self._looked = float("-inf")
+        self.workers: list[_Actor] = []
 
-    def results(self) -> Iterator[TrialResult]:
-        """Yield results until there are no more trials, or a signal has come.
-
-        Raises:
-            Interrupted: a signal came.
-            UserError: no worker can be started, or a disk is full.
-        """
-        while True:
-            if self._stop():
-                self._ask_to_stop()
-            else:
-                yield from self._pull()
-                self._hand_out()
-            if not (self._busy() or self._waiting) or self._late():
-                break
-            for result in map(self._take, self._ready()):
-                if result is not None:
-                    yield result
-        if self._stop():
-            yield from (TrialResult(trial=trial, status="interrupted") for trial in self._busy())
-            raise Interrupted("interrupted; every running trial has written a checkpoint")
-
-    def _busy(self) -> list[Trial]:
-        return [helper.trial for helper in self._helpers if helper.trial is not None]
-
-    def _pull(self) -> Iterator[TrialResult]:
-        """Take trials from the iterable for the slots that are free; yield those whose runs are over already."""
-        while not self._stop() and len(self._waiting) + len(self._busy()) < self._count_slots():
-            trial = next(self._trials, None)
-            if trial is None:
-                return
-            status = ended(trial.paths)
-            if status is None:
-                self._waiting.append(trial)
-            else:
-                yield TrialResult(trial=trial, status=status)
-
-    def _count_slots(self) -> int:
+    def slots(self) -> int:
+        """Return how many trials the cluster holds; machines may join and leave."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._slots, self._looked = max(1, self._cluster.holds()), time.monotonic()
+            self._slots = max(1, self._cluster.holds())
+            self._looked = time.monotonic()
         return self._slots
 
-    def _hand_out(self) -> None:
-        """Give waiting trials to idle workers, and start more of these."""
-        idle = [helper for helper in self._helpers if helper.place is not None and helper.trial is None]
-        while idle and self._waiting:
-            trial = self._waiting.popleft()
-            self._listener.started(trial)
-            self._give(idle.pop(), trial)
-        starting = sum(helper.place is None for helper in self._helpers)
-        for _ in range(len(self._waiting) - starting):
-            self._hire()
+    def idle(self, waiting: list[Trial]) -> list[_Actor]:
+        """Return the workers that can take a trial; start more, unless those before did not start."""
+        idle = [worker for worker in self.workers if worker.machine is not None and worker.trial is None]
+        starting = sum(worker.machine is None for worker in self.workers)
+        for _ in range(len(waiting) - len(idle) - starting):
+            if self._false_starts < FALSE_STARTS:
+                self._hire(waiting[0])
+        return idle
 
-    def _give(self, helper: _Helper, trial: Trial) -> None:
-        assert helper.place is not None
-        shipped = not helper.place.shared
-        there = replace(trial, paths=RunPaths(trial.paths.root.absolute()))
-        helper.trial = trial
-        helper.orders.append((messages.TRIAL, there, shipped, pack(trial.paths.root) if shipped else None))
-        self._call(helper)
-
-    def _call(self, helper: _Helper) -> None:
-        orders, helper.orders = helper.orders, []
-        helper.call = self._cluster.exchange(helper.actor, orders)
-
-    def _hire(self) -> None:
-        """Start a worker, unless those before did not start.
-
-        Raises:
-            UserError: no worker is left, and none can be started.
-        """
-        trial = self._waiting[0]
+    def _hire(self, trial: Trial) -> None:
         if self._token is None:
             self._token = write_token(trial.paths.root.parent)
         if not self._warned and not self._cluster.holds():
             self._warned = True
             self._listener.say(trial, f"no machine of the cluster has {self._cluster.wish()}; waiting for one")
-        if self._false_starts < FALSE_STARTS:
-            actor = self._cluster.hire()
-            self._helpers.append(_Helper(actor, self._cluster.greet(actor, self._token)))
+        handle = self._cluster.hire()
+        self.workers.append(_Actor(self._cluster, handle, self._cluster.greet(handle, self._token)))
 
-    def _ready(self) -> list[_Helper]:
-        """Wait a moment; return the workers that have answered."""
-        calls = {helper.call: helper for helper in self._helpers if helper.call is not None}
-        return [calls[call] for call in self._cluster.ready(list(calls), POLL_SECONDS)]
-
-    def _take(self, helper: _Helper) -> TrialResult | None:
-        """Take in the answer of a worker; return the result that it makes, if any.
+    def heard(self) -> Iterator[tuple[_Actor, tuple[Any, ...]]]:
+        """Wait a moment, then yield the messages in the answers that have come.
 
         Raises:
-            UserError: a disk is full, or no worker can be started.
+            UserError: no worker can be started, or a run folder that was sent back cannot be written.
         """
-        try:
-            answer = self._cluster.get(helper.call)
-        except ActorLost as loss:
-            return self._lost(helper, str(loss))
-        helper.call = None
-        if isinstance(answer, Place):
-            helper.place, self._false_starts = answer, 0
-            return None
-        result = None
-        for kind, *content in answer:
-            result = self._message(helper, kind, *content)
-        if helper.trial is not None:
-            self._call(helper)
-        return result
-
-    def _message(self, helper: _Helper, kind: str, *content: Any) -> TrialResult | None:
-        trial = helper.trial
-        if kind == DIED:
-            why, archive = content
-            if archive is not None and trial is not None:
-                _receive(archive, trial.paths)
-            return self._lost(helper, why)
-        if trial is None or helper.place is None:
-            return None
-        if kind == messages.FULL_DISK:
-            raise UserError(f"{content[0]} (on {helper.place.machine})")
-        if kind == messages.RESULT:
-            return self._ended(helper, trial, *content)
-        if kind == messages.SAY:
-            self._listener.say(trial, *content)
-        elif kind in (messages.RECORD, messages.QUESTION):
-            answer = self._listener.record(trial, *content)
-            if kind == messages.QUESTION:
-                helper.orders.append((messages.ANSWER, answer))
-                self._given_up |= {trial.run} if answer else set()
-        return None
-
-    def _ended(
-        self, helper: _Helper, trial: Trial, status: Status, message: str, archive: bytes | None
-    ) -> TrialResult | None:
-        if archive is not None:
+        calls = {worker.call: worker for worker in self.workers if worker.call is not None}
+        for call in self._cluster.ready(list(calls), POLL_SECONDS):
+            worker = calls[call]
+            worker.call = None
             try:
-                _receive(archive, trial.paths)
-            except UserError as error:
-                if is_full_disk(error):
+                answer = self._cluster.get(call)
+            except ActorLost as loss:
+                yield worker, (LOST, str(loss))
+                if worker.machine is None:
+                    self._did_not_start(str(loss))
+                continue
+            if isinstance(answer, Machine):
+                worker.machine = answer
+                self._false_starts = 0
+                continue
+            for message in answer:
+                try:
+                    received = _received(worker, *message)
+                except UserError:
+                    worker.trial = None  # or the end of the sweep would wait for it
                     raise
-                status, message = "failed", one_line(error)
-        if status == "interrupted":  # the process ends after this
-            if not self._stop() and not helper.told_to_stop:
-                return self._lost(helper, "its process was told to end")
-            self._remove(helper)
-        helper.trial = None
-        return TrialResult(trial=trial, status=status, message=message)
-
-    def _lost(self, helper: _Helper, why: str) -> TrialResult | None:
-        """Let the trial of a lost worker wait for another, or give it up.
-
-        Raises:
-            UserError: no worker can be started.
-        """
-        self._remove(helper)
-        trial, helper.trial = helper.trial, None
-        if trial is None:
-            if helper.place is None:
-                self._did_not_start(why)
-            return None
-        if self._stop():
-            return TrialResult(trial=trial, status="interrupted", message=why)
-        name = trial.run
-        status = ended(trial.paths, pruned=name in self._given_up)
-        if status is not None:
-            return TrialResult(trial=trial, status=status)
-        self._losses[name] += 1
-        if self._losses[name] > self._retries:
-            return TrialResult(trial=trial, status="failed", message=f"{why}, {_times(self._losses[name])}")
-        self._waiting.appendleft(trial)
-        where = f" ({helper.place.machine})" if helper.place else ""
-        self._listener.say(trial, f"{why}{where}; trying again ({self._losses[name]} of {self._retries})")
-        return None
+                yield worker, received
+            if worker.trial is not None:
+                worker.send()
 
     def _did_not_start(self, why: str) -> None:
         self._false_starts += 1
-        if self._false_starts >= FALSE_STARTS and not self._helpers:
+        if self._false_starts >= FALSE_STARTS and not self.workers:
             raise UserError(f"no worker starts on the Ray cluster: {why}; is dlassign installed on its machines?")
 
-    def _remove(self, helper: _Helper) -> None:
-        helper.call = None
-        self._helpers = [known for known in self._helpers if known is not helper]
-        self._cluster.kill(helper.actor)
+    def remove(self, worker: _Actor) -> None:
+        """Forget a worker that has ended or ends by itself."""
+        worker.call = None
+        self.workers = [known for known in self.workers if known is not worker]
+        self._cluster.kill(worker.handle)
 
-    def _ask_to_stop(self) -> None:
-        """Ask every worker that trains to write a checkpoint and end; nothing more is begun."""
-        self._waiting.clear()
-        self._stopped_at = self._stopped_at or time.monotonic()
-        for helper in self._helpers:
-            if helper.trial is not None and not helper.told_to_stop:
-                helper.told_to_stop = True
-                helper.orders.append((STOP,))
-
-    def _late(self) -> bool:
-        return self._stopped_at is not None and time.monotonic() - self._stopped_at > GRACE_SECONDS
-
-    def close(self) -> None:
-        """End all workers; those that train write a checkpoint first."""
-        self._listener = _Silent()
-        self._ask_to_stop()
-        while self._busy() and not self._late():
-            for helper in self._ready():
-                with suppress(DlassignError):  # the error that ends the sweep, if there is one, is on its way
-                    self._take(helper)
-        self._cluster.dismiss([helper.actor for helper in self._helpers if helper.place is not None])
-        for helper in self._helpers:
-            self._cluster.kill(helper.actor)
+    def dismiss(self) -> None:
+        """End all workers."""
+        self._cluster.dismiss([worker.handle for worker in self.workers if worker.machine is not None])
+        for worker in self.workers:
+            self._cluster.kill(worker.handle)
         if self._token is not None:
             Path(self._token.path).unlink(missing_ok=True)
+
+
+def _received(worker: _Actor, kind: str, *content: Any) -> tuple[Any, ...]:
+    """Put a run folder that was sent back with a message in its place; return the message without it.
+
+    Raises:
+        UserError: the disk is full, or what a dead worker left cannot be written.
+    """
+    if kind == DIED:
+        why, archive = content
+        if archive is not None and worker.trial is not None:
+            _receive(archive, worker.trial.paths)
+        return LOST, why
+    if kind != messages.RESULT:
+        return kind, *content
+    status, message, archive = content
+    if archive is not None and worker.trial is not None:
+        try:
+            _receive(archive, worker.trial.paths)
+        except UserError as error:
+            if is_full_disk(error):
+                raise
+            return messages.RESULT, "failed", one_line(error)
+    return messages.RESULT, status, message
 
 
 def _receive(archive: bytes, paths: RunPaths) -> None:
@@ -370,7 +259,3 @@ def write_token(folder: Path) -> Token:
     token = Token(path=str(SweepPaths(folder).token.absolute()), text=uuid.uuid4().hex)
     write_text(Path(token.path), token.text)
     return token
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"

@@ -15,23 +15,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import signal
 import socket
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import read_records
-from dlassign.store.summary import FINISHED, has_start, is_locked
-from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
 from dlassign.sweep.ray.shipping import pack, unpack
+from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial
 
 STOP, DIED = "stop", "died"
@@ -41,8 +36,6 @@ WAIT_SECONDS = 0.5
 """How long a call waits for the first message; so long may an order have to wait."""
 AT_ONCE = 1000
 """Messages of one call, at most."""
-FORMER_SECONDS = 20.0
-"""How long to wait for a process that has lost its driver, and still writes a checkpoint of the same run."""
 CLOSE_SECONDS = 10.0
 """How long an idle process may take to end."""
 
@@ -63,15 +56,15 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Place:
+class Machine:
     """Where a worker runs.
 
     Attributes:
-        machine: its host name.
+        name: its host name.
         shared: whether it sees the driver's folder of runs.
     """
 
-    machine: str
+    name: str
     shared: bool
 
 
@@ -100,15 +93,16 @@ class RayWorker:
         self._shipped: RunPaths | None = None
         self._found: list[tuple[Any, ...]] = []
 
-    def hello(self, token: Token) -> Place:
+    def hello(self, token: Token) -> Machine:
         """Return where this is."""
-        return Place(socket.gethostname(), token.seen())
+        return Machine(socket.gethostname(), token.seen())
 
     def exchange(self, orders: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """Take in orders, and return what the process says, at once or after a moment."""
         for order in orders:
             self._obey(*order)
-        heard, self._found = self._found, []
+        heard = self._found
+        self._found = []
         while len(heard) < AT_ONCE and not (heard and heard[-1][0] in LAST):
             message = self._hear(0 if heard else WAIT_SECONDS)
             if message is None:
@@ -166,7 +160,8 @@ class RayWorker:
         except (EOFError, OSError):
             message = None
         if message is None:  # dead; a process that it started may keep the pipe open
-            return DIED, self._cause_of_death(), self._take_away()
+            self._process.join(CLOSE_SECONDS)
+            return DIED, messages.cause_of_death(self._process.exitcode, "its process"), self._take_away()
         return (*message, self._take_away()) if message[0] == messages.RESULT else tuple(message)
 
     def _take_away(self) -> bytes | None:
@@ -177,16 +172,6 @@ class RayWorker:
         self._clean()
         return archive
 
-    def _cause_of_death(self) -> str:
-        self._process.join(CLOSE_SECONDS)
-        code = self._process.exitcode
-        if code is None:
-            return "its process no longer answered"
-        if code >= 0:
-            return f"its process ended with exit code {code}"
-        name = signal.Signals(-code).name
-        return f"its process was killed by {name}" + " (out of memory?)" * (name == "SIGKILL")
-
     def close(self) -> None:
         """End the process, and remove what lies on this machine alone."""
         self._connection.close()
@@ -195,25 +180,3 @@ class RayWorker:
             self._process.kill()
             self._process.join()
         self._clean()
-
-
-def wait_for_former(paths: RunPaths) -> None:
-    """Wait until no living process holds a run, but not for ever."""
-    end = time.monotonic() + FORMER_SECONDS
-    while is_locked(paths.lock) and time.monotonic() < end:
-        time.sleep(0.05)
-
-
-def ended(paths: RunPaths, *, pruned: bool = False) -> Status | None:
-    """Return how a run ended, None if it has to go on.
-
-    Args:
-        paths: its folder.
-        pruned: whether a run that was given up counts as ended.
-    """
-    try:
-        end = read_records(paths.log).end if has_start(paths) else None
-    except (UserError, OSError):  # the run itself will say what is wrong
-        return None
-    status: Status | None = None if end is None else end["status"]
-    return status if status in FINISHED or (pruned and status == "pruned") else None
