@@ -1,5 +1,10 @@
+"""From files to configs: names, files that extend others, places of problems, and any input at all."""
+
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,26 +20,26 @@ SCHEMA = run_schema()
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def write(folder, name, text):
+def write(folder: Path, name: str, text: str) -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def test_the_name_is_the_stem_unless_given(tmp_path):
+def test_the_name_is_the_stem_unless_given(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "first.yaml", MINIMAL)).name == "first"
     assert load_config(write(tmp_path, "second.yaml", MINIMAL + "name: other\n")).name == "other"
     with pytest.raises(ConfigError, match=r"name: missing; expected a name of letters"):
         load_config(write(tmp_path, "my run.yaml", MINIMAL))
 
 
-def test_a_byte_order_mark_is_fine(tmp_path):
+def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
     assert load_config(str(path)).train.epochs == 10
 
 
-def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
+def test_extends_merges_mappings_and_replaces_the_rest(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     base = MINIMAL.replace("{name: mlp}", "{name: mlp, hidden: [1, 2], norm: batch}").replace(
         "{name: adam}", "{name: adam, lr: 0.1, betas: [0.5, 0.5]}"
@@ -47,17 +52,17 @@ def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
     assert (config.optimizer.name, config.optimizer.lr, config.seed, config.name) == ("rmsprop", 0.1, 4, "a")
 
 
-def test_overrides_reach_values_of_the_base(tmp_path):
+def test_overrides_reach_values_of_the_base(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", MINIMAL)
     path = write(tmp_path, "a.yaml", "extends: base.yaml\n")
     assert load_config(path, ["train.epochs=3"]).train.epochs == 3
 
 
-def test_place_finds_the_key_or_the_nearest_above(tmp_path):
+def test_place_finds_the_key_or_the_nearest_above(tmp_path: Path) -> None:
     text = MINIMAL + "loss:\n  name: cross_entropy\n  penalty:\n    - {name: l2, coefficient: 0.1}\n"
     located = load_located(write(tmp_path, "a.yaml", text), ["seed=3"])
 
-    def spot(path):
+    def spot(path: Path) -> tuple[Any, ...]:
         problem = located.place(Problem(message="m", path=path))
         assert (problem.path, problem.message) == (path, "m")
         return Path(problem.file).name, problem.line, problem.column, problem.width
@@ -73,7 +78,7 @@ def test_place_finds_the_key_or_the_nearest_above(tmp_path):
     assert located.place(placed) is placed
 
 
-def test_all_problems_are_sorted_by_line(tmp_path):
+def test_all_problems_are_sorted_by_line(tmp_path: Path) -> None:
     text = MINIMAL.replace("digits", "x").replace("adam", "y") + "a: 1\nb: 2\na: 3\n"
     path = write(tmp_path, "a.yaml", text)
     with pytest.raises(ConfigError) as caught:
@@ -81,7 +86,7 @@ def test_all_problems_are_sorted_by_line(tmp_path):
     assert [problem.line for problem in caught.value.problems] == [1, 3, 5, 6, 7]
 
 
-def values(node):
+def values(node: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for what the schema accepts."""
     node = resolve(node, SCHEMA)
     if node.get("nullable"):
@@ -115,7 +120,7 @@ def values(node):
             return st.none()
 
 
-def numbers(node):
+def numbers(node: Any) -> st.SearchStrategy[Any]:
     low = node.get("minimum", node.get("exclusiveMinimum"))
     high = node.get("maximum", node.get("exclusiveMaximum"))
     kept = {"exclude_min": "exclusiveMinimum" in node, "exclude_max": "exclusiveMaximum" in node}
@@ -128,7 +133,7 @@ SECTIONS |= {key: values(SCHEMA["properties"][key]) for key in ("name", "schedul
 
 @relaxed
 @given(st.fixed_dictionaries(SECTIONS))
-def test_load_gives_back_what_dump_wrote(tmp_path, data):
+def test_load_gives_back_what_dump_wrote(tmp_path: Path, data: Any) -> None:
     length = {"steps": 7} if data["seed"] % 2 else {"epochs": 2.5}
     data["train"] = {**data["train"], "steps": None, "epochs": None, **length}
     try:
@@ -151,7 +156,7 @@ SPACES = st.sampled_from(["\n", "\n  ", "\n    ", "\t", " ", ": ", "- ", "---\n"
 PIECES = WORDS | SPACES | st.characters()
 
 
-def nothing_but_a_config_error(path, overrides=()):
+def nothing_but_a_config_error(path: Path, overrides: Any = ()) -> None:
     problems = []
     try:
         load_config(path, overrides)
@@ -163,7 +168,7 @@ def nothing_but_a_config_error(path, overrides=()):
 
 @relaxed
 @given(st.binary(max_size=200))
-def test_any_bytes(tmp_path, content):
+def test_any_bytes(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(content)
     nothing_but_a_config_error(path)
@@ -171,7 +176,7 @@ def test_any_bytes(tmp_path, content):
 
 @settings(relaxed, max_examples=200)
 @given(st.lists(PIECES, max_size=40).map("".join))
-def test_any_text(tmp_path, text):
+def test_any_text(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     nothing_but_a_config_error(path)
@@ -186,11 +191,11 @@ JSON = st.recursive(
 
 @settings(relaxed, max_examples=60)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(SCHEMA["properties"], JSON) | {"x": JSON}))
-def test_any_values(tmp_path, data):
+def test_any_values(tmp_path: Path, data: Any) -> None:
     nothing_but_a_config_error(write(tmp_path, "a.yaml", json.dumps(data)))
 
 
 @settings(relaxed, max_examples=60)
 @given(st.lists(st.lists(PIECES | st.sampled_from([".", "=", "0"]), max_size=8).map("".join), max_size=3))
-def test_any_overrides(tmp_path, overrides):
+def test_any_overrides(tmp_path: Path, overrides: Any) -> None:
     nothing_but_a_config_error(write(tmp_path, "a.yaml", MINIMAL), overrides)

@@ -1,4 +1,10 @@
+"""From a sweep file to a sweep, or to every problem at once."""
+
+from __future__ import annotations
+
 import json
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -19,11 +25,11 @@ SWEEP = "base: base.yaml\nspace:\n  optimizer.lr: [0.1, 0.2]\n"
 
 
 @pytest.fixture
-def load(tmp_path, monkeypatch):
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base.yaml").write_text(BASE)
 
-    def write_and_load(text, *overrides):
+    def write_and_load(text: str, *overrides: str) -> Any:
         (tmp_path / "my_sweep.yaml").write_text(text)
         return load_sweep("my_sweep.yaml", overrides)
 
@@ -31,8 +37,8 @@ def load(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def refused(load):
-    def message(text, *overrides):
+def refused(load: Any) -> Any:
+    def message(text: str, *overrides: str) -> str:
         with pytest.raises(ConfigError) as caught:
             load(text, *overrides)
         assert caught.value.exit_code == 2
@@ -41,7 +47,7 @@ def refused(load):
     return message
 
 
-def test_a_small_file(load):
+def test_a_small_file(load: Any) -> None:
     located = load(SWEEP)
     assert located.config.name == "my_sweep"
     assert located.config.space == {"optimizer.lr": (0.1, 0.2)}
@@ -49,20 +55,20 @@ def test_a_small_file(load):
     assert located.document.values["space", "optimizer.lr", 1].column == 23
 
 
-def test_short_names(load):
+def test_short_names(load: Any) -> None:
     config = load(SWEEP + "executor: serial\nstrategy: grid\n").config
     assert (config.executor.name, config.strategy.name) == ("serial", "grid")
     config = load(SWEEP + "strategy: {name: tpe, trials: 3, pruning: hyperband}\n").config
     assert config.strategy.pruning.name == "hyperband"
 
 
-def test_set_changes_the_base(load):
+def test_set_changes_the_base(load: Any) -> None:
     base = load(SWEEP + "set: {optimizer.name: adam, train.clip.norm: 1, loss: {name: cross_entropy}}\n").base
     assert base.data["optimizer"] == {"name": "adam", "lr": 0.1}  # adam has no momentum
     assert base.data["train"] == {"epochs": 2, "clip": {"norm": 1}}
 
 
-def test_the_base_lies_beside_the_sweep_and_may_extend_another(tmp_path):
+def test_the_base_lies_beside_the_sweep_and_may_extend_another(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "first.yaml").write_text(BASE)
     (tmp_path / "base.yaml").write_text("extends: first.yaml\nseed: 7\n")
@@ -72,7 +78,7 @@ def test_the_base_lies_beside_the_sweep_and_may_extend_another(tmp_path):
     assert base.data["model"] == {"name": "mlp", "hidden": [20]}
 
 
-def test_overrides_change_the_sweep_file(load):
+def test_overrides_change_the_sweep_file(load: Any) -> None:
     text = (
         SWEEP + "  train.batch_size: {low: 4, high: 8, integer: true}\nstrategy: {name: tpe, trials: 3, startup: 2}\n"
     )
@@ -94,13 +100,13 @@ def test_overrides_change_the_sweep_file(load):
     assert config.seeds == (1, 2)
 
 
-def test_an_override_may_give_a_short_name_and_the_next_its_keys(load):
+def test_an_override_may_give_a_short_name_and_the_next_its_keys(load: Any) -> None:
     config = load(SWEEP, "strategy=random", "strategy.trials=4", "executor=processes", "executor.workers=2").config
     assert config.strategy.trials == 4
     assert config.executor.workers == 2
 
 
-def test_what_is_written_loads_to_the_same_from_anywhere(load, tmp_path):
+def test_what_is_written_loads_to_the_same_from_anywhere(load: Any, tmp_path: Path) -> None:
     text = SWEEP + (
         "set: {train.epochs: 3}\nstrategy: {name: tpe, trials: 4, pruning: hyperband}\nconfirm: {}\n"
         "when:\n  - {if: {optimizer.lr: 0.1}, space: {optimizer.momentum: {low: 0, high: 0.9}}}\n"
@@ -130,7 +136,7 @@ trials: 5
 """
 
 
-def test_every_problem_at_once(refused):
+def test_every_problem_at_once(refused: Any) -> None:
     found = refused(ALL_AT_ONCE)
     assert [line for line in found.splitlines() if line.startswith("my_sweep.yaml")] == [
         "my_sweep.yaml:1:7: base: bse.yaml: no such file; give the path of a YAML file that exists",
@@ -164,7 +170,7 @@ when:
 """
 
 
-def test_every_broken_rule_at_once(refused):
+def test_every_broken_rule_at_once(refused: Any) -> None:
     assert [line for line in refused(RULES).splitlines() if line.startswith("my_sweep.yaml")] == [
         "my_sweep.yaml:2:7: set.optimizer.lr: stands under space too; remove it here, or there",
         "my_sweep.yaml:2:24: set.name: all runs have the sweep's name; give `name` at the top level",
@@ -221,18 +227,18 @@ def test_every_broken_rule_at_once(refused):
         (SWEEP + "extends: a.yaml\n", "4:1: extends: unknown key."),
     ],
 )
-def test_messages(refused, text, message):
+def test_messages(refused: Any, text: str, message: str | tuple[str, ...]) -> None:
     assert message in refused(text)
 
 
-def test_problems_of_the_base_show_the_base(refused, tmp_path):
+def test_problems_of_the_base_show_the_base(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("data: {name: digits}}\n")
     assert "broken.yaml:1:21: this brace closes nothing; remove it" in refused(
         SWEEP.replace("base.yaml", "broken.yaml")
     )
 
 
-def test_the_schema_knows_good_files_and_bad_ones():
+def test_the_schema_knows_good_files_and_bad_ones() -> None:
     schema = json.loads(sweep_schema_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -242,21 +248,21 @@ def test_the_schema_knows_good_files_and_bad_ones():
         assert not validator.is_valid(yaml.safe_load(good.replace(old, new)))
 
 
-def test_every_key_of_the_schema_is_described():
+def test_every_key_of_the_schema_is_described() -> None:
     schema = sweep_schema()
     for definition in [schema, *schema["$defs"].values()]:
         for key, node in definition["properties"].items():
             assert node["description"].strip(), key
 
 
-def test_a_sweep_file_is_no_config_of_a_run(tmp_path):
+def test_a_sweep_file_is_no_config_of_a_run(tmp_path: Path) -> None:
     file = tmp_path / "grid.yaml"
     file.write_text("base: x.yaml\nspace: {optimizer.lr: [0.1]}\n")
     with pytest.raises(ConfigError, match=r"is a sweep file.*dlassign sweep --config"):
         load_config(file)
 
 
-def test_a_table_is_no_config_of_a_run(tmp_path):
+def test_a_table_is_no_config_of_a_run(tmp_path: Path) -> None:
     file = tmp_path / "t.yaml"
     file.write_text("title: a\nrows: {b: {label: c, config: d.yaml, reported: [{figure: test}]}}\n")
     with pytest.raises(ConfigError, match=r"is a table, not the config of a run; `dlassign reproduce"):

@@ -1,5 +1,10 @@
+"""The JSON Schemas: current, valid, and of one mind with the classes."""
+
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -20,21 +25,21 @@ device: cuda:1
 """
 
 
-def errors(text):
+def errors(text: str) -> list[Any]:
     document = parse_yaml(text, "f").data
     return list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(document))
 
 
-def test_the_file_is_current():
+def test_the_file_is_current() -> None:
     current = (ROOT / "configs" / "schema.json").read_text(encoding="utf-8")
     assert current == schema_text(), "write schema_text() to configs/schema.json"
 
 
-def test_the_schema_is_valid():
+def test_the_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_every_key_is_described():
+def test_every_key_is_described() -> None:
     for definition in [SCHEMA, *SCHEMA["$defs"].values()]:
         assert definition["description"]
         for key, node in definition["properties"].items():
@@ -43,7 +48,7 @@ def test_every_key_is_described():
             assert "title" not in node
 
 
-def test_good_configs_validate():
+def test_good_configs_validate() -> None:
     assert errors(VALID) == []
     assert errors("extends: base.yaml\nseed: 3\n") == []
 
@@ -62,7 +67,7 @@ def test_good_configs_validate():
         ("[{epochs: 30}]", "[]"),
     ],
 )
-def test_broken_configs_do_not(old, new):
+def test_broken_configs_do_not(old: str, new: str) -> None:
     assert old in VALID
     assert errors(VALID.replace(old, new, 1))
 
@@ -70,13 +75,13 @@ def test_broken_configs_do_not(old, new):
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 
 
-def test_the_file_for_sweeps_is_current():
+def test_the_file_for_sweeps_is_current() -> None:
     current = (ROOT / "configs" / "sweeps" / "schema.json").read_text(encoding="utf-8")
     assert current == sweep_schema_text(), "write sweep_schema_text() to configs/sweeps/schema.json"
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_shipped_sweeps_fit_their_schema(path):
+def test_shipped_sweeps_fit_their_schema(path: Path) -> None:
     schema = json.loads(sweep_schema_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     document = parse_yaml(path.read_text(), str(path)).data

@@ -1,4 +1,9 @@
+"""YAML as plain data: scalars, places, and one clear problem for what is refused."""
+
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import pytest
 
@@ -6,7 +11,7 @@ from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 
 
-def value(text):
+def value(text: str) -> Any:
     document = parse_yaml(f"x: {text}", "a.yaml")
     assert document.problems == []
     return document.data["x"]
@@ -57,20 +62,20 @@ def value(text):
         ("{}", {}),
     ],
 )
-def test_scalars(text, expected):
+def test_scalars(text: str, expected: Any) -> None:
     found = value(text)
     assert found == expected
     assert type(found) is type(expected)
 
 
-def test_nan_and_long_numbers():
+def test_nan_and_long_numbers() -> None:
     assert math.isnan(value(".nan"))
     assert value("9" * 5000) == math.inf
     assert value("0x" + "f" * 5000) == "0x" + "f" * 5000
     assert value("1e999") == math.inf
 
 
-def test_places_of_keys_and_values():
+def test_places_of_keys_and_values() -> None:
     document = parse_yaml("a:\n  b: [1, two]\nc: 'x y'  # note\n", "f")
     spot = {path: (p.line, p.column, p.width) for path, p in document.values.items()}
     assert spot[("a", "b")] == (2, 6, 8)
@@ -82,22 +87,22 @@ def test_places_of_keys_and_values():
     assert document.data == {"a": {"b": [1, "two"]}, "c": "x y"}
 
 
-def test_an_empty_value_stands_where_its_key_stands():
+def test_an_empty_value_stands_where_its_key_stands() -> None:
     document = parse_yaml("a:\nb: 1\n", "f")
     assert document.values["a",] == document.keys["a",]
 
 
-def test_keys_are_text():
+def test_keys_are_text() -> None:
     assert parse_yaml("1: a\ntrue: b\n~: c\n", "f").data == {"1": "a", "true": "b", "~": "c"}
 
 
-def test_every_duplicate_is_reported_and_the_first_kept():
+def test_every_duplicate_is_reported_and_the_first_kept() -> None:
     document = parse_yaml("a: 1\na: 2\nb: {c: 1, c: {d: 2}}\n", "f")
     assert document.data == {"a": 1, "b": {"c": 1}}
     assert [(p.path, p.line, p.column) for p in document.problems] == [("a", 2, 1), ("b.c", 3, 11)]
 
 
-def test_windows_line_ends_and_other_scripts():
+def test_windows_line_ends_and_other_scripts() -> None:
     document = parse_yaml("a: 1\r\nname: größe\r\n", "f")
     assert document.data == {"a": 1, "name": "größe"}
     assert document.values["name",].source == "name: größe"
@@ -113,7 +118,7 @@ def test_windows_line_ends_and_other_scripts():
         "<<: {a: 1}\n",
     ],
 )
-def test_refused_features(text):
+def test_refused_features(text: str) -> None:
     assert parse_yaml(text, "f").problems
 
 
@@ -132,7 +137,7 @@ def test_refused_features(text):
         "!<%zz> a: 1",
     ],
 )
-def test_one_clear_problem(text):
+def test_one_clear_problem(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_yaml(text, "f")
     (problem,) = caught.value.problems

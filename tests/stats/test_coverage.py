@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,14 +15,14 @@ COMPARISONS = 2000
 TRUE = 0.7
 
 
-def standard(rng, kind, shape):
+def standard(rng: np.random.Generator, kind: Any, shape: tuple[int, int]) -> Any:
     """Draws with mean 0: the normal distribution, or a skewed one as of accuracies near their ceiling."""
     if kind == "normal":
         return rng.standard_normal(shape)
     return np.exp(0.125) - rng.lognormal(0, 0.5, shape)
 
 
-def coverage(a, b, *, paired):
+def coverage(a: Any, b: Any, *, paired: bool) -> Any:
     """Return how often the interval of b - a holds TRUE; a: (S, n_a), b: (S, n_b)."""
     held = []
     for row_a, row_b in zip(a.tolist(), b.tolist(), strict=True):
@@ -33,7 +35,7 @@ def coverage(a, b, *, paired):
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 @pytest.mark.parametrize("n", [2, 3, 10])
 @pytest.mark.parametrize("shared", [0.0, 0.8])
-def test_paired(kind, n, shared):
+def test_paired(kind: Any, n: int, shared: float) -> None:
     """`shared` is the part of the spread that a seed has in common for both."""
     rng = np.random.default_rng([n, int(10 * shared)])
     common = shared * rng.standard_normal((COMPARISONS, n))
@@ -44,7 +46,7 @@ def test_paired(kind, n, shared):
 
 @pytest.mark.parametrize("sds", [(1, 1), (1, 3), (3, 1)])
 @pytest.mark.parametrize("sizes", [(3, 3), (3, 6), (4, 10), (20, 5)])
-def test_welch(sizes, sds):
+def test_welch(sizes: Any, sds: Any) -> None:
     """More comparisons, since some of these are near the bounds: three and three with equal spread hold in 96.5 %."""
     rng = np.random.default_rng([*sizes, *sds])
     a = sds[0] * rng.standard_normal((2 * COMPARISONS, sizes[0]))
@@ -52,7 +54,7 @@ def test_welch(sizes, sds):
     assert 0.93 <= coverage(a, b, paired=False) <= 0.97
 
 
-def test_comparisons_of_all_kinds():
+def test_comparisons_of_all_kinds() -> None:
     """Sizes, spreads and which seeds match are drawn anew for each of the 2,000 comparisons."""
     rng = np.random.default_rng(0)
     held, methods = [], []
@@ -68,20 +70,20 @@ def test_comparisons_of_all_kinds():
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 30])
-def test_mean(n):
+def test_mean(n: int) -> None:
     values = np.random.default_rng(n).standard_normal((COMPARISONS, n)) + TRUE
     held = [found.low <= TRUE <= found.high for found in map(mean_interval, values.tolist())]
     assert 0.93 <= np.mean(held) <= 0.97
 
 
-def welch_coverage(a, b):
+def welch_coverage(a: Any, b: Any) -> Any:
     """The same without our code, for sizes that `compare_means` refuses."""
     ends = stats.ttest_ind(b, a, axis=1, equal_var=False).confidence_interval(0.95)
     return ((ends.low <= TRUE) & (ends.high >= TRUE)).mean()
 
 
 @pytest.mark.parametrize(("sizes", "sds"), [((2, 2), (1, 1)), ((2, 3), (10, 1)), ((3, 20), (1, 1)), ((3, 10), (2, 1))])
-def test_sizes_without_an_interval_would_miss(sizes, sds):
+def test_sizes_without_an_interval_would_miss(sizes: Any, sds: Any) -> None:
     """Why Welch's interval is refused there: with 50,000 comparisons it holds in less than 93 % or more than 97 %."""
     rng = np.random.default_rng([*sizes, *sds])
     a = sds[0] * rng.standard_normal((50_000, sizes[0]))
@@ -91,7 +93,7 @@ def test_sizes_without_an_interval_would_miss(sizes, sds):
     assert (found.method, found.low) == ("welch", None)
 
 
-def bootstrap_coverage(rng, samples, true, resamples=399):
+def bootstrap_coverage(rng: np.random.Generator, samples: Any, true: float, resamples: int = 399) -> Any:
     """How often the studentised bootstrap interval of a mean (one sample) or of second - first holds `true`.
 
     samples: one or two (S, n) arrays. t* = (estimate* - estimate) / error*; the interval is estimate - t*_q error.
@@ -110,7 +112,7 @@ def bootstrap_coverage(rng, samples, true, resamples=399):
     return np.mean(held)
 
 
-def test_the_bootstrap_is_no_better():
+def test_the_bootstrap_is_no_better() -> None:
     """Why it is not offered: with exponential values it misses more often than the t interval of the difference."""
     rng = np.random.default_rng(1)
     a, b = rng.exponential(size=(COMPARISONS, 20)), rng.exponential(size=(COMPARISONS, 20)) + TRUE

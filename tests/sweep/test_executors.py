@@ -62,3 +62,13 @@ def test_workers_are_as_many_as_asked_for_or_as_gpus_allow(tmp_path: Path, monke
 def test_workers_of_another_executor_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--workers is for the executor processes, not serial"):
         make_executor(config.SerialExecutor(name="serial"), configs(tmp_path, 2), workers=2)
+
+
+def test_auto_sends_numpy_trials_to_processes_and_says_why(tmp_path: Path) -> None:
+    """Only PyTorch models can be stacked."""
+    in_numpy = [cfg.model_copy(update={"backend": "numpy"}) for cfg in configs(tmp_path, 8)]
+    chosen = choose_executor(in_numpy, adaptive=False)
+    assert isinstance(chosen, ProcessesExecutor)
+    assert chosen.why == "2 worker processes (auto: no stacking, since backend numpy)"
+    mixed = [*configs(tmp_path, 8), in_numpy[0]]
+    assert isinstance(choose_executor(mixed, adaptive=False), ProcessesExecutor)

@@ -1,9 +1,14 @@
+"""TPE and pruning: the same calls get the same answers, good points are found, bad ones given up."""
+
+from __future__ import annotations
+
 import json
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,29 +31,38 @@ WHEN = [
 ]
 
 
-def config(*, space=SPACE, when=WHEN, trials=30, pruning=None, objective=None, seed=0, startup=10):
+def config(
+    *,
+    space: Any = SPACE,
+    when: Any = WHEN,
+    trials: int = 30,
+    pruning: Any = None,
+    objective: Any = None,
+    seed: int = 0,
+    startup: int = 10,
+) -> SweepConfig:
     strategy = {"name": "tpe", "trials": trials, "startup": startup, "pruning": pruning or {"name": "none"}}
     given_all = {"name": "a", "base": "b", "space": space, "when": when, "strategy": strategy, "seed": seed}
     return SweepConfig.model_validate({**given_all, "objective": objective or {}})
 
 
-def test_without_optuna_the_user_is_told_what_to_install(monkeypatch):
+def test_without_optuna_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"pip install 'dlassign\[search\]'"):
         OptunaStrategy(config())
 
 
-def needs_optuna():
+def needs_optuna() -> Any:
     return pytest.importorskip("optuna", reason="the extra `search` is not installed")
 
 
-def score(values):
+def score(values: Any) -> float:
     """Return a figure whose best is at lr .01 with sgd and no momentum."""
     worse = abs(math.log10(values["optimizer.lr"]) + 2) + (values["optimizer.name"] == "adam")
     return -worse - values.get("optimizer.momentum", 0)
 
 
-def search(strategy, sign=1):
+def search(strategy: Any, sign: int = 1) -> list[Any]:
     found = []
     while (asked := strategy.ask()) is not None:
         number, values = asked
@@ -58,7 +72,7 @@ def search(strategy, sign=1):
     return found
 
 
-def test_values_are_of_the_space():
+def test_values_are_of_the_space() -> None:
     needs_optuna()
     found = search(OptunaStrategy(config()))
     assert len(found) == 30
@@ -74,7 +88,7 @@ def test_values_are_of_the_space():
 
 
 @pytest.mark.parametrize(("objective", "sign"), [({}, 1), ({"metric": "loss"}, -1)])
-def test_it_learns_in_either_direction(objective, sign):
+def test_it_learns_in_either_direction(objective: Any, sign: int) -> None:
     needs_optuna()
     differences = []
     for seed in range(2):
@@ -84,7 +98,7 @@ def test_it_learns_in_either_direction(objective, sign):
     assert min(differences) > 0.3
 
 
-def test_without_tells_and_with_failures_points_differ():
+def test_without_tells_and_with_failures_points_differ() -> None:
     needs_optuna()
     strategy = OptunaStrategy(config(trials=12, startup=2))
     found = [strategy.ask() for _ in range(12)]
@@ -98,7 +112,7 @@ def test_without_tells_and_with_failures_points_differ():
     assert failing.ask() is None
 
 
-def test_a_small_space_is_used_up_without_doubles():
+def test_a_small_space_is_used_up_without_doubles() -> None:
     needs_optuna()
     strategy = OptunaStrategy(config(space={"model.hidden": [[1], [2], [3]], "data": [{"a": 1}, {"a": 2}]}, when=[]))
     found = []
@@ -111,10 +125,10 @@ def test_a_small_space_is_used_up_without_doubles():
 class Driver:
     """Calls a strategy as a list of numbers says, and keeps what it was called with and what it answered."""
 
-    def __init__(self, sweep):
+    def __init__(self, sweep: Any) -> None:
         self.strategy, self.calls, self.open, self.steps = OptunaStrategy(sweep), [], {}, {}
 
-    def act(self, choice):
+    def act(self, choice: Any) -> Any:
         number = choice // 3 % len(self.open) if self.open else 0
         if choice % 3 == 0 or not self.open:
             self.call("ask")
@@ -127,7 +141,7 @@ class Driver:
             self.call("tell", key, None if choice % 5 == 0 else score(self.open.pop(key)))
             self.open.pop(key, None)
 
-    def call(self, kind, *arguments):
+    def call(self, kind: Any, *arguments: Any) -> Any:
         answer = getattr(self.strategy, kind)(*arguments)
         self.calls.append((kind, arguments, answer))
         if kind == "ask" and answer is not None:
@@ -144,7 +158,7 @@ PRUNINGS = [
 
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(PRUNINGS), st.lists(st.integers(0, 10**6), min_size=10, max_size=60))
-def test_the_same_calls_get_the_same_answers(pruning, choices):
+def test_the_same_calls_get_the_same_answers(pruning: Any, choices: Any) -> None:
     needs_optuna()
     first = Driver(config(pruning=pruning, startup=2))
     for choice in choices:
@@ -161,7 +175,7 @@ print(json.dumps(search(OptunaStrategy(config(pruning={"name": "hyperband"}, sta
 """
 
 
-def test_another_process_chooses_the_same():
+def test_another_process_chooses_the_same() -> None:
     needs_optuna()
     here = search(OptunaStrategy(config(pruning={"name": "hyperband"}, startup=3)))
     there = environment(PYTHONHASHSEED=77)
@@ -172,17 +186,17 @@ def test_another_process_chooses_the_same():
     assert done.stderr == ""
 
 
-def halving(**changes):
+def halving(**changes: Any) -> Any:
     space = {"optimizer.lr": {"low": 0, "high": 1}}
     return OptunaStrategy(config(space=space, when=[], pruning={"name": "successive_halving"}, **changes))
 
 
-def reported(strategy, values, step):
+def reported(strategy: Any, values: Any, step: int) -> Any:
     """Ask for points and report one value for each; return which are given up."""
     return [strategy.report(strategy.ask()[0], step, value) for value in values]
 
 
-def test_successive_halving_keeps_the_best_third():
+def test_successive_halving_keeps_the_best_third() -> None:
     needs_optuna()
     # each is compared with those before it: of n values the best n // 3, but at least one, go on
     assert reported(halving(), [0.5, 0.9, 0.1, 0.95, 0.8, 0.94], 50) == [False, False, True, False, True, False]
@@ -190,7 +204,7 @@ def test_successive_halving_keeps_the_best_third():
     assert reported(loss, [0.5, 0.1, 0.9, 0.05, 0.2, 0.06], 50) == [False, False, True, False, True, False]
 
 
-def test_rungs_are_counted_in_evaluations():
+def test_rungs_are_counted_in_evaluations() -> None:
     needs_optuna()
     strategy = halving()
     assert reported(strategy, [0.9, 0.8, 0.95], 1000) == [False, True, False]
@@ -198,7 +212,7 @@ def test_rungs_are_counted_in_evaluations():
     assert [strategy.report(0, step, 0.4) for step in (2000, 3000)] == [False, True]
 
 
-def test_a_repeated_evaluation_counts_once():
+def test_a_repeated_evaluation_counts_once() -> None:
     needs_optuna()
     strategy = halving()
     assert reported(strategy, [0.9, 0.8], 10) == [False, True]
@@ -207,12 +221,12 @@ def test_a_repeated_evaluation_counts_once():
     assert reported(strategy, [0.85], 10) == [True]  # 0.9 counts still
 
 
-def test_a_value_that_is_not_finite_is_given_up():
+def test_a_value_that_is_not_finite_is_given_up() -> None:
     needs_optuna()
     assert reported(halving(), [0.1, None], 10) == [False, True]
 
 
-def test_given_up_points_are_learned_from_and_late_reports_change_nothing():
+def test_given_up_points_are_learned_from_and_late_reports_change_nothing() -> None:
     needs_optuna()
     strategy = halving(trials=8, startup=1)
     assert reported(strategy, [0.9, 0.8], 10) == [False, True]
@@ -224,7 +238,7 @@ def test_given_up_points_are_learned_from_and_late_reports_change_nothing():
     assert strategy.ask() is None
 
 
-def test_hyperband_gives_up_less_than_successive_halving():
+def test_hyperband_gives_up_less_than_successive_halving() -> None:
     needs_optuna()
     values = [((i * 7) % 40) / 40 for i in range(40)]
     counts = []
@@ -235,7 +249,7 @@ def test_hyperband_gives_up_less_than_successive_halving():
     assert 0 < counts[1] < counts[0]
 
 
-def test_without_pruning_none_is_given_up():
+def test_without_pruning_none_is_given_up() -> None:
     needs_optuna()
     strategy = OptunaStrategy(config())
     assert reported(strategy, [0.9, 0.1, None, -1e9], 10) == [False] * 4

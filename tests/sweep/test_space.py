@@ -1,3 +1,10 @@
+"""The config of a point, the points known beforehand, and what is checked before any is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from dlassign.config.load import load_config
@@ -17,11 +24,11 @@ seed: 5
 
 
 @pytest.fixture
-def load(tmp_path, monkeypatch):
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base.yaml").write_text(BASE)
 
-    def write_and_load(text, *overrides):
+    def write_and_load(text: str, *overrides: str) -> Any:
         (tmp_path / "a.yaml").write_text("base: base.yaml\n" + text)
         return load_sweep("a.yaml", overrides)
 
@@ -29,8 +36,8 @@ def load(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def refused(load):
-    def messages(text, *overrides):
+def refused(load: Any) -> Any:
+    def messages(text: str, *overrides: str) -> Any:
         with pytest.raises(ConfigError) as caught:
             check_points(load(text, *overrides))
         return [problem.render().splitlines()[0] for problem in caught.value.problems]
@@ -38,7 +45,7 @@ def refused(load):
     return messages
 
 
-def test_a_point_is_what_train_with_set_would_be(load, tmp_path):
+def test_a_point_is_what_train_with_set_would_be(load: Any, tmp_path: Path) -> None:
     text = "set: {train.epochs: 3}\nspace: {optimizer.lr: [0.2, 0.3], model.hidden: [[30]], optimizer.name: [adam]}\n"
     values = {"optimizer.lr": 0.3, "model.hidden": [30], "optimizer.name": "adam"}
     config = point_config(load(text), values, 8).config
@@ -47,7 +54,7 @@ def test_a_point_is_what_train_with_set_would_be(load, tmp_path):
     assert point_config(load(text), values).config.seed == 5
 
 
-def test_sections_are_replaced_before_keys_in_them_are_set(load):
+def test_sections_are_replaced_before_keys_in_them_are_set(load: Any) -> None:
     text = "space: {optimizer.lr: [0.5], optimizer: [{name: adam}, {name: sgd, lr: 1}]}\n"
     for name, point in zip(("adam", "sgd"), known_points(load(text)), strict=True):
         optimizer = point_config(load(text), point).config.optimizer
@@ -55,7 +62,7 @@ def test_sections_are_replaced_before_keys_in_them_are_set(load):
         assert getattr(optimizer, "momentum", 0) == 0
 
 
-def test_a_point_leaves_the_sweep_and_the_base_as_they_are(load):
+def test_a_point_leaves_the_sweep_and_the_base_as_they_are(load: Any) -> None:
     located = load("space: {optimizer: [{name: adam}], optimizer.lr: [0.5]}\n")
     before = repr(located)
     first = point_config(located, {"optimizer": {"name": "adam"}, "optimizer.lr": 0.5}).config
@@ -63,20 +70,20 @@ def test_a_point_leaves_the_sweep_and_the_base_as_they_are(load):
     assert point_config(located, {"optimizer": {"name": "adam"}, "optimizer.lr": 0.5}).config == first
 
 
-def test_items_of_lists(load):
+def test_items_of_lists(load: Any) -> None:
     text = "set: {loss: {name: cross_entropy, penalty: [{name: l2, coefficient: 1}]}}\n"
     located = load(text + "space: {loss.penalty.0.coefficient: [0.1, 0.2]}\n")
     checked = check_points(located)
     assert [config.loss.penalty[0].coefficient for config in checked.configs] == [0.1, 0.2]
 
 
-def test_places_of_later_problems_are_in_the_sweep_file(load):
+def test_places_of_later_problems_are_in_the_sweep_file(load: Any) -> None:
     located = load("space:\n  model.hidden: [[30], [40]]\n")
     place = point_config(located, {"model.hidden": [40]}).document.values["model", "hidden", 0]
     assert (place.file, place.line, place.column) == ("a.yaml", 3, 25)
 
 
-def test_known_points(load):
+def test_known_points(load: Any) -> None:
     assert known_points(load("space: {optimizer.lr: [1, 2, 1.0]}\n")) == (
         {"optimizer.lr": 1},
         {"optimizer.lr": 2},
@@ -88,7 +95,7 @@ def test_known_points(load):
     assert known_points(load("space: {optimizer.lr: {low: 1, high: 2}}\nstrategy: {name: tpe, trials: 4}\n")) == ()
 
 
-def test_too_many_points_are_refused(refused, monkeypatch):
+def test_too_many_points_are_refused(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space_module, "MAX_POINTS", 5)
     message = "space: more than 5 points, too many to check beforehand; give fewer values or trials"
     assert refused("space: {optimizer.lr: [1, 2, 3], model.hidden: [[1], [2]]}\n") == [f"a.yaml:2:8: {message}"]
@@ -96,12 +103,12 @@ def test_too_many_points_are_refused(refused, monkeypatch):
     assert refused(text) == [f"a.yaml:2:8: {message}"]
 
 
-def test_a_huge_grid_is_refused_at_once(refused):
+def test_a_huge_grid_is_refused_at_once(refused: Any) -> None:
     keys = "".join(f"  optimizer.k{i}: {{low: 0, high: 1, steps: 100}}\n" for i in range(12))
     assert "more than 10,000 points" in refused(f"space:\n{keys}")[0]
 
 
-def test_every_problem_of_every_point_once(refused):
+def test_every_problem_of_every_point_once(refused: Any) -> None:
     text = """\
 space:
   optimizer.lr: [1e-3, -1, 1e-2]
@@ -123,7 +130,7 @@ when:
     ]
 
 
-def test_a_rule_between_two_keys_names_the_point(refused):
+def test_a_rule_between_two_keys_names_the_point(refused: Any) -> None:
     text = "space: {train.batch_size: [8, 64], train.accumulate: [4, 16]}\n"
     assert refused(text) == [
         "a.yaml:2:58: train.accumulate: 16 parts of a batch of 8; use at most one a sample (in grid point "
@@ -131,13 +138,13 @@ def test_a_rule_between_two_keys_names_the_point(refused):
     ]
 
 
-def test_a_key_under_a_value_is_refused(refused):
+def test_a_key_under_a_value_is_refused(refused: Any) -> None:
     assert refused("space: {optimizer.lr.x: [1]}\n") == [
         "a.yaml:2:9: optimizer.lr: holds 0.1, which has no keys; remove what follows it"
     ]
 
 
-def test_what_the_base_lacks_is_said_of_the_base(refused, tmp_path):
+def test_what_the_base_lacks_is_said_of_the_base(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE.replace("lr: 0.1, ", ""))
     assert refused("space: {optimizer.momentum: [0, 0.5]}\n") == [
         "base.yaml:3:1: optimizer.lr: missing; expected a number above 0, e.g. `lr: 0.01`"
@@ -145,21 +152,21 @@ def test_what_the_base_lacks_is_said_of_the_base(refused, tmp_path):
     assert check_points(load_sweep("a.yaml", ["space={optimizer.lr: [0.1]}"])).points == ({"optimizer.lr": 0.1},)
 
 
-def test_both_ends_of_what_tpe_may_choose_are_checked(refused):
+def test_both_ends_of_what_tpe_may_choose_are_checked(refused: Any) -> None:
     text = "space: {optimizer.lr: {low: -1, high: 1}, model.hidden: [[1], []]}\nstrategy: {name: tpe, trials: 4}\n"
     assert refused(text) == [
         "a.yaml:2:23: optimizer.lr: expected a number above 0, got -1.0 (in 2 of 4 points, all with optimizer.lr=-1.0)"
     ]
 
 
-def test_tpe_has_no_points_but_probes(load):
+def test_tpe_has_no_points_but_probes(load: Any) -> None:
     checked = check_points(load("space: {optimizer.lr: {low: 0.1, high: 1}}\nstrategy: {name: tpe, trials: 4}\n"))
     assert checked.points == ()
     assert [config.optimizer.lr for config in checked.configs] == [0.1, 1]
     assert checked.probes == ({"optimizer.lr": 0.1}, {"optimizer.lr": 1})
 
 
-def test_large_adaptive_spaces_are_probed_at_random_ends(load):
+def test_large_adaptive_spaces_are_probed_at_random_ends(load: Any) -> None:
     keys = ["optimizer.lr", "optimizer.weight_decay", "optimizer.momentum", "model.dropout", "train.clip.norm"]
     ranges = "".join(f"  {key}: [{', '.join(f'0.{i}' for i in range(1, 6))}]\n" for key in keys)
     checked = check_points(load(f"space:\n{ranges}strategy: {{name: tpe, trials: 4}}\n"))
@@ -168,7 +175,7 @@ def test_large_adaptive_spaces_are_probed_at_random_ends(load):
         assert {probe[key] for probe in checked.probes} == {0.1, 0.2, 0.3, 0.4, 0.5}
 
 
-def test_the_objective_needs_its_split(refused):
+def test_the_objective_needs_its_split(refused: Any) -> None:
     text = "space: {data.split: [{val: 0.1}, {val: null}], optimizer.lr: [1, 2]}\n"
     cure = "give data.split.val under set, or use `objective: {split: test}`, which is marked"
     assert refused(text) == [
@@ -182,7 +189,7 @@ def test_the_objective_needs_its_split(refused):
     ]
 
 
-def test_a_maximum_needs_evaluations(refused, load):
+def test_a_maximum_needs_evaluations(refused: Any, load: Any) -> None:
     text = "set: {data.split.test: 0.2}\nspace: {optimizer.lr: [1]}\nobjective: {split: test, of: maximum}\n"
     assert refused(text) == [
         "a.yaml:4:30: objective.of: a maximum needs test evaluated in training; give `train.evaluate: [test]` under set"
@@ -191,7 +198,7 @@ def test_a_maximum_needs_evaluations(refused, load):
     assert check_points(load("space: {optimizer.lr: [1]}\nobjective: {of: maximum}\n")).configs
 
 
-def test_pruning_needs_evaluations(refused):
+def test_pruning_needs_evaluations(refused: Any) -> None:
     text = "set: {data.split.test: 0.2, train.evaluate: [test], train.keep: last}\nspace: {optimizer.lr: [1]}\n"
     strategy = "strategy: {name: tpe, trials: 5, pruning: hyperband}\n"
     assert refused(text + strategy) == [
@@ -216,11 +223,11 @@ def test_pruning_needs_evaluations(refused):
         ),
     ],
 )
-def test_remarks(load, text, remark):
+def test_remarks(load: Any, text: str, remark: str) -> None:
     assert check_points(load(text)).remarks == ((remark,) if remark else ())
 
 
-def test_a_point_of_an_earlier_file_is_checked_too(load):
+def test_a_point_of_an_earlier_file_is_checked_too(load: Any) -> None:
     located = load("space:\n  optimizer.lr: [1, 2]\n")
     with pytest.raises(ConfigError, match=r"a\.yaml:3:17: optimizer\.lr: expected a number above 0, got -7"):
         point_config(located, {"optimizer.lr": -7})

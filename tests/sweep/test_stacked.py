@@ -17,7 +17,7 @@ from dlassign.errors import Interrupted, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
 from dlassign.sweep.serial import SerialExecutor
-from dlassign.sweep.stacked import StackedExecutor, stacks
+from dlassign.sweep.stacked import StackedExecutor, stack_key, stacks
 from dlassign.sweep.trial import Trial
 from dlassign.train.experiment import only_writer
 
@@ -79,6 +79,19 @@ def test_results_are_those_of_the_serial_executor(make: Any) -> None:
         assert result.status == theirs[number].status == "finished"
         one, other = (read_records(results[number].trial.paths.log) for results in (ours, theirs))
         assert one.finals["val"]["loss"] == pytest.approx(other.finals["val"]["loss"], rel=1e-9)
+
+
+def test_numpy_trials_are_trained_one_by_one(make: Any) -> None:
+    """A stack is made of PyTorch models; trials that cannot be stacked are trained all the same."""
+    trials = [make(n, "backend=numpy", seed=n) for n in range(2)]
+    assert [len(stack) for stack in stacks(trials, 128)] == [1, 1]
+    assert [stack_key(trial.config) for trial in trials] == [(None, "backend numpy")] * 2
+    listener = Recorder()
+    found = [(result.trial.number, result.status) for result in StackedExecutor().run(trials, listener)]
+    assert found == [(0, "finished"), (1, "finished")]
+    assert [read_records(trial.paths.log).start["config"]["backend"] for trial in trials] == ["numpy", "numpy"]
+    ends = [number for number, record in listener.records if record["kind"] == "end"]
+    assert ends == [0, 1]
 
 
 def test_what_ends_one_member_leaves_the_others(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
