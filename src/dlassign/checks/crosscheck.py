@@ -1,10 +1,9 @@
 """Does the NumPy net of a config compute what its PyTorch net does? Both take the same steps, compared layer by layer.
 
-The nets start from the same weights, in float64 on the CPU, and see the same batches; dropout drops the same values.
-Where values in a max-pool's window are equal but for rounding, as those of equal patches of an image are, both take the
-same one for the largest. The steps are those of `train`: its learners, with the config's preprocessing, batch order,
-loss, penalty, clipping, optimizer and schedule. Where the nets part is the first of these comparisons that exceeds the
-bound:
+Both nets start from the same weights, in float64 on the CPU, and see the same batches; dropout drops the same values.
+Where the values in a max-pool's window differ only by rounding, as those of equal patches of an image do, both take the
+same one as the largest. The steps are those of `train`: its learners, with the config's preprocessing, batch order,
+loss, penalty, clipping, optimizer and schedule. The nets part at the first of these comparisons that exceeds the bound:
 
     forward     the output of each layer in training mode, from input to output; the loss; the penalty
     backward    the gradient by the scores, then by the input of each layer, from output to input
@@ -12,12 +11,12 @@ bound:
     weights     each layer's parameters and running statistics after the update, from input to output
     evaluation  after the last step: outputs in evaluation mode, loss and confusion counts on some training samples
 
-The difference of a layer is max |a - b| over its tensors divided by the largest |value| among them. A layer's tensors
-stand together, since the gradient of one may be nothing but rounding error: that of a bias in front of batch norm is 0.
+The difference of a layer is max |a - b| over its tensors divided by the largest |value| among them. The tensors of a
+layer are compared together, since the gradient of one may be only rounding error: that of a bias before batch norm.
 
-Adam, AdamW and RMSprop divide a gradient by its own size, and would make a step of such a rounding error. So with them
-both nets, once their gradients are compared, take the step that the NumPy net's gradient asks for. With SGD each net
-goes its own way from the first step to the last.
+Adam, AdamW and RMSprop divide a gradient by its own size, so they turn such a rounding error into a full step. With
+them both nets take the step of the NumPy net's gradients, once the gradients are compared. With SGD each net uses its
+own gradients from the first step to the last.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ CPU = torch.device("cpu")
 N_EVALUATED = 256
 """Samples evaluated at the end."""
 SUSPICIOUS = 1e-8
-"""A difference from here on is a mistake; a smaller one may be the rounding of a net that is hardly alive."""
+"""A difference of at least this is a mistake; a smaller one may be rounding, where large values nearly cancel."""
 
 
 class Difference(NamedTuple):
@@ -88,7 +87,7 @@ class Agreement:
     """What a cross-check found.
 
     Attributes:
-        steps: those taken; the last is the one where the nets part, if they do.
+        steps: how many were taken; if the nets part, they do so at the last one.
         batch_size: samples in the first of them.
         bound: differences up to this count as equal.
         parted: the first difference that exceeds the bound, or None.
@@ -113,8 +112,8 @@ def crosscheck(cfg: RunConfig, *, steps: int = 20, bound: float = 1e-10, random_
     """Train the NumPy and the PyTorch net of a config side by side and compare them.
 
     Args:
-        cfg: the run; its backend, device and precision do not matter.
-        steps: how many to take, if training is not shorter.
+        cfg: the run; its backend, device and precision are ignored.
+        steps: how many to take at most; training may be shorter.
         bound: differences up to this count as equal.
         random_data: random samples of the data's shape and classes instead of the data.
 
@@ -146,7 +145,9 @@ class _Twins:
         in_shape, n_classes, train = dataset.train.x.shape[1:], len(dataset.classes), dataset.train
         order = check_batches(cfg, {"train": len(train)})
         tensors = to_device(train, CPU, dtype=torch.float64)
-        self._cfg, self._train, self._tensors = cfg, train, tensors
+        self._cfg = cfg
+        self._train = train
+        self._tensors = tensors
         self._batches = numpy_batches(train, order), torch_batches(tensors, order)
         self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
         self.steps_per_epoch = order.steps_per_epoch
@@ -225,7 +226,7 @@ class _Twins:
         yield CONFUSION, "evaluation", difference([np.asarray(ours.confusion)], [np.asarray(theirs.confusion)])
 
     def _take_gradients(self) -> None:
-        """Keep torch's gradients, which are about to be used; replace them by NumPy's if the rule blows up rounding."""
+        """Keep torch's gradients before its step; replace them by NumPy's if the rule would magnify rounding errors."""
         for name, p in self.torch.model.named_parameters():
             if p.grad is not None:
                 self._torch_grads[name] = p.grad.numpy().copy()
@@ -279,7 +280,7 @@ class _Twins:
 
 @contextmanager
 def _blaming(when: str) -> Iterator[None]:
-    """Say of arrays that do not fit each other that the NumPy net has them."""
+    """Turn a ValueError, which arrays of shapes that do not fit raise, into a message about the NumPy net."""
     try:
         yield
     except ValueError as error:
@@ -287,14 +288,15 @@ def _blaming(when: str) -> Iterator[None]:
 
 
 def _by_layer(stage: str, ours: Grouped, theirs: Grouped, layers: Iterable[str]) -> Iterator[tuple[str, str, float]]:
-    """Yield the difference of each of these layers; left out is what a net has no use for, as the data's gradient."""
+    """Yield the difference of each layer that both nets recorded; neither computes the gradient by the data."""
     for name in layers:
         if name in ours and name in theirs:
             yield name, stage, difference(ours[name], theirs[name])
 
 
 def _losses(ours: StepStats, theirs: StepStats) -> Iterator[tuple[str, str, float]]:
-    """Yield the differences of loss and penalty; the loss is given with its penalty, so that it loses digits to it."""
+    """Yield the differences of the loss without its penalty, and of the penalty."""
+    # The total is among the values: a small loss beside a large penalty keeps only the digits that the total has.
     total, penalty = (float(value or 0) for value in ours[:2])
     their_total, their_penalty = (float(value or 0) for value in theirs[:2])
     off = difference([np.array([total - penalty, total])], [np.array([their_total - their_penalty, total])])
@@ -304,11 +306,12 @@ def _losses(ours: StepStats, theirs: StepStats) -> Iterator[tuple[str, str, floa
 
 
 def _arrays(weights: State) -> Arrays:
-    """Return parameters and buffers; torch counts the batches that batch norm has seen, which is used for nothing."""
+    """Return parameters and buffers, without torch's count of the batches that batch norm has seen: nothing uses it."""
     return {name: p.numpy() for name, p in weights.items() if not name.endswith(".num_batches_tracked")}
 
 
 def _n_evaluated(n: int, batch_size: int) -> int:
-    """Return how many of n samples to evaluate: some, and no last batch of one, which does not suit batch norm."""
+    """Return how many of n samples to evaluate."""
+    # No last batch of one sample: batch norm on the batch's own statistics refuses it.
     some = min(n, N_EVALUATED)
     return some - 1 if some > 1 and some % batch_size == 1 else some

@@ -4,19 +4,20 @@ The derivative f'(0) of f(t) = L(x + t u) is estimated with five points, at two 
 
     D(h) = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h = f'(0) - h^4 f'''''(0) / 30 + ...,
 
-for h of 1e-3 of the tensor's size, then smaller and, where rounding is the trouble, larger ones, until both agree to a
-tenth of what is asked; D(h/2) of the h where they agree best counts. Only values of L choose h, a wrong gradient
-cannot.
+for h of 1e-3 of the tensor's size, then for smaller ones and, where rounding is the trouble, larger ones, until both
+agree to a tenth of the bound. The D(h/2) where they agree best is taken. The values of L alone choose h; the gradient
+that is checked has no part in it.
 
-Where L has a kink, as ReLU, max-pooling and hinge losses have, a step across it makes D(h) and D(h/2) disagree, and a
-smaller one need not cross it. Two cases remain, both counted. At the kink itself, where the slopes to the left and to
-the right differ and neither changes from h to h/2, any gradient between the two is right, and one outside is off by its
-distance. Where D(h) and D(h/2) never agree, the entry is left out, and a tensor of which more than half is left out is
-not right.
+Where L has a kink, as with ReLU, max-pooling and hinge losses, a step across it makes D(h) and D(h/2) disagree, and a
+smaller step may stay on one side. Two cases remain, both counted. At the kink itself the slopes to the left and to the
+right differ and neither changes from h to h/2: any gradient between the two is right, and the error of another is its
+distance to them. Where D(h) and D(h/2) never agree, the entry is left out; a tensor of which more than half is left out
+counts as not proved.
 
-Errors are relative: |a - b| by the largest |entry| of the tensor's gradient. Gradients that cancel to nothing, as that
-of a bias in front of batch norm, keep rounding errors, so there is a floor: 1/1000 of the largest entry of all tensors,
-or such that an error of 1e-12 |L| by the size of the tensor's values passes, about what differences tell from 0.
+Errors are relative: |a - b| divided by the largest |entry| of the tensor's gradient. Gradients that cancel to 0, as
+that of a bias before batch norm, keep rounding errors, so this divisor has a floor: 1/1000 of the largest entry of all
+tensors, and at least so much that an error of 1e-12 |L| / (size of the tensor's values) passes, which differences
+cannot tell from 0.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from dlassign.numpy_nets.layer import Array
 STEP = 2.0**-10
 SMALLER, LARGER = (2.0**-13, 2.0**-17, 2.0**-20), (2.0**-7, 2.0**-4, 2.0**-1, 2.0**2, 2.0**5)
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""What is taken for the rounding error of a value, relative to it."""
+"""The rounding error that a value of L is assumed to have, relative to it."""
 FLOOR = 1e-3
 """Gradients below this share of the largest of all tensors are measured against it."""
 RESOLUTION = 1e-12
 """The least change of L by its own size that differences see, when a tensor changes by its own size."""
 JUMP = 1e-4
-"""Least difference of the slopes to both sides that is a kink, relative as errors are."""
+"""Slopes to both sides that differ by at least this are a kink; relative as errors are."""
 DENSE, MOST_VECTORS = 1000, 20
 """Entries that take part in one random vector, unless more vectors than this would be needed."""
 TINY = float(np.finfo(np.float64).tiny)
@@ -93,7 +94,7 @@ class Differences:
 
 
 NOTHING = Differences(central=0.0, directions=0.0, entries=0, kinks=0, left_out=0, undecided=False, worst=None)
-"""What there is to say of a tensor without entries."""
+"""The comparison of a tensor without entries."""
 
 
 class Slope(NamedTuple):
@@ -101,8 +102,8 @@ class Slope(NamedTuple):
 
     Attributes:
         value: the estimate.
-        doubt: how far the estimates of two step sizes are apart, plus what rounding may do.
-        low, high: what a right derivative lies between; both the estimate, but for a kink.
+        doubt: the distance of the estimates of two step sizes, plus the effect of rounding.
+        low, high: a right derivative lies between them; both are the estimate unless there is a kink.
         kink: whether there is one at this very point.
     """
 
@@ -297,15 +298,13 @@ def _mover(value: Value, tensor: Array, *, where: Any, vector: Array) -> Callabl
 
 
 def _power_of_2(size: float) -> float:
-    """Return the nearest one: most numbers take it as a step without rounding."""
+    # Most numbers plus or minus a power of 2 need no rounding, so the step is exactly the one that is divided by.
     return 2.0 ** round(math.log2(size))
 
 
 def _random_vectors(shape: tuple[int, ...], rng: np.random.Generator, least: int) -> list[Array]:
-    """Return vectors of signs times numbers near 1: every entry takes part, and by another factor in every vector.
-
-    Of a large tensor each takes part in one vector only: along too many entries there is always a kink close by.
-    """
+    """Return vectors of signs times numbers near 1: every entry takes part, with another factor in every vector."""
+    # An entry of a large tensor takes part in one vector only: along too many entries there is always a kink close by.
     n = math.prod(shape)
     parts = least if n <= DENSE else max(least, min(MOST_VECTORS, -(-n // DENSE)))
     vectors: list[Array] = [rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape) for _ in range(parts)]

@@ -29,7 +29,7 @@ from dlassign.numpy_nets.layer import Array, Layer
 BOUNDS = Bounds(central=1e-9, autograd=1e-10, directions=1e-9)
 """For one layer or loss."""
 MAX_ENTRIES = 1000
-"""Most entries of a tensor that are compared with differences; the rest of a larger one is left to the other ways."""
+"""Most entries of a tensor that are compared with differences; the other two ways compare all."""
 INPUT = "input"
 
 
@@ -122,11 +122,11 @@ def check_layer(
         name: shown.
         form: shown.
         shape: of the input, which is random.
-        peer: the same in PyTorch, with parameters of the same names; it gets those of the layer.
-        rng: what the layer draws from, if it does; draws everything else as well.
+        peer: the same in PyTorch, with parameters of the same names, which get the layer's values.
+        rng: draws input, entries and directions; the layer may draw from it too.
 
     Raises:
-        UserError: the layer does not keep to what layers must do, or the peer has other parameters.
+        UserError: the layer breaks a rule of layers, or the peer has other parameters.
     """
     probe = Probe(layer, name, shape=shape, rng=rng)
     grads = probe.gradients()

@@ -1,4 +1,4 @@
-"""Does a layer follow the rules of all layers? Each rule that it breaks is told in one sentence."""
+"""Does a layer follow the rules of all layers? The first one that it breaks is told in one sentence."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Probe:
         layer: its parameters are moved a little.
         name: shown in errors.
         shape: of the input.
-        rng: what the layer draws from, if it does; draws everything else as well.
+        rng: draws input, weights and moves; the layer may draw from it too.
 
     Attributes:
         x: the input.
-        r: what the output is weighted with, and so the gradient by it.
+        r: the weights of the output, so dL/dy = r.
         tensors: the input and the parameters, the arrays that the layer uses.
 
     Raises:
-        UserError: the layer lacks something, fails, or forward does not do what it must.
+        UserError: a member is missing, the layer fails, or forward breaks a rule.
     """
 
     def __init__(self, layer: Layer, name: str, *, shape: tuple[int, ...], rng: Rng) -> None:
@@ -70,11 +70,12 @@ class Probe:
         return float(np.sum(y * self.r))
 
     def gradients(self) -> dict[str, Array]:
-        """Return the gradients of L by `tensors`; before, the layer went forward and backward with another input.
+        """Return the gradients of L by `tensors`.
 
         Raises:
-            UserError: backward fails, or what it gives does not fit.
+            UserError: backward fails, or its results have the wrong shape or type.
         """
+        # Another input goes forward and backward first: gradients that add up, or values kept too long, then show.
         self._restore()
         self._forward(self._other)
         self._backward(np.flip(self.r).copy())
@@ -90,7 +91,7 @@ class Probe:
         return {"input": dx.copy(), **grads}
 
     def check_again(self, grads: Mapping[str, Array]) -> None:
-        """Check that a second backward gives the same gradients, and twice as large ones for twice the gradient of y.
+        """Check that backward is linear: for 2 dy it gives twice the gradients.
 
         Raises:
             UserError: it does not.
@@ -104,7 +105,7 @@ class Probe:
                 raise UserError(f"{self._name}: for 2 dy, backward does not give twice the gradient by {key}; {cure}")
 
     def _check_held(self) -> None:
-        """Check that the layer has the arrays that it was made with: a network and its update rule hold on to them."""
+        """Check that params, grads and buffers hold the constructor's arrays, which a network and its rule use."""
         for kind in HOLDERS:
             now, held = getattr(self._layer, kind), self._held[kind]
             for key in {**held, **now}:
@@ -131,8 +132,9 @@ class Probe:
         return dx
 
     def _as_first(self, layer: FirstLayer, grads: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the gradients that a first layer writes instead of backward, where they differ, so that they show."""
+        """Return the gradients of backward, replaced by those of backward_params where these differ, to show them."""
         self.output()
+        # NaN, so that a gradient which backward_params does not write differs too.
         for g in self._layer.grads.values():
             g[...] = np.nan
         _call(lambda: layer.backward_params(self.r), self._name, "backward_params(dy)", self.r)

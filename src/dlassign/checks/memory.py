@@ -37,10 +37,9 @@ class KeptForBackward:
 def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> KeptForBackward:
     """Run a model forward on two samples of zeros, where it lies, and count what autograd keeps.
 
-    Nothing of the model changes and no random number is used up. Modules with buffers, the norms with running
-    statistics, run as in evaluation, where they keep the same; all others run as in training. Frozen parameters keep
-    less, so freeze before. What is kept twice, such as the input of a residual block, is counted once. A compiled
-    model may keep less than this.
+    The model and the random generators stay as they are: norms with running statistics run as in evaluation, where
+    they keep as much, and all other modules as in training. Freeze parameters before, since frozen ones keep less. A
+    tensor that is kept twice, such as the input of a residual block, counts once. A compiled model may keep less.
 
     Args:
         model: not compiled yet.
@@ -50,7 +49,7 @@ def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> KeptForBack
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        # Held until the end, so that no other tensor takes its address.
+        # Held until the end: a freed tensor's address could be given to another one, which would not be counted.
         kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         return tensor
 
@@ -174,10 +173,7 @@ def _zeros(model: nn.Module, in_shape: Sequence[int]) -> Tensor:
 
 
 def _parts(batch_size: int, fitting: int) -> int:
-    """Return the smallest power of two such that a batch in so many parts has at most `fitting` samples in each.
-
-    But no more parts than samples.
-    """
+    """Return the least power of two of parts of at most `fitting` samples, but no more parts than samples."""
     least = -(-batch_size // fitting)
     return min(1 << (least - 1).bit_length(), batch_size)
 

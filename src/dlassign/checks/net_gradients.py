@@ -1,9 +1,9 @@
 """Are the gradients of a config's NumPy net right: of its loss with penalty, by every parameter and the input?
 
 The net is built in float64 and sees a few random samples of the shape that its data has after preprocessing. Its
-weights are PyTorch's initial ones, moved a little, so that a norm's weight of 1 hides nothing: whether a gradient is
-right does not depend on the initial weights, and where a config makes these tiny, every unit lies within a step of its
-kink. The toy set is small enough to be used as it is, with the config's weights: the check of HLCV exercise 2.
+weights are PyTorch's initial ones, moved a little, so that a norm's weight of 1 hides nothing. They are not the
+config's: whether a gradient is right does not depend on them, and with tiny ones every unit lies within a step of its
+kink. Only the toy set is used as it is, with the config's weights: that is the check of HLCV exercise 2.
 
 Of each tensor at most 20 entries, drawn at random, are compared with differences, on the toy set all; autograd and
 directions compare all.
@@ -44,7 +44,7 @@ class ConfigProbe:
     """The total loss of a config's net on one batch, as a function of parameters and input.
 
     Args:
-        cfg: the run; its backend, device and precision do not matter.
+        cfg: the run; its backend, device and precision are ignored.
 
     Attributes:
         network: in float64.
@@ -63,7 +63,9 @@ class ConfigProbe:
         fit = check_fit(cfg)
         self.n_outputs = check_loss(cfg, fit.info.n_classes)
         rng = np.random.default_rng(cfg.seed)
-        self.x, self.y = _batch(cfg, fit.in_shape, fit.info.n_classes)
+        x, y = _batch(cfg, fit.in_shape, fit.info.n_classes)
+        self.x = x
+        self.y = y
         self.network = make_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
         network = self.network
         if isinstance(cfg.data, Toy):
@@ -94,6 +96,7 @@ class ConfigProbe:
         """Return the gradients of `value` by `tensors`; those of parameters as training computes them."""
         _, dscores = self.forward()
         dx = self.network.backward(dscores)
+        # Once more with what training calls; it leaves out dx, so both are needed.
         _, dscores = self.forward()
         self.network.backward_params(dscores)
         if self._penalty is not None:

@@ -19,7 +19,7 @@ from dlassign.numpy_nets.network import Network
 from dlassign.numpy_nets.pooling import MaxPool2d
 
 LOSS = "loss"
-"""The loss in the place of a layer: its input are the scores."""
+"""The loss, named like a layer: its input is the scores."""
 TINY = float(np.finfo(np.float64).tiny)
 Arrays = dict[str, NDArray[Any]]
 Grouped = Mapping[str, Sequence[NDArray[Any]]]
@@ -30,7 +30,7 @@ class NumpyRecorder:
     """Records the outputs of a network's layers and the gradients that they pass on.
 
     Args:
-        network: its methods and those of its layers are wrapped, so that it still computes what it did.
+        network: its methods and those of its layers are wrapped; the results stay the same.
 
     Attributes:
         outputs: of the last forward, by layer.
@@ -86,7 +86,7 @@ class TorchRecorder:
 class MaskOf(nn.Module):
     """Dropout that drops, in training, what a NumPy layer dropped in its last forward.
 
-    Only which values are dropped is taken over; what the others are multiplied by is PyTorch's own.
+    Only the choice of values is taken over; the factor of the others is PyTorch's own, so that a wrong one shows.
 
     Args:
         layer: the NumPy layer, which runs first.
@@ -95,7 +95,8 @@ class MaskOf(nn.Module):
 
     def __init__(self, layer: Dropout, dropout: nn.Module) -> None:
         super().__init__()
-        self._layer, self._dropout = layer, dropout
+        self._layer = layer
+        self._dropout = dropout
         self._p = float(dropout.p)  # type: ignore[arg-type]
         self._scale = 1 / (1 - self._p) if isinstance(dropout, nn.Dropout) else 1.0
 
@@ -108,6 +109,7 @@ class MaskOf(nn.Module):
         if not self.training:
             y: Tensor = self._dropout(x)
             return y
+        # Six standard deviations: a right layer is refused about once in 500 million masks.
         kept = np.array(self._layer.mask) != 0
         share, p = float(1 - kept.mean()), self._p
         if abs(share - p) > 6 * math.sqrt(p * (1 - p) / kept.size) + 1 / kept.size:
@@ -118,8 +120,8 @@ class MaskOf(nn.Module):
 class LargestOf(nn.Module):
     """Max-pooling whose gradient goes, in training, to the values that a NumPy layer took for the largest.
 
-    Equal patches of an image give values that are equal but for rounding; which one is the larger is chance. Where the
-    NumPy layer took a value that is not the largest, PyTorch's own gradient is left, so that the mistake shows.
+    Equal patches of an image give values that differ only by rounding; which one is the larger is chance. Where the
+    NumPy layer took a value that is not the largest, PyTorch keeps its own choice, so that the mistake shows.
 
     Args:
         layer: the NumPy layer, which runs first.
@@ -128,7 +130,8 @@ class LargestOf(nn.Module):
 
     def __init__(self, layer: MaxPool2d, pool: nn.MaxPool2d) -> None:
         super().__init__()
-        self._layer, self._pool = layer, pool
+        self._layer = layer
+        self._pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W). Returns (N, C, H', W')."""
@@ -146,7 +149,7 @@ class LargestOf(nn.Module):
 
 
 def share_choices(network: Network, model: nn.Module) -> None:
-    """Have a model drop what the network drops, and pass gradients of max-pools to the values that the network's do."""
+    """Make a model drop what the network drops, and send gradients of max-pools where the network sends them."""
     for name, layer in network.layers.items():
         module = model.get_submodule(name)
         if isinstance(layer, Dropout):
@@ -163,6 +166,7 @@ def difference(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> 
     for a, b in zip(ours, theirs, strict=True):
         if not a.size:
             continue
+        # inf - inf is NaN: such places are looked at one by one below, which most arrays never need.
         with np.errstate(invalid="ignore", over="ignore"):
             apart = a - b
         if np.isfinite(apart).all():
@@ -195,7 +199,7 @@ def grouped(arrays: Mapping[str, NDArray[Any]]) -> Grouped:
 
 
 def before(owner: object, method: str, call: Callable[[], None]) -> None:
-    """Have a function called before every call of a method of this one object."""
+    """Call a function before every call of a method of this one object."""
     original = getattr(owner, method)
 
     def wrapped(*args: Any) -> Any:
@@ -206,7 +210,7 @@ def before(owner: object, method: str, call: Callable[[], None]) -> None:
 
 
 def _after(owner: object, method: str, record: Callable[[Any, Any], None]) -> None:
-    """Have record(first argument, result) called after every call of a method of this one object."""
+    """Call record(first argument, result) after every call of a method of this one object."""
     original = getattr(owner, method)
 
     def recorded(x: Any, **options: Any) -> Any:
@@ -219,6 +223,7 @@ def _after(owner: object, method: str, record: Callable[[Any, Any], None]) -> No
 
 def _copier(name: str, arrays: Arrays) -> Callable[[Any, Any], None]:
     def copy(_: Any, result: Any) -> None:
+        # A copy: layers compute in place, and the next backward would change the recorded array.
         arrays[name] = result.copy()
 
     return copy

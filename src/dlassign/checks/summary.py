@@ -165,12 +165,12 @@ class _Counter(TorchFunctionMode):
         self._running: list[nn.Module] = []
 
     def enter(self, module: nn.Module, _inputs: Any) -> None:
-        """Note that a module begins."""
+        """Count the functions from now on for this module."""
         self.flops.setdefault(module, 0)
         self._running.append(module)
 
     def leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        """Note that a module ends."""
+        """Count for the outer module again; keep the output's shape."""
         self._running.pop()
         if isinstance(output, Tensor):
             self.out_shapes.setdefault(module, tuple(output.shape[1:]))
@@ -178,7 +178,7 @@ class _Counter(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the function and count."""
+        """Call the function and add its FLOPs to the running module's."""
         result = func(*args, **(kwargs or {}))
         flops = _flops(func, args, kwargs or {}, result)
         if flops and self._running:
@@ -190,7 +190,7 @@ class _Counter(TorchFunctionMode):
 def _watched(model: nn.Module, counter: _Counter) -> Iterator[None]:
     with ExitStack() as stack:
         for module in model.modules():
-            # First of all hooks before, last of all after.
+            # The first hook before the module and the last one after it, so that what other hooks compute counts too.
             stack.callback(module.register_forward_pre_hook(counter.enter, prepend=True).remove)
             stack.callback(module.register_forward_hook(counter.leave).remove)
         yield

@@ -134,14 +134,15 @@ def _load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError("cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    # Before it runs: a dataclass in it looks its module up here.
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """Have modules found in a folder, and do not leave compiled files there."""
+    """Let imports find modules in a folder, without leaving compiled files there."""
     entry, before = str(folder.resolve()), sys.dont_write_bytecode
     sys.path.insert(0, entry)
     sys.dont_write_bytecode = True

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlassign.data.bundle import Labels
 from dlassign.numpy_nets.activations import sigmoid
 from dlassign.numpy_nets.layer import Array, described
-
-Labels = NDArray[np.integer[Any]]
-"""(N,), from 0."""
 
 
 def softmax_cross_entropy(scores: Array, y: Labels, *, label_smoothing: float = 0.0) -> tuple[float, Array]:
