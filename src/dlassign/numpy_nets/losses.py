@@ -6,10 +6,7 @@ ValueError if the shape or type of one is another, or a label is not the number 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from dlassign.data.bundle import Labels
 from dlassign.numpy_nets.activations import sigmoid
