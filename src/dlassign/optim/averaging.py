@@ -66,6 +66,7 @@ class EMA:
     def swapped(self) -> Iterator[None]:
         """Give the model the average, and its own bits back at the end."""
         own, slow = self._shadow.moving
+        # Copied into the model's own tensors: its optimizer and compiled programs hold on to these.
         kept = [p.detach().clone() for p in own]
         _copy(own, slow)
         try:
@@ -162,6 +163,7 @@ class _Shadow:
         self.slow = {name: tensor.detach().to(_slow_dtype(tensor), copy=True) for name, tensor in self.own.items()}
         names = [name for name, tensor in self.own.items() if tensor.is_floating_point()]
         self.moving = [self.own[name] for name in names], [self.slow[name] for name in names]
+        # Counters of batches cannot be averaged; the newest value counts.
         still = sorted(self.own.keys() - set(names))
         self._still = [self.slow[name] for name in still], [self.own[name] for name in still]
 
@@ -169,6 +171,7 @@ class _Shadow:
     def take_in(self, weight: float) -> None:
         """s <- s + weight (p - s) where p is floating-point; s <- p elsewhere."""
         own, slow = self.moving
+        # In the type of the slow copy: in half precision a share of 0.001 would be rounded away.
         torch._foreach_lerp_(slow, [p.detach().to(s.dtype) for p, s in zip(own, slow, strict=True)], weight)
         _copy(*self._still)
 

@@ -28,6 +28,7 @@ def newton_schulz(batch: Tensor, *, steps: int) -> Tensor:
     Source: Jordan 2024, Muon: an optimizer for hidden layers in neural networks.
     """
     a, b, c = COEFFICIENTS
+    # The Frobenius norm bounds the largest singular value, so that all lie where the polynomial rises.
     x: Tensor = batch / (batch.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
@@ -45,6 +46,7 @@ def orthogonalize(updates: list[Tensor], *, steps: int, dtype: torch.dtype | Non
         steps: Newton-Schulz steps.
         dtype: of the iteration; None is that of the updates.
     """
+    # A few large products instead of many small ones, which would not fill a GPU.
     matrices = [as_matrix(update) for update in updates]
     batches: dict[tuple[int, int], list[int]] = {}
     for place, matrix in enumerate(matrices):
@@ -106,7 +108,7 @@ def muon(
         torch._foreach_clamp_min_(sizes, 1e-12)  # filters that are all 0 stay so
         torch._foreach_div_(sizes, [math.sqrt(len(p)) for p in params])
         torch._foreach_div_(params, sizes)
-    if weight_decay:
+    if weight_decay:  # decoupled: the direction below has no length that decay could be a part of
         torch._foreach_mul_(params, 1 - lr * weight_decay)
     directions = orthogonalize(updates, steps=ns_steps, dtype=ns_dtype)
     for p, update, direction in zip(params, updates, directions, strict=True):
@@ -123,7 +125,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def _shaped(matrix: Tensor, like: Tensor) -> Tensor:
-    """Undo as_matrix."""
+    """Return a matrix in the shape and layout of an update: the inverse of as_matrix."""
     if not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
         n, channels, height, width = like.shape
         return matrix.reshape(n, height, width, channels).permute(0, 3, 1, 2)

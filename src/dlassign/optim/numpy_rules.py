@@ -48,6 +48,7 @@ def sgd(
         p -= out
         return
     v = slots["momentum"]
+    # p is written last: the decayed gradient is computed from it.
     decayed = _decayed(p, g, weight_decay, out)
     # g' is not multiplied by 1 - momentum: v tends to g'/(1 - momentum), so a larger momentum is a larger step too.
     v *= momentum
@@ -161,6 +162,7 @@ def adamw(
     Slots and betas as Adam's.
     """
     # Decay in the gradient would be divided by sqrt(s) like all of it: weights with large gradients would decay less.
+    # Outside of Adam's means, so that parameters with large gradients are not decayed less.
     p *= 1 - lr * weight_decay
     adam(p, g, slots, lr=lr, betas=betas, eps=eps, scratch=scratch)
 

@@ -66,6 +66,7 @@ class ParamGroup:
         self._rows = [k for k, p in enumerate(self._params) if self.rule.elementwise and _needs_row(p)]
         self._slots = {name: [kept[place][name] for place in self._bound] for name in self.rule.slots}
         for name, tensors in self._slots.items():
+            # A row is a view: the rule writes through it into what checkpoints save.
             for k in self._rows if name != "step" else ():
                 tensors[k] = _row(tensors[k])
 
@@ -125,6 +126,7 @@ class TorchOptimizer:
     def rebind(self) -> None:
         """Take up parameters and slots that lie elsewhere in memory than before."""
         self._strides = [p.stride() for p in self.params]
+        # Kept by parameter for the groups, listed by name for checkpoints, which hold it in this form.
         names = dict.fromkeys(name for group in self.groups for name in group.rule.slots)
         self._slots = {name: [slots[name] for slots in self._kept if name in slots] for name in names}
         self._bind()
@@ -143,6 +145,7 @@ class TorchOptimizer:
         """
         if self._find_frozen() != self._frozen:  # whoever freezes a parameter does not tell its optimizer
             self._bind()
+        # A parameter that was frozen may still hold an old gradient, which must not be used.
         grads = {place: p.grad for place, p in enumerate(self.params) if p.requires_grad and p.grad is not None}
         expected = len(self.params) - len(self._frozen)
         if len(grads) != expected:
@@ -184,6 +187,7 @@ def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int =
     if not isinstance(cfg, config.Muon):
         groups = _groups(cfg, list(named), place_of, make_rule=partial(_rule, cfg, batch_size))
         return TorchOptimizer(trained.values(), lr, groups=groups)
+    # One schedule drives both: the rest runs at a fixed multiple of the filters' learning rate.
     filters = _filters(cfg, named)
     others = [name for name in named if name not in filters]
     rest = cfg.rest
@@ -229,7 +233,7 @@ def _groups(
         places = [place_of[name] for name in own if name in place_of]
         multiple, decay = (1.0, None) if group is None else (group.lr_factor, group.weight_decay)
         rule = make_rule(cfg.weight_decay if decay is None else decay, multiple)
-        if places:
+        if places:  # none, where all parameters of a group are frozen from the start
             groups.append(ParamGroup(places, rule, lr_multiple=multiple * lr_ratio))
     return groups
 

@@ -53,7 +53,7 @@ class SGDRule:
         return ("momentum",) if self.momentum else ()
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        """Call torch's fused kernel."""
+        """Update all parameters at once with torch's fused kernel."""
         sgd(
             params,
             grads,
@@ -68,7 +68,7 @@ class SGDRule:
         )
 
     def each_step(self, _step: int) -> dict[str, float]:
-        """All steps are alike."""
+        """Return nothing: every step has the same formula and settings."""
         return {}
 
     def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
@@ -76,6 +76,7 @@ class SGDRule:
         if "weight_decay" in each:
             g.addcmul_(p, each["weight_decay"])
         if self.momentum:
+            # v starts at 0 and so is g' after the first step, as in torch, which copies the first gradient.
             v = slots["momentum"].mul_(each["momentum"]).add_(g)
             g = g.addcmul_(v, each["momentum"]) if self.nesterov else v
         p.addcmul_(g, each["lr"], value=-1)
@@ -100,13 +101,13 @@ class AdamRule:
     slots: ClassVar[tuple[str, ...]] = ("mean", "square", "step")
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        """Call torch's fused kernel."""
+        """Update all parameters at once with torch's fused kernel."""
         adam(
             params,
             grads,
             slots["mean"],
             slots["square"],
-            [],
+            [],  # amsgrad's maxima
             slots["step"],
             amsgrad=False,
             beta1=self.b1,
@@ -120,13 +121,14 @@ class AdamRule:
         )
 
     def each_step(self, step: int) -> dict[str, float]:
-        """The divisors of m and sqrt(s), inverted."""
+        """Return the factors that undo that m and s start at 0."""
         # In double precision: near 1, b^t has too few digits in the type of the weights.
         return {"mean_scale": 1 / (1 - self.b1**step), "root_scale": 1 / math.sqrt(1 - self.b2**step)}
 
     def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
         """Compute the formula, with the settings of each model."""
         lr = each["lr"]
+        # Decoupled decay does not pass through the means: it would be divided by sqrt(s) like the gradient.
         if "weight_decay" in each and self.decoupled:
             p.mul_(1 - lr * each["weight_decay"])
         elif "weight_decay" in each:
@@ -176,7 +178,7 @@ class RMSpropRule:
         )
 
     def each_step(self, _step: int) -> dict[str, float]:
-        """All steps are alike."""
+        """Return nothing: every step has the same formula and settings."""
         return {}
 
     def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
@@ -184,6 +186,7 @@ class RMSpropRule:
         if "weight_decay" in each:
             g.addcmul_(p, each["weight_decay"])
         square = slots["square"].mul_(each["alpha"]).addcmul_(g.square(), 1 - each["alpha"])
+        # eps is added outside the root, as torch does; other libraries add it inside.
         g = g.div_(square.sqrt().add_(each["eps"]))
         if self.momentum:
             g = slots["momentum"].mul_(each["momentum"]).add_(g)
@@ -208,7 +211,7 @@ class MuonRule:
     slots: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        """Call our own."""
+        """Update all parameters at once with `muon`, which groups them by shape."""
         muon(
             params,
             grads,

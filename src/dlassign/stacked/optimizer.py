@@ -33,11 +33,11 @@ class StackedOptimizer:
         self._slots = [{name: tensors[place] for name, tensors in by_name.items()} for place in range(len(params))]
         self._for_all = self._kernel_group()
         rows = {name: [getattr(rule, name) for rule in self._rules] for name in self._rules[0].differing}
-        if not any(rows["weight_decay"]):
+        if not any(rows["weight_decay"]):  # 0 in all: spare the product
             del rows["weight_decay"]
         self._settings = self._upload(rows)
         for optimizer in optimizers:
-            optimizer.rebind()
+            optimizer.rebind()  # its slots are views now, which its groups do not know yet
 
     @torch.no_grad()
     def step(self, lrs: Sequence[float]) -> None:

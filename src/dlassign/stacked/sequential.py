@@ -112,7 +112,7 @@ class StackedLinear(Function):
         ctx.save_for_backward(x, w)
         ctx.types = weight.dtype, None if bias is None else bias.dtype
         k, out, width = w.shape
-        if x.ndim == 2:
+        if x.ndim == 2:  # all models see one batch: the weights stand below each other, one product for all
             y = F.linear(x, w.view(k * out, width), None if b is None else b.view(-1))
             return y.view(len(x), k, out).transpose(0, 1)
         if not _one_by_one(w):
@@ -141,7 +141,7 @@ class StackedLinear(Function):
                 torch.mm(dy[i].T, x[i], out=dw[i])
         else:
             dw = torch.bmm(dy.mT, x)
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[0]:  # not for the samples themselves, where dx would be the largest product
             dx = torch.bmm(dy, w)
             dx = dx.sum(0) if x.ndim == 2 else dx
         db = None if bias_type is None else dy.sum(1).to(bias_type)
@@ -172,6 +172,7 @@ def _dropout(peers: Sequence[nn.Module], generators: Sequence[torch.Generator], 
                         1 - rate, generator=generator
                     )
                 )
+        # One draw a model, from its own generator: a run drops the same whatever stack it is in.
         mask = torch.stack(masks)
         return x * (mask / keep) if inverted else x * mask
 
@@ -185,6 +186,7 @@ def _batch_norm(module: Any, own: dict[str, Tensor | None], state: dict[str, Ten
     weight, bias, eps = own["weight"], own["bias"], module.eps
 
     def layer(x: Tensor, training: bool) -> Tensor:
+        # Statistics are taken over the samples, so features of different models do not mix.
         k, b, c = x.shape
         if training and seen is not None:
             seen.add_(1)
@@ -208,6 +210,7 @@ def _layer_norm(eps: float, own: dict[str, Tensor | None]) -> Layer:
     weight, bias = own["weight"], own["bias"]
 
     def layer(x: Tensor, training: bool) -> Tensor:
+        # torch's function takes one scale and shift; those of K models follow it.
         y = F.layer_norm(x, x.shape[-1:], eps=eps)
         return y if weight is None or bias is None else y * weight[:, None] + bias[:, None]
 

@@ -38,6 +38,7 @@ class StackedTensors:
             grads, stacked.grad = stacked.grad, None
             if grads is None:
                 continue
+            # Views, not copies: what clips or scales a model's gradients works on the stack's memory.
             for p, grad in zip(self._own[name], grads.unbind(), strict=True):
                 p.grad = grad
 
@@ -46,6 +47,7 @@ def _stack(own: Sequence[Tensor]) -> Tensor:
     """Return the models' tensors as one; they become views of it, and stay the objects that others hold."""
     stacked = side_by_side([tensor.detach() for tensor in own])
     for tensor, view in zip(own, stacked.unbind(), strict=True):
+        # `.data` keeps the object: optimizers and averages hold parameters by identity.
         tensor.data = view
     return stacked
 
