@@ -160,7 +160,7 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
                 "data": {"name": "mnist", "root": mnist, "preprocess": scaled},
                 "model": {"name": "mlp", "hidden": [30]},
                 "optimizer": adam,
-                "train": {"steps": 3000, "batch_size": 128},
+                "train": {"steps": 3000, "batch_size": 128, "compile": "off"},
             },
             seeds,
             trials=32,
