@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +13,7 @@ from dlassign.cli.options import config_option, device_option, json_option, out_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dlassign.config.load import Located
+    from dlassign.cli.views.run import Display
     from dlassign.config.run import RunConfig
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import RunRecords
@@ -39,9 +41,11 @@ def train_command(
     Example: dlassign train --config configs/quickstart.yaml --set optimizer.lr=3e-3 --seed 1
     """
     import signal
+    import time
     from pathlib import Path
 
     from dlassign.config.load import load_located, placing
+    from dlassign.store.clock import WallClock, since_process_start
     from dlassign.store.summary import finished_records
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -52,7 +56,12 @@ def train_command(
             set_aside(located.config, paths)
         records = finished_records(paths)
         if records is None:
-            records = _train(located, paths)
+            began = time.perf_counter()
+            from dlassign.train.experiment import run_experiment  # imports torch
+
+            wall = WallClock(since_process_start(), import_seconds=time.perf_counter() - began)
+            with _shown(located.config, paths) as display:
+                records = run_experiment(located.config, paths, say=display.say, on_record=display.on_record, wall=wall)
         else:
             _say(f"{paths.root}: already {records.end and records.end['status']}; --again trains it anew")
     return _report(paths, records, as_json=as_json)
@@ -92,31 +101,21 @@ def _check(config: RunConfig) -> None:
     check_weights(config.init, cfg=config.model)
 
 
-def _train(located: Located, paths: RunPaths) -> RunRecords:
-    import time
-
-    started = time.perf_counter()
+@contextmanager
+def _shown(config: RunConfig, paths: RunPaths) -> Iterator[Display]:
+    """Check what would stop the run before its first step, and show how it goes; draw it if it diverges."""
     from dlassign.checks.shapes import check_fit
     from dlassign.cli.views.run import make_display
     from dlassign.errors import Diverged
-    from dlassign.store.clock import WallClock, since_process_start
-    from dlassign.train.experiment import run_experiment
     from dlassign.train.warm_start import check_weights
 
-    wall = WallClock(since_process_start(), import_seconds=time.perf_counter() - started)
-    fit = check_fit(located.config)
+    fit = check_fit(config)
     if not paths.last.exists():
-        check_weights(located.config.init, cfg=located.config.model)
+        check_weights(config.init, cfg=config.model)
     _say(f"run    {paths.root}")
     try:
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
-            return run_experiment(
-                located.config,
-                paths,
-                say=display.say,
-                on_record=display.on_record,
-                wall=wall,
-            )
+            yield display
     except Diverged:
         _draw(paths)
         raise
