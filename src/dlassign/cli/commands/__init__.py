@@ -1,1 +1,1 @@
-"""One command body a file, imported only when the command runs."""
+"""The commands: a file for each, with its options and, below them, its body."""
