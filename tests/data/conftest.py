@@ -1,13 +1,15 @@
+"""Folders of images and, where they lie, the real data sets."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-MakeFolder = Callable[..., Path]
+from dlassign.data.image_folder import FolderSource
+from helpers.images import MakeFolder
 
 
 @pytest.fixture
@@ -34,7 +36,14 @@ def make_folder(tmp_path: Path) -> MakeFolder:
 
 
 @pytest.fixture
+def source(make_folder: MakeFolder, tmp_path: Path) -> FolderSource:
+    """Two classes of three images in train and test, with a cache of their own."""
+    return FolderSource(root=str(make_folder()), cache=str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def real_data() -> Path:
+    """Return the folder of the real data sets, or skip the test."""
     folder = Path(__file__).resolve().parents[3] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real data sets are not at {folder}")

@@ -1,3 +1,5 @@
+"""Tables of numbers: labels, features, and what is said of a table that cannot be used."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Preprocessing is fitted on train alone and applied to every split; its state brings the same numbers back."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""How samples are dealt: by position, at random and by class, with exact sizes."""
+
 from __future__ import annotations
 
 from typing import Any

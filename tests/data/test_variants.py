@@ -1,3 +1,5 @@
+"""Changed copies of training images: which they are, who gets them, and that a checkpoint brings them back."""
+
 from __future__ import annotations
 
 from collections import Counter

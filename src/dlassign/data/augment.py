@@ -1,8 +1,8 @@
 """Random changes of training images, on whole batches and on the device that holds them.
 
-What a step draws is a function of the run's seed, the step, and the name and number of the augmentation: each has a
-stream of random numbers of its own, so adding one changes no other, and a resumed run needs no state. No number of
-threads changes a result. Nothing here waits for a GPU, but for rand_augment.
+What a step draws depends only on the run's seed, the step, and the augmentation's name and number. Each augmentation
+has its own stream of random numbers, so adding one changes no other, and a resumed run needs no saved state. The number
+of threads changes no result. Nothing here waits for a GPU, except rand_augment.
 
 torch is imported at module level: only parts that train with torch import this file.
 """
@@ -42,7 +42,7 @@ class Mixed(NamedTuple):
 
 @dataclass(frozen=True)
 class Draw:
-    """What an augmentation may draw from in one step.
+    """The random numbers of one augmentation in one step.
 
     Attributes:
         generator: on the device of the images, seeded for this step and this augmentation.
@@ -85,7 +85,10 @@ class Augmentation:
     def __init__(
         self, pixel_ops: Sequence[tuple[str, PixelOp]], mixes: Sequence[Step], *, seed: int, device: torch.device
     ) -> None:
-        self._pixel_ops, self._mixes, self._seed = tuple(pixel_ops), tuple(mixes), seed
+        self._pixel_ops = tuple(pixel_ops)
+        self._mixes = tuple(mixes)
+        self._seed = seed
+        # One generator, seeded anew for every draw: making one costs more than the draw itself.
         self._generator = torch.Generator(device=device)
 
     @property
@@ -94,7 +97,7 @@ class Augmentation:
         return bool(self._mixes)
 
     def pixels(self, x: Tensor, rows: Rows, *, epoch: int, step: int) -> Tensor:
-        """Return the batch with everything done that is done in pixel values.
+        """Return the batch after all augmentations of pixel values.
 
         Args:
             x: (B, C, H, W) uint8, raw 0..255; it is not written to.
@@ -167,7 +170,7 @@ def stream_seed(seed: int, step: int, *, stream: str) -> int:
 
 
 def _pixel_op(step: Step, images: Tensor, *, seed: int) -> PixelOp:
-    """Return what one augmentation does to a batch, given what it draws from."""
+    """Return the operation of one augmentation."""
     match step["name"]:
         case "flip":
             return lambda x, draw: flip(x, draw.uniform(len(x)) < step["p"])

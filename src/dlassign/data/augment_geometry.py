@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError
 
 Step = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -22,14 +22,16 @@ def augmented_shape(shape: Shape, steps: Sequence[Step]) -> Shape:
         ConfigError: an augmentation does not fit the shape.
     """
     if steps and len(shape) != 3:
-        raise _problem("data.augment", f"the samples are rows of {shape[0]} values; only images can be augmented")
+        raise ConfigError.at("data.augment", f"the samples are rows of {shape[0]} values; only images can be augmented")
     for index, step in enumerate(steps):
         path = f"data.augment.{index}"
         height, width = shape[1:]
         if step["name"] in ("translate", "crop"):
             _check_padding(step, min(height, width), path=path)
         if step["name"] == "cutout" and step["size"] > min(height, width):
-            raise _problem(f"{path}.size", f"a square of {step['size']} in {_of(height, width)}; give at most its side")
+            raise ConfigError.at(
+                f"{path}.size", f"a square of {step['size']} in {_of(height, width)}; give at most its side"
+            )
         if step["name"] == "crop":
             shape = (shape[0], *_window(step, height, width, path=path))
     return shape
@@ -58,7 +60,7 @@ def cut_box(size: Sequence[int], *, share: float, at: tuple[float, float]) -> tu
 def _check_padding(step: Step, side: int, *, path: str) -> None:
     if step["padding"] == "reflect" and step["pixels"] >= side:
         message = f"{step['pixels']} mirrored pixels of an image with {side}; give at most {side - 1}, or padding: edge"
-        raise _problem(f"{path}.pixels", message)
+        raise ConfigError.at(f"{path}.pixels", message)
 
 
 def _window(step: Step, height: int, width: int, *, path: str) -> tuple[int, int]:
@@ -66,13 +68,9 @@ def _window(step: Step, height: int, width: int, *, path: str) -> tuple[int, int
     padded = (height + 2 * step["pixels"], width + 2 * step["pixels"])
     if rows > padded[0] or columns > padded[1]:
         message = f"a window of {rows}x{columns} in {_of(*padded)} with its padding; give a smaller size"
-        raise _problem(f"{path}.size", message)
+        raise ConfigError.at(f"{path}.size", message)
     return rows, columns
 
 
 def _of(height: int, width: int) -> str:
     return f"an image of {height}x{width}"
-
-
-def _problem(path: str, message: str) -> ConfigError:
-    return ConfigError([Problem(path=path, message=message)])

@@ -86,7 +86,7 @@ class WithReplacement:
         return max(self.n // self.batch_size, 1)
 
     def epoch(self, number: int) -> list[Rows]:
-        """Return independent draws."""
+        """Return rows drawn independently for every step."""
         steps = self.steps_per_epoch
         return list(_generator(self.seed, number).integers(self.n, size=(steps, self.batch_size)))
 
@@ -113,13 +113,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Full:
-    """The full split every step."""
+    """All rows in every step."""
 
     n: int
 
     @property
     def steps_per_epoch(self) -> int:
-        """1."""
+        """1, as one step sees every row."""
         return 1
 
     def epoch(self, number: int) -> list[Rows]:
@@ -135,11 +135,11 @@ class SideBySide:
 
     @property
     def steps_per_epoch(self) -> int:
-        """That of each of them."""
+        """The steps of each order, which are equal."""
         return self.orders[0].steps_per_epoch
 
     def epoch(self, number: int) -> list[Rows]:
-        """Return index arrays."""
+        """Return the joined rows of each step as index arrays."""
         steps = zip(*(order.epoch(number) for order in self.orders), strict=True)
         return [np.concatenate([_as_indices(rows) for rows in step]) for step in steps]
 
@@ -176,8 +176,8 @@ class Batches(Generic[Array]):
 
     Args:
         order: which rows a step sees.
-        cut: (rows, epoch, step) -> samples and labels; rows are what `as_rows` gave, epoch and step count from 0.
-        as_rows: turns the rows of an epoch's steps into what `cut` wants, such as tensors on the device.
+        cut: (rows, epoch, step) -> samples and labels. The rows come from `as_rows`; epoch and step count from 0.
+        as_rows: turns the rows of all steps of an epoch into what `cut` takes, such as tensors on the device.
     """
 
     def __init__(
@@ -187,12 +187,15 @@ class Batches(Generic[Array]):
         cut: Callable[[Any, int, int], tuple[Array, Any]],
         as_rows: Callable[[list[Rows]], list[Any]],
     ) -> None:
-        self._order, self._cut, self._as_rows = order, cut, as_rows
-        self._epoch, self._rows = -1, list[Any]()
+        self._order = order
+        self._cut = cut
+        self._as_rows = as_rows
+        self._epoch = -1  # which epoch `_rows` belongs to
+        self._rows: list[Any] = []
 
     @property
     def order(self) -> Order:
-        """The order of rows."""
+        """Which rows a step sees."""
         return self._order
 
     @property
@@ -206,7 +209,9 @@ class Batches(Generic[Array]):
         while start < stop:
             epoch, first = divmod(start, self.steps_per_epoch)
             if epoch != self._epoch:
-                self._epoch, self._rows = epoch, self._as_rows(self._order.epoch(epoch))
+                # Only the newest epoch is kept: a resumed run goes straight to its epoch and draws no earlier one.
+                self._rows = self._as_rows(self._order.epoch(epoch))
+                self._epoch = epoch
             last = min(first + stop - start, self.steps_per_epoch)
             for step, rows in enumerate(self._rows[first:last], start):
                 yield cut(rows, epoch, step)
@@ -218,4 +223,5 @@ def _cut(rows: NDArray[np.int64], size: int, steps: int) -> list[Rows]:
 
 
 def _generator(seed: int, epoch: int) -> np.random.Generator:
+    # A generator for each epoch: resuming at epoch e needs no draws of the epochs before it.
     return np.random.default_rng((seed, epoch))

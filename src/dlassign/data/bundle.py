@@ -1,4 +1,4 @@
-"""What the data part of dlassign hands around: raw sources, splits and data sets."""
+"""Samples as the parts of dlassign exchange them: raw sources, splits and data sets."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def content_sha256(parts: Iterable[tuple[str, Split | None]], classes: Iterable[
 
 
 def check_raw(raw: Raw) -> Raw:
-    """Return `raw` if every label has a class and there is something to train on.
+    """Return `raw` if every label has a class and every part holds samples.
 
     Raises:
         DataError: a split is empty, a label is out of range, or there are fewer than two classes.

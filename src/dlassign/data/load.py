@@ -1,8 +1,7 @@
-"""From a data config to data: the one place of this package that looks at config classes."""
+"""From a data config to data: the only file of this package that knows config classes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, assert_never
 
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, Toy
@@ -159,12 +158,3 @@ def _info(
     sizes = split_sizes(n_train, n_test, n_val=n_val, train=split.train, val=split.val, test=split.test)
     n = training_size(sizes.train, make_steps(preprocess_steps(cfg)))
     return DataInfo(shape, len(classes), n, sizes.val or 0, sizes.test or 0, classes)
-
-
-def fetch(name: str, root: str) -> Path:
-    """Download `mnist` or `cifar10` into `root` unless it is there and whole; return the folder of its files.
-
-    Raises:
-        DataError: there is no such set to download, the download failed, or the folder cannot be written.
-    """
-    return sources.fetch(name, root)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Dataset, Labels, Raw, Split
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError
 
 By = Literal["random", "stratified", "position"]
 ValAt = Literal["start", "end"]
@@ -170,7 +170,7 @@ def _too_many(n: int, *, val: int | None, test: int | None) -> ConfigError:
 
 
 def _problem(name: str, message: str) -> ConfigError:
-    return ConfigError([Problem(path=f"data.split.{name}", message=message)])
+    return ConfigError.at(f"data.split.{name}", message)
 
 
 def _choose(y: Labels, counts: list[int], *, by: By, seed: int) -> list[Rows]:

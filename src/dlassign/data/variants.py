@@ -22,7 +22,7 @@ _KINDS = 3
 class AppendVariants:
     """Append a changed copy of each training image: upside down, mirrored, or values times FADE.
 
-    To the samples themselves this step does nothing. `Preprocess.apply_to_train` makes the copies.
+    `apply` changes nothing, since val and test stay as they are. `Preprocess.apply_to_train` makes the copies.
 
     Source: report 004 of the HLCV exercise, question 3; the order of the cases and the generator are ours.
     """

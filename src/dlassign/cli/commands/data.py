@@ -28,6 +28,6 @@ def fetch_command(name: str, root: str | None) -> None:
 
         click.echo(f"{name} is {fetch_imagenet(name.removesuffix('-imagenet'), root)}")
     else:
-        from dlassign.data.load import fetch
+        from dlassign.data.sources import fetch
 
         click.echo(f"{name} is in {fetch(name, root or 'data')}")

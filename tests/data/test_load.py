@@ -1,3 +1,5 @@
+"""From a data config to data: description, fingerprint, split and preprocessing agree."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from dlassign.config.data import Data
-from dlassign.data.load import describe, fetch, fingerprint, load_dataset, preprocess_steps
+from dlassign.data.load import describe, fingerprint, load_dataset, preprocess_steps
 from dlassign.data.prepare import prepare, preprocessed_shape
 from dlassign.errors import ConfigError, DataError
 
@@ -90,8 +92,3 @@ def test_preprocessing_of_a_config() -> None:
     assert dataset.train.x.dtype == np.float32
     assert np.allclose(dataset.train.x.std(axis=0, ddof=1), 1, atol=1e-3)
     assert len(fitted.steps) == 4
-
-
-def test_fetch_names_what_it_knows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="known: mnist, cifar10"):
-        fetch("toy", str(tmp_path))

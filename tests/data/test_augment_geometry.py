@@ -1,0 +1,28 @@
+"""Where the rectangle of CutMix lies, and the shape of images after augmentation."""
+
+from __future__ import annotations
+
+import pytest
+
+from dlassign.data.augment_geometry import augmented_shape, cut_box
+from dlassign.errors import ConfigError
+
+
+def test_the_box_has_the_area_unless_the_border_cuts_it() -> None:
+    assert cut_box((32, 32), share=0.75, at=(0.5, 0.5)) == (8, 24, 8, 24)
+    assert cut_box((32, 16), share=0.0, at=(0.5, 0.5)) == (0, 32, 0, 16)
+    assert cut_box((32, 32), share=1.0, at=(0.1, 0.9)) == (3, 3, 28, 28)
+    assert cut_box((32, 32), share=0.75, at=(0.0, 0.999)) == (0, 8, 23, 32)
+
+
+def test_a_crop_decides_the_shape_of_what_follows() -> None:
+    crop = {"name": "crop", "pixels": 0, "size": (4, 4), "padding": "zeros"}
+    assert augmented_shape((3, 8, 8), [crop, {"name": "cutout", "size": 4}]) == (3, 4, 4)
+    with pytest.raises(ConfigError, match="a square of 5 in an image of 4x4"):
+        augmented_shape((3, 8, 8), [crop, {"name": "cutout", "size": 5}])
+
+
+def test_tables_have_no_images() -> None:
+    assert augmented_shape((4,), ()) == (4,)
+    with pytest.raises(ConfigError, match="rows of 4 values"):
+        augmented_shape((4,), [{"name": "flip"}])

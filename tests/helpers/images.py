@@ -1,0 +1,37 @@
+"""Folders of images, and the cache of what was decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlassign.data import image_folder
+from dlassign.data.image_folder import FolderSource
+
+MakeFolder = Callable[..., Path]
+
+
+def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every further decoding an error."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(image_folder, "decode_images", refuse)
+
+
+def save(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> None:
+    """Write an image of these pixels."""
+    image = Image.fromarray(np.asarray(pixels))
+    (image.convert(mode) if mode else image).save(path, **options)
+
+
+def cache_file(source: FolderSource, ending: str) -> Path:
+    """Return the only file of the cache with this ending."""
+    [path] = Path(source.cache or "").glob(f"*{ending}")
+    return path
