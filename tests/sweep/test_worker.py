@@ -6,7 +6,9 @@ import multiprocessing
 import threading
 from pathlib import Path
 
-from dlassign.sweep.worker import Link
+import pytest
+
+from dlassign.sweep.worker import Link, cause_of_death
 from helpers.tiny_trials import make_trial
 
 
@@ -39,3 +41,16 @@ def test_an_answer_goes_to_the_question_and_other_records_wait_for_none(tmp_path
     assert link.record(trial, {"kind": "eval", "split": "val", "step": 1}) is True
     assert [mine.recv()[0] for _ in range(3)] == ["record", "record", "question"]
     mine.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (None, "its worker no longer answered"),
+        (3, "its worker ended with exit code 3"),
+        (-15, "its worker was killed by SIGTERM"),
+        (-9, "its worker was killed by SIGKILL (out of memory?)"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(code: int | None, text: str) -> None:
+    assert cause_of_death(code, "its worker") == text

@@ -95,7 +95,8 @@ class _Explainer:
     """Puts one validation error after the other into words."""
 
     def __init__(self, document: Document, root: Node) -> None:
-        self.document, self.root = document, root
+        self.document = document
+        self.root = root
 
     def problem(self, details: ErrorDetails) -> tuple[KeyPath, Problem]:
         """Return the path that an error is about, and the error in our words."""

@@ -116,7 +116,9 @@ class _Builder:
     """Builds a document from PyYAML's events, which neither construct objects nor resolve scalars."""
 
     def __init__(self, document: Document, lines: list[str], first_line: int) -> None:
-        self.document, self.lines, self.first_line = document, lines, first_line
+        self.document = document
+        self.lines = lines
+        self.first_line = first_line
         self.events: Iterator[yaml.Event] = iter(())
 
     def place(self, line: int, column: int, end: int = 0) -> Place:
@@ -154,17 +156,12 @@ class _Builder:
         if len(path) > MAX_DEPTH:
             raise ConfigError([place.problem(f"nested more than {MAX_DEPTH} levels deep; remove the surplus brackets")])
         self.refuse(event, place, path)
-        self.values[path] = place
+        self.document.values[path] = place
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self.sequence(event, path)
         return self.scalar(event, path) if isinstance(event, yaml.ScalarEvent) else None
-
-    @property
-    def values(self) -> dict[KeyPath, Place]:
-        """Places of values."""
-        return self.document.values
 
     def refuse(self, event: yaml.NodeEvent, place: Place, path: KeyPath) -> None:
         """Note a problem if the node has an anchor, an alias or a tag."""
@@ -176,19 +173,19 @@ class _Builder:
             self.document.problems.append(place.problem(message, path))
 
     def scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> Any:
-        """Return a scalar's value."""
+        """Return what a scalar means; in quotes it is text."""
         if event.style is None:
             if not event.value and path in self.document.keys:
-                self.values[path] = self.document.keys[path]
+                self.document.values[path] = self.document.keys[path]
             return plain_value(event.value)
         return event.value
 
     def sequence(self, start: yaml.Event, path: KeyPath) -> list[Any]:
-        """Return a list."""
+        """Return a list, whose items have their numbers as the last part of their paths."""
         items: list[Any] = []
         for event in self.events:
             if isinstance(event, yaml.SequenceEndEvent):
-                self.values[path] = self.around(start, event)
+                self.document.values[path] = self.around(start, event)
                 break
             items.append(self.node(event, (*path, len(items))))
         return items
@@ -198,7 +195,7 @@ class _Builder:
         found: dict[str, Any] = {}
         for event in self.events:
             if isinstance(event, yaml.MappingEndEvent):
-                self.values[path] = self.around(start, event)
+                self.document.values[path] = self.around(start, event)
                 break
             here = self.key(event, path, found)
             value = self.node(next(self.events), here)

@@ -32,19 +32,15 @@ class Worker(Protocol):
     @property
     def where(self) -> str:
         """What a message adds to say where it is, such as ` (its machine)`; "" for this machine."""
-        ...
 
     def train(self, trial: Trial) -> None:
-        """Send it a trial."""
-        ...
+        """Send it a trial, to train from its newest checkpoint on."""
 
     def answer(self, prune: bool) -> None:
         """Answer its question whether a trial is to be given up."""
-        ...
 
     def stop(self) -> None:
         """Ask it to write a checkpoint and end."""
-        ...
 
 
 W = TypeVar("W", bound=Worker)
@@ -57,23 +53,18 @@ class Crew(Protocol[W]):
 
     def slots(self) -> int:
         """Return how many trials can be trained at a time now."""
-        ...
 
     def idle(self, waiting: list[Trial]) -> list[W]:
         """Return the workers that can take a trial at once; start more if those do not suffice for what waits."""
-        ...
 
     def heard(self) -> Iterator[tuple[W, tuple[Any, ...]]]:
         """Wait a moment, then yield each message that has come and who sent it."""
-        ...
 
     def remove(self, worker: W) -> None:
         """Forget a worker that has ended or ends by itself."""
-        ...
 
     def dismiss(self) -> None:
-        """End all workers."""
-        ...
+        """End all workers, also those that no longer answer."""
 
 
 class _Silent:

@@ -38,23 +38,18 @@ class SweepView(Protocol):
 
     def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
         """Take in what is there already, how many trials there will be, and how many run at a time."""
-        ...
 
     def started(self, trial: Trial) -> None:
         """A trial begins or goes on."""
-        ...
 
     def record(self, trial: Trial, record: Record) -> None:
         """Take in the next log record of a trial."""
-        ...
 
     def say(self, text: str, trial: Trial | None = None) -> None:
         """Show a line, of the sweep or of one trial."""
-        ...
 
     def ended(self, standing: Standing) -> None:
         """A trial has ended, or was interrupted."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +281,7 @@ class _Session:
                     self._note(standing)
 
     def _settle(self, result: TrialResult) -> None:
-        """Take in a result."""
+        """Note how a trial ended, and tell the strategy if that completes a point."""
         trial = result.trial
         failed = {"message": result.message} if result.status == "failed" else None
         standing = read_standing(trial, failed, self.sweep.config.objective, prunes=True)
@@ -345,7 +340,7 @@ class _Session:
     # What follows makes it a TrialListener.
 
     def started(self, trial: Trial) -> None:
-        """Show it."""
+        """Show that a trial begins or goes on."""
         self.view.started(trial)
 
     def record(self, trial: Trial, record: Record) -> bool:
@@ -358,5 +353,5 @@ class _Session:
         return self.search.report(number, record["step"], record[objective.metric])
 
     def say(self, trial: Trial, text: str) -> None:
-        """Show it."""
+        """Show a line of a trial."""
         self.view.say(text, trial)

@@ -40,7 +40,8 @@ class OptunaStrategy:
 
     def __init__(self, config: SweepConfig) -> None:
         assert isinstance(config.strategy, TPE)
-        self._config, self._settings = config, config.strategy
+        self._config = config
+        self._settings = config.strategy
         with _quiet():
             self._study = _make_study(config, self._settings.pruning)
         self._asked: list[_Asked] = []
@@ -109,7 +110,8 @@ class _Asked:
     def __init__(self, trial: optuna.trial.Trial) -> None:
         self.trial = trial
         self.steps: set[int] = set()
-        self.given_up = self.told = False
+        self.given_up = False
+        self.told = False
         self.value: float | None = None
 
 

@@ -26,7 +26,7 @@ class SerialExecutor:
         self.why = why
 
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
-        """Train trials; see Executor."""
+        """Train trials in their order, and yield each result before the next is taken."""
         cache = DataCache()
         for trial in trials:
             listener.started(trial)

@@ -43,7 +43,7 @@ class Trial:
 
     @property
     def hash(self) -> str:
-        """What trials with the same values, but other seeds, share."""
+        """The part of the name that trials with the same values, but other seeds, share."""
         return self.run.partition("-s")[0]
 
 
@@ -63,7 +63,7 @@ class Candidate:
 
     @property
     def hash(self) -> str:
-        """What its trials share."""
+        """The hash that all its trials share."""
         return self.trials[0].hash
 
 
@@ -88,29 +88,24 @@ class TrialListener(Protocol):
 
     def started(self, trial: Trial) -> None:
         """A trial begins, or goes on."""
-        ...
 
     def record(self, trial: Trial, record: Record) -> bool:
         """Take in the next log record of a trial; True after an `eval` record ends the trial as pruned."""
-        ...
 
     def say(self, trial: Trial, text: str) -> None:
         """Take in a line that the run tells its user."""
-        ...
 
 
 class Executor(Protocol):
-    """Trains trials."""
+    """What trains the trials of a sweep: in this process, in others, stacked or on a cluster."""
 
     @property
     def slots(self) -> int:
         """How many trials it trains at a time."""
-        ...
 
     @property
     def why(self) -> str:
         """Half a sentence for the user: what it is and why it was chosen."""
-        ...
 
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials and yield each result as it comes.
@@ -121,7 +116,6 @@ class Executor(Protocol):
         Raises:
             Interrupted: Ctrl-C or SIGTERM; every running trial has written a checkpoint.
         """
-        ...
 
 
 class Strategy(Protocol):
@@ -129,15 +123,12 @@ class Strategy(Protocol):
 
     def ask(self) -> tuple[int, dict[str, Any]] | None:
         """Return the number and the values of the next point, by dotted key; None when there are no more."""
-        ...
 
     def report(self, number: int, step: int, value: float | None) -> bool:
         """Take in an intermediate value of a point (None: not finite); True if it should be given up."""
-        ...
 
     def tell(self, number: int, value: float | None) -> None:
         """Take in the objective of a point; None if it has none (diverged or failed)."""
-        ...
 
 
 class TrialMaker:

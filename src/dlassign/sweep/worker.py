@@ -106,7 +106,8 @@ class Link:
         self._connection = connection
         self._trials: SimpleQueue[Trial | None] = SimpleQueue()
         self._answers: SimpleQueue[bool] = SimpleQueue()
-        self._busy = self._gone = False
+        self._busy = False
+        self._gone = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -115,7 +116,7 @@ class Link:
                 kind, content = self._connection.recv()
                 (self._trials if kind == TRIAL else self._answers).put(content)
         except (EOFError, OSError):
-            self._gone = True  # first: who has taken the answer below must not wait for another
+            self._gone = True  # before the answer below: who takes that must not wait for another
             self._trials.put(None)
             self._answers.put(False)
             if self._busy:

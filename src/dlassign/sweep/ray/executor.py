@@ -102,7 +102,7 @@ class _Actor:
 
     @property
     def where(self) -> str:
-        """Its machine, in brackets."""
+        """Its machine in brackets, for messages."""
         return f" ({self.machine.name})" if self.machine else ""
 
     def train(self, trial: Trial) -> None:
@@ -210,7 +210,7 @@ class _Crew:
         self._cluster.kill(worker.handle)
 
     def dismiss(self) -> None:
-        """End all workers."""
+        """End all workers, and remove the file by which they knew this machine."""
         self._cluster.dismiss([worker.handle for worker in self.workers if worker.machine is not None])
         for worker in self.workers:
             self._cluster.kill(worker.handle)

@@ -85,7 +85,8 @@ class RayWorker:
         if not gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what Ray does about it differs between its versions
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
+        mine, theirs = context.Pipe()
+        self._connection = mine
         self._process = context.Process(target=messages.serve, args=(theirs, threads))
         self._process.start()
         theirs.close()  # or the process's death would not end the pipe
@@ -94,7 +95,7 @@ class RayWorker:
         self._found: list[tuple[Any, ...]] = []
 
     def hello(self, token: Token) -> Machine:
-        """Return where this is."""
+        """Return the machine, and whether it sees the driver's files."""
         return Machine(socket.gethostname(), token.seen())
 
     def exchange(self, orders: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -122,7 +123,8 @@ class RayWorker:
         """Give a trial to the process, unless the one that had it before has ended it after all."""
         self._shipped = None
         if shipped:
-            self._shipped = paths = self._unshared(trial.paths)
+            paths = self._unshared(trial.paths)
+            self._shipped = paths
             if archive is not None:
                 unpack(archive, paths.root)
             trial = replace(trial, paths=paths)
