@@ -145,6 +145,7 @@ def test_what_cannot_be_proved_is_not_called_wrong(run: Run) -> None:
     assert result.stdout.endswith("; 1 not proved\n")
 
 
+@pytest.mark.slow  # eight seconds; tests/checks proves the kinks of small inputs
 def test_kinks_of_many_entries(run: Run) -> None:
     assert layer(run, "ReLU", "--input", "100,1000").stdout.endswith("; all within bounds\n")
 
