@@ -50,9 +50,11 @@ class _Rate:
     """Steps, images a second and time left, from train records."""
 
     def __init__(self, steps: int, images_per_step: float) -> None:
-        self.steps, self._images_per_step = steps, images_per_step
+        self.steps = steps
+        self._images_per_step = images_per_step
         self._first: Record | None = None
-        self.text, self._speed = "", ""
+        self.text = ""
+        self._speed = ""
         self.step = 0
         self._evals: dict[str, float] = {}
 
@@ -63,7 +65,8 @@ class _Rate:
             return
         self.step = record["step"]
         loss = "nan" if record["loss"] is None else f"{record['loss']:.4f}"
-        self.text, self._speed = f"loss {loss}  acc {record['accuracy']:.4f}", ""
+        self.text = f"loss {loss}  acc {record['accuracy']:.4f}"
+        self._speed = ""
         self._first = self._first or record
         steps, seconds = self.step - self._first["step"], record["seconds"] - self._first["seconds"]
         if steps > 0 and seconds > 0:
@@ -79,7 +82,8 @@ class PlainLines:
     """At most one line every few seconds, for logs and pipes."""
 
     def __init__(self, rate: _Rate) -> None:
-        self._rate, self._shown = rate, time.monotonic()
+        self._rate = rate
+        self._shown = time.monotonic()
 
     def on_record(self, record: Record) -> None:
         """Take in the next record; print a line if the last one is old enough."""
@@ -101,7 +105,8 @@ class LiveBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.table import Column
 
-        self._rate, self._shown = rate, 0.0
+        self._rate = rate
+        self._shown = 0.0
         self._progress = Progress(
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(rate.steps)) + 1)),
             BarColumn(bar_width=10),

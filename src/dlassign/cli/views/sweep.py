@@ -30,11 +30,10 @@ def make_view(objective: Objective) -> Iterator[SweepView]:
     """Return a live table if standard error is a terminal, else plain lines."""
     tally = Tally(objective)
     if not sys.stderr.isatty():
-        yield PlainView(tally)
+        yield TrialsView(tally)
         return
-    view = LiveView(tally)
-    with view:
-        yield view
+    with LiveTable(tally) as table:
+        yield TrialsView(tally, table)
 
 
 @dataclass
@@ -65,12 +64,14 @@ class Tally:
         self.standings: dict[str, Standing] = {}
         self.running: dict[str, _Running] = {}
         self.total = 0
-        self._ended, self._began = 0.0, time.monotonic()
+        self._ended = 0.0
+        self._began = time.monotonic()
 
     def begin(self, standings: Iterable[Standing], total: int) -> None:
         """Take in what is there already."""
         self.standings = {standing.run: standing for standing in standings}
-        self.total, self._began = total, time.monotonic()
+        self.total = total
+        self._began = time.monotonic()
 
     def start(self, trial: Trial) -> None:
         """Count a trial among the running ones."""
@@ -137,87 +138,83 @@ class Tally:
         return "  ".join(parts)
 
 
-class PlainView:
-    """One line for each trial that has ended, for logs and pipes."""
+class TrialsView:
+    """Shows the trials of a sweep: a line for each that has ended, or on a terminal a live table of the running ones.
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally, self._lines = tally, _Lines()
+    Args:
+        tally: the numbers to show.
+        table: the live table; None prints plain lines, for logs and pipes.
+    """
+
+    def __init__(self, tally: Tally, table: LiveTable | None = None) -> None:
+        self._tally = tally
+        self._table = table
+        self._said: set[str] = set()
 
     def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
         """Say what is there already."""
         self._tally.begin(standings, total)
-        _print(_beginning(self._tally))
+        self._tell(_beginning(self._tally))
 
     def started(self, trial: Trial) -> None:
-        """Count it."""
+        """Count a trial among the running ones."""
         self._tally.start(trial)
+        if self._table is not None:
+            self._table.draw()
 
     def record(self, trial: Trial, record: Record) -> None:
-        """Take it in."""
+        """Take in a log record; draw the table again if its last drawing is old enough."""
         self._tally.record(trial, record)
+        if self._table is not None and time.monotonic() - self._table.drawn >= DRAW_SECONDS:
+            self._table.draw()
 
     def say(self, text: str, trial: Trial | None = None) -> None:
-        """Print a line that was not there yet."""
-        if line := self._lines.new(text, trial):
-            _print(line)
+        """Print a note once, so that 24 trials do not say the same 24 times."""
+        if text not in self._said:
+            self._said.add(text)
+            self._tell(f"#{trial.number} ({trial.paths.root.name}): {text}" if trial is not None else text)
 
     def ended(self, standing: Standing) -> None:
-        """Print how a trial ended."""
+        """Print how a trial ended; above a live table only what did not finish."""
         self._tally.end(standing)
-        _print(ended_line(standing, self._tally))
+        if self._table is None or standing.status in ("failed", "diverged"):
+            self._tell(ended_line(standing, self._tally))
+        if self._table is not None:
+            self._table.draw()
+
+    def _tell(self, text: str) -> None:
+        if self._table is None:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        else:
+            self._table.tell(text)
 
 
-class LiveView:
-    """A table of the running trials that is drawn anew as records come; failures and notes stay above it."""
+class LiveTable:
+    """A table of the running trials that is drawn anew as records come; lines of text stay above it."""
 
     def __init__(self, tally: Tally) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._tally, self._lines, self._shown = tally, _Lines(), 0.0
+        self.drawn = 0.0
+        self._tally = tally
         self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False)
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> LiveTable:
         self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._draw()
+        self.draw()
         self._live.stop()
 
-    def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
-        """Say what is there already."""
-        self._tally.begin(standings, total)
-        self._print(_beginning(self._tally))
-
-    def started(self, trial: Trial) -> None:
-        """Show it among the running ones."""
-        self._tally.start(trial)
-        self._draw()
-
-    def record(self, trial: Trial, record: Record) -> None:
-        """Take it in; draw if the last drawing is old enough."""
-        self._tally.record(trial, record)
-        if time.monotonic() - self._shown >= DRAW_SECONDS:
-            self._draw()
-
-    def say(self, text: str, trial: Trial | None = None) -> None:
-        """Print a line above the table that was not there yet."""
-        if line := self._lines.new(text, trial):
-            self._print(line)
-
-    def ended(self, standing: Standing) -> None:
-        """Count it; what did not finish is told above the table at once."""
-        self._tally.end(standing)
-        if standing.status in ("failed", "diverged"):
-            self._print(ended_line(standing, self._tally))
-        self._draw()
-
-    def _print(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Print a line above the table."""
         self._live.console.print(text, markup=False)
 
-    def _draw(self) -> None:
-        self._shown = time.monotonic()
+    def draw(self) -> None:
+        """Draw the table as things are now."""
+        self.drawn = time.monotonic()
         self._live.update(self._picture(), refresh=True)
 
     def _picture(self) -> RenderableType:
@@ -243,20 +240,6 @@ class LiveView:
         more = len(running) - RUNNING_SHOWN
         rest = [Text(f"and {more} more")] if more > 0 else []
         return Group(table, *rest, Text(self._tally.summary(), overflow="fold"))
-
-
-class _Lines:
-    """Notes that were shown, so that 24 trials do not say the same 24 times."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def new(self, text: str, trial: Trial | None) -> str:
-        """Return the line to show, or "" if it was shown."""
-        if text in self._seen:
-            return ""
-        self._seen.add(text)
-        return f"#{trial.number} ({trial.paths.root.name}): {text}" if trial is not None else text
 
 
 def _beginning(tally: Tally) -> str:
@@ -286,7 +269,3 @@ def figure(value: float | None, objective: Objective) -> str:
 def _label(trial: Trial) -> str:
     confirms = " (confirms)" if trial.confirms else ""
     return f"{values_text(trial.values)}  seed {trial.config.seed}{confirms}"
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,87 @@
+"""The lazy group: every command is found, its help is cheap, and its file imports click alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import dlassign.cli.main as main_module
+from dlassign.cli.main import COMMANDS, main
+
+FOLDER = Path(main_module.__file__).parent
+HEAVY = {"torch", "numpy", "pydantic", "matplotlib", "rich", "yaml", "dlassign.errors", "dataclasses", "json"}
+README = (Path(__file__).parents[2] / "README.md").read_text()
+CODE = """
+import sys
+from dlassign.cli.main import main
+main({arguments}, standalone_mode=False)
+print(*sys.modules)
+"""
+
+
+def modules_after(*arguments: str) -> set[str]:
+    line = [sys.executable, "-c", CODE.format(arguments=list(arguments))]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_imports_the_files_of_commands_and_nothing_heavy() -> None:
+    found = modules_after("--help")
+    assert not HEAVY & found
+    assert {f"dlassign.cli.commands.{name}" for name in COMMANDS} <= found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_imports_that_command_alone(name: str) -> None:
+    found = modules_after(name, "--help")
+    assert not HEAVY & found
+    others = {f"dlassign.cli.commands.{other}" for other in COMMANDS if other != name}
+    assert not others & found
+
+
+def test_every_file_of_commands_is_a_command() -> None:
+    files = {path.stem for path in (FOLDER / "commands").glob("*.py")} - {"__init__"}
+    assert files == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [FOLDER / "main.py", FOLDER / "options.py", *sorted((FOLDER / "commands").glob("*.py"))],
+    ids=lambda p: p.stem,
+)
+def test_click_alone_is_imported_at_module_level(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            root = name.split(".")[0]
+            assert root in {"click", *sys.stdlib_module_names} or name == "dlassign.cli.options", name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_one_example_and_stands_in_the_readme(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help is not None
+    assert command.help.count("Example: dlassign ") == 1
+    assert f"`dlassign {name}" in README
+
+
+def test_a_mistyped_command_exits_2() -> None:
+    done = CliRunner().invoke(main, ["trian"])
+    assert done.exit_code == 2
+    assert "No such command" in done.stderr
+
+
+def test_an_error_of_the_system_is_told_in_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["check", str(tmp_path)])
+    assert done.exit_code in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path) in done.stderr
