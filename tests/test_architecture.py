@@ -75,9 +75,9 @@ BESIDE_THE_FOLDERS = {"__init__.py", "__main__.py", "errors.py"}
 MANY_PARAMETERS = {
     "stacked/rules.py": {"_sgd", "_adam", "_rmsprop"},  # one for each number of the update rule
 }
-SEVERAL_ATTRIBUTES = {"checks", "cli", "config", "data", "stacked", "sweep"}
+SEVERAL_ATTRIBUTES = {"cli", "stacked"}
 FEW_PARAMETERS = {"train", "stacked", "sweep", "store"}
-COMMENTED = {"train": 5.8, "stacked": 3.0, "optim": 2.5, "numpy_nets": 6.0}
+COMMENTED = {"train": 5.8, "stacked": 4.2, "optim": 4.8, "numpy_nets": 6.0}
 """Comment lines that 100 lines of code must have, in the parts in which a reader stumbles."""
 
 
