@@ -67,6 +67,7 @@ class EMA:
         """Give the model the average, and its own bits back at the end."""
         own, slow = self._shadow.moving
         # Copied into the model's own tensors: its optimizer and compiled programs hold on to these.
+        # Clones, not the average of the average: the model must have its own bits back.
         kept = [p.detach().clone() for p in own]
         _copy(own, slow)
         try:
@@ -116,6 +117,7 @@ class Lookahead:
         """Average after every `every` steps, and end with the slow weights; step: steps done, from 1."""
         if step % self._every == 0:
             self._shadow.take_in(1 - self._decay * (step / self._total) ** self._power)
+        # After the last step the slow weights are the result, wherever the interval stands.
         if step % self._every == 0 or step == self._total:
             self._shadow.give_back()
 
@@ -172,6 +174,7 @@ class _Shadow:
         """s <- s + weight (p - s) where p is floating-point; s <- p elsewhere."""
         own, slow = self.moving
         # In the type of the slow copy: in half precision a share of 0.001 would be rounded away.
+        # One kernel for all tensors: a loop over them would take longer than the update itself.
         torch._foreach_lerp_(slow, [p.detach().to(s.dtype) for p, s in zip(own, slow, strict=True)], weight)
         _copy(*self._still)
 

@@ -30,6 +30,7 @@ def split_by_patterns(groups: Sequence[Sequence[str]], names: Sequence[str], *, 
         if not any(fnmatchcase(name, pattern) for name in names)
     ]
     owners = [_first(groups, name) for name in names]
+    # Only where every pattern fits: a typo would make its group empty too, and be told twice.
     if not problems:
         message = "every parameter that fits is in an earlier group; put this group before it, or remove it"
         empty = sorted(set(range(len(groups))) - set(owners))
@@ -52,4 +53,5 @@ def no_match(pattern: str, names: Sequence[str]) -> str:
 
 
 def _first(groups: Sequence[Sequence[str]], name: str) -> int:
+    # The first group wins, so a general pattern may follow a special one.
     return next((number for number, patterns in enumerate(groups) if fits(name, patterns)), len(groups))

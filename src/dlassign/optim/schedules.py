@@ -25,6 +25,7 @@ def step_decay(every: int, gamma: float) -> Factor:
 
 def multistep(milestones: Sequence[int], gamma: float) -> Factor:
     """Return gamma^(number of milestones at or before the step)."""
+    # bisect needs them in order, and a config may list them in any.
     ordered = sorted(milestones)
     return lambda step: _power(gamma, bisect_right(ordered, step))
 
@@ -39,6 +40,7 @@ def exponential(steps_per_epoch: int, gamma: float, *, after_first_step: bool = 
             Source: HLCV exercise 2, training loop.
     """
     if after_first_step:
+        # Rounded up: the step after the very first one is decayed already, as the home work's loop does it.
         return lambda step: _power(gamma, -(-step // steps_per_epoch))
     return lambda step: _power(gamma, step // steps_per_epoch)
 
@@ -58,6 +60,7 @@ def one_cycle(total: int, *, rise: float, initial: float, final: float) -> Facto
 
     The last step (total - 1) has the factor `final`. Source: Smith and Topin 2018; torch OneCycleLR without momentum.
     """
+    # Not 0, by which the share of the rise is divided.
     top = max(rise * total - 1, 1e-9)
     end = max(total - 1, top + 1e-9)
 
@@ -74,6 +77,7 @@ def triangle(total: int, *, start: float, peak: float, end: float) -> Factor:
 
     Source: Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds, learning-rate schedule.
     """
+    # The last step is total - 1, and a training of one step has no way to go.
     last = max(total - 1, 1)
 
     def factor(step: int) -> float:
@@ -90,6 +94,7 @@ def warm_up(factor: Factor, steps: int) -> Factor:
 
     Step i of the rise, from 0, has (i + 1) / (steps + 1) of factor(0): never 0, and the full rate right after.
     """
+    # The schedule begins after the rise, so its own steps are counted from there.
     return lambda step: factor(0) * (step + 1) / (steps + 1) if step < steps else factor(step - steps)
 
 

@@ -82,6 +82,7 @@ class ParamGroup:
         """
         if not self._bound:
             return
+        # Lists of this step alone: rows and laid-out gradients replace entries below.
         params: Tensors = list(self._params)
         grads = [all_grads[place] for place in self._bound]
         for k, (grad, stride) in enumerate(zip(grads, self._strides, strict=True)):
@@ -162,6 +163,7 @@ class TorchOptimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy the slots and the learning rate of a state that state_dict gave."""
+        # The slots are copied in place, for groups and checkpoints hold these very tensors.
         self.lr = state["lr"]
         for name, tensors in self._slots.items():
             for tensor, saved in zip(tensors, state["slots"][name], strict=True):

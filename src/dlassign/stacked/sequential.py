@@ -50,6 +50,7 @@ class StackedSequential:
         self.tensors = StackedTensors(models)
         params, buffers = self.tensors.params, self.tensors.buffers
         self._layers: list[Layer] = []
+        # One layer of all models after the other; the first model stands for the shapes of all.
         for place, (name, module) in enumerate(models[0].named_children()):
             if type(module) not in STACKABLE:
                 raise ValueError(f"{type(module).__name__} cannot be stacked")
@@ -79,6 +80,7 @@ def _layer(
     """Return what a stack does in the place of a module and its peers in the other models."""
     match module:
         case nn.Flatten():
+            # The first axis is that of the models, unless all see one batch.
             return lambda x, training: x.flatten(2) if x.ndim in (3, 5) else x.flatten(1)
         case nn.Linear():
             weight, bias = own["weight"], own["bias"]

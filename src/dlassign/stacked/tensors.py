@@ -48,6 +48,7 @@ def _stack(own: Sequence[Tensor]) -> Tensor:
     stacked = side_by_side([tensor.detach() for tensor in own])
     for tensor, view in zip(own, stacked.unbind(), strict=True):
         # `.data` keeps the object: optimizers and averages hold parameters by identity.
+        # .data, so that the parameter stays the object that the optimizer and the penalty hold.
         tensor.data = view
     return stacked
 

@@ -136,6 +136,7 @@ def _train(group: Sequence[Run], stop: StopRequest) -> None:
 def _make_trainer(group: Sequence[Run]) -> StackTrainer:
     """Put the learners of a group together, in a lane for each thread of the CPU."""
     members = [run.learner for run in group if isinstance(run.learner, StackMember)]
+    # All members have equal data, device and batch size, or they would not share a stack_key.
     parts = group[0].parts
     device, _, threads = parts.machine()
     return make_stack_trainer(

@@ -46,9 +46,11 @@ class StackedFunctional:
         self.models = list(models)
         self._dtype = dtype
         self._template, self._dropouts = _template(models, generators)
+        # Once, not at every step: which parameters are rounded to dtype does not change.
         self._products = [] if dtype is None else _lower(self._template, dtype)
         self.tensors = StackedTensors(models)
         params, buffers = self.tensors.params, self.tensors.buffers
+        # The layout decides which kernels run, and so the last bits: a stack keeps that of its models.
         self._channels_last = any(_is_channels_last(p) for p in models[0].parameters())
         like = next(iter(params.values()))
         rates = {f"{name}.rate": module.rates(like) for name, module in self._dropouts.items()}
@@ -59,6 +61,7 @@ class StackedFunctional:
         x = self._laid_out(x)
         shared = x.ndim == 4
         self._template.train(training)
+        # A mask is drawn in the order in which memory is filled, so a stack must know how a model alone lies.
         if training and self._dropouts:
             self._learn_layouts(x if shared else x[0])
         tensors = {**self._given, **{name: self._given[name].to(self._dtype) for name in self._products}}
@@ -74,6 +77,7 @@ class StackedFunctional:
         """Return images in the memory format that each model alone would be given."""
         if not self._channels_last:
             return x
+        # channels_last is a layout of four axes: models and samples go into one.
         images = x.flatten(0, -4).contiguous(memory_format=torch.channels_last)
         return images.view(x.shape)
 
@@ -98,6 +102,7 @@ class StackedFunctional:
             )
             for name, module in self._dropouts.items()
         ]
+        # In evaluation mode nothing is drawn and no statistic moves; the layouts are the same.
         model.eval()
         with self._autocast(x):
             model(x)
@@ -140,10 +145,12 @@ def _template(
             template.set_submodule(name, dropouts[name])
         elif type(module) in BATCH_NORMS:
             template.set_submodule(name, StackedBatchNorm(module))
+        # vmap would go through the models one by one here.
         elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
             template.set_submodule(name, GlobalAverage())
         elif isinstance(module, NOT_STACKABLE):
             raise ValueError(f"{name}: {type(module).__name__} cannot be stacked")
+    # Without values: those of all models are given at each call.
     return template.to("meta"), dropouts
 
 

@@ -107,6 +107,7 @@ class StackedDropout(nn.Module):
         empty = torch.empty_like(self._alone, device=device, dtype=None if self._inverted else torch.bool)
         if not self._inverted:
             return empty.bernoulli_(1 - rate, generator=generator)
+        # Each model's generator must move as it would alone, also where nothing is dropped.
         if rate == 0.0:  # torch draws nothing then
             return empty.fill_(1.0)
         return empty.bernoulli_(1 - rate, generator=generator).div_(max(1 - rate, torch.finfo(empty.dtype).tiny))
@@ -140,6 +141,7 @@ class StackedBatchNorm(nn.Module):
         """Return y, (K, B, ...), and update the running statistics in training."""
         weight, bias, mean, var, seen = own
         k, b, c = x.shape[:3]
+        # K models with C channels are one model with K * C: each channel has statistics of its own.
         rows = x.transpose(0, 1).reshape(b, k * c, *x.shape[3:])
         if self.training and seen is not None:
             seen.add_(1)
@@ -167,6 +169,7 @@ class StackedBatchNorm(nn.Module):
         assert mean is not None
         assert var is not None
         share = torch.zeros_like(var).view(-1)
+        # From 0, so that the kernel leaves momentum times the batch's variance there.
         y = F.batch_norm(
             x,
             mean.view(-1),
@@ -177,6 +180,7 @@ class StackedBatchNorm(nn.Module):
             momentum=self._momentum,
             eps=self.eps,
         )
+        # The kernel updates with the unbiased variance; the home work's rule takes the biased one.
         values = x.numel() // x.shape[1]
         var.mul_(1 - self._momentum).add_(share.view(var.shape), alpha=(values - 1) / values)
         return y
