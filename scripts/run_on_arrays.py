@@ -32,7 +32,7 @@ def assemble_on(cfg: RunConfig, train: Split, n_classes: int, *, cache: DataCach
         cache: keeps the placed samples for the next call, so that a turn that counts does not copy them.
     """
     classes = tuple(map(str, range(n_classes)))
-    dataset = Dataset(train, None, None, classes, "0" * 64, "made up")
+    dataset = Dataset(train=train, classes=classes, sha256="0" * 64, label="made up")
     cache.get("dataset", cfg.data.model_dump_json(), lambda: dataset)
     return assemble(cfg, torch.device("cpu"), cache=cache)
 

@@ -42,7 +42,7 @@ def random_data(cfg: RunConfig) -> Dataset:
         return Split(x, rng.integers(0, info.n_classes, n))
 
     val, test = (split(n) if n else None for n in (info.n_val, info.n_test))
-    return Dataset(split(info.n_train), val, test, info.classes, "0" * 64, "random")
+    return Dataset(train=split(info.n_train), val=val, test=test, classes=info.classes, sha256="0" * 64, label="random")
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,17 @@ from dlassign.errors import DataError
 def test_content_digest_sees_every_change() -> None:
     x, y = np.arange(6, dtype=np.uint8).reshape(3, 2), np.array([0, 1, 0])
     digests = [
-        content_sha256([("train", Split(x, y))], "ab"),
-        content_sha256([("train", Split(x, y))], "ac"),
-        content_sha256([("test", Split(x, y))], "ab"),
-        content_sha256([("train", Split(x.astype(np.int16), y))], "ab"),
-        content_sha256([("train", Split(x[::-1], y))], "ab"),
-        content_sha256([("train", Split(x, 1 - y))], "ab"),
-        content_sha256([("train", Split(x, y)), ("test", Split(x, y))], "ab"),
+        content_sha256({"train": Split(x, y)}, ("a", "b")),
+        content_sha256({"train": Split(x, y)}, ("a", "c")),
+        content_sha256({"test": Split(x, y)}, ("a", "b")),
+        content_sha256({"train": Split(x.astype(np.int16), y)}, ("a", "b")),
+        content_sha256({"train": Split(x[::-1], y)}, ("a", "b")),
+        content_sha256({"train": Split(x, 1 - y)}, ("a", "b")),
+        content_sha256({"train": Split(x, y), "test": Split(x, y)}, ("a", "b")),
     ]
     assert len(set(digests)) == len(digests)
-    assert digests[0] == content_sha256([("train", Split(x.copy(order="F"), y)), ("val", None)], "ab")
+    source = Raw(train=Split(x.copy(order="F"), y), classes=("a", "b"), sha256="0", label="copied")
+    assert digests[0] == content_sha256(source.splits, ("a", "b"))
 
 
 @pytest.mark.parametrize(

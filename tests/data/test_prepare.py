@@ -123,7 +123,7 @@ def test_results_do_not_depend_on_chunks(images: Split, monkeypatch: pytest.Monk
 
 def test_only_train_is_measured_and_every_split_changed(images: Split) -> None:
     other = Split(images.x[:7] // 2, images.y[:7])
-    dataset = Dataset(images, other, None, ("a", "b"), "0", "images", ("read",))
+    dataset = Dataset(train=images, val=other, classes=("a", "b"), sha256="0", label="images", notes=("read",))
     prepared, fitted = prepare(dataset, [MEAN_IMAGE], dtype="float64")
     assert prepared.val is not None
     assert prepared.test is None

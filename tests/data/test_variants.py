@@ -93,7 +93,8 @@ def test_later_steps_measure_on_the_originals_and_change_the_copies(images: Spli
 
 def test_only_train_is_doubled(images: Split) -> None:
     other = Split(images.x[:7], images.y[:7])
-    prepared, fitted = prepare(Dataset(images, other, other, ("a", "b"), "0", "images"), [MEAN_IMAGE, APPEND])
+    dataset = Dataset(train=images, val=other, test=other, classes=("a", "b"), sha256="0", label="images")
+    prepared, fitted = prepare(dataset, [MEAN_IMAGE, APPEND])
     assert prepared.val is not None
     assert prepared.test is not None
     assert [len(split) for split in (prepared.train, prepared.val, prepared.test)] == [120, 7, 7]

@@ -147,7 +147,7 @@ def make_run(
     paths.checkpoints.mkdir(parents=True, exist_ok=True)
     few = Split(np.zeros((2, 3), np.float32), np.zeros(2, np.int64))
     parts = Parts(
-        dataset=Dataset(few, few, few, ("cat", "dog"), "0" * 64, "fake"),
+        dataset=Dataset(train=few, val=few, test=few, classes=("cat", "dog"), sha256="0" * 64, label="fake"),
         in_shape=(3,),
         preprocess=Preprocess(()),
         splits=splits,

@@ -34,4 +34,5 @@ def random_dataset(cfg: RunConfig) -> Dataset:
         x = rng.integers(0, 17 if isinstance(cfg.data, Digits) else 256, (n, *info.shape), dtype=np.uint8)
     else:
         x = rng.standard_normal((n, *info.shape))
-    return Dataset(Split(x, rng.integers(info.n_classes, size=n)), None, None, info.classes, "0" * 64, "random")
+    train = Split(x, rng.integers(info.n_classes, size=n))
+    return Dataset(train=train, classes=info.classes, sha256="0" * 64, label="random")

@@ -31,12 +31,29 @@ class Order(Protocol):
 
 
 @dataclass(frozen=True)
-class Shuffled:
-    """Every epoch a new permutation; the last batch is short, or left out."""
+class _WholeBatches:
+    """What the orders share whose batches all have batch_size rows.
+
+    Attributes:
+        n: samples in the training split.
+        batch_size: rows of a batch.
+        seed: of the run.
+    """
 
     n: int
     batch_size: int
     seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """max(floor(n / batch_size), 1)."""
+        return max(self.n // self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class Shuffled(_WholeBatches):
+    """Every epoch a new permutation; the last batch is short, or left out."""
+
     drop_last: bool = False
 
     @property
@@ -49,21 +66,11 @@ class Shuffled:
         return _cut(_generator(self.seed, number).permutation(self.n), self.batch_size, self.steps_per_epoch)
 
 
-@dataclass(frozen=True)
-class UvaNextBatch:
+class UvaNextBatch(_WholeBatches):
     """The UvA starter code's order: the first epoch in file order, later ones shuffled, an incomplete tail left out.
 
     Source: UvA Deep Learning 2018 and 2020, assignment 1, cifar10_utils.next_batch.
     """
-
-    n: int
-    batch_size: int
-    seed: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """floor(n / batch_size)."""
-        return self.n // self.batch_size
 
     def epoch(self, number: int) -> list[Rows]:
         """Return consecutive slices in the first epoch, parts of a permutation later."""
@@ -72,18 +79,8 @@ class UvaNextBatch:
         return _cut(_generator(self.seed, number).permutation(self.n), self.batch_size, self.steps_per_epoch)
 
 
-@dataclass(frozen=True)
-class WithReplacement:
+class WithReplacement(_WholeBatches):
     """Every row of every batch drawn uniformly, so that a batch may hold one twice. Source: EECS 598, HLCV."""
-
-    n: int
-    batch_size: int
-    seed: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """max(floor(n / batch_size), 1)."""
-        return max(self.n // self.batch_size, 1)
 
     def epoch(self, number: int) -> list[Rows]:
         """Return rows drawn independently for every step."""
@@ -91,18 +88,8 @@ class WithReplacement:
         return list(_generator(self.seed, number).integers(self.n, size=(steps, self.batch_size)))
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(_WholeBatches):
     """A contiguous window at a random place; the whole split if it is smaller than a batch. Source: HLCV report H3."""
-
-    n: int
-    batch_size: int
-    seed: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """max(floor(n / batch_size), 1)."""
-        return max(self.n // self.batch_size, 1)
 
     def epoch(self, number: int) -> list[Rows]:
         """Return slices of batch_size rows."""

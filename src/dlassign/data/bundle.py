@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +38,15 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Raw:
-    """A source as it was read, before it is dealt to train, val and test.
+    """A source as it was read, before it is split.
 
     Attributes:
-        train: everything that may be trained on, in file order.
-        val, test: the parts that the source itself sets aside, or None.
+        train: all samples that the source does not set aside, in file order.
+        val, test: the validation and test sets that the source itself brings, or None.
         classes: class names; label i is `classes[i]`.
-        sha256: digest of the content; it depends on no path and no time.
-        label: what results on this data are labelled with, such as `cifar10-jpeg`.
-        notes: what the user should know of how it was read, one sentence each.
+        sha256: digest of the content, the same for every split of it; it depends on no path and no time.
+        label: the name of the data in results, such as `cifar10-jpeg`.
+        notes: messages for the run's log, one sentence each, such as which images were left out.
     """
 
     train: Split
@@ -57,42 +57,26 @@ class Raw:
     label: str
     notes: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """What a run trains and evaluates on.
-
-    Attributes:
-        train, val, test: the splits; val and test are None if the config makes none.
-        classes: class names; label i is `classes[i]`.
-        sha256: digest of the source's content, the same for every split of it.
-        label: what results on this data are labelled with.
-        notes: what belongs in the run's log, such as images that were skipped.
-    """
-
-    train: Split
-    val: Split | None
-    test: Split | None
-    classes: tuple[str, ...]
-    sha256: str
-    label: str
-    notes: tuple[str, ...] = ()
-
     @property
     def splits(self) -> dict[str, Split]:
-        """The splits that there are, by name."""
+        """The splits that exist, by name."""
         every = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in every.items() if split is not None}
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset(Raw):
+    """A source after its split: train, val and test are what a run uses; val and test are None if it has none."""
+
+
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known of a data set without reading all of it.
+    """Facts about a data set that need no reading of all its samples.
 
     Attributes:
         shape: of one raw sample, before preprocessing: (C, H, W) or (D,).
         n_classes: number of classes.
-        n_train: samples to train on, with the copies that preprocessing appends.
+        n_train: training samples, including the copies that preprocessing appends.
         n_val, n_test: samples in these splits; 0 if there is no such split.
         classes: class names.
     """
@@ -105,17 +89,15 @@ class DataInfo:
     classes: tuple[str, ...]
 
 
-def content_sha256(parts: Iterable[tuple[str, Split | None]], classes: Iterable[str]) -> str:
-    """Return the digest of what a source holds: names, shapes, dtypes, bytes and class names.
+def content_sha256(parts: Mapping[str, Split], classes: tuple[str, ...]) -> str:
+    """Return the digest of a source's content: names, shapes, dtypes and bytes of its parts, and class names.
 
     Args:
-        parts: (name, split) pairs; a split that is None is left out.
+        parts: the splits by name, in the order train, val, test.
         classes: class names in label order.
     """
-    digest = hashlib.sha256(repr(tuple(classes)).encode())
-    for name, split in parts:
-        if split is None:
-            continue
+    digest = hashlib.sha256(repr(classes).encode())
+    for name, split in parts.items():
         for key, array in (("x", split.x), ("y", split.y)):
             digest.update(f"{name}.{key} {array.dtype.str} {array.shape}".encode())
             if array.size:
@@ -132,9 +114,7 @@ def check_raw(raw: Raw) -> Raw:
     n_classes = len(raw.classes)
     if n_classes < 2:
         raise DataError(f"{raw.label}: {n_classes} class; classification needs at least 2")
-    for name, split in (("train", raw.train), ("val", raw.val), ("test", raw.test)):
-        if split is None:
-            continue
+    for name, split in raw.splits.items():
         if not len(split):
             raise DataError(f"{raw.label}: the {name} part holds no samples")
         low, high = int(split.y.min()), int(split.y.max())

@@ -106,7 +106,7 @@ def csv_table(
     names, classes = table.labels()
     number = {name: i for i, name in enumerate(classes)}
     split = Split(table.features(), np.array([number[name] for name in names], dtype=np.int64))
-    sha256 = content_sha256([("train", split)], classes)
+    sha256 = content_sha256({"train": split}, classes)
     return Raw(train=split, classes=classes, sha256=sha256, label=label or Path(path).stem)
 
 

@@ -105,7 +105,7 @@ def _decode(source: FolderSource, scan: Scan, *, key: str) -> Raw:
     bad = {scan.below(files[row].path): why for row, why in decoded.bad.items()}
     x = np.delete(decoded.x, list(decoded.bad), axis=0) if bad else decoded.x
     parts = _split(source, scan, x=x, bad=bad)
-    entry = CacheEntry(x.shape, checksum(x), content_sha256(parts.items(), scan.classes), bad)
+    entry = CacheEntry(x.shape, checksum(x), content_sha256(parts, scan.classes), bad)
     note = write_cache(source.cache_folder(), key, x=x, entry=entry)
     return _raw(source, scan, x=x, entry=entry, notes=(note,) if note else ())
 

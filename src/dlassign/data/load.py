@@ -1,4 +1,4 @@
-"""From a data config to data: the only file of this package that knows config classes."""
+"""Reads the data that a config describes. No other file of this package knows config classes."""
 
 from __future__ import annotations
 
@@ -9,34 +9,27 @@ from dlassign.data import csv_table, known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
 from dlassign.data.image_decode import image_shape
 from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
+from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
 from dlassign.data.variants import training_size
 
 
 def load_dataset(cfg: Data) -> Dataset:
-    """Read a source and deal it to train, val and test; no preprocessing.
+    """Read a source and split it into train, val and test, without preprocessing.
 
     Raises:
         DataError: the source is missing, damaged or not what the config says.
         ConfigError: the split does not fit the source.
     """
-    split = cfg.split
-    return deal(
-        check_raw(_read(cfg)),
-        train=split.train,
-        val=split.val,
-        test=split.test,
-        by=split.by,
-        val_at=split.val_at,
-        seed=split.seed,
-    )
+    s = cfg.split
+    return deal(check_raw(_read(cfg)), train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
 
 
 def fingerprint(cfg: Data) -> str:
-    """Return the digest of a source's content, the `sha256` of its data set, fast and without torch.
+    """Return the digest of a source's content, the `sha256` of its data set, without importing torch.
 
-    MNIST and CIFAR-10 have one content, checked when it is read, so their files need not be there.
+    The content of MNIST and CIFAR-10 is known and checked when it is read, so their files may be missing here.
 
     Raises:
         DataError: a folder or a table is missing or damaged.
@@ -58,14 +51,14 @@ def fingerprint(cfg: Data) -> str:
 
 
 def cached_fingerprint(cfg: Data) -> str | None:
-    """Return the fingerprint if it can be had without decoding a folder of images, else None."""
+    """Return the fingerprint, or None if it would need a folder of images to be decoded first."""
     return cached_sha256(_folder_source(cfg)) if isinstance(cfg, ImageFolder) else fingerprint(cfg)
 
 
 def describe(cfg: Data) -> DataInfo:
-    """Return shape, classes and split sizes without reading the data in full.
+    """Return shape, classes and split sizes without reading all data.
 
-    Of MNIST and CIFAR-10 the files need not be there. Images that `skip_bad` will leave out are counted.
+    The files of MNIST and CIFAR-10 may be missing. Images that `skip_bad` will leave out are counted too.
 
     Raises:
         DataError: a folder or a table is missing or damaged.
@@ -84,7 +77,7 @@ def describe(cfg: Data) -> DataInfo:
             table = csv_table.read_table(
                 cfg.path, label_column=cfg.label_column, header=cfg.header, delimiter=cfg.delimiter
             )
-            _, classes = table.labels()
+            classes = table.labels()[1]
             return _info(cfg, (len(table.columns) - 1,), classes=classes, n_train=len(table.rows))
         case Toy():
             return _info(cfg, (4,), classes=("0", "1", "2"), n_train=5)
@@ -93,7 +86,7 @@ def describe(cfg: Data) -> DataInfo:
 
 
 def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:
-    """Return the preprocessing as plain values, as `prepare` takes it."""
+    """Return the descriptions of the preprocessing steps, plain values that `prepare` takes."""
     return tuple(step.model_dump() for step in cfg.preprocess or ())
 
 
@@ -110,11 +103,7 @@ def _read(cfg: Data) -> Raw:
             return raw if cfg.shuffle_seed is None else shuffled(raw, cfg.shuffle_seed)
         case CSVTable():
             return csv_table.csv_table(
-                cfg.path,
-                label_column=cfg.label_column,
-                header=cfg.header,
-                delimiter=cfg.delimiter,
-                label=cfg.label,
+                cfg.path, label_column=cfg.label_column, header=cfg.header, delimiter=cfg.delimiter, label=cfg.label
             )
         case Toy():
             return sources.toy()
@@ -147,14 +136,14 @@ def _describe_folder(cfg: ImageFolder) -> DataInfo:
 
 def _info(
     cfg: Data,
-    shape: tuple[int, ...],
+    shape: Shape,
     *,
     classes: tuple[str, ...],
     n_train: int,
     n_val: int | None = None,
     n_test: int | None = None,
 ) -> DataInfo:
-    split = cfg.split
-    sizes = split_sizes(n_train, n_test, n_val=n_val, train=split.train, val=split.val, test=split.test)
+    s = cfg.split
+    sizes = split_sizes(n_train, n_test, n_val=n_val, train=s.train, val=s.val, test=s.test)
     n = training_size(sizes.train, make_steps(preprocess_steps(cfg)))
     return DataInfo(shape, len(classes), n, sizes.val or 0, sizes.test or 0, classes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,6 +20,7 @@ Shape = tuple[int, ...]
 Float64 = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 Operation = tuple[Literal["subtract", "divide"], Float64]
+Step = TypeVar("Step")
 
 CHUNK_VALUES = 2**16
 """Values in one chunk: half a megabyte as float64, which stays in the core's cache."""
@@ -86,8 +87,17 @@ def same_shape(step: object, shape: Shape | None, *, path: str) -> Shape | None:
     return shape
 
 
+def measures_nothing(step: Step, train: TrainSamples, *, path: str) -> tuple[Step, str]:
+    """Return the step itself: `fit` of a step whose description says all."""
+    return step, ""
+
+
+def no_operations(step: object) -> None:
+    """Return None: `operations` of a step that cannot run on images on the device."""
+
+
 def same_weights(step: object, weights: Float64) -> Float64:
-    """Return the weights: `pull_back` of a step that multiplies with nothing."""
+    """Return the weights: `pull_back` of a step that multiplies by nothing."""
     return weights
 
 

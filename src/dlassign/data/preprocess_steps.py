@@ -15,6 +15,8 @@ from dlassign.data.preprocess_chain import (
     PreprocessStep,
     Shape,
     TrainSamples,
+    measures_nothing,
+    no_operations,
     same_shape,
     same_weights,
 )
@@ -31,10 +33,7 @@ class Scale:
     by_channel: ClassVar[bool] = True
     multiplies: ClassVar[bool] = False
     shape_after = same_shape
-
-    def fit(self, train: TrainSamples, *, path: str) -> tuple[Scale, str]:
-        """Return the step itself; nothing is measured."""
-        return self, ""
+    fit = measures_nothing
 
     def apply(self, chunk: Float64) -> Float64:
         """Return x / divisor."""
@@ -153,22 +152,17 @@ class Flatten:
     name: ClassVar[str] = "flatten"
     by_channel: ClassVar[bool] = False
     multiplies: ClassVar[bool] = False
+    fit = measures_nothing
+    operations = no_operations
     pull_back = same_weights
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return (C * H * W,)."""
         return None if shape is None else (math.prod(shape),)
 
-    def fit(self, train: TrainSamples, *, path: str) -> tuple[Flatten, str]:
-        """Return the step itself; nothing is measured."""
-        return self, ""
-
     def apply(self, chunk: Float64) -> Float64:
         """Return (B, C * H * W)."""
         return chunk.reshape(len(chunk), math.prod(chunk.shape[1:]))
-
-    def operations(self) -> None:
-        """Return None: the result is no image."""
 
     def state(self) -> dict[str, Any]:
         """Return the name."""
@@ -193,6 +187,7 @@ class PCA:
     name: ClassVar[str] = "pca"
     by_channel: ClassVar[bool] = False
     multiplies: ClassVar[bool] = True
+    operations = no_operations
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return (K,), or None where a share of the variance decides K."""
@@ -244,9 +239,6 @@ class PCA:
         if self.scale is not None:
             projected /= self.scale
         return projected
-
-    def operations(self) -> None:
-        """Return None: the result is no image."""
 
     def pull_back(self, weights: Float64) -> Float64:
         """Return W / scale A, with the components A."""

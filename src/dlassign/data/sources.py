@@ -34,7 +34,7 @@ def digits() -> Raw:
     """
     rows = _digits_table()
     split = Split(rows[:, :64].reshape(-1, 1, 8, 8).astype(np.uint8), rows[:, 64].astype(np.int64))
-    sha256 = content_sha256([("train", split)], DIGIT_NAMES)
+    sha256 = content_sha256({"train": split}, DIGIT_NAMES)
     if sha256 != DIGITS_SHA256:
         raise DataError(f"the digits of this scikit-learn are not the known ones (sha256 {sha256})")
     return Raw(train=split, classes=DIGIT_NAMES, sha256=sha256, label="digits")
@@ -63,7 +63,7 @@ def toy() -> Raw:
     """
     split = Split(10 * np.random.RandomState(1).randn(5, 4), np.array([0, 1, 2, 2, 1], dtype=np.int64))
     classes = ("0", "1", "2")
-    return Raw(train=split, classes=classes, sha256=content_sha256([("train", split)], classes), label="toy")
+    return Raw(train=split, classes=classes, sha256=content_sha256({"train": split}, classes), label="toy")
 
 
 def mnist(root: str, *, download: bool = False) -> Raw:

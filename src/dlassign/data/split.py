@@ -1,7 +1,8 @@
-"""How the samples of a source are dealt to train, val and test.
+"""The split of a source into train, val and test.
 
-Every fraction is of the part that it is taken from: train and val of the source's training part; test of the
-source's own test set or, without one, of the training part too. Within a split samples keep their file order.
+A source may bring a test set of its own; the samples that it does not set aside are its training part. A fraction for
+train or val is a fraction of the training part. One for test is a fraction of the source's own test set or, without
+one, of the training part. Samples keep their file order within each split.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Samples in each split; None if there is no such split."""
+    """The number of samples in each split; None for a split that does not exist."""
 
     train: int
     val: int | None
@@ -44,50 +45,42 @@ def split_sizes(
     Args:
         n_train: samples in the source's training part.
         n_test: samples in the source's own test set; None if it has none.
-        n_val: samples in the source's own validation set; None if it has none.
-        train: what the config asks for: a count, a fraction, or None for all that is left.
+        n_val: samples in the source's own validation set, which stays whole; None if it has none.
+        train: a count, a fraction, or None for all samples that val and test leave.
         val: a count, a fraction, or None for no validation.
         test: a count, a fraction, or None for the whole test set of the source, if it has one.
 
     Raises:
         ConfigError: a split is larger than what it is taken from, or would be empty.
     """
-    own_test = n_test is not None
-    size_test = _size("test", test, n=n_test if n_test is not None else n_train, own=own_test)
-    if own_test and size_test is None:
-        size_test = n_test
-    size_val = n_val if n_val is not None else _size("val", val, n=n_train)
-    held_out = (0 if own_test else size_test or 0) + (0 if n_val is not None else size_val or 0)
-    rest = n_train - held_out
+    size_test = _size("test", test, n=n_train if n_test is None else n_test, own=n_test is not None)
+    size_val = _size("val", val, n=n_train) if n_val is None else n_val
+    # A set that the source brings takes no samples away from its training part.
+    taken = {"val": 0 if n_val is not None else size_val or 0, "test": 0 if n_test is not None else size_test or 0}
+    rest = n_train - sum(taken.values())
     if rest < 1:
-        raise _too_many(n_train, val=None if n_val is not None else size_val, test=None if own_test else size_test)
+        raise _nothing_left(n_train, taken)
     size_train = _size("train", train, n=n_train)
-    if size_train is None:
+    # Fractions that add up to 1 may ask for one sample too many, because each of them is rounded.
+    if size_train is None or (isinstance(train, float) and size_train == rest + 1):
         size_train = rest
-    elif isinstance(train, float) and size_train == rest + 1:
-        size_train = rest  # the fractions add up, only their rounding does not
     if size_train > rest:
-        raise _problem(
-            "train",
-            f"asks for {size_train} samples, but val and test leave {rest} of {n_train}; "
-            f"give at most {rest}, or null for all of them",
-        )
-    return SplitSizes(size_train, size_val, size_test)
+        message = f"asks for {size_train} samples, but val and test leave {rest} of {n_train}"
+        raise ConfigError.at("data.split.train", f"{message}; give at most {rest}, or null for all of them")
+    return SplitSizes(size_train, size_val, n_test if size_test is None else size_test)
 
 
 def shuffled(raw: Raw, seed: int) -> Raw:
-    """Return a source whose parts are in another order, the same for the same seed on every machine."""
+    """Return the source with each part in a random order, the same for the same seed on every machine."""
 
     def permuted(part: Split, number: int) -> Split:
+        # A generator for each part: the order of one does not depend on whether the others exist.
         rows = np.random.default_rng((seed, number)).permutation(len(part))
         return Split(part.x[rows], part.y[rows])
 
-    return replace(
-        raw,
-        train=permuted(raw.train, 0),
-        val=permuted(raw.val, 1) if raw.val is not None else None,
-        test=permuted(raw.test, 2) if raw.test is not None else None,
-    )
+    val = None if raw.val is None else permuted(raw.val, 1)
+    test = None if raw.test is None else permuted(raw.test, 2)
+    return replace(raw, train=permuted(raw.train, 0), val=val, test=test)
 
 
 def deal(
@@ -100,54 +93,45 @@ def deal(
     val_at: ValAt = "end",
     seed: int = 0,
 ) -> Dataset:
-    """Deal a source to train, val and test.
+    """Split a source into train, val and test.
 
     Args:
         raw: the source; x: (N, ...), y: (N,).
-        train: samples to train on: a count, a fraction, or None for all that is left.
-        val: samples to validate on: a count, a fraction, or None for no validation.
-        test: samples to test on: a count, a fraction, or None for the whole test set of the source.
-        by: `position` takes train, val, test (or val, train, test) from the start of the file on; `random`
-            and `stratified` choose test first, then val, then train, so that a smaller train leaves the
-            others as they are.
+        train: a count, a fraction, or None for all samples that val and test leave.
+        val: a count, a fraction, or None for no validation.
+        test: a count, a fraction, or None for the whole test set of the source, if it has one.
+        by: `position` takes train, val, test (or val, train, test) in file order; `random` draws samples;
+            `stratified` draws them so that each split has the same class shares.
         val_at: with `position`, whether val lies before or after train.
-        seed: of the choice; the same seed and source give the same splits on every machine.
+        seed: of the draw; the same seed and source give the same splits on every machine.
 
     Raises:
         ConfigError: a split is larger than what it is taken from, or would be empty.
     """
-    own_val, own_test = raw.val is not None, raw.test is not None
-    sizes = split_sizes(
-        len(raw.train),
-        len(raw.test) if raw.test is not None else None,
-        n_val=len(raw.val) if raw.val is not None else None,
-        train=train,
-        val=val,
-        test=test,
-    )
-    counts = {
+    n_val, n_test = (None if part is None else len(part) for part in (raw.val, raw.test))
+    sizes = split_sizes(len(raw.train), n_test, n_val=n_val, train=train, val=val, test=test)
+    wanted = {
+        "test": sizes.test if raw.test is None else None,
+        "val": sizes.val if raw.val is None else None,
         "train": sizes.train,
-        "val": 0 if own_val else sizes.val or 0,
-        "test": 0 if own_test else sizes.test or 0,
     }
-    order = ["test", "val", "train"]
+    # Random draws take test first and train last, so that asking for fewer training samples changes no other split.
+    order = list(wanted)
     if by == "position":
         order = ["val", "train", "test"] if val_at == "start" else ["train", "val", "test"]
-    rows = dict(zip(order, _choose(raw.train.y, [counts[k] for k in order], by=by, seed=seed), strict=True))
-    dealt_val = raw.val if own_val or sizes.val is None else _take(raw.train, rows["val"])
-    dealt_test = None if own_test or sizes.test is None else _take(raw.train, rows["test"])
-    if raw.test is not None and sizes.test is not None:
-        dealt_test = _take(raw.test, _choose(raw.test.y, [sizes.test], by=by, seed=seed)[0])
-    return _with_missing_classes_noted(
-        Dataset(
-            _take(raw.train, rows["train"]),
-            dealt_val,
-            dealt_test,
-            raw.classes,
-            raw.sha256,
-            raw.label,
-            raw.notes,
-        )
+    rows = dict(zip(order, _choose(raw.train.y, [wanted[k] or 0 for k in order], by=by, seed=seed), strict=True))
+    taken = {name: _take(raw.train, rows[name]) for name, count in wanted.items() if count is not None}
+    own_test = raw.test
+    if own_test is not None and sizes.test is not None:
+        own_test = _take(own_test, _choose(own_test.y, [sizes.test], by=by, seed=seed)[0])
+    return Dataset(
+        train=taken["train"],
+        val=taken.get("val", raw.val),
+        test=taken.get("test", own_test),
+        classes=raw.classes,
+        sha256=raw.sha256,
+        label=raw.label,
+        notes=(*raw.notes, *_missing_classes(taken["train"], raw.classes)),
     )
 
 
@@ -156,25 +140,24 @@ def _size(name: str, size: Size, *, n: int, own: bool = False) -> int | None:
         return None
     count = int(n * size + 0.5) if isinstance(size, float) else size
     part = "of the source's own test set" if own else "there are"
+    path = f"data.split.{name}"
     if count > n:
-        raise _problem(name, f"asks for {count} samples, but {'it has' if own else 'there are'} only {n}")
+        raise ConfigError.at(path, f"asks for {count} samples, but {'it has' if own else 'there are'} only {n}")
     if count < 1:
-        raise _problem(name, f"{size:g} of the {n} samples {part} is none; give a larger fraction, a count or null")
+        message = f"{size:g} of the {n} samples {part} is none; give a larger fraction, a count or null"
+        raise ConfigError.at(path, message)
     return count
 
 
-def _too_many(n: int, *, val: int | None, test: int | None) -> ConfigError:
-    asked = " and ".join(f"{name} takes {count}" for name, count in (("val", val), ("test", test)) if count)
+def _nothing_left(n: int, taken: dict[str, int]) -> ConfigError:
+    asked = " and ".join(f"{name} takes {count}" for name, count in taken.items() if count)
     cure = "give fewer, so that some are left to train on"
-    return _problem("val" if val else "test", f"{asked} of {n} samples, which leaves none for train; {cure}")
-
-
-def _problem(name: str, message: str) -> ConfigError:
-    return ConfigError.at(f"data.split.{name}", message)
+    path = f"data.split.{'val' if taken['val'] else 'test'}"
+    return ConfigError.at(path, f"{asked} of {n} samples, which leaves none for train; {cure}")
 
 
 def _choose(y: Labels, counts: list[int], *, by: By, seed: int) -> list[Rows]:
-    """Return sorted, disjoint rows, one array a count."""
+    """Return disjoint arrays of row numbers, one for each count, each sorted so that samples keep their file order."""
     if by == "position":
         order = np.arange(len(y))
     elif by == "random":
@@ -186,8 +169,9 @@ def _choose(y: Labels, counts: list[int], *, by: By, seed: int) -> list[Rows]:
 
 
 def _choose_stratified(y: Labels, counts: list[int], *, seed: int) -> list[Rows]:
-    """Return sorted, disjoint rows; each class has its share of what earlier counts left, within one."""
+    """Return rows as `_choose` does; each class has its exact share of the samples still left, rounded up or down."""
     rng = np.random.default_rng(seed)
+    # Each class waits in a queue of its own, shuffled once. Every split takes from the front of all queues.
     queues = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
     chosen = []
     for count in counts:
@@ -199,32 +183,32 @@ def _choose_stratified(y: Labels, counts: list[int], *, seed: int) -> list[Rows]
 
 
 def largest_remainder(sizes: Rows, total: int) -> Rows:
-    """Return whole shares of `total`, in proportion to `sizes`, each within one of its exact share.
+    """Divide `total` in proportion to `sizes` into whole numbers, each less than one away from its exact share.
 
     Args:
-        sizes: (K,) class sizes; the shares never exceed them.
+        sizes: (K,) class sizes; no share exceeds its size.
         total: 0 to sum(sizes).
     """
-    exact = sizes.astype(np.int64) * total  # in units of 1 / sum(sizes): whole numbers, so that ties are exact
+    # In units of 1 / sum(sizes) exact shares are whole numbers. As floats, equal remainders could differ by rounding.
+    exact = sizes.astype(np.int64) * total
     shares, remainders = np.divmod(exact, max(1, int(sizes.sum())))
     short = total - int(shares.sum())
+    # A stable sort gives the first of equal classes the sample, on every machine.
     shares[np.argsort(-remainders, kind="stable")[:short]] += 1
     return shares
 
 
 def _take(split: Split, rows: Rows) -> Split:
-    """Return these rows; no copy if they are all of them."""
+    """Return these rows of a split; the split itself, not a copy, if they are all its rows."""
     return split if len(rows) == len(split) else Split(split.x[rows], split.y[rows])
 
 
-def _with_missing_classes_noted(dataset: Dataset) -> Dataset:
-    present = np.bincount(dataset.train.y, minlength=len(dataset.classes)) > 0
-    missing = [name for name, there in zip(dataset.classes, present, strict=True) if not there]
+def _missing_classes(train: Split, classes: tuple[str, ...]) -> list[str]:
+    """Return a note of the classes without a training sample, if there are any."""
+    counts = np.bincount(train.y, minlength=len(classes))
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
     if not missing:
-        return dataset
+        return []
     shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    note = (
-        f"train has no sample of {len(missing)} of {len(dataset.classes)} classes ({shown}); "
-        "if the source is sorted by class, use data.split.by: stratified"
-    )
-    return replace(dataset, notes=(*dataset.notes, note))
+    what = f"train has no sample of {len(missing)} of {len(classes)} classes ({shown})"
+    return [f"{what}; if the source is sorted by class, use data.split.by: stratified"]

@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.data.preprocess_chain import Float64, PreprocessStep, Shape, TrainSamples, same_weights
+from dlassign.data.preprocess_chain import (
+    Float64,
+    PreprocessStep,
+    Shape,
+    measures_nothing,
+    no_operations,
+    same_weights,
+)
 from dlassign.errors import ConfigError
 
 FADE = 0.7
@@ -31,6 +38,8 @@ class AppendVariants:
     name: ClassVar[str] = "append_variants"
     by_channel: ClassVar[bool] = False
     multiplies: ClassVar[bool] = False
+    fit = measures_nothing
+    operations = no_operations  # copies are made once on the host, before training
     pull_back = same_weights
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
@@ -42,16 +51,9 @@ class AppendVariants:
             raise ConfigError.at(path, message)
         return shape
 
-    def fit(self, train: TrainSamples, *, path: str) -> tuple[AppendVariants, str]:
-        """Return the step itself; nothing is measured."""
-        return self, ""
-
     def apply(self, chunk: Float64) -> Float64:
         """Return the chunk as it is."""
         return chunk
-
-    def operations(self) -> None:
-        """Return None: copies are made on the host, before training."""
 
     def state(self) -> dict[str, Any]:
         """Return name and seed."""
