@@ -16,7 +16,6 @@ from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, UserError
-from dlassign.plots import weights as weights_plot
 from dlassign.store.paths import RunPaths
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 from dlassign.train.experiment import run_experiment
@@ -224,7 +223,7 @@ class TestWeights:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
 
-        monkeypatch.setattr(weights_plot, "save_figure", note)
+        monkeypatch.setattr("dlassign.plots.style.save_figure", note)
         return found
 
     def test_picture_of_a_run(self, copied):

@@ -1,8 +1,11 @@
+"""Curves of runs and groups show what their logs say."""
+
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dlassign.errors import UserError
-from dlassign.plots.curves import build_figure, draw_run, draw_runs
+from dlassign.plots.curves import build_figure, draw_run
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Run, series
+from dlassign.plots.style import save_figure
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, read_records
 from helpers.synthetic import make_run
@@ -23,11 +27,11 @@ def load(*paths: RunPaths) -> list[Run]:
     return [Run(path, read_records(path.log)) for path in paths]
 
 
-def figure_of(*paths: RunPaths, metric="accuracy", **options) -> Figure:
+def figure_of(*paths: RunPaths, metric: str = "accuracy", **options: Any) -> Figure:
     return build_figure(load(*paths), metrics=(metric,), options=CurveOptions(**options))
 
 
-def axes_of(*paths: RunPaths, **options) -> Axes:
+def axes_of(*paths: RunPaths, **options: Any) -> Axes:
     return figure_of(*paths, **options).axes[0]
 
 
@@ -39,7 +43,7 @@ def lines(axes: Axes, style: str) -> list[np.ndarray]:
     return [line.get_xydata() for line in axes.lines if line.get_linestyle() == style]
 
 
-def test_one_run_has_labels_units_title_and_an_epoch_axis(tmp_path):
+def test_one_run_has_labels_units_title_and_an_epoch_axis(tmp_path: Path) -> None:
     axes = axes_of(make_run(tmp_path, label="cifar10-jpeg"), metric="loss")
     assert axes.get_xlabel() == "optimizer step"
     assert axes.get_ylabel() == "loss (mean per sample)"
@@ -51,7 +55,7 @@ def test_one_run_has_labels_units_title_and_an_epoch_axis(tmp_path):
     assert legend(axes)[2].endswith("(best weights, step 100)")
 
 
-def test_accuracy_is_in_percent_and_final_test_is_a_star(tmp_path):
+def test_accuracy_is_in_percent_and_final_test_is_a_star(tmp_path: Path) -> None:
     paths = make_run(tmp_path)
     axes = axes_of(paths)
     final = read_records(paths.log).finals["test"]
@@ -62,13 +66,13 @@ def test_accuracy_is_in_percent_and_final_test_is_a_star(tmp_path):
 
 
 @pytest.mark.parametrize(("x", "label"), [("epoch", "epoch (passes over"), ("seconds", "training time (sec")])
-def test_other_x_axes(tmp_path, x, label):
+def test_other_x_axes(tmp_path: Path, x: Any, label: Any) -> None:
     axes = axes_of(make_run(tmp_path), x=x)
     assert axes.get_xlabel().startswith(label)
     assert not axes.child_axes
 
 
-def test_legend_covers_no_data(tmp_path):
+def test_legend_covers_no_data(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, lr=0.01 * i) for i in range(1, 21)]
     figure = figure_of(*runs)
     figure.canvas.draw()
@@ -78,7 +82,7 @@ def test_legend_covers_no_data(tmp_path):
     assert len({(line.get_color(), line.get_marker()) for line in axes.get_legend().get_lines()[:20]}) == 20
 
 
-def test_penalty_is_named(tmp_path):
+def test_penalty_is_named(tmp_path: Path) -> None:
     plain, penalised = make_run(tmp_path, name="plain"), make_run(tmp_path, name="penalised", penalty=0.5)
     assert "train (without penalty)" in legend(axes_of(penalised, metric="loss"))
     assert "train" in legend(axes_of(penalised))
@@ -86,7 +90,7 @@ def test_penalty_is_named(tmp_path):
     np.testing.assert_allclose(first, second)
 
 
-def test_test_evaluations_during_training_are_marked(tmp_path):
+def test_test_evaluations_during_training_are_marked(tmp_path: Path) -> None:
     paths = make_run(tmp_path, splits=("test",), finals=("test",))
     tests = series(read_records(paths.log), "test", metric="accuracy", x="step")
     axes = axes_of(paths)
@@ -96,7 +100,7 @@ def test_test_evaluations_during_training_are_marked(tmp_path):
     assert not any("max of" in text for text in legend(axes_of(paths, metric="loss")))
 
 
-def test_training_split_evaluated_is_a_curve_of_its_own(tmp_path):
+def test_training_split_evaluated_is_a_curve_of_its_own(tmp_path: Path) -> None:
     assert legend(axes_of(make_run(tmp_path, splits=("train", "val"))))[:3] == [
         "train",
         "train, evaluated",
@@ -105,7 +109,7 @@ def test_training_split_evaluated_is_a_curve_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["seed", "optimizer.lr", "optimizer", "model.hidden"])
-def test_group_of_seeds_is_mean_and_band(tmp_path, key):
+def test_group_of_seeds_is_mean_and_band(tmp_path: Path, key: str) -> None:
     runs = [make_run(tmp_path, seed=seed) for seed in range(3)]
     axes = axes_of(*runs, group=key, metric="loss", splits=("val",))
     values = np.array([[r["loss"] for r in read_records(run.log).evaluations("val")] for run in runs])
@@ -115,7 +119,7 @@ def test_group_of_seeds_is_mean_and_band(tmp_path, key):
     assert legend(axes) == ["val, mean of 3 seeds", "band: min to max of 3 seeds"]
 
 
-def test_groups_are_sorted_by_value_and_counted(tmp_path):
+def test_groups_are_sorted_by_value_and_counted(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, lr=lr, seed=seed) for lr in (0.3, 0.03, 0.1) for seed in range(2)]
     axes = axes_of(*runs, group="optimizer.lr")
     heads = [text.split(";")[0] for text in legend(axes)]
@@ -127,7 +131,7 @@ def test_groups_are_sorted_by_value_and_counted(tmp_path):
     )
 
 
-def test_runs_that_differ_in_more_than_the_seed_are_not_called_seeds(tmp_path):
+def test_runs_that_differ_in_more_than_the_seed_are_not_called_seeds(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, lr=lr, seed=seed) for seed, lr in enumerate((0.1, 0.2))]
     assert "val, mean of 2 runs" in legend(axes_of(*runs, group="name"))
     assert [text.split(";")[0] for text in legend(axes_of(*runs, group="seed"))[:2]] == [
@@ -136,29 +140,29 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_called_seeds(tmp_path):
     ]
 
 
-def test_unknown_group_key_names_the_nearest(tmp_path):
+def test_unknown_group_key_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Did you mean 'optimizer\.lr'"):
         axes_of(make_run(tmp_path), group="optimiser.lr")
 
 
-def test_unknown_split_names_those_there_are(tmp_path):
+def test_unknown_split_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="split val; there are: train"):
         axes_of(make_run(tmp_path, splits=(), finals=()), splits=("val",))
 
 
-def test_several_runs_draw_validation_unless_asked(tmp_path):
+def test_several_runs_draw_validation_unless_asked(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, lr=lr) for lr in (0.1, 0.2)]
     assert legend(axes_of(*runs))[2:] == ["val", "final test"]
     assert legend(axes_of(*runs, splits=("train",)))[2:] == ["train"]
 
 
-def test_runs_of_different_names_are_called_by_them(tmp_path):
+def test_runs_of_different_names_are_called_by_them(tmp_path: Path) -> None:
     axes = axes_of(make_run(tmp_path, name="a"), make_run(tmp_path, name="b"), splits=("val",))
     assert legend(axes) == ["a", "b", "val"]
     assert axes.get_title() == "2 runs (digits)"
 
 
-def test_smoothed_training_keeps_the_raw_curve_faint(tmp_path):
+def test_smoothed_training_keeps_the_raw_curve_faint(tmp_path: Path) -> None:
     axes = axes_of(make_run(tmp_path), smooth=0.9)
     assert legend(axes)[:2] == ["train (smoothed 0.9, raw faint)", "val"]
     raw, smoothed = (line for line in axes.lines if line.get_linestyle() == "-")
@@ -167,7 +171,7 @@ def test_smoothed_training_keeps_the_raw_curve_faint(tmp_path):
     assert "val (smoothed 0.9, raw faint)" in legend(axes_of(make_run(tmp_path, name="b"), splits=("val",), smooth=0.9))
 
 
-def test_diverged_run_has_a_gap_a_cross_and_a_note(tmp_path):
+def test_diverged_run_has_a_gap_a_cross_and_a_note(tmp_path: Path) -> None:
     paths = make_run(tmp_path, nan_from=60, status="diverged")
     axes = axes_of(paths, metric="loss")
     assert "diverged at step 60" in legend(axes)
@@ -177,7 +181,7 @@ def test_diverged_run_has_a_gap_a_cross_and_a_note(tmp_path):
     assert "toy; diverged at step 60" in legend(both)
 
 
-def test_run_without_end_says_so(tmp_path):
+def test_run_without_end_says_so(tmp_path: Path) -> None:
     assert "no end record: stopped or still running at step 100" in legend(axes_of(make_run(tmp_path, status=None)))
     note = "interrupted at step 100"
     assert note in legend(axes_of(make_run(tmp_path, name="b", status="interrupted")))
@@ -185,7 +189,7 @@ def test_run_without_end_says_so(tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 @pytest.mark.parametrize("log", [False, True])
-def test_hardly_any_records(tmp_path, steps, log):
+def test_hardly_any_records(tmp_path: Path, steps: Any, log: Any) -> None:
     paths = make_run(tmp_path, steps=max(steps, 1), splits=(), finals=(), status=None)
     for metric in ("loss", "accuracy"):
         figure = figure_of(paths, metric=metric, log_x=log, log_y=log, smooth=0.5)
@@ -197,7 +201,7 @@ def test_hardly_any_records(tmp_path, steps, log):
             assert [line.get_marker() for line in axes.lines][-1] == "o"
 
 
-def test_log_axes_leave_out_what_they_cannot_show(tmp_path):
+def test_log_axes_leave_out_what_they_cannot_show(tmp_path: Path) -> None:
     paths = make_run(tmp_path, loss=lambda step, seed, lr: 1.0 - step / 50)
     figure = figure_of(paths, metric="loss", log_x=True, log_y=True)
     figure.canvas.draw()
@@ -205,12 +209,12 @@ def test_log_axes_leave_out_what_they_cannot_show(tmp_path):
     assert np.nanmin(lines(figure.axes[0], "-")[0][:, 1]) > 0
 
 
-def test_long_logs_are_thinned(tmp_path):
+def test_long_logs_are_thinned(tmp_path: Path) -> None:
     paths = make_run(tmp_path, steps=20_000, every=1, splits=(), finals=())
     assert len(lines(axes_of(paths), "-")[0]) <= 2002
 
 
-def test_accuracy_may_be_missing_from_a_log(tmp_path):
+def test_accuracy_may_be_missing_from_a_log(tmp_path: Path) -> None:
     paths = make_run(tmp_path, steps=4)
     text = "\n".join(line for line in paths.log.read_text().splitlines() if '"eval"' not in line)
     paths.log.write_text(text.replace('"accuracy"', '"other"') + "\n")
@@ -219,7 +223,7 @@ def test_accuracy_may_be_missing_from_a_log(tmp_path):
     assert [text.get_text() for text in axes.texts] == ["nothing to draw yet"]
 
 
-def test_resumed_run_draws_each_step_once(tmp_path):
+def test_resumed_run_draws_each_step_once(tmp_path: Path) -> None:
     paths = make_run(tmp_path, status=None)
     log = MetricsWriter(paths.log)
     log.write("resume", from_step=50, time="", environment={})
@@ -231,19 +235,21 @@ def test_resumed_run_draws_each_step_once(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_same_bytes_twice_and_whatever_the_user_has_set(tmp_path, ending, monkeypatch):
+def test_same_bytes_twice_and_whatever_the_user_has_set(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = load(*(make_run(tmp_path, seed=seed) for seed in range(2)))
     options = CurveOptions(group="seed", smooth=0.5)
     first, second = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
-    draw_runs(runs, first, metrics=("loss", "accuracy"), options=options)
+    save_figure(build_figure(runs, metrics=("loss", "accuracy"), options=options), first)
     monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 9.0)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    draw_runs(runs, second, metrics=("loss", "accuracy"), options=options)
+    save_figure(build_figure(runs, metrics=("loss", "accuracy"), options=options), second)
     assert first.read_bytes() == second.read_bytes()
     assert matplotlib.rcParams["lines.linewidth"] == 9.0
 
 
-def test_draw_run_writes_both_pictures_into_the_run(tmp_path):
+def test_draw_run_writes_both_pictures_into_the_run(tmp_path: Path) -> None:
     paths = make_run(tmp_path)
     assert draw_run(paths) == [paths.plots / "loss.png", paths.plots / "accuracy.png"]
     before = [path.read_bytes() for path in sorted(paths.plots.iterdir())]
@@ -252,27 +258,32 @@ def test_draw_run_writes_both_pictures_into_the_run(tmp_path):
     assert all(data.startswith(b"\x89PNG") for data in before)
 
 
-def test_bad_ending(tmp_path):
+def test_bad_ending(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.png, \.svg, \.pdf"):
-        draw_runs(load(make_run(tmp_path)), tmp_path / "a.bmp", metrics=("loss",))
+        save_figure(
+            build_figure(load(make_run(tmp_path)), metrics=("loss",), options=CurveOptions()), tmp_path / "a.bmp"
+        )
 
 
-def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     Path(tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot create"):
-        draw_runs(load(make_run(tmp_path)), tmp_path / "file" / "a.png", metrics=("loss",))
+        save_figure(
+            build_figure(load(make_run(tmp_path)), metrics=("loss",), options=CurveOptions()),
+            tmp_path / "file" / "a.png",
+        )
 
 
-def test_the_start_record_alone_draws(tmp_path):
+def test_the_start_record_alone_draws(tmp_path: Path) -> None:
     paths = make_run(tmp_path, steps=2)
     paths.log.write_text(paths.log.read_text().splitlines()[0] + "\n")
     assert json.loads(paths.log.read_text())["kind"] == "start"
     assert len(draw_run(paths)) == 2
 
 
-def test_dollar_signs_are_no_mathematics(tmp_path):
+def test_dollar_signs_are_no_mathematics(tmp_path: Path) -> None:
     odd = "$x \\frac{$"
     paths = make_run(tmp_path, label=odd)
-    draw_runs(load(paths), tmp_path / "a.png", metrics=("loss",), options=CurveOptions())
-    draw_runs(load(paths), tmp_path / "b.png", metrics=("loss",), options=CurveOptions(title=odd))
+    save_figure(build_figure(load(paths), metrics=("loss",), options=CurveOptions()), tmp_path / "a.png")
+    save_figure(build_figure(load(paths), metrics=("loss",), options=CurveOptions(title=odd)), tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def chromium() -> Any:
     if CHROMIUM is None:
         pytest.skip("there is no chromium; on Debian: apt-get install chromium")
     driver = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
@@ -28,7 +29,7 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("browser") / "out"
     runs = folder.fill(out)
     folder.write_sweep(out / "slow", runs["slow"])
@@ -40,11 +41,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(chromium):
+def visit(chromium: Any) -> Any:
     """Opens pages, and holds every test to pages that report no error and ask for nothing but themselves."""
     contexts, problems = [], []
 
-    def go(path: Path, *, width: int = 1280, dark: bool = False):
+    def go(path: Path, *, width: int = 1280, dark: bool = False) -> Any:
         context = chromium.new_context(
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
         )
@@ -65,5 +66,5 @@ def visit(chromium):
 
 
 @pytest.fixture
-def page(visit, made):
+def page(visit: Any, made: SimpleNamespace) -> Any:
     return visit(made.page)

@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,14 @@ from helpers import report_folder as folder
 from helpers.damaged import VALUES, changed, places, write_mutants
 
 
-def data_of(report) -> dict:
+def data_of(report: Any) -> dict:
     """What the script of the page reads; its JSON has no number that a browser takes for infinite."""
     [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', render_report(report), re.DOTALL)
     return json.loads(text)
 
 
 @pytest.fixture(scope="module")
-def mutants(tmp_path_factory):
+def mutants(tmp_path_factory: pytest.TempPathFactory) -> Any:
     home = tmp_path_factory.mktemp("damaged")
     good = folder.make_run(home / "good", steps=4, eval_every=2, classes=2, finals=("test",))
     changes = write_mutants(good, home / "out")
@@ -39,7 +40,7 @@ def mutants(tmp_path_factory):
     )
 
 
-def test_the_page_holds_every_run(mutants):
+def test_the_page_holds_every_run(mutants: Any) -> None:
     runs = data_of(mutants.report)["runs"]
     assert len(runs) == len(mutants.paths) > 400
     statuses = {run["status"] for run in runs}
@@ -66,26 +67,26 @@ def test_the_page_holds_every_run(mutants):
         "end_best_text",
     ],
 )
-def test_damage_is_told(damage, mutants):
+def test_damage_is_told(damage: Any, mutants: Any) -> None:
     run = mutants.by_folder[damage]
     assert run["status"] == "unreadable"
     assert "is damaged: " in run["reason"]
     assert len(run["reason"]) < 500
 
 
-def test_what_nothing_needs_may_be_missing(mutants):
+def test_what_nothing_needs_may_be_missing(mutants: Any) -> None:
     for damage in ("start_environment_gone", "train_lr_gone", "final_confusion_text", "end_images_per_second_list"):
         assert mutants.by_folder[damage]["status"] == "finished", damage
 
 
-def test_a_command_that_is_none_is_told(tmp_path):
+def test_a_command_that_is_none_is_told(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, steps=4)
     run.log.write_text(run.log.read_text().replace('"environment":{}', '"environment":{"command":7}', 1))
     [found] = Report().collect(find_sources([str(run.root)], out=tmp_path)).runs
     assert "`environment.command` is 7, expected a list" in found["reason"]
 
 
-def test_a_config_nested_without_end_is_told(tmp_path):
+def test_a_config_nested_without_end_is_told(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, steps=4)
     deep = "[" * 200 + "]" * 200
     run.log.write_text(run.log.read_text().replace('"preprocess":[]', f'"preprocess":{deep}', 1))
@@ -93,14 +94,14 @@ def test_a_config_nested_without_end_is_told(tmp_path):
     assert "more than 50 levels" in found["reason"]
 
 
-def test_a_number_without_end_of_a_plan_is_damage(tmp_path):
+def test_a_number_without_end_of_a_plan_is_damage(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, steps=4)
     run.log.write_text(run.log.read_text().replace('"steps":4', '"steps":Infinity', 1))
     found = summarise(run)
     assert (found.status, "OverflowError" in found.reason) == ("unreadable", True)
 
 
-def test_values_that_overflow_are_missing_in_curves(tmp_path):
+def test_values_that_overflow_are_missing_in_curves(tmp_path: Path) -> None:
     losses = {2: 1e308, 4: -1.7e308, 6: 10**400, 8: 3.0}
     run = folder.make_run(tmp_path, steps=8)
     lines = [json.loads(line) for line in run.log.read_text().splitlines()]
@@ -116,12 +117,12 @@ def test_values_that_overflow_are_missing_in_curves(tmp_path):
 
 
 class TestTables:
-    def table(self, tmp_path):
+    def table(self, tmp_path: Path) -> Any:
         run = folder.make_run(tmp_path / "out", steps=4)
         path = folder.write_table(tmp_path / "out", "mine", [str(run.root)], [folder.figure(evaluations=3)])
         return path, json.loads(path.read_text())
 
-    def test_the_page_is_written_whatever_a_table_holds(self, tmp_path):
+    def test_the_page_is_written_whatever_a_table_holds(self, tmp_path: Path) -> None:
         path, table = self.table(tmp_path)
         at_once = []
         for number, at in enumerate(places(table, depth=6)):
@@ -142,14 +143,14 @@ class TestTables:
         ids=["inf", "nan", "large", "digits", "text", "list", "true"],
     )
     @pytest.mark.parametrize("key", ["mean", "low", "high", "reported", "evaluations"])
-    def test_a_figure_that_is_none_is_told(self, key, value, tmp_path):
+    def test_a_figure_that_is_none_is_told(self, key: str, value: Any, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "mine", [], [folder.figure(**{key: value})])
         found = reproduced_view(path, lambda _: None)
         assert f"`{key}` is " in found.why
         assert "`dlassign reproduce mine` writes it anew" in found.why
 
     @pytest.mark.parametrize("key", ["seconds", "parameters"])
-    def test_a_row_with_what_is_no_number_is_told(self, key, tmp_path):
+    def test_a_row_with_what_is_no_number_is_told(self, key: str, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "mine", [], [folder.figure()], **{key: float("inf")})
         assert f"`{key}` is inf" in reproduced_view(path, lambda _: None).why
 
@@ -158,13 +159,13 @@ class TestTables:
         ["[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900],
         ids=["lists", "objects", "that can be read"],
     )
-    def test_a_table_nested_without_end_is_listed(self, text, tmp_path):
+    def test_a_table_nested_without_end_is_listed(self, text: str, tmp_path: Path) -> None:
         path, _ = self.table(tmp_path)
         path.write_text(text)
         report = Report().collect(find_sources([str(path)], out=tmp_path))
         assert [view.path for view in report.unread] == [str(path)]
 
-    def test_figures_of_exactly_zero_stay(self, tmp_path):
+    def test_figures_of_exactly_zero_stay(self, tmp_path: Path) -> None:
         zero = folder.figure(reported=0.0, mean=0.0, low=0.0, high=0.0)
         view = reproduced_view(folder.write_table(tmp_path, "mine", [], [zero]), lambda _: None)
         [figure] = view["rows"][0]["figures"]
@@ -172,7 +173,7 @@ class TestTables:
         assert figure["strip"]["mean"] == 0.0
 
 
-def test_the_page_is_written_whatever_a_sweep_holds(tmp_path):
+def test_the_page_is_written_whatever_a_sweep_holds(tmp_path: Path) -> None:
     runs = [folder.make_run(tmp_path / "good", name="s", seed=seed, steps=4) for seed in (0, 1, 2)]
     table = json.loads((folder.write_sweep(runs[0].root.parent, runs) / "table.json").read_text())
     count = 0
@@ -189,7 +190,7 @@ def test_the_page_is_written_whatever_a_sweep_holds(tmp_path):
     assert report.sweeps
 
 
-def test_a_sweep_with_half_an_interval_shows_none(tmp_path):
+def test_a_sweep_with_half_an_interval_shows_none(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, name="s", steps=4)
     path = folder.write_sweep(run.root.parent, [run]) / "table.json"
     path.write_text(json.dumps(changed(json.loads(path.read_text()), ("rows", 0, "high"), None)))
@@ -197,13 +198,13 @@ def test_a_sweep_with_half_an_interval_shows_none(tmp_path):
     assert (row["value"], row["low"], row["high"]) == (0.5, None, None)
 
 
-def test_numbers():
+def test_numbers() -> None:
     assert [checked_number(value, "a") for value in (None, 0, 0.0, -1e300, 3)] == [None, 0, 0.0, -1e300, 3]
     with pytest.raises(ValueError, match=r"`a` is 10+\.\.\., expected a finite number"):
         checked_number(10**400, "a")
 
 
-def test_depth():
+def test_depth() -> None:
     value: list = []
     for _ in range(49):
         value = [value]

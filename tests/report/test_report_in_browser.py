@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 
 class TestTable:
-    def test_sorting(self, page):
+    def test_sorting(self, page: Any) -> None:
         head = page.locator("th:has([data-sort=val])")
         assert page.locator("th:has([data-sort=started])").get_attribute("aria-sort") == "descending"
         page.click("[data-sort=val]")
@@ -44,21 +48,21 @@ class TestTable:
             ('"schema 9"', ["foreign"]),
         ],
     )
-    def test_filter(self, page, query, expected):
+    def test_filter(self, page: Any, query: Any, expected: Any) -> None:
         page.fill("#filter", query)
         assert names(page) == expected
         assert status(page).startswith(f"{len(expected)} of 9 runs shown")
 
-    def test_a_number_in_a_condition_is_that_of_the_table(self, page):
+    def test_a_number_in_a_condition_is_that_of_the_table(self, page: Any) -> None:
         values = sorted(float(text) for text in column(page, 3) if text != "–")
         page.fill("#filter", f"val>{(values[2] + values[3]) / 2}")
         assert sorted(float(text) for text in column(page, 3)) == values[3:]
 
-    def test_an_unknown_key_is_told(self, page):
+    def test_an_unknown_key_is_told(self, page: Any) -> None:
         page.fill("#filter", "optimzer.lr=1")
         assert status(page).endswith("no run has the key optimzer.lr")
 
-    def test_keys(self, page):
+    def test_keys(self, page: Any) -> None:
         page.locator("#filter").focus()
         page.click("#select-none")
         page.locator("#run-table [data-sort=started]").focus()
@@ -80,14 +84,14 @@ class TestTable:
         assert page.evaluate("document.activeElement.id") == "run-title"
         assert page.input_value("#chosen") == page.locator("#run-table tbody tr").first.get_attribute("data-key")
 
-    def test_links_lead_to_the_run(self, page, made):
+    def test_links_lead_to_the_run(self, page: Any, made: SimpleNamespace) -> None:
         page.click("#sweep-1 .run-link >> nth=1")
         assert page.input_value("#chosen") == key_of(made.runs["slow"][1])
         assert str(made.runs["slow"][1].root) in page.inner_text("#run-details")
 
 
 class TestCurves:
-    def at(self, page, made, number: int) -> None:
+    def at(self, page: Any, made: SimpleNamespace, number: int) -> None:
         """Move the pointer over the loss to the step of the number-th evaluation of the first slow run."""
         grid = page.locator("#loss-chart svg").bounding_box()
         steps = [record["step"] for record in read_records(made.runs["slow"][0].log).evaluations("val")]
@@ -95,7 +99,7 @@ class TestCurves:
         place = grid["x"] + 52 + (steps[number] - 2) / (100 - 2) * (grid["width"] - 52 - 14)
         page.mouse.move(place, grid["y"] + 60)
 
-    def test_the_selected_runs_are_drawn(self, page):
+    def test_the_selected_runs_are_drawn(self, page: Any) -> None:
         choose(page, "slow", "tested")
         assert page.locator("#run-legend button").count() == 4
         assert page.locator("#loss-chart .curve").count() == 3 * 2 + 2  # train with val, or with test
@@ -104,7 +108,7 @@ class TestCurves:
         assert "Select runs" in page.inner_text("#curve-note")
         assert page.locator(".curve").count() == 0
 
-    def test_hovering_shows_the_values_of_the_log(self, page, made):
+    def test_hovering_shows_the_values_of_the_log(self, page: Any, made: SimpleNamespace) -> None:
         choose(page, "slow")
         page.locator("#loss-chart").scroll_into_view_if_needed()
         self.at(page, made, 4)
@@ -116,7 +120,7 @@ class TestCurves:
         page.mouse.move(5, 5)
         assert box.is_hidden()
 
-    def test_arrow_keys_read_values(self, page, made):
+    def test_arrow_keys_read_values(self, page: Any, made: SimpleNamespace) -> None:
         choose(page, "tested")
         page.locator("#loss-chart svg").focus()
         page.keyboard.press("End")
@@ -125,7 +129,7 @@ class TestCurves:
         assert f"step {record['step']}" in page.inner_text("#reading")
         assert f"tested, train {record['loss']:.4g}" in page.inner_text("#reading")
 
-    def test_the_legend_toggles(self, page):
+    def test_the_legend_toggles(self, page: Any) -> None:
         choose(page, "slow")
         button = page.locator("#run-legend button").first
         assert button.get_attribute("aria-pressed") == "true"
@@ -138,7 +142,7 @@ class TestCurves:
         page.locator("#run-legend button").first.click()
         assert page.locator("#loss-chart .curve").count() == 3
 
-    def test_every_line_style_has_its_own_entry_and_is_that_of_the_pictures(self, visit, tmp_path):
+    def test_every_line_style_has_its_own_entry_and_is_that_of_the_pictures(self, visit: Any, tmp_path: Path) -> None:
         run = folder.make_run(tmp_path / "out", splits=("train", "val", "test"))
         page = visit(write_page(tmp_path / "out", tmp_path / "page.html"))
         entries = page.locator("#split-legend button")
@@ -155,7 +159,7 @@ class TestCurves:
             entries.get_by_text(curve, exact=True).click()
             assert page.locator("#loss-chart .curve").count() == left
 
-    def test_a_run_keeps_its_colour(self, page):
+    def test_a_run_keeps_its_colour(self, page: Any) -> None:
         choose(page, "slow")
         colours = page.locator("#run-legend line").evaluate_all("lines => lines.map((l) => l.getAttribute('stroke'))")
         assert len(set(colours)) == 3
@@ -163,7 +167,7 @@ class TestCurves:
         left = page.locator("#run-legend line").evaluate_all("lines => lines.map((l) => l.getAttribute('stroke'))")
         assert set(left) < set(colours)
 
-    def test_mean_and_range_over_seeds(self, page, made):
+    def test_mean_and_range_over_seeds(self, page: Any, made: SimpleNamespace) -> None:
         choose(page, "slow", "fast")
         page.check("#average")
         assert page.locator("#run-legend button").all_inner_texts() == ["slow (3 seeds)", "fast (3 seeds)"]
@@ -177,7 +181,7 @@ class TestCurves:
         for value in (mean.mean[place], mean.low[place], mean.high[place]):
             assert f"{value:.4g}" in text
 
-    def test_axes(self, page):
+    def test_axes(self, page: Any) -> None:
         choose(page, "fast")
         for axis, name in (("epoch", "epoch"), ("seconds", "seconds of training")):
             page.select_option("#x-axis", axis)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 
 class TestDetails:
-    def test_the_confusion_matrix_with_recall_and_precision(self, page, made):
+    def test_the_confusion_matrix_with_recall_and_precision(self, page: Any, made: SimpleNamespace) -> None:
         run = made.runs["fast"][1]
         page.select_option("#chosen", key_of(run))
         page.select_option("#matrix-split", "val")
@@ -32,7 +35,7 @@ class TestDetails:
         below = page.locator(".matrix tfoot td").all_inner_texts()
         assert below[:-1] == [f"{share:.1f}" for share in precision]
 
-    def test_differences(self, page):
+    def test_differences(self, page: Any) -> None:
         choose(page, "slow", "fast")
         table = page.locator("#differences table")
         assert table.locator("tbody th").all_inner_texts() == ["seed", "optimizer.lr"]
@@ -41,7 +44,7 @@ class TestDetails:
         choose(page, "fast")
         assert "equal but for name and seed" in page.inner_text("#differences")
 
-    def test_config_weights_and_problems(self, page, made):
+    def test_config_weights_and_problems(self, page: Any, made: SimpleNamespace) -> None:
         page.select_option("#chosen", key_of(made.runs["fast"][0]))
         assert page.evaluate("document.querySelector('.weights').naturalWidth") == 16
         page.click("#config-text summary")
@@ -49,7 +52,7 @@ class TestDetails:
         page.select_option("#chosen", key_of(made.runs["foreign"][0]))
         assert "schema 9" in page.inner_text("#run-details")
 
-    def test_the_config_shown_can_be_read_as_yaml(self, page, made):
+    def test_the_config_shown_can_be_read_as_yaml(self, page: Any, made: SimpleNamespace) -> None:
         page.select_option("#chosen", key_of(made.runs["slow"][0]))
         page.click("#config-text summary")
         assert (
@@ -59,10 +62,10 @@ class TestDetails:
 
 
 class TestLooks:
-    def ground(self, page) -> str:
+    def ground(self, page: Any) -> str:
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    def test_dark_mode(self, visit, made):
+    def test_dark_mode(self, visit: Any, made: SimpleNamespace) -> None:
         page = visit(made.page)
         light = self.ground(page)
         page.click("#theme")
@@ -73,7 +76,7 @@ class TestLooks:
         assert self.ground(page) == dark
         assert self.ground(visit(made.page, dark=True)) == dark
 
-    def test_on_a_phone_a_reproduced_row_is_a_card(self, visit, made):
+    def test_on_a_phone_a_reproduced_row_is_a_card(self, visit: Any, made: SimpleNamespace) -> None:
         page = visit(made.page, width=390)
         [card] = page.locator("#table-1 tbody").all()
         parts = [
@@ -94,14 +97,14 @@ class TestLooks:
             == '"reported"'
         )
 
-    def test_a_phone_shows_val_and_test_of_runs_first(self, visit, made):
+    def test_a_phone_shows_val_and_test_of_runs_first(self, visit: Any, made: SimpleNamespace) -> None:
         page = visit(made.page, width=390)
         page.fill("#filter", "fast")
         for cell in page.locator("#run-table tbody tr").first.locator("td.num").all()[:2]:
             place = cell.bounding_box()
             assert place["x"] + place["width"] <= 390
 
-    def test_a_box_that_scrolls_has_a_shadow_where_there_is_more(self, visit, made):
+    def test_a_box_that_scrolls_has_a_shadow_where_there_is_more(self, visit: Any, made: SimpleNamespace) -> None:
         page = visit(made.page, width=390)
         box = page.locator("#runs .box")
         shadow = "(s => s.boxShadow)(getComputedStyle(document.querySelector('#runs .edges'), '::after'))"
@@ -116,7 +119,7 @@ class TestLooks:
         assert wide.evaluate("(b => b.scrollWidth <= b.clientWidth)(document.querySelector('#runs .box'))")
         assert wide.locator("#runs .edges.more-right").count() == 0
 
-    def test_a_phone_scrolls_tables_and_not_the_page(self, visit, made):
+    def test_a_phone_scrolls_tables_and_not_the_page(self, visit: Any, made: SimpleNamespace) -> None:
         page = visit(made.page, width=360)
         choose(page, "slow", "fast")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -127,7 +130,7 @@ class TestLooks:
                 assert place["x"] >= 0
                 assert place["x"] + place["width"] <= 360
 
-    def test_print_is_black_on_white_without_controls(self, visit, made):
+    def test_print_is_black_on_white_without_controls(self, visit: Any, made: SimpleNamespace) -> None:
         page = visit(made.page, dark=True)
         page.emulate_media(media="print")
         assert self.ground(page) == "rgb(255, 255, 255)"
@@ -136,14 +139,14 @@ class TestLooks:
         assert page.locator("#run-table").is_visible()
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
-    def test_focus_can_be_seen(self, page):
+    def test_focus_can_be_seen(self, page: Any) -> None:
         for _ in range(12):
             page.keyboard.press("Tab")
             style = page.evaluate("(s => s.outlineStyle + s.outlineWidth)(getComputedStyle(document.activeElement))")
             assert style == "solid2px"
 
 
-def test_names_from_users_do_no_harm(visit, tmp_path):
+def test_names_from_users_do_no_harm(visit: Any, tmp_path: Path) -> None:
     evil = "</script><img src=x onerror='window.evil=1'><script>window.evil=1</script>"
     run = folder.make_run(tmp_path / "out", label=evil)
     start, *rest = run.log.read_text().splitlines()
@@ -161,7 +164,9 @@ def test_names_from_users_do_no_harm(visit, tmp_path):
     assert evil in page.inner_text("#run-table")
 
 
-def test_a_live_page_loads_itself_again_and_keeps_what_was_chosen(visit, made, tmp_path):
+def test_a_live_page_loads_itself_again_and_keeps_what_was_chosen(
+    visit: Any, made: SimpleNamespace, tmp_path: Path
+) -> None:
     target = write_page(made.out, tmp_path / "live.html", every=0.5)
     page = visit(target)
     page.fill("#filter", "fast")
@@ -180,7 +185,7 @@ def test_a_live_page_loads_itself_again_and_keeps_what_was_chosen(visit, made, t
     assert page.evaluate("document.activeElement.id") == "filter"
 
 
-def test_a_live_page_can_be_paused(visit, made, tmp_path):
+def test_a_live_page_can_be_paused(visit: Any, made: SimpleNamespace, tmp_path: Path) -> None:
     page = visit(write_page(made.out, tmp_path / "live.html", every=0.5))
     page.click("#pause")
     assert page.get_attribute("#pause", "aria-pressed") == "true"
@@ -189,7 +194,7 @@ def test_a_live_page_can_be_paused(visit, made, tmp_path):
     assert page.evaluate("window.before") is True
 
 
-def test_five_hundred_runs(visit, tmp_path):
+def test_five_hundred_runs(visit: Any, tmp_path: Path) -> None:
     """The bounds that the page is built for: painted in 2 s, below 10 MB, and rows in order at once."""
     out = tmp_path / "out"
     for number in range(500):
@@ -221,7 +226,7 @@ def test_five_hundred_runs(visit, tmp_path):
     assert "The first 24 of 500 lines are drawn" in page.inner_text("#curve-note")
 
 
-def test_damaged_logs_do_not_stop_the_script(visit, tmp_path):
+def test_damaged_logs_do_not_stop_the_script(visit: Any, tmp_path: Path) -> None:
     good = folder.make_run(tmp_path / "good", steps=4, eval_every=2, classes=2, finals=("test",))
     runs = write_mutants(good, tmp_path / "out")
     page = visit(write_page(tmp_path / "out", tmp_path / "page.html"))
@@ -243,7 +248,7 @@ def test_damaged_logs_do_not_stop_the_script(visit, tmp_path):
 @pytest.mark.parametrize(
     "losses", [[1.7e308, -1.7e308, 1.0, 2.0], [1e300, -1e300, 1.0, 2.0], [1e17, 1e17 + 16] * 2, [1e300] * 4]
 )
-def test_losses_near_the_largest_number_are_drawn_or_left_out(losses, visit, tmp_path):
+def test_losses_near_the_largest_number_are_drawn_or_left_out(losses: Any, visit: Any, tmp_path: Path) -> None:
     for seed in range(2):
         run = folder.make_run(tmp_path / "out", steps=8, splits=(), status=None, seed=seed)
         start, *lines = run.log.read_text().splitlines()
@@ -256,7 +261,7 @@ def test_losses_near_the_largest_number_are_drawn_or_left_out(losses, visit, tmp
     assert "Infinity" not in page.inner_html("#curves")
 
 
-def test_one_step_far_out_is_drawn(visit, tmp_path):
+def test_one_step_far_out_is_drawn(visit: Any, tmp_path: Path) -> None:
     run = folder.make_run(tmp_path / "out", steps=2, splits=(), finals=(), status=None)
     run.log.write_text(run.log.read_text().replace('"step":2', '"step":100000000000000000000'))
     page = visit(write_page(tmp_path / "out", tmp_path / "page.html"))

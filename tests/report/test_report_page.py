@@ -1,3 +1,5 @@
+"""The page is one HTML file that needs nothing else and that no text can break."""
+
 from __future__ import annotations
 
 import base64
@@ -7,6 +9,8 @@ import re
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,27 +33,27 @@ class Reader(HTMLParser):
         self.inside = False
         self.feed(html)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: Any, attrs: Any) -> None:
         self.elements.append((tag, dict(attrs)))
         self.inside = tag in ("script", "style")
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: Any) -> None:
         self.inside = False
 
-    def handle_data(self, data):
+    def handle_data(self, data: Any) -> None:
         if self.inside:
             self.held.append((*self.elements[-1], data))
         else:
             self.text.append(data)
 
 
-def page(out: Path, **options) -> tuple[str, Reader]:
+def page(out: Path, **options: Any) -> tuple[str, Reader]:
     html = render_report(Report().collect(find_sources([], out=out), **options))
     return html, Reader(html)
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("page") / "out"
     runs = folder.fill(out)
     folder.write_sweep(out / "slow", runs["slow"])
@@ -59,7 +63,7 @@ def filled(tmp_path_factory):
     return page(out)
 
 
-def test_it_asks_for_nothing(filled):
+def test_it_asks_for_nothing(filled: SimpleNamespace) -> None:
     html, reader = filled
     policy = next(a["content"] for tag, a in reader.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:; ")
@@ -72,7 +76,7 @@ def test_it_asks_for_nothing(filled):
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html)
 
 
-def test_the_policy_names_every_script_and_style(filled):
+def test_the_policy_names_every_script_and_style(filled: SimpleNamespace) -> None:
     _, reader = filled
     policy = next(a["content"] for tag, a in reader.elements if a.get("http-equiv") == "Content-Security-Policy")
     own = [text for tag, attributes, text in reader.held if attributes.get("type") != "application/json"]
@@ -81,7 +85,7 @@ def test_the_policy_names_every_script_and_style(filled):
         assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
 
 
-def test_tables_are_there_without_a_script(filled):
+def test_tables_are_there_without_a_script(filled: SimpleNamespace) -> None:
     html, reader = filled
     text = " ".join(" ".join(reader.text).split())
     for said in (
@@ -102,7 +106,7 @@ def test_tables_are_there_without_a_script(filled):
     assert html.count('class="run-link"') == 3 + 1
 
 
-def test_landmarks_and_headings(filled):
+def test_landmarks_and_headings(filled: SimpleNamespace) -> None:
     _, reader = filled
     tags = [tag for tag, _ in reader.elements]
     assert [tags.count(tag) for tag in ("main", "header", "footer", "nav", "h1")] == [1, 1, 1, 1, 1]
@@ -117,7 +121,7 @@ def test_landmarks_and_headings(filled):
             assert attributes["href"][1:] in ids
 
 
-def test_names_from_users_do_no_harm(tmp_path):
+def test_names_from_users_do_no_harm(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, label=EVIL)
     start, *rest = run.log.read_text().splitlines()
     record = json.loads(start)
@@ -134,12 +138,12 @@ def test_names_from_users_do_no_harm(tmp_path):
     assert json.loads(held)["runs"][0]["name"] == EVIL
 
 
-def test_a_path_that_is_no_text_can_be_written(tmp_path):
+def test_a_path_that_is_no_text_can_be_written(tmp_path: Path) -> None:
     report = Report().collect(find_sources([str(folder.make_run(tmp_path).root)], out=tmp_path), title="a\udcff")
     assert "a?" in render_report(report).encode().decode()
 
 
-def test_embedded_data_reads_back():
+def test_embedded_data_reads_back() -> None:
     data = {"a": [EVIL, 1.5, None], "\ud800": "x"}
     text = embedded(data)
     assert "<" not in text
@@ -157,7 +161,7 @@ def test_embedded_data_reads_back():
         (None, "–"),
     ],
 )
-def test_durations(seconds, text):
+def test_durations(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
 
 
@@ -180,7 +184,7 @@ THEMES = [
 
 
 @pytest.mark.parametrize("theme", THEMES, ids=["light", "dark, system", "dark, chosen"])
-def test_contrast_is_that_of_wcag_aa(theme):
+def test_contrast_is_that_of_wcag_aa(theme: Any) -> None:
     for text in ("text", "muted", "link", "good", "bad"):
         for ground in ("ground", "soft", "mark"):
             assert contrast(theme[text], theme[ground]) >= 4.5, (text, ground)
@@ -189,11 +193,11 @@ def test_contrast_is_that_of_wcag_aa(theme):
         assert contrast(theme[drawn], theme["ground"]) >= 3, drawn
 
 
-def test_both_dark_themes_are_the_same():
+def test_both_dark_themes_are_the_same() -> None:
     assert len(THEMES) == 3
     assert THEMES[1] == THEMES[2]
 
 
-def test_templates_are_short():
+def test_templates_are_short() -> None:
     for path in (resources.files("dlassign.report") / "templates").iterdir():
         assert len(path.read_text().splitlines()) <= 400, path.name

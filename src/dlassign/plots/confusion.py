@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,30 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from dlassign.plots.style import fixed_style, save_figure
+from dlassign.plots.style import fixed_style
 
 _MOST_ANNOTATED = 20
 _LONGEST_NAME = 18
 
 
-def draw_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path, *, title: str) -> None:
-    """Write the picture of a confusion matrix.
+def build_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, title: str) -> Figure:
+    """Return the figure of a confusion matrix.
 
     Args:
         counts: (K, K), rows the true and columns the predicted class.
         classes: the K class names.
-        path: where to; its ending names the format.
         title: stands above the matrix.
-
-    Raises:
-        ValueError: counts is not a square matrix of the size of `classes`.
-        UserError: the file cannot be written.
-    """
-    save_figure(build_confusion(counts, classes, title=title), path)
-
-
-def build_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, title: str) -> Figure:
-    """Return the figure that draw_confusion writes.
 
     Raises:
         ValueError: counts is not a square matrix of the size of `classes`.

@@ -42,29 +42,17 @@ def draw_run(paths: RunPaths, records: RunRecords | None = None) -> list[Path]:
     records = records or read_records(paths.log)
     targets: dict[Metric, Path] = {"loss": paths.plots / "loss.png", "accuracy": paths.plots / "accuracy.png"}
     for metric, target in targets.items():
-        draw_runs([Run(paths, records)], target, metrics=(metric,))
+        save_figure(build_figure([Run(paths, records)], metrics=(metric,), options=CurveOptions()), target)
     return list(targets.values())
 
 
-def draw_runs(
-    runs: Sequence[Run], path: Path, *, metrics: Sequence[Metric], options: CurveOptions | None = None
-) -> None:
-    """Write one picture of several runs, with a panel for each metric.
+def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: CurveOptions) -> Figure:
+    """Return one picture of several runs.
 
     Args:
         runs: at least one.
-        path: where to; its ending names the format.
         metrics: panels from left to right.
         options: how to draw.
-
-    Raises:
-        UserError: no run has the group key or the split asked for, or the file cannot be written.
-    """
-    save_figure(build_figure(runs, metrics=metrics, options=options or CurveOptions()), path)
-
-
-def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: CurveOptions) -> Figure:
-    """Return the figure that draw_runs writes.
 
     Raises:
         UserError: no run has the group key or the split asked for.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dlassign.plots.style import fixed_style, save_figure
+from dlassign.plots.style import fixed_style
 
 _WIDEST_GAP = 3
 _RED_BLUE = "RdBu_r"
@@ -20,32 +19,6 @@ _DOTS = 150
 """Dots an inch of a saved picture; a pixel of a grid takes a whole number of them, or its edges would blur."""
 _WIDTH = 7.0
 """Inches that the longer side of a grid takes at least."""
-
-
-def draw_weights(
-    weights: NDArray[np.float64],
-    path: Path,
-    *,
-    sample_shape: Sequence[int],
-    name: str,
-    title: str,
-    components: int | None = None,
-) -> None:
-    """Write the picture of a first layer's weights.
-
-    Args:
-        weights: (units, D) of a linear layer, or (filters, C, KH, KW) of a convolution; finite.
-        path: where to; its ending names the format.
-        sample_shape: of what the layer is applied to. A linear layer on (C, H, W) is drawn as images, else as heat map.
-        name: of the layer.
-        title: stands above the picture; what is shown is said below it.
-        components: principal components that the weights were mapped back from, to be told in the title.
-
-    Raises:
-        ValueError: weights has neither two nor four axes.
-        UserError: the file cannot be written.
-    """
-    save_figure(build_weights(weights, sample_shape=sample_shape, name=name, title=title, components=components), path)
 
 
 def build_weights(
@@ -56,7 +29,14 @@ def build_weights(
     title: str,
     components: int | None = None,
 ) -> Figure:
-    """Return the figure that draw_weights writes.
+    """Return the figure of a first layer's weights.
+
+    Args:
+        weights: (units, D) of a linear layer, or (filters, C, KH, KW) of a convolution; finite.
+        sample_shape: of what the layer is applied to. A linear layer on (C, H, W) is drawn as images, else as heat map.
+        name: of the layer.
+        title: stands above the picture; what is shown is said below it.
+        components: principal components that the weights were mapped back from, to be told in the title.
 
     Raises:
         ValueError: weights has neither two nor four axes.

@@ -12,6 +12,15 @@ from dlassign.errors import UserError
 from dlassign.store.files import reason
 
 
+def parsed_line(line: str) -> dict[str, Any] | None:
+    """Return the JSON object that a line holds; None of a torn line."""
+    try:
+        found: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 class JsonLines:
     """Appends JSON objects to a file, one a line.
 
@@ -60,7 +69,7 @@ class JsonLines:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what was written but not synced may still be lost in a power cut."""
         os.close(self._file)
 
     def _failed(self, error: OSError) -> UserError:

@@ -16,7 +16,6 @@ start of the run, `wall` the time since the process was started, both without th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlassign.errors import UserError
-from dlassign.store.appending import JsonLines
+from dlassign.store.appending import JsonLines, parsed_line
 from dlassign.store.files import reason
 
 LARGEST = 1e300
@@ -175,11 +174,8 @@ def _lines(path: Path) -> list[str]:
 
 def parse_record(line: str) -> Record | None:
     """Return the record that a line holds, or None if it holds none."""
-    try:
-        record: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict):
+    record = parsed_line(line)
+    if record is None:
         return None
     keys = _KEYS.get(str(record.get("kind")))
     complete = keys is not None and all(isinstance(record.get(key), kind) for key, kind in keys.items())

@@ -16,15 +16,13 @@ How a run went is in the run's own log; of failed runs only this journal knows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dlassign.errors import UserError
-from dlassign.store.appending import JsonLines
+from dlassign.store.appending import JsonLines, parsed_line
 from dlassign.store.files import reason
 
 SCHEMA = 1
@@ -129,10 +127,8 @@ def _lines(path: Path) -> Sequence[str]:
 
 
 def _parse(line: str) -> JournalEntry | None:
-    entry: Any = None
-    with suppress(ValueError, RecursionError):
-        entry = json.loads(line)
-    if not isinstance(entry, dict):
+    entry = parsed_line(line)
+    if entry is None:
         return None
     keys = _KEYS.get(str(entry.get("kind")))
     return entry if keys is not None and all(key in entry for key in keys) else None

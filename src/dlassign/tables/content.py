@@ -12,7 +12,7 @@ from dlassign.stats.intervals import mean_interval
 from dlassign.store.clock import now
 from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
-from dlassign.tables.plan import PlannedRow, former_runs, found, problem_of
+from dlassign.tables.plan import PlannedRow, former_runs, problem_of, records_of
 from dlassign.tables.run_values import Measured, RunValues, read_values
 from dlassign.tables.verdict import judge
 
@@ -64,7 +64,7 @@ def _read(plan: PlannedRow, failed: Mapping[str, str]) -> tuple[dict[str, RunVal
 
 def _values(plan: PlannedRow, trial: Trial) -> RunValues | str:
     """Return the values of a run, or why its log cannot be read; "" if it is not finished."""
-    log = found(trial)
+    log = records_of(trial.paths)
     if log is None:
         return ""
     try:

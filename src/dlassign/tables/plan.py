@@ -55,7 +55,7 @@ class PlannedRow:
 
     def missing(self) -> list[Trial]:
         """Return the trials that are to be trained: those that are not finished, if they can be."""
-        return [] if self.why or not self.asked else [trial for trial in self.trials if found(trial) is None]
+        return [] if self.why or not self.asked else [trial for trial in self.trials if records_of(trial.paths) is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def _trials(plan: PlannedRow, config: RunConfig, seeds: int, *, out: Path, diges
         own = config.model_copy(update={"seed": config.seed + number})
         paths = RunPaths.of(out, own.model_dump(mode="json"), digests[section])
         trial = Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
-        if number >= seeds and found(trial) is None:
+        if number >= seeds and records_of(trial.paths) is None:
             return
         yield trial
 
@@ -146,10 +146,10 @@ def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
     return rows
 
 
-def found(trial: Trial) -> RunRecords | None:
-    """Return the log of a trial that is over; None if it is not, or cannot be read: `problem_of` says why."""
+def records_of(paths: RunPaths) -> RunRecords | None:
+    """Return the log of a run that is over; None if it is not, or cannot be read: `problem_of` says why."""
     try:
-        return finished_records(trial.paths)
+        return finished_records(paths)
     except (UserError, OSError, *DAMAGE):
         return None
 
@@ -198,17 +198,10 @@ def former_runs(plan: PlannedRow, folder: Path) -> list[str]:
 
 def _changes(former: Sequence[Path], trial: Trial) -> str:
     """Return which keys of a config have changed, with both values."""
-    records = next((records for run in former if (records := _records_of(run)) is not None), None)
+    records = next((records for run in former if (records := records_of(RunPaths(run))) is not None), None)
     if records is None:
         return "its former runs are gone"
     differ = differing_keys([records.start["config"], trial.config.model_dump(mode="json")])
     texts = [f"{key}: {value_text(old)} -> {value_text(new)}" for key, (old, new) in differ.items()]
     more = len(texts) - _MOST_CHANGES
     return ", ".join(texts[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "") or "other data"
-
-
-def _records_of(run: Path) -> RunRecords | None:
-    try:
-        return finished_records(RunPaths(run))
-    except (UserError, OSError, *DAMAGE):
-        return None

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from dlassign.cli.main import main
-from dlassign.plots.sweep.draw import draw_sweep
+from dlassign.plots.style import save_figure
+from dlassign.plots.sweep.draw import build_sweep
 from dlassign.plots.sweep.heatmap import build_heatmap
 from dlassign.plots.sweep.parallel import build_parallel
 from dlassign.plots.sweep.progress import build_progress
@@ -29,7 +30,8 @@ def test_a_sweep_that_chose_on_the_test_set_is_marked(table: Any) -> None:
 def test_same_bytes_twice(table: Any, tmp_path: Path, picture: str) -> None:
     paths = [tmp_path / f"{name}.{ending}" for name in "ab" for ending in ("png", "svg")]
     for pair in (paths[:2], paths[2:]):
-        draw_sweep(table(grid()), picture, pair)
+        for path in pair:
+            save_figure(build_sweep(table(grid()), picture), path)
     assert paths[0].read_bytes() == paths[2].read_bytes()
     assert paths[1].read_bytes() == paths[3].read_bytes()
 
@@ -37,7 +39,7 @@ def test_same_bytes_twice(table: Any, tmp_path: Path, picture: str) -> None:
 def test_dollar_signs_are_no_mathematics(table: Any, tmp_path: Path) -> None:
     rows = [row(i, {"a$": f"$\\x{i}", "b": i % 2}, run(0.1 * i)) for i in range(6)]
     for picture in ("parallel", "heatmap", "importance"):
-        draw_sweep(table(rows), picture, [tmp_path / f"{picture}.png"])
+        save_figure(build_sweep(table(rows), picture), tmp_path / f"{picture}.png")
 
 
 class TestCommand:

@@ -52,7 +52,8 @@ def evaluate_command(
     """
     import json
 
-    from dlassign.plots.confusion import draw_confusion
+    from dlassign.plots.confusion import build_confusion
+    from dlassign.plots.style import save_figure
     from dlassign.store.select import one_run
     from dlassign.train.saved import evaluate_run
 
@@ -60,7 +61,7 @@ def evaluate_command(
     report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
     title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"
-    draw_confusion(report.evaluation.confusion, report.classes, picture, title=title)
+    save_figure(build_confusion(report.evaluation.confusion, report.classes, title=title), picture)
     if as_json:
         click.echo(json.dumps(_as_dict(paths, report, split, weights=weights)))
     else:

@@ -85,8 +85,9 @@ def plot_command(
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
     from dlassign.errors import UserError
-    from dlassign.plots.curves import draw_runs
+    from dlassign.plots.curves import build_figure
     from dlassign.plots.panel import CurveOptions
+    from dlassign.plots.style import save_figure
     from dlassign.store.select import some_runs
 
     options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
@@ -114,7 +115,7 @@ def plot_command(
         pictures = [("loss", "accuracy")]  # two panels in one file
     for metrics in pictures:
         for target in _targets(found, formats, output, metrics[0]):
-            draw_runs(found, target, metrics=metrics, options=options)
+            save_figure(build_figure(found, metrics=metrics, options=options), target)
             click.echo(str(target))
 
 
@@ -185,7 +186,8 @@ def _draw_confusions(
     runs: Sequence[Run], splits: Sequence[SplitName], targets: Sequence[Path], *, title: str | None
 ) -> None:
     """Draw the confusion matrix of each run's final evaluation: of the splits asked for, or test, or val."""
-    from dlassign.plots.confusion import draw_confusion
+    from dlassign.plots.confusion import build_confusion
+    from dlassign.plots.style import save_figure
 
     for run in runs:
         start, matrices = run.records.start, _matrices(run, splits)
@@ -195,7 +197,7 @@ def _draw_confusions(
             parts = [run.paths.root.name] * (len(runs) > 1) + [split] * (len(matrices) > 1)
             for target in targets:
                 path = target.with_stem("-".join([target.stem, *parts]))
-                draw_confusion(matrix, classes, path, title=head)
+                save_figure(build_confusion(matrix, classes, title=head), path)
                 click.echo(str(path))
 
 
@@ -270,7 +272,8 @@ def _draw_sweep(
     from pathlib import Path
 
     from dlassign.errors import UserError
-    from dlassign.plots.sweep.draw import draw_sweep
+    from dlassign.plots.style import save_figure
+    from dlassign.plots.sweep.draw import build_sweep
     from dlassign.store.sweep_paths import SweepPaths
     from dlassign.store.sweep_table import read_table
 
@@ -278,27 +281,29 @@ def _draw_sweep(
         raise UserError(f"--sweep draws one sweep at a time; give one folder, not {len(places)}")
     table = read_table(Path(places[0]))
     targets = _files(SweepPaths(table.folder).plots, formats, output, picture)
-    draw_sweep(table, picture, targets, keys=keys, cell=cell, title=title)
+    figure = build_sweep(table, picture, keys=keys, cell=cell, title=title)
     for target in targets:
+        save_figure(figure, target)
         click.echo(str(target))
 
 
 def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:
     """Draw the first layer of each run."""
-    from dlassign.plots.weights import draw_weights
+    from dlassign.plots.style import save_figure
+    from dlassign.plots.weights import build_weights
     from dlassign.train.saved import first_layer  # imports torch, which curves do not need
 
     for run in runs:
         start, layer = run.records.start, first_layer(run.paths, weights=weights)
         head = f"{start['name']} ({start['data']['label']}, seed {start['seed']})"
+        figure = build_weights(
+            layer.array,
+            sample_shape=layer.sample_shape,
+            name=layer.name,
+            title=title or f"{head}, {layer.chosen} weights (step {layer.step})",
+            components=layer.components,
+        )
         for target in targets:
             path = target.with_stem(f"{target.stem}-{run.paths.root.name}") if len(runs) > 1 else target
-            draw_weights(
-                layer.array,
-                path,
-                sample_shape=layer.sample_shape,
-                name=layer.name,
-                title=title or f"{head}, {layer.chosen} weights (step {layer.step})",
-                components=layer.components,
-            )
+            save_figure(figure, path)
             click.echo(str(path))

@@ -11,7 +11,7 @@ from typing import Any
 from dlassign.cli.views.text import clock, columns_text
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
-from dlassign.tables.plan import PlannedRow, found
+from dlassign.tables.plan import PlannedRow
 from dlassign.tables.render import figure_name, obstacles, seconds_text, shown
 
 
@@ -58,7 +58,7 @@ class TrialLines:
 
 
 def _took(result: TrialResult) -> str:
-    records = found(result.trial)
+    records = records_of(result.trial.paths)
     if records is None or records.end is None:
         return ""
     return f" in {seconds_text(records.end['seconds']['total'])} s"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from matplotlib.figure import Figure
 
-from dlassign.plots.style import save_figure
 from dlassign.plots.sweep.heatmap import Cell, build_heatmap
 from dlassign.plots.sweep.importance import build_importance
 from dlassign.plots.sweep.parallel import build_parallel
@@ -18,37 +16,17 @@ from dlassign.store.sweep_table import SweepTable
 Picture = Literal["parallel", "heatmap", "importance", "progress"]
 
 
-def draw_sweep(
-    table: SweepTable,
-    picture: Picture,
-    paths: Sequence[Path],
-    *,
-    keys: Sequence[str] = (),
-    cell: Cell = "mean",
-    title: str | None = None,
-) -> None:
-    """Write one picture of a sweep, once for every path.
+def build_sweep(
+    table: SweepTable, picture: Picture, *, keys: Sequence[str] = (), cell: Cell = "mean", title: str | None = None
+) -> Figure:
+    """Return one picture of a sweep.
 
     Args:
         table: the sweep.
         picture: which one.
-        paths: where to; the ending names the format.
         keys: the two keys of the heat map; () takes the first two that vary.
         cell: what a cell of the heat map shows.
         title: None makes one.
-
-    Raises:
-        UserError: there is too little to draw, a key is unknown, Optuna is missing, or a file cannot be written.
-    """
-    figure = build_sweep(table, picture, keys=keys, cell=cell, title=title)
-    for path in paths:
-        save_figure(figure, path)
-
-
-def build_sweep(
-    table: SweepTable, picture: Picture, *, keys: Sequence[str] = (), cell: Cell = "mean", title: str | None = None
-) -> Figure:
-    """Return the figure that draw_sweep writes.
 
     Raises:
         UserError: there is too little to draw, a key is unknown, or Optuna is missing.
