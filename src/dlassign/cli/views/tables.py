@@ -11,7 +11,7 @@ from typing import Any
 from dlassign.cli.views.text import clock, columns_text
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
-from dlassign.tables.plan import PlannedRow
+from dlassign.tables.plan import PlannedRow, records_of
 from dlassign.tables.render import figure_name, obstacles, seconds_text, shown
 
 
