@@ -104,8 +104,7 @@ def plot_command(
     if x == "wall":
         found = _timed(found)
     if weights:
-        chosen = "last" if last else "best"
-        _draw_weights(found, chosen, _targets(found, formats, output, "weights"), title=title)
+        _draw_weights(found, "last" if last else "best", _targets(found, formats, output, "weights"), title=title)
         return
     if metric == "confusion":
         _draw_confusions(found, splits, _targets(found, formats, output, "confusion"), title=title)
