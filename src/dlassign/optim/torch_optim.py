@@ -32,8 +32,9 @@ class ParamGroup:
     """Parameters that one call of a rule updates.
 
     On the CPU the fused kernels copy gradients that are not contiguous, such as those of channels_last filters, which
-    takes longer than the update; and where a gradient lies otherwise than its parameter they mix up elements without a
-    word. So each gradient is given its parameter's layout, and channels_last tensors are given as one row of memory.
+    takes longer than the update; and where the layout of a gradient is not that of its parameter, they mix up elements
+    without a warning. So each gradient is given its parameter's layout, and channels_last tensors are given as one row
+    of memory.
 
     Args:
         places: where its parameters stand among the optimizer's, rising.
@@ -53,12 +54,12 @@ class ParamGroup:
         strides: Sequence[tuple[int, ...]],
         kept: Sequence[Mapping[str, Tensor]],
     ) -> None:
-        """Take up those of its parameters that require a gradient, and what is remembered of them.
+        """Note which of its parameters require a gradient, where they lie, and the slots of each.
 
         Args:
             params: all of the optimizer's.
             strides: how each of them lies in memory.
-            kept: what the rules remember of each, by name.
+            kept: the slots of each, by name.
         """
         self._bound = [place for place in self.places if params[place].requires_grad]
         self._params = [params[place] for place in self._bound]
@@ -78,11 +79,11 @@ class ParamGroup:
             lr: of the optimizer.
 
         Raises:
-            RuntimeError: a parameter lies otherwise in memory than when it was bound.
+            RuntimeError: the layout of a parameter has changed since it was bound.
         """
         if not self._bound:
             return
-        # Lists of this step alone: rows and laid-out gradients replace entries below.
+        # Copies of the lists, in which rows and laid-out gradients replace entries below.
         params: Tensors = list(self._params)
         grads = [all_grads[place] for place in self._bound]
         for k, (grad, stride) in enumerate(zip(grads, self._strides, strict=True)):
@@ -125,7 +126,7 @@ class TorchOptimizer:
         return self._kept[place]
 
     def rebind(self) -> None:
-        """Take up parameters and slots that lie elsewhere in memory than before."""
+        """Find parameters and slots again after they have moved in memory."""
         self._strides = [p.stride() for p in self.params]
         # Kept by parameter for the groups, listed by name for checkpoints, which hold it in this form.
         names = dict.fromkeys(name for group in self.groups for name in group.rule.slots)
@@ -142,7 +143,7 @@ class TorchOptimizer:
         """Update every parameter that is not frozen from its gradient.
 
         Raises:
-            RuntimeError: a parameter has no gradient, or lies otherwise in memory than when this object was made.
+            RuntimeError: a parameter has no gradient, or its layout in memory has changed since the last `rebind`.
         """
         if self._find_frozen() != self._frozen:  # whoever freezes a parameter does not tell its optimizer
             self._bind()

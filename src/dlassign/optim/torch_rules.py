@@ -5,10 +5,10 @@
 model has settings of its own, and no kernel takes K values. Both work in place, and the second may overwrite the
 gradient. Tests compare both with torch.optim.
 
-Every rule also has `slots`, the names of the tensors that it keeps for each parameter, and `elementwise`: whether the
-shape of a parameter does not matter, so that tensors may be given as one row of memory. A rule that can be stacked has
-`differing`, the settings that may differ between the models, and `each_step(t)`: what else step t, from 1, needs of a
-model beside its learning rate.
+Every rule also has `slots`, the names of the tensors that it keeps for each parameter, and `elementwise`, true where
+the shape of a parameter does not matter, so that tensors may be given as one row of memory. A rule that can be stacked
+has `differing`, the settings that may differ between the models, and `each_step(t)`: what the formula needs in step t,
+from 1, beside learning rate and settings.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SGDRule:
         if "weight_decay" in each:
             g.addcmul_(p, each["weight_decay"])
         if self.momentum:
-            # v starts at 0 and so is g' after the first step, as in torch, which copies the first gradient.
+            # v starts at 0, so it is g' after the first step; torch copies the first gradient instead.
             v = slots["momentum"].mul_(each["momentum"]).add_(g)
             g = g.addcmul_(v, each["momentum"]) if self.nesterov else v
         p.addcmul_(g, each["lr"], value=-1)

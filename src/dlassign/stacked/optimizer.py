@@ -28,12 +28,13 @@ class StackedOptimizer:
         self._rules = [_stackable(optimizer) for optimizer in optimizers]
         self._multiples = [optimizer.groups[0].lr_multiple for optimizer in optimizers]
         by_name = {name: _stack_slots(optimizers, name, len(params)) for name in self._rules[0].slots}
+        # Apart from the other slots: all are raised at once, and no formula reads them; checkpoints do.
         self._steps = by_name.pop("step", [])
         self._taken = int(self._steps[0].flatten()[0]) if self._steps else 0  # the models are always at the same step
         self._slots = [{name: tensors[place] for name, tensors in by_name.items()} for place in range(len(params))]
         self._for_all = self._kernel_group()
         rows = {name: [getattr(rule, name) for rule in self._rules] for name in self._rules[0].differing}
-        if not any(rows["weight_decay"]):  # 0 in all: spare the product
+        if not any(rows["weight_decay"]):  # 0 in all: saves a product
             del rows["weight_decay"]
         self._settings = self._upload(rows)
         for optimizer in optimizers:
@@ -82,9 +83,9 @@ class StackedOptimizer:
 
 
 def can_stack(optimizers: Sequence[TorchOptimizer]) -> bool:
-    """Return whether one rule can update the models of all of these at once.
+    """Return whether one StackedOptimizer can do the work of all of these.
 
-    It can if each optimizer has one group, and their rules differ in `differing` alone and keep the same slots.
+    It can if each has one group, and their rules differ in `differing` alone and keep the same slots.
     """
     if any(len(optimizer.groups) != 1 for optimizer in optimizers):
         return False

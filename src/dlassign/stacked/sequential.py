@@ -18,7 +18,7 @@ BATCH_NORMS = (nn.BatchNorm1d, BatchNormAutograd, BatchNormManual)
 LAYER_NORMS = (nn.LayerNorm, LayerNormAutograd, LayerNormManual)
 ELEMENTWISE = (nn.ReLU, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.Tanh)
 STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *ELEMENTWISE)
-"""Modules that StackedSequential knows, with their subclasses left out."""
+"""Modules that StackedSequential knows; their subclasses are not among them."""
 
 LARGE = 2**16
 """Numbers in a matrix from which a CPU multiplies a batch of them slower than one after the other."""
@@ -28,7 +28,7 @@ Layer = Callable[[Tensor, bool], Tensor]
 
 
 class StackedSequential:
-    """K models nn.Sequential of the same layers.
+    """K nn.Sequential models of the same layers.
 
     Args:
         models: in the same memory format and device; those of one place in them differ in values only, and in the
@@ -174,8 +174,8 @@ def _dropout(peers: Sequence[nn.Module], generators: Sequence[torch.Generator], 
                         1 - rate, generator=generator
                     )
                 )
-        # One draw a model, from its own generator: a run drops the same whatever stack it is in.
         mask = torch.stack(masks)
+        # Inverted dropout divides the mask, not the product, as torch does: the last bits depend on it.
         return x * (mask / keep) if inverted else x * mask
 
     return layer

@@ -44,11 +44,10 @@ class StackedTensors:
 
 
 def _stack(own: Sequence[Tensor]) -> Tensor:
-    """Return the models' tensors as one; they become views of it, and stay the objects that others hold."""
+    """Return the models' tensors as one; they become views of it."""
     stacked = side_by_side([tensor.detach() for tensor in own])
     for tensor, view in zip(own, stacked.unbind(), strict=True):
         # `.data` keeps the object: optimizers and averages hold parameters by identity.
-        # .data, so that the parameter stays the object that the optimizer and the penalty hold.
         tensor.data = view
     return stacked
 

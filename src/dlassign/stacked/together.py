@@ -15,7 +15,7 @@ from dlassign.nets.objective import make_loss, make_stacked_penalty
 from dlassign.stacked.member import StackMember
 from dlassign.stacked.optimizer import StackedOptimizer, can_stack
 from dlassign.stacked.trainer import StackTrainer
-from dlassign.stacked.vmap import Stack as StackedModels
+from dlassign.stacked.vmap import Stack
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
@@ -60,7 +60,7 @@ def run_together(
         runs: dict[int, Run] = {}
         stop = held.enter_context(StopRequest())
         for place, (cfg, own_paths) in enumerate(zip(cfgs, paths, strict=True)):
-            # A stack of its own for each run: one that cannot begin gives back its lock at once.
+            # An ExitStack for each run: one that cannot begin gives back its lock at once.
             own = held.enter_context(ExitStack())
             try:
                 with naming_memory():
@@ -120,7 +120,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _train(group: Sequence[Run], stop: StopRequest) -> None:
-    """Train runs that stand at the same step; what ends all of them, such as want of memory, is the error of each."""
+    """Train runs that are at the same step; what ends all of them, such as lack of memory, is the error of each."""
     try:
         with naming_memory():
             trainer = _make_trainer(group)
@@ -175,13 +175,14 @@ def make_stack_trainer(
         batch_size: samples that a member sees in a step.
         lanes: threads to compute in.
     """
+    # A chunk is told its members, not their places.
     cfg_of = {id(member): cfg for member, cfg in zip(members, cfgs, strict=True)}
 
-    def penalty(of: Sequence[StackMember], stack: StackedModels) -> Callable[[], torch.Tensor] | None:
+    def penalty(of: Sequence[StackMember], stack: Stack) -> Callable[[], torch.Tensor] | None:
         own = [cfg_of[id(member)].loss.penalty for member in of]
         return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
 
-    def optimizer(of: Sequence[StackMember], stack: StackedModels) -> StackedOptimizer | None:
+    def optimizer(of: Sequence[StackMember], stack: Stack) -> StackedOptimizer | None:
         own = [member.learner.optimizer for member in of]
         if len(of) < WORTH_STACKING or not can_stack(own) or any(member.learner.clips for member in of):
             return None

@@ -24,7 +24,7 @@ from dlassign.train.learner import Evaluation, Steps
 T = TypeVar("T")
 
 SEGMENT = 100
-"""Steps between two looks at whether to stop."""
+"""Steps after which `interrupted` is asked."""
 CACHE_BYTES = 24 * 2**20
 """What the models of a chunk may have in parameters, gradients, slots and samples: about what a large cache holds."""
 
@@ -45,7 +45,7 @@ class StackTrainer:
         split: training samples on the device.
         loss: of stacked scores.
         penalty: (members, stack) -> () -> the penalty of each, or None.
-        optimizer: (members, stack) -> the optimizer of all at once; None: each member's own takes its steps.
+        optimizer: (members, stack) -> the optimizer of all at once, or None where each member's own takes its steps.
         batch_size: samples that a member sees in a step.
         lanes: threads.
     """
@@ -102,13 +102,13 @@ class StackTrainer:
         return max(CACHE_BYTES // (learner.arithmetic.weights.itemsize * (weights + samples)), 1)
 
     def _shared(self, places: Sequence[int]) -> bool:
-        """Return whether all these members see the same samples at every step: their seeds are equal."""
+        """Return whether all these members see the same samples at every step, such as those of one seed."""
         return all(self._members[k].order == self._members[places[0]].order for k in places)
 
     def _chunk(self, places: list[int]) -> _Chunk:
         members = [self._members[k] for k in places]
         orders = [member.order for member in members]
-        # Else each model cuts its own rows, and the batch has K times as many samples.
+        # Where orders differ each model has its own rows, and the batch K times as many samples.
         order = orders[0] if self._shared(places) else SideBySide(tuple(orders))
         return _Chunk(
             places,
@@ -183,7 +183,7 @@ class _Chunk:
         generators = [member.generator for member in members]
         self._stack = make_stack(models, generators=generators, dtype=self._arithmetic.autocast)
         self._batches = torch_batches(split, order)
-        self._together = isinstance(order, SideBySide)
+        self._own_rows = isinstance(order, SideBySide)
         self._loss = loss
         self._penalty = penalty(members, self._stack)
         self._optimizer = optimizer(members, self._stack)
@@ -194,7 +194,7 @@ class _Chunk:
             loss, penalty, correct = self._step(x, y, step)
             losses.append(loss)
             corrects.append(correct)
-            counts.append(len(y) // len(self._members) if self._together else len(y))
+            counts.append(len(y) // len(self._members) if self._own_rows else len(y))
             if penalty is not None:
                 penalties.append(penalty)
         # Only now are values read, for all models and all steps of the segment.
@@ -207,7 +207,7 @@ class _Chunk:
     def _step(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """Update all models; return their losses, penalties and right predictions, (K,) each."""
         k = len(self._members)
-        if self._together:
+        if self._own_rows:
             x, y = x.view(k, -1, *x.shape[1:]), y.view(k, -1)
         scores = self._scores(x, training=True)
         losses = self._loss(scores, y)
@@ -229,6 +229,7 @@ class _Chunk:
                 member.learner.update(factor)
             return
         self._optimizer.step([member.base_lr * factor for member, factor in zip(self._members, factors, strict=True)])
+        # The models are updated; what is left is to count the step, and to update averages.
         for member in self._members:
             member.learner.count_step()
 

@@ -61,7 +61,6 @@ class StackedFunctional:
         x = self._laid_out(x)
         shared = x.ndim == 4
         self._template.train(training)
-        # A mask is drawn in the order in which memory is filled, so a stack must know how a model alone lies.
         if training and self._dropouts:
             self._learn_layouts(x if shared else x[0])
         tensors = {**self._given, **{name: self._given[name].to(self._dtype) for name in self._products}}
@@ -117,7 +116,7 @@ Stack = StackedSequential | StackedFunctional
 def make_stack(
     models: Sequence[nn.Module], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
 ) -> Stack:
-    """Return the models as one: layer by layer where StackedSequential knows all of them, else by torch.func.
+    """Return the models as one: by StackedSequential where it knows every layer, else by torch.func.
 
     Args:
         models: see StackedSequential.

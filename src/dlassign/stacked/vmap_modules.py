@@ -32,7 +32,7 @@ class WholeStack(Function):
     """apply(module, x, *own): what module.whole gives for the whole stack; only within torch.vmap.
 
     vmap hands the stack to the static method of its name, outside of itself, where masks can be drawn and statistics
-    be updated; gradients go through what is computed there. One of `own` must be of the stack, so that vmap comes in.
+    be updated; gradients go through what is computed there. One of `own` must be of the stack, or vmap is not called.
     """
 
     @staticmethod
@@ -107,8 +107,7 @@ class StackedDropout(nn.Module):
         empty = torch.empty_like(self._alone, device=device, dtype=None if self._inverted else torch.bool)
         if not self._inverted:
             return empty.bernoulli_(1 - rate, generator=generator)
-        # Each model's generator must move as it would alone, also where nothing is dropped.
-        if rate == 0.0:  # torch draws nothing then
+        if rate == 0.0:  # a model alone draws nothing then
             return empty.fill_(1.0)
         return empty.bernoulli_(1 - rate, generator=generator).div_(max(1 - rate, torch.finfo(empty.dtype).tiny))
 
@@ -180,7 +179,7 @@ class StackedBatchNorm(nn.Module):
             momentum=self._momentum,
             eps=self.eps,
         )
-        # The kernel updates with the unbiased variance; the home work's rule takes the biased one.
+        # The kernel updates with the unbiased variance; the homework's rule takes the biased one.
         values = x.numel() // x.shape[1]
         var.mul_(1 - self._momentum).add_(share.view(var.shape), alpha=(values - 1) / values)
         return y

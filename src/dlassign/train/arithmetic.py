@@ -16,7 +16,7 @@ from dlassign.errors import ConfigError, Problem
 
 FAST_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 COMPILE_STEPS = 2000
-"""Steps of a training on a GPU from which `compile: auto` compiles: about a minute of compiling is made up for."""
+"""Steps of a training on a GPU from which `compile: auto` compiles: they make up for about a minute of compiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,6 @@ def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int)
     return Arithmetic(
         precision=precision,
         channels_last=convolves and train.channels_last != "off",
-        # Compiling takes about a minute, which only long trainings on a GPU make up for.
         compile=train.compile == "on" or (train.compile == "auto" and _worth_compiling(device, steps)),
         why=why,
     )

@@ -24,7 +24,7 @@ class DataCache:
         Args:
             kind: such as `dataset`.
             key: equal keys mean equal values.
-            make: () -> the value. The former one is let go before, so that memory holds one of them.
+            make: () -> the value.
         """
         former = self._kept.get(kind)
         if former is None or former[0] != key:

@@ -69,13 +69,13 @@ class CheckpointStore:
             raise UserError("\n".join([*warnings, cure]))
         return None, warnings
 
-    # A link, not a copy: whatever happens between here and the move, one of the two files is whole.
     def _keep_previous(self) -> None:
         """Let `previous.pt` be the present `last.pt`, which stays in place until the new one is moved over it."""
         if not self._paths.last.exists():
             return
         link = self._paths.previous.with_name(f"{TEMPORARY}{os.getpid()}-link")
         try:
+            # A link, not a copy: whatever happens between here and the move, `last.pt` is there.
             link.unlink(missing_ok=True)
             link.hardlink_to(self._paths.last)
             link.replace(self._paths.previous)

@@ -18,7 +18,7 @@ from dlassign.errors import ConfigError, Problem
 
 THREAD_VARIABLES = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-"""Names of mallopt(3)."""
+"""The numbers of these parameters of mallopt(3)."""
 SMALL_STEP = 2**24
 """Parameters times batch size, about the multiplications of a forward pass, below which one thread is enough."""
 
@@ -66,7 +66,7 @@ def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
         n_params: trainable numbers.
         batch_size: samples a step.
     """
-    # Who sets the number of threads in the environment means it.
+    # Whoever sets the number of threads in the environment means it.
     if n_params * batch_size >= SMALL_STEP or not THREAD_VARIABLES.isdisjoint(os.environ):
         yield
         return
@@ -123,7 +123,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 def restore_rng(state: dict[str, Any], device: torch.device) -> None:
     """Set the generators to a state that rng_state gave."""
-    # A checkpoint may have been loaded to the GPU; generators take their state from the CPU.
+    # Generators take their state from the CPU, those of a GPU too.
     torch.set_rng_state(state["cpu"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -1,4 +1,4 @@
-"""run_experiment: the only place where the parts of a run are put together."""
+"""run_experiment trains one run; `assemble` is the only place where the parts of a run are made."""
 
 from __future__ import annotations
 
@@ -202,6 +202,7 @@ def _compile(run: Run, parts: Parts) -> None:
     """Compile the model before the clock of training starts, if that was asked for and steps are left."""
     learner = parts.learner
     if isinstance(learner, TorchLearner) and learner.arithmetic.compile and run.step < parts.plan.steps:
+        # A real one: the program is compiled for its shape and layout.
         batch = next(parts.batches.between(run.step, run.step + 1))
         run.add_seconds("compile", learner.warm_up(*batch))
 
@@ -210,7 +211,7 @@ def read_former(paths: RunPaths, say: Say) -> Former | None:
     """Return what earlier sessions left of a run, or None if the run has not begun.
 
     Raises:
-        UserError: no checkpoint can be read, or it was copied here from another run: it would silently mix two configs.
+        UserError: no checkpoint can be read, or it was copied here from another run and would mix two configs.
     """
     if not has_start(paths):
         return None
@@ -235,7 +236,7 @@ def open_log(paths: RunPaths, on_record: Callable[[Record], None] | None) -> Ite
 
 
 def _threads(cfg: RunConfig, parts: Parts) -> AbstractContextManager[None]:
-    """Return a context with as many threads as the work of a step is worth; convolutions are worth all of them."""
+    """Return a context that limits the threads to what a step of an MLP is worth; convolutions get all of them."""
     if not isinstance(cfg.model, MLP):
         return nullcontext()
     return fitting_threads(parts.learner.n_params, parts.plan.samples_a_step)

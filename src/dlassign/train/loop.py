@@ -14,7 +14,7 @@ from dlassign.train.run import Run
 
 
 class Trainer(Protocol):
-    """What takes steps: for one run, or for K runs that train side by side. A run is known by its place, from 0."""
+    """What takes steps, for one run or for K runs side by side. A run is known by its place, from 0."""
 
     def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
         """Take the steps start, ..., stop - 1, counted from 0; fewer if `interrupted()` becomes true.
@@ -38,7 +38,7 @@ class Trainer(Protocol):
 
 
 class Alone:
-    """The trainer of one run: the only code that runs every step.
+    """The trainer of one run: all that is done at every step.
 
     Args:
         learner: what computes.
@@ -87,10 +87,11 @@ def fit(trainer: Trainer, runs: Sequence[Run], *, interrupted: Callable[[], bool
         first = active[0]  # all are at the same step, and log and evaluate at the same steps
         began = time.perf_counter()
         taken = trainer.advance(first.step, first.next_event(), interrupted)
+        # Each run counts its share: the sum over the runs is the time that has passed.
         seconds = (time.perf_counter() - began) / len(active)
         for run, steps in zip(active, taken, strict=True):
             attempt(run, partial(run.take, steps, seconds))
-        # Every model is evaluated at once, those of runs with an error too; these get no result.
+        # All models are evaluated together, also those of runs with an error, which get no result.
         if any(run.error is None and run.evaluates for run in active):
             _evaluate(trainer, active)
         active = _without_ended(trainer, active)

@@ -46,7 +46,7 @@ def make_torch_learner(
     recorded: dict[str, Any] | None = None,
     samples: Callable[[], NDArray[Any]] | None = None,
 ) -> tuple[TorchLearner, LoadReport | None]:
-    """Build model, initial weights, loss, penalty and optimizer; weights are drawn on the CPU on every device.
+    """Build model, initial weights, loss, penalty and optimizer.
 
     Args:
         cfg: the run.
@@ -66,8 +66,9 @@ def make_torch_learner(
         UserError: pretrained weights cannot be read.
     """
     if recorded is not None and plan is None:
-        recorded = {**recorded, "compile": False}  # one evaluation is over before a compiler would be
+        recorded = {**recorded, "compile": False}  # one evaluation takes less time than compiling
     model = build_model(cfg.model, in_shape, check_loss(cfg, n_classes))
+    # Without a plan no step is taken, so nothing is compiled for them.
     total = plan.steps if plan is not None else 1
     arithmetic = choose_arithmetic(cfg.train, device, model=model, steps=total, recorded=recorded)
     # Before the weights are drawn, so that fp64 gets numbers of its own precision.
@@ -126,7 +127,7 @@ def place_torch(
         train: with the copies that preprocessing appends to the training samples.
     """
     arithmetic = learner.arithmetic
-    # An MLP takes whole rows and has no augmentation: preparing once is cheaper than at every step.
+    # An MLP without augmentation takes whole rows: preparing once is cheaper than at every step.
     if not (_wants_bytes(cfg) and can_run(preprocess.steps, split.x.dtype, split.x.shape[1:])):
         dtype = "float64" if arithmetic.weights == torch.float64 else "float32"
         prepared = (

@@ -62,7 +62,6 @@ class NumpyLearner:
 
     def step(self, x: Array, y: Labels, lr_factor: float) -> StepStats:
         """Update the network on one batch. x: (B, ...) prepared, y: (B,) int64."""
-        # Overflow would warn at every step; the loss says it once, and Run ends the run.
         with np.errstate(all="ignore"):
             scores = self.network.forward(x, train=True)
             loss, dscores = self._loss(scores, y)
@@ -104,8 +103,7 @@ class NumpyLearner:
         return Evaluation(loss=loss / n, accuracy=int(counts.trace()) / n, n=n, confusion=confusion)
 
     def weights(self) -> State:
-        """Return parameters and buffers by name, as tensors over the same memory."""
-        # Views, not copies: checkpoints take tensors, and nothing is written through these.
+        """Return parameters and buffers by name, as tensors over the same memory: nothing is written through them."""
         return {name: torch.from_numpy(array) for name, array in self._arrays().items()}
 
     def load_weights(self, weights: State) -> None:

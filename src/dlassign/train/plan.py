@@ -62,6 +62,7 @@ class Plan:
 
     def next_event(self, step: int) -> int:
         """Return the first step after `step` at which something is logged or evaluated."""
+        # The next multiple of each interval; the last step is an event in any case.
         log = (step // self.log_every + 1) * self.log_every
         evaluation = self.eval_offset + max((step - self.eval_offset) // self.eval_every + 1, 0) * self.eval_every
         return min(log, max(evaluation, step + 1), self.steps)
@@ -85,8 +86,8 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
     """
 
     def steps(duration: Duration) -> int:
-        """Return a duration in steps, at least 1; longer than any training is the same as endless."""
-        # A duration in epochs may be a fraction; half a step is rounded, and at least one step is taken.
+        """Return a duration in steps, at least 1 and at most 1e15, which is longer than any training."""
+        # A number of epochs may end within a step, and is rounded.
         return duration.steps or max(round(min((duration.epochs or 0.0) * steps_per_epoch, 1e15)), 1)
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))

@@ -26,7 +26,7 @@ from dlassign.train.watchers import Best, EarlyStop, KeepBest, OneClass, Watcher
 Say = Callable[[str], None]
 
 CHECKPOINT_SECONDS = 60.0
-"""K runs side by side save K checkpoints at a time, so each saves K times less often, at least once in this time."""
+"""K runs side by side each save K times less often than one alone, after this time (or the config's) at the latest."""
 
 
 class Run:
@@ -78,7 +78,7 @@ class Run:
         seconds = cfg.train.checkpoint_seconds
         # share is 1 for a run alone, which then saves as often as its config says.
         self._save_every = max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS))
-        # Made in any case: the last record says the best value even where its weights are not kept.
+        # Made in any case, since the last record and _finish ask it; where it is no watcher it has seen nothing.
         self._keep = KeepBest(Best(cfg.train.metric))
         self._one_class = OneClass(parts.dataset.classes, self._note)
         self._watchers = self._make_watchers()
@@ -160,7 +160,6 @@ class Run:
 
     def _go_back(self, state: State) -> None:
         """Set learner, watchers and progress to a checkpoint; times of this session are added to those in it."""
-        # The checkpoint's progress replaces this session's, so its times are taken over by hand.
         own_seconds = self._progress.other_seconds
         self._progress = Progress(**state["progress"])
         self._wall.add(self._progress.wall_seconds)
@@ -287,6 +286,7 @@ class Run:
             "learner": self.learner.state_dict(),
             "progress": asdict(self._progress),
             "run": self._paths.root.name,
+            # The key that checkpoints have had from the beginning.
             "hooks": {name: watcher.state_dict() for name, watcher in self._watchers.items()},
             **about(self.parts),
         }

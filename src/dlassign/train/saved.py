@@ -166,6 +166,7 @@ def _load_weights(paths: RunPaths, weights: str) -> State:
     if weights == "last":
         learner = state["learner"]
         return {**state, "weights": learner.get("evaluated", learner["model"])}
+    # The state of train/watchers.py: KeepBest.
     kept = state["hooks"].get("keep_best", {})
     if not kept.get("weights"):
         raise UserError(f"{paths.root} has no best weights yet; take the last weights")

@@ -10,8 +10,8 @@ from types import FrameType, TracebackType
 class StopRequest:
     """While active, the first signal sets `requested`, and a second Ctrl-C interrupts at once.
 
-    Outside the main thread, where Python allows no handlers, it is never set. One inside another, such as that of a run
-    in that of a sweep, takes over and passes on what has been heard.
+    Outside the main thread, where Python allows no handlers, `requested` is never set. A StopRequest inside another,
+    such as that of a run in that of a sweep, takes over and passes on what has been heard.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,6 @@ class StopRequest:
         return self.requested
 
     def __enter__(self) -> StopRequest:
-        # Python lets only the main thread set signal handlers.
         if threading.current_thread() is threading.main_thread():
             self._former = {
                 number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
@@ -42,7 +41,7 @@ class StopRequest:
             outer.requested |= self.requested
 
     def _outer(self) -> list[StopRequest]:
-        """Return the one that this one stands in, as often as it handles a signal; [] if there is none."""
+        """Return the StopRequest around this one, once for each signal that it handles; [] if there is none."""
         owners = [getattr(handler, "__self__", None) for handler in self._former.values()]
         return [owner for owner in owners if isinstance(owner, StopRequest)]
 

@@ -165,7 +165,7 @@ class TorchLearner:
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the model's scores in the type of its weights; x: (B, ...)."""
-        # Every batch is cut anew, in the layout of the whole set.
+        # A batch comes in the layout of the whole set, which may be another.
         if self.arithmetic.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         forward = self._forward if self.model.training else self.model  # not worth compiling for evaluation
@@ -204,6 +204,7 @@ class TorchLearner:
     def read(self, taken: Sequence[StepStats]) -> Steps:
         """Bring what steps gave to the host, in one transfer."""
         columns = [[stats.loss for stats in taken], [stats.correct for stats in taken]]
+        # Every step has a penalty, or none has.
         if taken and taken[0].penalty is not None:
             columns.append([stats.penalty for stats in taken])
         rows = torch.stack([torch.stack(column).double() for column in columns]).tolist() if taken else [[], []]
@@ -217,7 +218,6 @@ class TorchLearner:
             views: score these views of each image and average, instead of the image alone.
         """
         self.model.eval()
-        # Only the averages know other weights; a model without one is evaluated as it is.
         with self._evaluated_weights(), torch.inference_mode():
             loss, cells = self._count(split, views)
         set_training(self.model, self._frozen)
@@ -279,6 +279,7 @@ class TorchLearner:
             self._average.load_state_dict(state["average"])
         if self._loss_scale is not None:
             self._loss_scale.load_state_dict(state["loss_scale"])
+        # Where the two are equal, the next `step` does it.
         if self._frozen is not None and self._unfreeze_at is not None and self._steps > self._unfreeze_at:
             self._unfreeze()
 

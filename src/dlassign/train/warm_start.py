@@ -1,10 +1,9 @@
-"""Weights that a run starts from: those of an earlier run, with the preprocessing that its samples went through."""
+"""Pretrained weights, of an earlier run or of ImageNet, and the preprocessing that goes with them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -13,15 +12,13 @@ from dlassign.config.model import Init, Model
 from dlassign.config.transfer import IMAGENET, PretrainedInit
 from dlassign.data.bundle import Split
 from dlassign.data.load import preprocess_steps
-from dlassign.data.prepare import Preprocess, fit_preprocess
+from dlassign.data.prepare import Description, Preprocess, fit_preprocess
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.nets.freezing import head_of
 from dlassign.nets.pretrained import LoadReport, find_imagenet, imagenet_preprocess, load_pretrained, load_state
 from dlassign.store.paths import weights_file
 from dlassign.train.checkpoint import is_checkpoint, load_checkpoint, to_numpy
 from dlassign.train.learner import State
-
-Step = Mapping[str, Any]
 
 
 def check_weights(init: Init, *, cfg: Model) -> None:
@@ -54,7 +51,7 @@ def load_initial(model: nn.Module, init: Init, *, cfg: Model) -> LoadReport | No
     return load_pretrained(model, init.weights, name=cfg.name, head=head, download=init.download)
 
 
-def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
+def steps_by_default(data: Data, init: Init) -> Sequence[Description]:
     """Return the preprocessing of a config as plain steps; where it says none, that of the pretrained weights.
 
     Raises:
@@ -68,7 +65,7 @@ def steps_by_default(data: Data, init: Init) -> Sequence[Step]:
     return [] if state is None else Preprocess.from_state(to_numpy(state["preprocess"])).without_copies().state()
 
 
-def fit_steps(steps: Sequence[Step], train: Split, *, data: Data, init: Init) -> Preprocess:
+def fit_steps(steps: Sequence[Description], train: Split, *, data: Data, init: Init) -> Preprocess:
     """Measure on train what the steps need; the preprocessing of an earlier run is taken as that run measured it.
 
     Raises:
@@ -93,7 +90,7 @@ def _earlier(source: str) -> State | None:
     if not Path(source).expanduser().is_dir() and not is_checkpoint(file):
         return None
     state = load_checkpoint(file)
-    if "weights" not in state:  # one to go on from, not that of the best weights
+    if "weights" not in state:  # last.pt or previous.pt; only best.pt has `weights`
         learner = state["learner"]
         state["weights"] = learner.get("evaluated", learner["model"])
     return state

@@ -76,7 +76,7 @@ class KeepBest:
     def on_eval(self, run: Run, evaluations: Mapping[str, Evaluation]) -> bool:
         """Copy the weights if validation improved; never ends training."""
         if self.best.improves(run.step, evaluations):
-            # Copies, for the next step changes the weights in place.
+            # Copies: the next step changes the weights in place.
             self.weights = {name: tensor.detach().clone() for name, tensor in run.learner.weights().items()}
         return False
 
