@@ -11,7 +11,7 @@ set_option = click.option(
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
 device_option = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes of the executor processes."
+    "--workers", type=click.IntRange(min=1), help="Number of worker processes, for the executors auto and processes."
 )
 out_option = click.option("--out", default="out", metavar="DIR", show_default=True, help="Folder of all runs.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")

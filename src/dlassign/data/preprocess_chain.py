@@ -1,6 +1,6 @@
 """What a preprocessing step is, and several of them in a row on many samples.
 
-All arithmetic is float64 on chunks of fixed size and rounded to the run's dtype once at the end, so what is
+All arithmetic is in float64, on chunks of fixed size, and rounded to the run's dtype once at the end, so what is
 measured does not depend on the dtype.
 """
 
@@ -69,7 +69,7 @@ class PreprocessStep(Protocol):
         """
 
     def operations(self) -> Sequence[Operation] | None:
-        """Return the step as operations on images with (1, 1, 1), (C, 1, 1) or (C, H, W); None if it is no such."""
+        """Return the step as operations on images with (1, 1, 1), (C, 1, 1) or (C, H, W); None if there are none."""
 
     def pull_back(self, weights: Float64) -> Float64:
         """Return the weights that give, on flat samples before this step, the scores of the given ones after it.
@@ -187,7 +187,7 @@ def pixel_table(channels: int, steps: Sequence[PreprocessStep]) -> Float64:
 
 
 def _has_table(x: Samples, steps: Sequence[PreprocessStep]) -> bool:
-    """Return whether x holds bytes on which 256 results a channel say it all, which is faster than arithmetic."""
+    """Return whether a table of 256 results a channel holds all results for x, and so saves the arithmetic."""
     return x.dtype == np.uint8 and x.ndim == 4 and all(step.by_channel for step in steps)
 
 

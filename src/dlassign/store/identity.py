@@ -11,12 +11,12 @@ from dlassign.config.suggestion import did_you_mean
 from dlassign.errors import UserError
 
 NO_DIFFERENCE = REPEATS | {"name"}
-"""Keys that are not named where configs differ: the user chose the name, and the others change no result."""
+"""Keys that are not named where configs differ: the user chose the name, and the others make no other experiment."""
 _MISSING = object()
 
 
 def experiment_of(config: Mapping[str, Any], sha256: Any) -> str:
-    """Return a text that runs share if they differ in the seed alone.
+    """Return a text that runs share if their configs differ in REPEATS alone.
 
     Args:
         config: the resolved config.

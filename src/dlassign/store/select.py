@@ -108,8 +108,8 @@ def run_of_table(table: Path, run: str) -> RunPaths:
     path = Path(run)
     if path.is_absolute() or path.is_dir():
         return RunPaths(path)
-    besides = [parent / path for parent in table.resolve().parents[2:3]]  # out/tables/NAME.json names out/...
-    return RunPaths(next((beside for beside in besides if beside.is_dir()), path))
+    moved = [parent / path for parent in table.resolve().parents[2:3]]  # out/tables/NAME.json names out/...
+    return RunPaths(next((folder for folder in moved if folder.is_dir()), path))
 
 
 def _behind_link(path: Path) -> Path:
@@ -159,7 +159,7 @@ def _sources_in(folder: Path) -> Sources:
 
 
 def _runs_of_table(table: Path) -> list[RunPaths]:
-    """Return the runs of a table that are there; a damaged table has none (it is told where it is read)."""
+    """Return the runs of a table that are there; a damaged table has none (its reader says so)."""
     try:
         data = json.loads(table.read_bytes())
         runs = [run_of_table(table, str(run)) for row in data["rows"] for run in row.get("runs") or ()]

@@ -19,7 +19,7 @@ DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, R
 """What is raised by reading a file whose values are missing, or of another type or size than dlassign writes."""
 
 FINISHED = ("finished", "diverged")
-"""How a run ends that is over: it does not go on."""
+"""Statuses of a run that is over: it does not go on."""
 
 PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
 """What the time of a run is made of; `compile` is there only if it compiled."""

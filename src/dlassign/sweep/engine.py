@@ -163,7 +163,7 @@ class Sweep:
         journal.add({"kind": "plan", **plan})
 
     def _search_digest(self, dump: Mapping[str, Any]) -> str:
-        """Return a digest of all that decides which points a strategy chooses and what they give, but for how many."""
+        """Return a digest of all that decides which points a strategy chooses and what they give, but not how many."""
         base = without(self._located.base.data, NEUTRAL | PLACES)  # the fingerprint says which data it is
         decide = {key: dump[key] for key in _DECIDE}
         decide["strategy"] = {key: value for key, value in dump["strategy"].items() if key != "trials"}
@@ -197,7 +197,7 @@ class _Session:
     retry: bool
     standings: dict[str, Standing] = field(default_factory=dict)
     confirming: dict[str, list[str]] = field(default_factory=dict)
-    given: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)  # runs that the executor has been given
     stop: StopRequest = field(default_factory=StopRequest)
 
     def go(self, executor: Executor, *, fail_fast: bool) -> Outcome:
@@ -272,7 +272,7 @@ class _Session:
                 yield trial
 
     def _read(self, trials: Iterable[Trial]) -> None:
-        """Find out how trials stand that are not known yet; the journal learns of those that ended without a word."""
+        """Find out how trials stand that are not known yet, and note those whose end is not in the journal."""
         for trial in trials:
             run = trial.run
             if run not in self.standings:

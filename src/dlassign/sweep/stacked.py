@@ -20,9 +20,10 @@ from dlassign.train.device import resolve_device
 from dlassign.train.stopping import StopRequest
 
 AT_ONCE = 128
-"""Members of a stack, at most; each keeps its folder locked and its log open."""
+"""Members of a stack, at most: each keeps its folder locked and its log open."""
 CONVNETS = (EECSConvNet, EECSCifarBase, EECSCifarImproved, PreactResNet, VGG)
 """Convolutional networks that can be stacked."""
+# Keys of which each member may have a value of its own.
 _OWN = {"name", "seed", "init", "optimizer", "schedule"}
 _OWN_OF_TRAIN = {f"train.{key}" for key in ("metric", "keep", "early_stop", "clip", "average")}
 MAY_DIFFER = (NEUTRAL - {"device"}) | _OWN | _OWN_OF_TRAIN
@@ -30,7 +31,7 @@ MAY_DIFFER = (NEUTRAL - {"device"}) | _OWN | _OWN_OF_TRAIN
 
 
 def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
-    """Return what configs of one stack have in common, and "", or None and why a config cannot be stacked.
+    """Return (what all configs of one stack have in common, ""), or (None, why this one cannot be stacked).
 
     Members may differ in initial weights and seed, optimizer, learning rate over time, coefficients of penalties,
     rates of dropout (but not in whether there is dropout), and in what they keep.

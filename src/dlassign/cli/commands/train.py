@@ -103,7 +103,7 @@ def _check(config: RunConfig) -> None:
 
 @contextmanager
 def _shown(config: RunConfig, paths: RunPaths) -> Iterator[Display]:
-    """Check what would stop the run before its first step, and show how it goes; draw it if it diverges."""
+    """Check what would stop the run before its first step, and show how it goes; draw the curves if it diverges."""
     from dlassign.checks.shapes import check_fit
     from dlassign.cli.views.run import make_display
     from dlassign.errors import Diverged
