@@ -99,14 +99,15 @@ def test_read_only_cache_is_a_note(source: FolderSource, monkeypatch: pytest.Mon
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(image_cache, "_write", refuse)  # root may write into a folder without permission
+    monkeypatch.setattr(image_cache, "open_to_replace", refuse)  # root may write into a folder without permission
     assert "Permission denied" in image_folder(source).notes[0]
 
 
-def test_stale_temporary_files_go(source: FolderSource) -> None:
+@pytest.mark.parametrize("name", [".tmp-1-aa-{}.npy", ".{}.npy.1-aa.tmp"])
+def test_stale_temporary_files_go(name: str, source: FolderSource) -> None:
     cache = Path(source.cache or "")
     cache.mkdir()
-    old, new = cache / ".old.npy.1-aa.tmp", cache / ".new.npy.2-bb.tmp"
+    old, new = cache / name.format("old"), cache / name.format("new")
     old.touch()
     new.touch()
     os.utime(old, (1, 1))

@@ -71,6 +71,15 @@ def test_content_is_on_the_disk_before_the_file_is_moved(tmp_path: Path, monkeyp
     assert calls == ["fsync", "move", "fsync"]
 
 
+def test_two_writers_in_one_process_do_not_share_a_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with replacing(path) as outer, replacing(path) as inner:
+        outer.write(b"outer")
+        inner.write(b"inner")
+    assert path.read_bytes() == b"outer"
+    assert names(tmp_path) == ["a.bin"]
+
+
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write .*none/a\.txt: No such file"):
         write_text(tmp_path / "none" / "a.txt", "new")

@@ -1,4 +1,4 @@
-"""Tables of numbers with a label column, as comma-separated values."""
+"""Reads tables of numbers with a label column from comma-separated values."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Table:
 
     Attributes:
         path: the file, as the user wrote it.
-        columns: names, or `column 0` and so on if the file has none.
-        rows: (line number, cells) pairs; every row has as many cells as there are columns.
-        label: number of the label column.
+        columns: names, or `column 0` and so on if the file has no header.
+        rows: pairs of a line number and the cells of that line, one for each column.
+        label: index of the label column.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Table:
     label: int
 
     def labels(self) -> tuple[list[str], tuple[str, ...]]:
-        """Return the label of each row and the class names: in numeric order if all are numbers.
+        """Return the label of each row, and the class names, sorted by value if all are numbers.
 
         Raises:
             DataError: a label is empty or not a finite number, or there are fewer than two classes.
@@ -83,24 +83,19 @@ class Table:
 
 
 def csv_table(
-    path: str,
-    *,
-    label_column: str | int = "label",
-    header: bool = True,
-    delimiter: str = ",",
-    label: str | None = None,
+    path: str, *, label_column: str | int = "label", header: bool = True, delimiter: str = ",", label: str | None = None
 ) -> Raw:
-    """Return a table as x (N, D) float64 and y (N,), in file order; no test set of its own.
+    """Return a table as x (N, D) float64 and y (N,), in file order, without a test set of its own.
 
     Args:
         path: the file, UTF-8, relative to the working directory.
-        label_column: name, or number from 0 (negative: from the end), of the column of labels.
+        label_column: of the labels: its name, or its number from 0 (negative: from the end).
         header: whether the first line holds column names.
         delimiter: the character between two values.
-        label: what results are labelled with; None: the file's name.
+        label: the name of the data in results; None: the name of the file without its ending.
 
     Raises:
-        DataError: the file or the column is missing, or a row is not what it must be.
+        DataError: the file or the column is missing, or a row has a wrong length or a value that is no number.
     """
     table = read_table(path, label_column=label_column, header=header, delimiter=delimiter)
     names, classes = table.labels()
@@ -111,10 +106,10 @@ def csv_table(
 
 
 def read_table(path: str, *, label_column: str | int, header: bool, delimiter: str) -> Table:
-    """Return the cells of a table, without turning them into numbers.
+    """Return the cells of a table as text.
 
     Raises:
-        DataError: the file cannot be read, has no rows or ragged rows, or lacks the label column.
+        DataError: the file cannot be read, has no rows or rows of different lengths, or lacks the label column.
     """
     lines = _lines(path, delimiter)
     first = next(lines, None)
@@ -154,12 +149,11 @@ def _text(path: str) -> str:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")  # spreadsheet programs put a byte order mark before the first name
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: not UTF-8 text (byte 0x{data[error.start]:02x}); save the file as UTF-8"
-        ) from error
+        what = f"not UTF-8 text (byte 0x{data[error.start]:02x})"
+        raise DataError(f"{path}:{line}: {what}; save the file as UTF-8") from error
 
 
 def _label_index(path: str, columns: Sequence[str], *, wanted: str | int, delimiter: str) -> int:
@@ -183,12 +177,12 @@ def _label_index(path: str, columns: Sequence[str], *, wanted: str | int, delimi
 
 def _number(text: str) -> float | None:
     try:
-        return None if "_" in text else float(text)  # Python alone reads 1_000 as a number
+        return None if "_" in text else float(text)  # for Python 1_000 is a number, for other programs it is not
     except ValueError:
         return None
 
 
 def _tidy(text: str) -> str:
-    """Return one name for each number: `1`, `1.0` and `+1` are the same class."""
+    """Return the same text for the same number, so that `1`, `1.0` and `+1` are one class."""
     number = float(text)
     return str(int(number)) if number.is_integer() else str(number)

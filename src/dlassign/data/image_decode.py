@@ -1,4 +1,4 @@
-"""Image files to one uint8 array, in parallel."""
+"""Decodes image files into one uint8 array, in parallel."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 WORTH_WORKERS = 256
-"""Fewer images than this are decoded before workers would have started."""
+"""With fewer images than this, starting workers takes longer than decoding."""
+JOB_IMAGES = 256
+JOB_BYTES = 2**25
+"""Largest job of a worker. Small jobs keep all workers busy to the end, and each result is copied through a pipe."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images as an array.
+    """Decoded images.
 
     Attributes:
-        x: (N, C, H, W) uint8; rows of bad images are undefined.
+        x: (N, C, H, W) uint8; rows of bad and odd images hold no meaningful values.
         bad: row -> why that image cannot be decoded.
-        odd: row -> (height, width) of an image that has not the common size.
+        odd: row -> (height, width) of an image whose size is not the common one.
     """
 
     x: Pixels
@@ -47,7 +50,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Job:
-    """Images for one worker: their paths, the shape they get, and whether they are resized to it."""
+    """Images for one worker: their paths, the (C, H, W) of the result, and whether images are resized to it."""
 
     paths: tuple[str, ...]
     shape: tuple[int, int, int]
@@ -55,12 +58,12 @@ class Job:
 
 
 def image_shape(paths: Sequence[str], *, size: tuple[int, int] | None, grayscale: bool) -> tuple[int, int, int]:
-    """Return (channels, height, width) of the decoded images, from the first header that can be read.
+    """Return (channels, height, width) of the decoded images; without `size`, that of the first readable header.
 
     Args:
         paths: of the images.
-        size: (height, width) that they are resized to, or None.
-        grayscale: whether they become one channel.
+        size: (height, width) that images are resized to, or None.
+        grayscale: whether images get one channel instead of three.
 
     Raises:
         DataError: no file can be read as an image.
@@ -87,9 +90,9 @@ def decode_images(
 
     Args:
         paths: of the images, in the order of the rows.
-        size: (height, width) to resize to, bilinear and antialiased; None: all have the first one's size.
+        size: (height, width) to resize to, bilinear and antialiased; None: all must have the size of the first.
         grayscale: one gray channel instead of three colours.
-        workers: number of processes; None: one a usable core.
+        workers: number of processes; None: one for each usable core.
 
     Raises:
         DataError: no file is an image, the pixels do not fit in memory, or a worker was killed.
@@ -103,11 +106,12 @@ def decode_images(
             f"{len(paths)} images of {shape[1]}x{shape[2]} need {gigabytes:.0f} GB of memory; set a smaller data.size"
         ) from error
     decoded = Decoded(x)
-    rows = max(1, min(256, 2**25 // max(1, int(np.prod(shape)))))
+    rows = max(1, min(JOB_IMAGES, JOB_BYTES // max(1, int(np.prod(shape)))))
     starts = range(0, len(paths), rows)
     jobs = [Job(tuple(paths[s : s + rows]), shape, size is not None) for s in starts]
     workers = (workers or usable_cores()) if len(paths) >= WORTH_WORKERS else 1
     with _quiet():
+        # Jobs end in any order, but their results come in the order of the jobs, so rows do not depend on the workers.
         for start, part in zip(starts, _run(jobs, workers), strict=True):
             x[start : start + len(part.x)] = part.x
             decoded.bad.update({start + i: why for i, why in part.bad.items()})
@@ -132,10 +136,10 @@ def _run(jobs: list[Job], workers: int) -> Iterator[Decoded]:
 
 
 def _executor(workers: int) -> Executor:
-    """Forked processes on Linux: decoding small images holds the interpreter lock. Threads elsewhere.
-
-    A spawned process would run the user's main module again; these only run `decode_job`.
-    """
+    """Return processes on Linux, threads elsewhere."""
+    # Processes are faster, because Pillow holds the interpreter lock for most of the work on a small image. They are
+    # forked: a spawned process would import the user's main module, which starts training if it has no main guard.
+    # A fork beside other threads may copy a held lock, but workers run only `decode_job`, which takes none of theirs.
     if sys.platform != "linux":
         return ThreadPoolExecutor(workers)
     context = multiprocessing.get_context("fork")
@@ -143,13 +147,13 @@ def _executor(workers: int) -> Executor:
 
 
 def _default_signals() -> None:
-    """Leave Ctrl-C to the parent, and let SIGTERM end a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A forked worker inherits the handlers of the parent, which note a request to stop and go on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent alone reports it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def decode_job(job: Job) -> Decoded:
-    """Decode the images of one job, one after the other."""
+    """Decode the images of one job, one after another."""
     from PIL import Image
 
     channels, height, width = job.shape
@@ -171,10 +175,10 @@ def decode_job(job: Job) -> Decoded:
 
 
 def to_8_bit(image: Image, *, grayscale: bool) -> Image:
-    """Return an image of mode L or RGB; an alpha channel is dropped, 16 bits become the upper 8.
+    """Return an image of mode L or RGB without alpha channel; of 16-bit pixels it keeps the upper 8 bits.
 
     Raises:
-        ValueError: the pixels are floats, whose range nobody knows.
+        ValueError: the pixels are floats, whose range is not known.
     """
     from PIL import Image as PILImage
 
@@ -183,20 +187,20 @@ def to_8_bit(image: Image, *, grayscale: bool) -> Image:
     elif image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
     elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = image.convert("RGBA")  # Pillow asks for this detour by a warning
     return image.convert("L" if grayscale else "RGB")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings of odd metadata, and Python's of forking beside threads, off the terminal."""
+    """Hide warnings: those of Pillow about metadata, and that of Python about a fork beside threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
-    """Return what Pillow raises for files that are no images, or broken ones."""
+    """Return the errors that Pillow raises for damaged images and for files that are no images."""
     from PIL.Image import DecompressionBombError
 
     return (

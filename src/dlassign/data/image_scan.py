@@ -1,4 +1,4 @@
-"""Which images lie in a folder tree with one folder for each class; no image is opened."""
+"""Finds the images of a folder tree with one folder for each class, without opening them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import NamedTuple
 from dlassign.errors import DataError
 
 IMAGE_ENDINGS = frozenset(
-    # apart from these, Pillow reads documents and scientific formats that no image set is made of
+    # Pillow reads more formats, but those are documents or scientific data, not sets of images.
     """.apng .avif .bmp .dib .gif .icns .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm
     .ppm .qoi .ras .sgi .tga .tif .tiff .webp .xbm .xpm""".split()  # noqa: SIM905
 )
 
 
 class ImageFile(NamedTuple):
-    """One image file: its path, its class number, its size in bytes and when it was changed."""
+    """One image file: its path, its class number, its size in bytes and the time of its last change."""
 
     path: str
     label: int
@@ -34,7 +34,7 @@ class Scan:
     Attributes:
         root: the folder, as the user wrote it.
         classes: sorted names of the class folders.
-        parts: (`train`, `val` or `test`; its images by class, then by path) pairs.
+        parts: pairs of a name (`train`, `val` or `test`) and its images, sorted by class, then by path.
         ignored: number of files that are not images.
     """
 
@@ -45,6 +45,7 @@ class Scan:
 
     def fingerprint(self, *options: object) -> str:
         """Return a digest of every path (below the root), size and time of change, and of `options`."""
+        # Sizes and times stand for the content, so that a start with a cache opens no image.
         digest = hashlib.sha256(repr((self.classes, options)).encode())
         start = self._start()
         for part, files in self.parts:
@@ -65,8 +66,8 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
     """Find the images of every part.
 
     Args:
-        root: folder that holds the others, relative to the working directory.
-        train: subfolder with one folder a class; `.` is the root itself.
+        root: folder that holds train, val and test, relative to the working directory.
+        train: subfolder with one folder for each class; `.` is the root itself.
         val: the same for validation, or None.
         test: the same for testing, or None.
 
@@ -97,7 +98,14 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
 
 
 def _class_folders(part: str, folder: Path, *, root: str, taken: set[Path]) -> tuple[str, ...]:
-    """Return the sorted names of the class folders; folders that are parts themselves are none."""
+    """Return the sorted names of the class folders.
+
+    Args:
+        part: `train`, `val` or `test`.
+        folder: of the part.
+        root: as the user wrote it, for messages.
+        taken: the folders of all parts. With `train: .` the folder of another part lies among the class folders.
+    """
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
@@ -140,7 +148,8 @@ def _images_of(folder: Path, classes: tuple[str, ...]) -> tuple[tuple[ImageFile,
 
 
 def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """Yield the files below a folder, hidden ones left out."""
+    """Yield the files below a folder, except hidden ones."""
+    # Links to folders are not followed, because one that leads upwards would never end.
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):

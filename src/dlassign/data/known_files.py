@@ -1,4 +1,4 @@
-"""The files of MNIST and CIFAR-10: which there are, whether they are whole, and where to get them."""
+"""The files of MNIST and CIFAR-10: their names and checksums, their check and their download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A data set whose files are known byte for byte.
+    """A data set whose files are always the same, byte for byte.
 
     Attributes:
         name: as in `data.name` and `dlassign data fetch NAME`.
@@ -39,7 +39,7 @@ class KnownSet:
     files: tuple[KnownFile, ...]
 
     def sha256(self) -> str:
-        """Return a digest that stands for the content; the files are checked when they are read."""
+        """Return a digest of the checksums. It stands for the content, because files are checked when they are read."""
         lines = (f"{file.name} {file.size} {file.md5}\n" for file in self.files)
         return hashlib.sha256("".join((f"{self.name}\n", *lines)).encode()).hexdigest()
 
@@ -71,7 +71,7 @@ CIFAR10_FILES = KnownSet(
 
 
 def missing_files(known: KnownSet, root: str) -> list[str]:
-    """Return the names of the files that are not there."""
+    """Return the names of the files that do not exist."""
     folder = folder_of(known, root)
     return [file.name for file in known.files if not (folder / file.name).is_file()]
 
@@ -82,46 +82,45 @@ def folder_of(known: KnownSet, root: str) -> Path:
 
 
 def check_files(known: KnownSet, root: str) -> Path:
-    """Return the folder of the files if all are there and whole.
+    """Return the folder of the files if all of them exist and are undamaged.
 
     Raises:
-        DataError: a file is missing, unreadable, or not the known one.
+        DataError: a file is missing, unreadable or damaged.
     """
     folder = folder_of(known, root)
-    missing = missing_files(known, root)
-    if missing:
+    if missing := missing_files(known, root):
         raise DataError(_missing_message(known, root, missing=missing))
     for file in known.files:
         wrong = _what_is_wrong(folder / file.name, file)
         if wrong:
-            raise DataError(
-                f"{folder / file.name} is damaged: {wrong}. "
-                f"`dlassign data fetch {known.name} --root {root}` gets the set anew"
-            )
+            cure = f"`dlassign data fetch {known.name} --root {root}` gets the set anew"
+            raise DataError(f"{folder / file.name} is damaged: {wrong}. {cure}")
     return folder
 
 
 def fetch_files(known: KnownSet, root: str, *, download: Callable[[str], None]) -> Path:
-    """Download a set beside its place, check it, then move it there; return its folder.
+    """Download a set unless it is there and undamaged; return its folder.
 
     Args:
         known: the set.
-        root: the folder that `data.root` names; made if it is not there.
-        download: downloads the set below the folder it is given.
+        root: the folder that `data.root` names; it is made if it does not exist.
+        download: downloads the set below the folder that it is given.
 
     Raises:
         DataError: the download failed or is damaged, or the folder cannot be written.
     """
-    if not missing_files(known, root) and is_whole(known, root):
-        return folder_of(known, root)
     target = folder_of(known, root)
+    if is_whole(known, root):
+        return target
     try:
+        # The download goes to a folder beside the target, so that a broken one leaves nothing behind. Below the same
+        # root both are on one disk, and moving the files at the end copies nothing.
         target.mkdir(parents=True, exist_ok=True)
         beside = tempfile.mkdtemp(prefix=".dlassign-download-", dir=Path(root).expanduser())
     except OSError as error:
         raise DataError(f"cannot write to {root}: {error.strerror or error}; choose another --root") from error
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr):  # torchvision prints its progress, but stdout is for results alone
             download(beside)
         if not is_whole(known, beside):
             raise DataError("what came is not the known set")
@@ -138,7 +137,7 @@ def fetch_files(known: KnownSet, root: str, *, download: Callable[[str], None]) 
 
 
 def is_whole(known: KnownSet, root: str) -> bool:
-    """Return whether every file is there with its known content."""
+    """Return whether every file exists with its known content."""
     folder = folder_of(known, root)
     return all(not _what_is_wrong(folder / file.name, file) for file in known.files)
 
@@ -163,11 +162,9 @@ def _missing_message(known: KnownSet, root: str, *, missing: list[str]) -> str:
             f"{known.name}: {folder} holds only packed files; unpack them with "
             f"`gunzip --keep {folder}/*.gz`, or run `dlassign data fetch {known.name} --root {root}`"
         )
-    what = f"all {len(missing)} files are" if len(missing) == len(known.files) else f"{', '.join(missing)} is"
-    if 1 < len(missing) < len(known.files):
-        what = f"{', '.join(missing)} are"
+    what = f"all {len(missing)} files" if len(missing) == len(known.files) else ", ".join(missing)
     return (
-        f"{known.name}: {what} missing from {folder} "
+        f"{known.name}: {what} {'is' if len(missing) == 1 else 'are'} missing from {folder} "
         f"(data.root is {root!r}, the working directory {Path.cwd()}). "
         f"Run `dlassign data fetch {known.name} --root {root}`, point at a folder that has them with "
         "`--set data.root=FOLDER`, or set `data.download: true`"

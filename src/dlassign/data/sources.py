@@ -1,4 +1,4 @@
-"""Sources whose content is known: digits, toy, MNIST and CIFAR-10."""
+"""Reads the sources with a fixed content: digits, toy, MNIST and CIFAR-10."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Raw, Split, content_sha256
-from dlassign.data.known_files import (
-    CIFAR10_FILES,
-    MNIST_FILES,
-    KnownSet,
-    check_files,
-    fetch_files,
-    missing_files,
-)
+from dlassign.data.known_files import CIFAR10_FILES, MNIST_FILES, KnownSet, check_files, fetch_files, missing_files
 from dlassign.errors import DataError
 
 DIGIT_NAMES = tuple("0123456789")
@@ -27,10 +20,10 @@ DIGITS_SHA256 = "dc8fe6d8c5c9846e3387164e0d75b4f3383fa9ca52a9bf5d0bc2cd174042fa7
 
 
 def digits() -> Raw:
-    """Return scikit-learn's digits: x (1797, 1, 8, 8) uint8, values 0..16; no test set of their own.
+    """Return scikit-learn's digits: x (1797, 1, 8, 8) uint8, values 0..16, without a test set of their own.
 
     Raises:
-        DataError: this scikit-learn holds other digits than the known ones.
+        DataError: this version of scikit-learn holds other digits.
     """
     rows = _digits_table()
     split = Split(rows[:, :64].reshape(-1, 1, 8, 8).astype(np.uint8), rows[:, 64].astype(np.int64))
@@ -41,10 +34,8 @@ def digits() -> Raw:
 
 
 def _digits_table() -> NDArray[np.float64]:
-    """Return 64 pixels and the label of each digit, (1797, 65).
-
-    The file is read where scikit-learn keeps it: importing sklearn.datasets takes longer than training on the digits.
-    """
+    """Return 64 pixels and the label of each digit, (1797, 65)."""
+    # The file is read from the folder of scikit-learn: to import sklearn.datasets takes longer than to train on it.
     package = find_spec("sklearn")
     if package is not None and package.origin is not None:
         file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
@@ -57,7 +48,7 @@ def _digits_table() -> NDArray[np.float64]:
 
 
 def toy() -> Raw:
-    """Return the toy set: x (5, 4) float64, y (5,), three classes, all for training.
+    """Return the toy set: x (5, 4) float64, y (5,), three classes, all samples for training.
 
     Source: HLCV exercise 2, toy data: NumPy's legacy generator seeded with 1.
     """
@@ -108,14 +99,14 @@ def cifar10(root: str, *, download: bool = False) -> Raw:
 
 
 def fetch(name: str, root: str) -> Path:
-    """Download a set unless it is there and whole, and return the folder of its files.
+    """Download a set unless it is there and undamaged, and return the folder of its files.
 
     Args:
         name: `mnist` or `cifar10`.
         root: folder to put it in, as in `data.root`.
 
     Raises:
-        DataError: there is no such set to download, the download failed, or the folder cannot be written.
+        DataError: no set of this name can be downloaded, the download failed, or the folder cannot be written.
     """
     known = _known(name)
     return fetch_files(known, root, download=_downloader(known))
@@ -152,10 +143,11 @@ def _read_idx(folder: Path, part: str) -> Split:
 
 
 def _idx(path: Path) -> NDArray[np.uint8]:
-    """Return the bytes of an idx file in their shape. Reading them ourselves spares the import of torchvision.
+    """Return the bytes of an idx file in their shape.
 
-    The header is two zero bytes, the type, the number of axes, and the size of each as a big-endian int32.
+    The header is two zero bytes, the type, the number of axes, and the size of each axis as a big-endian int32.
     """
+    # torchvision reads these files too, but it takes seconds to import.
     content = np.fromfile(path, np.uint8)
     axes = int(content[3])
     shape = content[4 : 4 + 4 * axes].view(">i4")
@@ -166,7 +158,7 @@ def _read_cifar(root: str, *, train: bool) -> Split:
     from torchvision.datasets import CIFAR10
 
     with warnings.catch_warnings():
-        # the pickles of 2009 hold `align=0`, which NumPy 2.4 warns of
+        # The files of 2009 are pickles with `align=0`, and NumPy 2.4 warns about that.
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         read = CIFAR10(root, train=train, download=False)
     return Split(np.ascontiguousarray(read.data.transpose(0, 3, 1, 2)), np.asarray(read.targets, dtype=np.int64))

@@ -15,15 +15,16 @@ TEMPORARY = ".tmp-"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def open_to_replace(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; when the block ends well, flush it to disk and move it over `path`.
 
     If anything fails, `path` stays as it was and the temporary file is removed.
 
     Raises:
-        UserError: the folder cannot be written to, or the disk is full.
+        OSError: the folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    # Containers that share a folder may all have the same process id. The random part tells their files apart.
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{path.name}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -31,11 +32,23 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {reason(error)}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Do as `open_to_replace`, with an error that the user understands.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        with open_to_replace(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {reason(error)}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,8 +11,9 @@ import torch
 from dlassign.config import sweep as config
 from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
+from dlassign.data.image_decode import usable_cores
 from dlassign.errors import ConfigError
-from dlassign.sweep.processes import ProcessesExecutor, usable_cores
+from dlassign.sweep.processes import ProcessesExecutor
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Executor
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from dlassign.data.image_decode import usable_cores
 from dlassign.sweep import worker as messages
 from dlassign.sweep.drive import GRACE_SECONDS, LOST, POLL_SECONDS, Drive
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
@@ -174,10 +175,3 @@ def _threads_in_environment(threads: int | None) -> Iterator[None]:
     finally:
         for name in messages.THREADS:
             os.environ.pop(name, None)
-
-
-def usable_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

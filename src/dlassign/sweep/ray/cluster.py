@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dlassign.data.image_decode import usable_cores
 from dlassign.errors import ConfigError, UserError
-from dlassign.sweep.processes import usable_cores
 from dlassign.sweep.ray.worker import RayWorker, Token
 from dlassign.sweep.worker import THREADS
 
