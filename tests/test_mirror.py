@@ -15,7 +15,7 @@ FILES = sorted(TESTS.rglob("*.py"))
 SOURCES = [path.relative_to(SOURCE) for path in sorted(SOURCE.rglob("*.py")) if path.name != "__init__.py"]
 
 # Folders whose tests are not typed and described yet.
-UNTYPED = {"cli", "plots", "report"}
+UNTYPED = {"plots", "report"}
 
 
 def own(source: Path) -> Path:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -25,16 +26,16 @@ from helpers.synthetic import make_run
 compare_command = calling("compare")
 
 
-def worse(step, seed, lr):
+def worse(step: int, seed: int, lr: float) -> float:
     return 1.0 + 0.01 * seed + 0.004 * (seed % 3)
 
 
-def better(step, seed, lr):
+def better(step: int, seed: int, lr: float) -> float:
     return 0.5 + 0.01 * seed
 
 
 @pytest.fixture
-def out(tmp_path):
+def out(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     for seed in range(3):
         make_run(folder, name="a", seed=seed, steps=20, loss=worse)
@@ -43,21 +44,22 @@ def out(tmp_path):
     return folder
 
 
-def found(capsys, *places, **options):
+def found(capsys: pytest.CaptureFixture[str], *places: Path | str, **options: Any) -> dict[str, Any]:
     compare_command([str(place) for place in places], as_json=True, **options)
-    return json.loads(capsys.readouterr().out)
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
 
 
-def said(capsys, *places, **options):
+def said(capsys: pytest.CaptureFixture[str], *places: Path | str, **options: Any) -> str:
     compare_command([str(place) for place in places], **options)
     return " ".join(capsys.readouterr().out.split())
 
 
-def final(run, split="test", metric="accuracy"):
-    return read_records(run / "log.jsonl").finals[split][metric]
+def final(run: Path, split: str = "test", metric: str = "accuracy") -> float:
+    return float(read_records(run / "log.jsonl").finals[split][metric])
 
 
-def edit(run, old, new):
+def edit(run: Path, old: str, new: str) -> None:
     log = run / "log.jsonl"
     text = log.read_text()
     assert old in text
@@ -66,7 +68,9 @@ def edit(run, old, new):
 
 class TestNumbers:
     @pytest.mark.parametrize(("split", "metric"), [("test", "accuracy"), ("val", "loss")])
-    def test_are_those_of_the_final_figures(self, out, capsys, split, metric):
+    def test_are_those_of_the_final_figures(
+        self, out: Path, capsys: pytest.CaptureFixture[str], split: str, metric: str
+    ) -> None:
         got = found(capsys, out / "a", out / "b", split=split, metric=metric)
         a, b = ({int(run.name[10:]): final(run, split, metric) for run in (out / n).glob("*-s*")} for n in "ab")
         assert {run["seed"]: run["value"] for run in got["groups"][1]["runs"]} == b
@@ -77,7 +81,7 @@ class TestNumbers:
         assert [one["p"], one["low"], one["high"]] == pytest.approx([peer.pvalue, ends.low, ends.high])
         assert (got["split"], got["metric"]) == (split, metric)
 
-    def test_table_is_in_percent(self, out, capsys):
+    def test_table_is_in_percent(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         text, got = said(capsys, out / "a", out / "b"), found(capsys, out / "a", out / "b")
         group, one = got["groups"][0], got["comparisons"][0]
         interval = f"{100 * group['low']:.2f} .. {100 * group['high']:.2f}"
@@ -87,11 +91,11 @@ class TestNumbers:
         assert "B is better than A:" in text
         assert "A and B differ in optimizer.lr: 0.1 | 0.2." in text
 
-    def test_lower_loss_is_better(self, out, capsys):
+    def test_lower_loss_is_better(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "B is better than A" in said(capsys, out / "a", out / "b", metric="loss")
         assert "B is worse than A" in said(capsys, out / "b", out / "a", metric="loss")
 
-    def test_seeds_for_an_effect_in_points(self, out, capsys):
+    def test_seeds_for_an_effect_in_points(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         one = found(capsys, out / "a", out / "b", effect=0.05)["comparisons"][0]
         assert one["seeds"]["effect"] == pytest.approx(0.0005)
         text = said(capsys, out / "a", out / "b", effect=0.05)
@@ -101,7 +105,7 @@ class TestNumbers:
         assert f"{one['seeds']['missing_a']} of A and {one['seeds']['missing_b']} of B." in text
         assert one["seeds"]["missing_b"] == need - 4
 
-    def test_three_groups_are_corrected(self, out, capsys):
+    def test_three_groups_are_corrected(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for seed in range(3):
             make_run(out, name="c", seed=seed, steps=20, lr=0.3, loss=lambda step, seed, lr: 1.0 + 0.02 * seed)
         ones = found(capsys, out / "a", out / "b", out / "c")["comparisons"]
@@ -112,7 +116,7 @@ class TestNumbers:
         assert "(Holm's correction for 2 tests)" in text
         assert "at the 2.5 % level" in text
 
-    def test_validation_where_a_run_has_no_test(self, out, capsys):
+    def test_validation_where_a_run_has_no_test(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         make_run(out, name="c", seed=0, steps=20, finals=("val",))
         assert found(capsys, out / "a", out / "c")["split"] == "val"
         with pytest.raises(UserError, match="c has no final test accuracy; --split names another"):
@@ -120,7 +124,7 @@ class TestNumbers:
 
 
 class TestGroups:
-    def test_folder_hash_run_link_and_log(self, out, capsys):
+    def test_folder_hash_run_link_and_log(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = next((out / "a").glob("*-s1"))
         family = out / "a" / run.name[:8]
         (out / "a" / "latest").symlink_to(run.name)
@@ -128,7 +132,7 @@ class TestGroups:
             assert found(capsys, place, out / "b")["groups"][0]["n"] == seeds
         assert f"* A is one run; {family} takes all 3 of its seeds." in said(capsys, run, out / "b")
 
-    def test_several_groups_are_listed(self, out, capsys):
+    def test_several_groups_are_listed(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(UserError) as caught:
             compare_command([str(out), str(out / "a")])
         lines = str(caught.value).splitlines()
@@ -140,7 +144,9 @@ class TestGroups:
         ]
         assert found(capsys, *names)["groups"][1]["n"] == 4
 
-    def test_folders_of_other_names_are_grouped_by_config(self, out, tmp_path, capsys):
+    def test_folders_of_other_names_are_grouped_by_config(
+        self, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for i, run in enumerate(sorted((out / "a").glob("*-s*"))):
             shutil.copytree(run, tmp_path / "mine" / f"run{i}")
         assert found(capsys, tmp_path / "mine", out / "b")["groups"][0]["n"] == 3
@@ -149,29 +155,34 @@ class TestGroups:
             compare_command([str(tmp_path / "mine"), str(out / "b")])
 
     @pytest.mark.parametrize("place", ["bb", "b/00000000", "b:1"])
-    def test_what_is_not_there(self, out, place):
+    def test_what_is_not_there(self, out: Path, place: str) -> None:
         with pytest.raises(UserError, match=rf"there is no run.*{place}|b holds no sweep \(there is no table"):
             compare_command([str(out / "a"), str(out / place)])
 
-    def test_what_was_meant(self, out):
+    def test_what_was_meant(self, out: Path) -> None:
         with pytest.raises(UserError, match=rf"Did you mean {out}/a/[0-9a-f]{{8}}\?"):
             compare_command([str(out / "b"), str(out / "a" / next((out / "a").glob("*-s0")).name[:7])])
         (out / "empty").mkdir()
         with pytest.raises(UserError, match="no runs under"):
             compare_command([str(out / "b"), str(out / "empty")])
 
-    def test_one_run_in_both(self, out):
+    def test_one_run_in_both(self, out: Path) -> None:
         with pytest.raises(UserError, match="hold the same run"):
             compare_command([str(out / "a"), str(next((out / "a").glob("*-s0")))])
 
     @pytest.mark.parametrize("count", [1, 27])
-    def test_number_of_groups(self, out, count):
+    def test_number_of_groups(self, out: Path, count: int) -> None:
         with pytest.raises(ConfigError, match="2 to 26 groups"):
             compare_command([str(out / "a")] * count)
 
+    def test_without_a_group_it_is_an_error_of_the_command_line(self) -> None:
+        done = CliRunner().invoke(main, ["compare"])
+        assert done.exit_code == 2
+        assert "Missing argument 'A B...'" in done.stderr
+
 
 class TestWhatCounts:
-    def test_diverged_and_unfinished_runs(self, out, capsys):
+    def test_diverged_and_unfinished_runs(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         digest = next((out / "a").glob("*-s0")).name[:8]
         make_run(out, name="a", seed=7, steps=20, nan_from=6, status="diverged")
         make_run(out, name="a", seed=8, steps=20, status=None)
@@ -186,12 +197,12 @@ class TestWhatCounts:
         assert "A: 1 of 4 runs diverged" in text
         assert "95 % interval diverged A" in text
 
-    def test_nothing_finished(self, out):
+    def test_nothing_finished(self, out: Path) -> None:
         make_run(out, name="c", seed=0, steps=20, status=None)
         with pytest.raises(UserError, match=r"c: no run has finished: .*-s0 \(interrupted at step 20 of 20\)"):
             compare_command([str(out / "a"), str(out / "c")])
 
-    def test_a_seed_counts_once(self, out, tmp_path, capsys):
+    def test_a_seed_counts_once(self, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         both = tmp_path / "both"
         shutil.copytree(out / "a", both / "one")
         shutil.copytree(next((out / "a").glob("*-s2")), both / "two" / next((out / "a").glob("*-s2")).name)
@@ -199,13 +210,13 @@ class TestWhatCounts:
         assert got["n"] == 3
         assert "seed 2 is there already: " in got["left_out"][0]["why"]
 
-    def test_figure_that_is_not_finite(self, out, capsys):
+    def test_figure_that_is_not_finite(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = next((out / "a").glob("*-s0"))
         edit(run, f'"loss":{final(run, metric="loss")}', '"loss":null,"nonfinite":["loss"]')
         got = found(capsys, out / "a", out / "b", metric="loss", split="test")["groups"][0]
         assert (got["n"], got["left_out"][0]["why"]) == (2, "it has no final test loss")
 
-    def test_one_seed_has_no_interval(self, out, capsys):
+    def test_one_seed_has_no_interval(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         a, b = (next((out / n).glob("*-s0")) for n in "ab")
         got, text = found(capsys, a, b), said(capsys, a, b)
         assert (got["groups"][0]["low"], got["comparisons"][0]["p"]) == (None, None)
@@ -216,18 +227,18 @@ class TestWhatCounts:
 
 
 class TestMarks:
-    def test_other_data_is_refused(self, out):
+    def test_other_data_is_refused(self, out: Path) -> None:
         edit(next((out / "b").glob("*-s1")), '"sha256":"ab"', '"sha256":"cd"')
         with pytest.raises(UserError, match=r"different data: digits \(sha256 ab\) and digits \(sha256 cd\)"):
             compare_command([str(out / "a"), str(out / "b")])
 
-    def test_test_evaluations(self, out, capsys):
+    def test_test_evaluations(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         make_run(out, name="c", seed=0, steps=20, splits=("test",), finals=("test",))
         text = said(capsys, out / "c", out / "a")
         assert "* A looked at the test set while it trained (max of 2 test evaluations: " in text
         assert "* - none" in text  # the mean is marked
 
-    def test_other_images_and_precision(self, out, capsys):
+    def test_other_images_and_precision(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for run in (out / "b").glob("*-s*"):
             edit(run, '"n_val":50', '"n_val":40')
             edit(run, '"environment":{}', '"environment":{},"arithmetic":{"precision":"bf16"}')
@@ -239,7 +250,7 @@ class TestMarks:
         make_run(out, name="c", steps=20, data=split)
         assert "* data.split differs" in said(capsys, out / "a", out / "c")
 
-    def test_several_keys_belong_together(self, out, capsys):
+    def test_several_keys_belong_together(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         make_run(out, name="c", steps=20, lr=0.2, model__hidden=[7], device="cuda")
         text = said(capsys, out / "a", out / "c")
         assert "differ in 2 keys, and the difference belongs to all of them together" in text
@@ -250,7 +261,7 @@ class TestMarks:
 
 class TestSweepRows:
     @pytest.fixture
-    def sweep(self, out):
+    def sweep(self, out: Path) -> Path:
         rows = []
         for rank, (lr, fresh) in enumerate([(0.4, True), (0.5, False)], 1):
             runs = [make_run(out, name="s", lr=lr, seed=seed, steps=20) for seed in (0, 1, 8, 9)]
@@ -262,7 +273,7 @@ class TestSweepRows:
         folder.write_sweep(out / "s", [], rows=rows)
         return out / "s"
 
-    def test_fresh_seeds_alone_count(self, sweep, capsys):
+    def test_fresh_seeds_alone_count(self, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
         got = found(capsys, f"{sweep}:1", f"{sweep}:2", split="val")
         assert [[run["seed"] for run in group["runs"]] for group in got["groups"]] == [[8, 9], [0, 1, 8, 9]]
         text = said(capsys, f"{sweep}:1", f"{sweep}:2", split="val")
@@ -270,11 +281,11 @@ class TestSweepRows:
         assert "* B has rank 2 of 3 by this very figure, so luck had a part in it" in text
         assert "by this very figure" not in said(capsys, f"{sweep}:1", f"{sweep}:2", split="test")
 
-    def test_the_folder_says_how_to_name_a_row(self, sweep):
+    def test_the_folder_says_how_to_name_a_row(self, sweep: Path) -> None:
         with pytest.raises(UserError, match=rf"or a row of the sweep's table by its rank: {sweep}:1 is the best"):
             compare_command([str(sweep), f"{sweep}:1"])
 
-    def test_no_such_rank_or_run_or_table(self, sweep, out):
+    def test_no_such_rank_or_run_or_table(self, sweep: Path, out: Path) -> None:
         with pytest.raises(UserError, match="has no rank 7; it ranks 2 points"):
             compare_command([str(out / "a"), f"{sweep}:7"])
         shutil.rmtree(next(sweep.glob("*-s8")))
@@ -290,11 +301,11 @@ class TestSweepRows:
             compare_command([str(out / "a"), f"{sweep}:1"])
 
 
-def test_seeds_in_short():
+def test_seeds_in_short() -> None:
     assert [seeds_text(s) for s in ([], [3], [2, 0, 1], [0, 2, 3, 9])] == ["", "3", "0-2", "0, 2-3, 9"]
 
 
-def test_command_line(out):
+def test_command_line(out: Path) -> None:
     done = CliRunner().invoke(main, ["compare", str(out / "a"), str(out / "b"), "--effect", "1", "--split", "val"])
     assert done.exit_code == 0
     assert done.stdout.startswith("val accuracy in percent at the end of each run\n")
@@ -304,7 +315,7 @@ def test_command_line(out):
 
 
 @pytest.mark.parametrize("columns", [60, 90])
-def test_sentences_fit_the_terminal(out, columns):
+def test_sentences_fit_the_terminal(out: Path, columns: int) -> None:
     line = [sys.executable, "-m", "dlassign", "compare", "a", "b"]
     environment = os.environ | {"COLUMNS": str(columns)}
     done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=out, env=environment)
@@ -312,7 +323,7 @@ def test_sentences_fit_the_terminal(out, columns):
     assert any(math.isclose(len(text), columns, abs_tol=15) for text in done.stdout.splitlines())
 
 
-def test_reads_logs_without_torch_or_matplotlib(out):
+def test_reads_logs_without_torch_or_matplotlib(out: Path) -> None:
     program = """
 import sys
 from dlassign.cli.main import main

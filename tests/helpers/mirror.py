@@ -18,7 +18,6 @@ TESTED_IN = {
     "cli/commands/schema.py": "config/test_schema.py",
     "cli/commands/sweep.py": "cli/test_sweep_command.py",
     "cli/commands/train.py": "cli/test_train.py",
-    "cli/main.py": "test_docs.py",
     "cli/views/comparison.py": "cli/test_compare.py",
     "cli/options.py": "cli/test_train.py",
     "cli/views/comparison_text.py": "cli/test_compare.py",

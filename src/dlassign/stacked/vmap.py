@@ -45,7 +45,9 @@ class StackedFunctional:
     ) -> None:
         self.models = list(models)
         self._dtype = dtype
-        self._template, self._dropouts = _template(models, generators)
+        template, dropouts = _template(models, generators)
+        self._template = template
+        self._dropouts = dropouts
         # Once, not at every step: which parameters are rounded to dtype does not change.
         self._products = [] if dtype is None else _lower(self._template, dtype)
         self.tensors = StackedTensors(models)
