@@ -84,7 +84,8 @@ class Tally:
             return
         match record["kind"]:
             case "start":
-                found.steps, found.begun = record["steps"], 0
+                found.steps = record["steps"]
+                found.begun = 0
             case "resume":
                 found.begun = found.step = record["from_step"]
             case "train":
