@@ -7,9 +7,10 @@ measured does not depend on the dtype.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,7 +21,6 @@ Shape = tuple[int, ...]
 Float64 = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 Operation = tuple[Literal["subtract", "divide"], Float64]
-Step = TypeVar("Step")
 
 CHUNK_VALUES = 2**16
 """Values in one chunk: half a megabyte as float64, which stays in the core's cache."""
@@ -28,10 +28,11 @@ PRODUCT_CHUNK_VALUES = 2**22
 """Values in one chunk if a step multiplies matrices, which is slow on small ones."""
 
 
-class PreprocessStep(Protocol):
+class PreprocessStep(ABC):
     """One preprocessing step, made from a description such as `{"name": "normalize", "mean": None, "std": None}`.
 
-    `fit` measures what the description leaves open. The methods below it need a fitted step.
+    `fit` measures what the description leaves open. The methods below it need a fitted step. Without an override a step
+    keeps the shape, measures nothing, cannot run on the device, multiplies by nothing, and is described by its fields.
 
     Attributes:
         name: as in `data.preprocess`.
@@ -40,8 +41,8 @@ class PreprocessStep(Protocol):
     """
 
     name: ClassVar[str]
-    by_channel: ClassVar[bool]
-    multiplies: ClassVar[bool]
+    by_channel: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return the shape of one sample after this step. None: a row whose length only the data decides.
@@ -53,14 +54,17 @@ class PreprocessStep(Protocol):
         Raises:
             ConfigError: the step does not fit the shape.
         """
+        return shape
 
     def fit(self, train: TrainSamples, *, path: str) -> tuple[Self, str]:
-        """Return the fitted step, and what the user should know of the fit, or "".
+        """Return the fitted step, and a note for the user, or "".
 
         Raises:
             ConfigError: the step does not fit the samples.
         """
+        return self, ""
 
+    @abstractmethod
     def apply(self, chunk: Float64) -> Float64:
         """Return the samples after this step, (B, ...). The chunk may be overwritten.
 
@@ -69,7 +73,11 @@ class PreprocessStep(Protocol):
         """
 
     def operations(self) -> Sequence[Operation] | None:
-        """Return the step as operations on images with (1, 1, 1), (C, 1, 1) or (C, H, W); None if there are none."""
+        """Return the step as operations of images with (1, 1, 1), (C, 1, 1) or (C, H, W); None if it has no such form.
+
+        The device does these operations on batches of images. See data/on_device.py.
+        """
+        return None
 
     def pull_back(self, weights: Float64) -> Float64:
         """Return the weights that give, on flat samples before this step, the scores of the given ones after it.
@@ -77,28 +85,11 @@ class PreprocessStep(Protocol):
         Args:
             weights: (units, D), D being the length of a sample after this step. A constant added to scores is ignored.
         """
+        return weights
 
     def state(self) -> dict[str, Any]:
         """Return the name and all that the fitted step needs, in plain values and float64 arrays."""
-
-
-def same_shape(step: object, shape: Shape | None, *, path: str) -> Shape | None:
-    """Return the shape: `shape_after` of a step that changes no shape."""
-    return shape
-
-
-def measures_nothing(step: Step, train: TrainSamples, *, path: str) -> tuple[Step, str]:
-    """Return the step itself: `fit` of a step whose description says all."""
-    return step, ""
-
-
-def no_operations(step: object) -> None:
-    """Return None: `operations` of a step that cannot run on images on the device."""
-
-
-def same_weights(step: object, weights: Float64) -> Float64:
-    """Return the weights: `pull_back` of a step that multiplies by nothing."""
-    return weights
+        return {"name": self.name, **vars(self)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,31 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dlassign.data.preprocess_chain import (
-    Float64,
-    Operation,
-    PreprocessStep,
-    Shape,
-    TrainSamples,
-    measures_nothing,
-    no_operations,
-    same_shape,
-    same_weights,
-)
+from dlassign.data.preprocess_chain import Float64, Operation, PreprocessStep, Shape, TrainSamples
 from dlassign.data.variants import AppendVariants
 from dlassign.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(PreprocessStep):
     """Divide every value by a number."""
 
     divisor: float
     name: ClassVar[str] = "scale"
     by_channel: ClassVar[bool] = True
-    multiplies: ClassVar[bool] = False
-    shape_after = same_shape
-    fit = measures_nothing
 
     def apply(self, chunk: Float64) -> Float64:
         """Return x / divisor."""
@@ -48,13 +35,9 @@ class Scale:
         """Return W / divisor."""
         return weights / self.divisor
 
-    def state(self) -> dict[str, Any]:
-        """Return name and divisor."""
-        return {"name": self.name, "divisor": float(self.divisor)}
-
 
 @dataclass(frozen=True, eq=False)
-class Normalize:
+class Normalize(PreprocessStep):
     """Subtract a mean and divide by a standard deviation, one of each a channel, or a feature of flat samples.
 
     Attributes:
@@ -66,7 +49,6 @@ class Normalize:
     std: Float64 | Sequence[float] | None = None
     name: ClassVar[str] = "normalize"
     by_channel: ClassVar[bool] = True
-    multiplies: ClassVar[bool] = False
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return the same shape; numbers that are given must be one a channel or feature."""
@@ -105,13 +87,9 @@ class Normalize:
         """Return W / std."""
         return weights / _measured(self.std)
 
-    def state(self) -> dict[str, Any]:
-        """Return name, mean and standard deviation."""
-        return {"name": self.name, "mean": self.mean, "std": self.std}
-
 
 @dataclass(frozen=True, eq=False)
-class MeanImage:
+class MeanImage(PreprocessStep):
     """Subtract the mean sample, pixel by pixel.
 
     Attributes:
@@ -120,10 +98,6 @@ class MeanImage:
 
     mean: Float64 | None = None
     name: ClassVar[str] = "mean_image"
-    by_channel: ClassVar[bool] = False
-    multiplies: ClassVar[bool] = False
-    shape_after = same_shape
-    pull_back = same_weights
 
     def fit(self, train: TrainSamples, *, path: str) -> tuple[MeanImage, str]:
         """Measure the mean sample."""
@@ -140,21 +114,12 @@ class MeanImage:
         """Return one subtraction of (C, H, W)."""
         return [("subtract", _measured(self.mean))]
 
-    def state(self) -> dict[str, Any]:
-        """Return name and mean."""
-        return {"name": self.name, "mean": self.mean}
-
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(PreprocessStep):
     """Lay each sample out as one row, channel by channel."""
 
     name: ClassVar[str] = "flatten"
-    by_channel: ClassVar[bool] = False
-    multiplies: ClassVar[bool] = False
-    fit = measures_nothing
-    operations = no_operations
-    pull_back = same_weights
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return (C * H * W,)."""
@@ -164,13 +129,9 @@ class Flatten:
         """Return (B, C * H * W)."""
         return chunk.reshape(len(chunk), math.prod(chunk.shape[1:]))
 
-    def state(self) -> dict[str, Any]:
-        """Return the name."""
-        return {"name": self.name}
-
 
 @dataclass(frozen=True, eq=False)
-class PCA:
+class PCA(PreprocessStep):
     """Project flattened samples on their leading principal components.
 
     Attributes:
@@ -185,9 +146,7 @@ class PCA:
     mean: Float64 | None = None
     scale: Float64 | None = None
     name: ClassVar[str] = "pca"
-    by_channel: ClassVar[bool] = False
     multiplies: ClassVar[bool] = True
-    operations = no_operations
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return (K,), or None where a share of the variance decides K."""

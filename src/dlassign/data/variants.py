@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.data.preprocess_chain import (
-    Float64,
-    PreprocessStep,
-    Shape,
-    measures_nothing,
-    no_operations,
-    same_weights,
-)
+from dlassign.data.preprocess_chain import Float64, PreprocessStep, Shape
 from dlassign.errors import ConfigError
 
 FADE = 0.7
@@ -26,7 +19,7 @@ _KINDS = 3
 
 
 @dataclass(frozen=True)
-class AppendVariants:
+class AppendVariants(PreprocessStep):
     """Append a changed copy of each training image: upside down, mirrored, or values times FADE.
 
     `apply` changes nothing, since val and test stay as they are. `Preprocess.apply_to_train` makes the copies.
@@ -36,11 +29,6 @@ class AppendVariants:
 
     seed: int
     name: ClassVar[str] = "append_variants"
-    by_channel: ClassVar[bool] = False
-    multiplies: ClassVar[bool] = False
-    fit = measures_nothing
-    operations = no_operations  # copies are made once on the host, before training
-    pull_back = same_weights
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return the same shape, (C, H, W); rows of values cannot be turned."""
@@ -54,10 +42,6 @@ class AppendVariants:
     def apply(self, chunk: Float64) -> Float64:
         """Return the chunk as it is."""
         return chunk
-
-    def state(self) -> dict[str, Any]:
-        """Return name and seed."""
-        return {"name": self.name, "seed": self.seed}
 
     def draw_kinds(self, n: int) -> NDArray[np.int64]:
         """Return (n,) which change each image's copy has: 0 upside down, 1 mirrored, 2 values times FADE."""
