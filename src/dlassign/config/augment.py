@@ -1,4 +1,4 @@
-"""How training images are changed at random: in pixel values before preprocessing, or mixed in pairs after it."""
+"""Random changes of training images: of pixel values before preprocessing, or mixtures of two images after it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Flip(Config):
 
 
 class AlternatingFlip(Config):
-    """Mirror a random half of the images in the first epoch; from then on show each the other way round every epoch."""
+    """Mirror a random half of the images in the first epoch, the other half in the second, and so on in turn."""
 
     name: Literal["alternating_flip"]
 
@@ -75,7 +75,7 @@ class Contrast(Config):
 
 
 class RandAugment(Config):
-    """Apply torchvision's RandAugment to each image by itself: slow, and a GPU must wait for the CPU."""
+    """Apply torchvision's RandAugment to each image alone. This is slow, and a GPU must wait for the CPU."""
 
     name: Literal["rand_augment"]
     n_ops: Count = 2
@@ -89,7 +89,7 @@ class Mixup(Config):
 
     name: Literal["mixup"]
     alpha: Positive = 0.2
-    """Each step draws the share of the first image from Beta(alpha, alpha); small: most steps hardly blend."""
+    """Each step draws the share of the first image from Beta(alpha, alpha). A small alpha mostly blends little."""
 
 
 class CutMix(Config):
@@ -97,7 +97,7 @@ class CutMix(Config):
 
     name: Literal["cutmix"]
     alpha: Positive = 1.0
-    """Each step draws the area kept of the first image from Beta(alpha, alpha); 1: all shares equally likely."""
+    """Each step draws the share of the first image's area from Beta(alpha, alpha). 1: all shares are equally likely."""
 
 
 Augment = Annotated[
@@ -106,7 +106,7 @@ Augment = Annotated[
 ]
 
 ONCE = (("flip", "alternating_flip"), ("mixup",), ("cutmix",))
-"""Of the names in one group, at most one entry may be given."""
+"""Groups of augmentations of which at most one may be given."""
 
 
 def _no_clash(steps: tuple[Augment, ...]) -> tuple[Augment, ...]:

@@ -13,10 +13,10 @@ Size = Count | Fraction
 
 
 class Split(Config):
-    """How samples are dealt to train, val and test.
+    """How samples are split into train, val and test.
 
     A source that has a test set of its own (mnist, cifar10, image_folder with `test`) keeps it; validation is
-    then taken from the training part. A source without one (digits, csv_table) is cut into all three.
+    then taken from the training part. The samples of a source without one (digits, csv_table) are split into all three.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"val": 0.1}]})
@@ -29,7 +29,7 @@ class Split(Config):
     test: Size | None = None
     """Test samples: a count or a fraction. null: the whole test set of the source; without one, no test."""
     by: Literal["random", "stratified", "position"] = "stratified"
-    """How samples are dealt: at random, at random with equal class shares, or in file order."""
+    """How samples are chosen: at random, at random with the same class shares in each split, or in file order."""
     val_at: Literal["start", "end"] = "end"
     """With `by: position`, whether validation is the start or the end of the training part."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -37,7 +37,7 @@ class Split(Config):
 
 
 class WholeSplit(Split):
-    """How the samples of a source without a test set of its own are dealt to train, val and test."""
+    """How the samples of a source without a test set of its own are split into train, val and test."""
 
     val: Size | None = 0.15
     """Samples held out for validation: a count or a fraction of all samples. null: no validation."""
@@ -83,7 +83,7 @@ class MeanImage(Config):
 
 
 class Flatten(Config):
-    """Lay each sample out as one row, channel by channel."""
+    """Turn each sample into one row of values, channel by channel."""
 
     name: Literal["flatten"]
 
@@ -101,7 +101,7 @@ class PCA(Config):
 class AppendVariants(Config):
     """Append a changed copy of each image to the training split, once: upside down, mirrored, or values times 0.7.
 
-    Which of the three is drawn at random for each image. val and test stay as they are. Statistics of other steps are
+    One of the three is drawn at random for each image. val and test stay as they are. Statistics of other steps are
     measured on the originals alone. Source: HLCV report 004, which has this step after mean_image.
     """
 
@@ -117,13 +117,13 @@ class Source(Config):
     """Keys that every data source has."""
 
     split: Split = Split()
-    """How samples are dealt to train, val and test."""
+    """How samples are split into train, val and test."""
     preprocess: Many[Preprocess] | None = None
-    """Steps that the samples go through, in this order. Statistics are measured on train only. null: nothing, or with
-    `init: pretrained` what the samples went through that the weights were trained on."""
+    """Preprocessing steps, done in this order. Statistics are measured on train only. null: no steps, or with
+    `init: pretrained` the steps that the weights were trained with."""
     augment: Augments = ()
-    """What is done to training images at random, in this order, in pixel values before preprocessing; mixup and cutmix
-    after it."""
+    """Random changes of training images, done in this order on pixel values before preprocessing; mixup and cutmix
+    are done after it."""
 
     @model_validator(mode="after")
     def _copies_once(self) -> Self:
@@ -143,7 +143,7 @@ class Digits(Source):
 
     name: Literal["digits"]
     split: WholeSplit = WholeSplit()
-    """How the 1,797 samples are dealt to train, val and test."""
+    """How the 1,797 samples are split into train, val and test."""
 
 
 class MNIST(Source):
@@ -179,7 +179,7 @@ class ImageFolder(Source):
     test: str | None = "test"
     """Subfolder with test images. null: none; `split.test` may hold some out."""
     size: Pair[Count] | None = None
-    """Height and width that every image is resized to. null: all images must have one size already."""
+    """Height and width that every image is resized to. null: all images must have the same size."""
     grayscale: bool = False
     """Read images as one gray channel instead of three colours."""
     shuffle_seed: Annotated[int, Field(ge=0)] | None = None
@@ -187,7 +187,7 @@ class ImageFolder(Source):
     skip_bad: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
     label: str | None = None
-    """What results on this data are labelled with. null: the name of the root folder."""
+    """Name of the data in results. null: the name of the root folder."""
     cache: PathText | None = None
     """Folder for decoded images. null: `dlassign` in the user's cache folder."""
 
@@ -214,9 +214,9 @@ class CSVTable(Source):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """The character between two values."""
     label: str | None = None
-    """What results on this data are labelled with. null: the name of the file without its ending."""
+    """Name of the data in results. null: the name of the file without its ending."""
     split: WholeSplit = WholeSplit()
-    """How the rows are dealt to train, val and test."""
+    """How the rows are split into train, val and test."""
 
     @model_validator(mode="after")
     def _name_needs_header(self) -> CSVTable:

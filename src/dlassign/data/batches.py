@@ -174,21 +174,16 @@ class Batches(Generic[Array]):
         cut: Callable[[Any, int, int], tuple[Array, Any]],
         as_rows: Callable[[list[Rows]], list[Any]],
     ) -> None:
-        self._order = order
+        self.order = order
         self._cut = cut
         self._as_rows = as_rows
         self._epoch = -1  # which epoch `_rows` belongs to
         self._rows: list[Any] = []
 
     @property
-    def order(self) -> Order:
-        """Which rows a step sees."""
-        return self._order
-
-    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch."""
-        return self._order.steps_per_epoch
+        return self.order.steps_per_epoch
 
     def between(self, start: int, stop: int) -> Iterator[tuple[Array, Any]]:
         """Yield the batches of steps start, ..., stop - 1, counted from 0."""
@@ -197,7 +192,7 @@ class Batches(Generic[Array]):
             epoch, first = divmod(start, self.steps_per_epoch)
             if epoch != self._epoch:
                 # Only the newest epoch is kept: a resumed run goes straight to its epoch and draws no earlier one.
-                self._rows = self._as_rows(self._order.epoch(epoch))
+                self._rows = self._as_rows(self.order.epoch(epoch))
                 self._epoch = epoch
             last = min(first + stop - start, self.steps_per_epoch)
             for step, rows in enumerate(self._rows[first:last], start):

@@ -117,7 +117,7 @@ class MeanImage(PreprocessStep):
 
 @dataclass(frozen=True)
 class Flatten(PreprocessStep):
-    """Lay each sample out as one row, channel by channel."""
+    """Turn each sample into one row of values, channel by channel."""
 
     name: ClassVar[str] = "flatten"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def mnist(root: str, *, download: bool = False) -> Raw:
     Raises:
         DataError: a file is missing or damaged, or the download failed.
     """
-    folder = _present("mnist", root, download=download)
+    folder = _present(MNIST_FILES, root, download=download)
     return Raw(
         train=_read_idx(folder, "train"),
         test=_read_idx(folder, "t10k"),
@@ -87,7 +86,7 @@ def cifar10(root: str, *, download: bool = False) -> Raw:
     Raises:
         DataError: a file is missing or damaged, or the download failed.
     """
-    _present("cifar10", root, download=download)
+    _present(CIFAR10_FILES, root, download=download)
     expanded = str(Path(root).expanduser())
     return Raw(
         train=_read_cifar(expanded, train=True),
@@ -108,33 +107,26 @@ def fetch(name: str, root: str) -> Path:
     Raises:
         DataError: no set of this name can be downloaded, the download failed, or the folder cannot be written.
     """
-    known = _known(name)
-    return fetch_files(known, root, download=_downloader(known))
+    sets = {known.name: known for known in (MNIST_FILES, CIFAR10_FILES)}
+    if name not in sets:
+        raise DataError(f"{name!r} is not a set that can be downloaded; known: {', '.join(sets)}")
 
-
-def _known(name: str) -> KnownSet:
-    known = {"mnist": MNIST_FILES, "cifar10": CIFAR10_FILES}
-    if name not in known:
-        raise DataError(f"{name!r} is not a set that can be downloaded; known: {', '.join(known)}")
-    return known[name]
-
-
-def _present(name: str, root: str, *, download: bool) -> Path:
-    if download and missing_files(_known(name), root):
-        return fetch(name, root)
-    return check_files(_known(name), root)
-
-
-def _downloader(known: KnownSet) -> Callable[[str], None]:
     def download(folder: str) -> None:
         from torchvision import datasets
 
-        maker = datasets.MNIST if known is MNIST_FILES else datasets.CIFAR10
+        maker = datasets.MNIST if name == "mnist" else datasets.CIFAR10
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
             maker(folder, download=True)
 
-    return download
+    return fetch_files(sets[name], root, download=download)
+
+
+def _present(known: KnownSet, root: str, *, download: bool) -> Path:
+    """Return the folder of the files after their check, or after their download."""
+    if download and missing_files(known, root):
+        return fetch(known.name, root)
+    return check_files(known, root)
 
 
 def _read_idx(folder: Path, part: str) -> Split:
