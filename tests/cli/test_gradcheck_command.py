@@ -98,6 +98,7 @@ def layer(run: Run, *arguments: str) -> Result:
     return run("--layer", *arguments)
 
 
+@pytest.mark.slow  # TestEverythingOfOurs in tests/checks proves the same layers, in a sixth of the time
 def test_everything(run: Run) -> None:
     result = run()
     assert result.exit_code == 0

@@ -112,6 +112,7 @@ def bootstrap_coverage(rng: np.random.Generator, samples: Any, true: float, resa
     return np.mean(held)
 
 
+@pytest.mark.slow  # it tests a choice that was made, not code of ours
 def test_the_bootstrap_is_no_better() -> None:
     """Why it is not offered: with exponential values it misses more often than the t interval of the difference."""
     rng = np.random.default_rng(1)

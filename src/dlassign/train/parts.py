@@ -81,6 +81,7 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
             **{f"n_{name}": len(split) for name, split in parts.splits.items()},
             "notes": [*dataset.notes, *parts.preprocess.notes],
         },
+        # By content, not by path: the file may be moved, or another may take its place.
         "pretrained": parts.loaded and {**asdict(parts.loaded), **identity_of(config["init"])},
         "n_params": parts.learner.n_params,
         "steps": parts.plan.steps,
@@ -90,4 +91,5 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
 
 def about(parts: Parts) -> State:
     """Return what is needed to use saved weights: preprocessing and class names."""
+    # With the weights, so that samples are prepared as in training even where the config is lost.
     return {"preprocess": to_tensors(parts.preprocess.state()), "classes": list(parts.dataset.classes)}

@@ -136,6 +136,7 @@ def _prepare(
         _load(numpy_learner, state)
         return numpy_learner, place_numpy(cfg, samples, preprocess=preprocess)
     device = resolve_device(cfg.device)
+    # Without a plan, which only training needs.
     torch_learner, _ = make_torch_learner(cfg, in_shape, n_classes, device=device, recorded=recorded)
     _load(torch_learner, state)
     return torch_learner, place_torch(cfg, torch_learner, samples, preprocess=preprocess)
@@ -207,6 +208,7 @@ def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
     data = read_records(paths.log).start["data"]
     shape = tuple(int(size) for size in data.get("raw_shape", data["shape"]))
     state = _load_weights(paths, weights)
+    # In the order of the layers: the first weight of two or four axes is the first layer's.
     layers = (key for key, tensor in state["weights"].items() if key.endswith(".weight") and tensor.ndim in (2, 4))
     key = next(layers, None)
     if key is None:
