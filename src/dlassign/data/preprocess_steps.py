@@ -38,7 +38,7 @@ class Scale(PreprocessStep):
 
 @dataclass(frozen=True, eq=False)
 class Normalize(PreprocessStep):
-    """Subtract a mean and divide by a standard deviation, one of each a channel, or a feature of flat samples.
+    """Subtract a mean and divide by a standard deviation: those of each channel, or of each feature of flat samples.
 
     Attributes:
         mean: (C,) or (D,); None until it is measured.
@@ -51,7 +51,7 @@ class Normalize(PreprocessStep):
     by_channel: ClassVar[bool] = True
 
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
-        """Return the same shape; numbers that are given must be one a channel or feature."""
+        """Return the same shape; numbers that are given must be one for each channel or feature."""
         if shape is not None and self.mean is not None and len(self.mean) != shape[0]:
             raise ConfigError.at(f"{path}.mean", _wrong_length(len(self.mean), shape))
         return shape
@@ -169,7 +169,7 @@ class PCA(PreprocessStep):
                 return len(fitted)
 
     def fit(self, train: TrainSamples, *, path: str) -> tuple[PCA, str]:
-        """Measure the components by scikit-learn, without its random solvers."""
+        """Measure the components with scikit-learn, without its random solvers."""
         from sklearn import decomposition
 
         rows = train.rows()
@@ -221,7 +221,7 @@ _STEPS: Mapping[str, type[PreprocessStep]] = {
 
 
 def make_steps(descriptions: Sequence[Mapping[str, Any]]) -> tuple[PreprocessStep, ...]:
-    """Return the steps that are described: of a config, still to be fitted, or of `state()`, as they were fitted.
+    """Return the steps that are described: by a config, still to be fitted, or by `state()`, as they were fitted.
 
     Raises:
         ValueError: there is no such step.

@@ -58,7 +58,7 @@ def torch_batches(split: TensorSplit, order: Order, *, augment: Augmentation | N
         indices = [rows for rows in epoch if not isinstance(rows, slice)]
         if not indices:
             return list(epoch)
-        joined = torch.from_numpy(np.concatenate(indices))  # one copy to the device an epoch, not one a step
+        joined = torch.from_numpy(np.concatenate(indices))  # one copy an epoch, not one at each step
         if device.type == "cuda":
             # Only a copy from pinned memory can overlap with what the GPU computes.
             joined = joined.pin_memory().to(device, non_blocking=True)

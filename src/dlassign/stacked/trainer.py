@@ -150,7 +150,7 @@ class StackTrainer:
         if len(self._lanes) == 1:
             return one_lane(self._lanes[0])
         if self._pool is None:
-            # One thread an operation: the lanes fill the cores already.
+            # One thread for each operation: the lanes fill the cores already.
             self._pool = ThreadPoolExecutor(self._lanes_wanted, initializer=torch.set_num_threads, initargs=(1,))
         # map gives results in the order of the lanes, whichever thread is done first.
         return {place: value for lane in self._pool.map(one_lane, self._lanes) for place, value in lane.items()}

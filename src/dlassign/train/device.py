@@ -57,14 +57,14 @@ def describe_blas() -> tuple[str, str, int]:
 
 @contextmanager
 def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
-    """Compute with one thread an operation while a network is small, unless the environment says how many.
+    """Compute each operation in one thread while a network is small, unless the environment says how many.
 
     The threads of a small operation mostly wait for each other, and for whatever else runs on the machine: two small
     runs side by side were 20 times slower with two threads each than with one.
 
     Args:
         n_params: trainable numbers.
-        batch_size: samples a step.
+        batch_size: samples in a step.
     """
     # Whoever sets the number of threads in the environment means it.
     if n_params * batch_size >= SMALL_STEP or not THREAD_VARIABLES.isdisjoint(os.environ):

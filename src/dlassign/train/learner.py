@@ -34,7 +34,7 @@ class StepStats(NamedTuple):
 
 @dataclass(frozen=True)
 class Steps:
-    """What the steps just taken gave, on the host, one value a step.
+    """What the steps just taken gave, on the host, one value for each step.
 
     Attributes:
         losses: mean loss of each batch with its penalty.

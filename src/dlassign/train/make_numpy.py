@@ -30,9 +30,7 @@ def make_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int) 
     check_model(cfg.model, in_shape, n_outputs)
     # One generator for weights and dropout, as long as the run; its state is saved in every checkpoint.
     rng = np.random.default_rng(cfg.seed)
-    network = make_network(
-        cfg.model, in_shape, n_outputs, rng=rng, dtype="float64" if cfg.train.precision == "fp64" else "float32"
-    )
+    network = make_network(cfg.model, in_shape, n_outputs, rng=rng, dtype=_dtype(cfg))
     numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
     return NumpyLearner(
         network,

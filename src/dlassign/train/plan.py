@@ -33,7 +33,7 @@ class Plan:
 
     Attributes:
         steps: length of training.
-        steps_per_epoch: optimizer steps an epoch.
+        steps_per_epoch: optimizer steps in an epoch.
         log_every: steps between two log records of training.
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
@@ -78,7 +78,7 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
     Args:
         train: lengths of training and between events.
         schedule: the learning rate over time.
-        steps_per_epoch: optimizer steps an epoch.
+        steps_per_epoch: optimizer steps in an epoch.
         samples_a_step: size of a batch.
 
     Raises:
@@ -216,13 +216,13 @@ def _smallest_batch(cfg: RunConfig, n_train: int) -> int:
 
 
 def check_loss(cfg: RunConfig, n_classes: int) -> int:
-    """Return the number of scores a sample that the loss needs.
+    """Return how many scores the loss needs for each sample.
 
     Raises:
         ConfigError: a two-class loss on data with more classes.
     """
     scores = n_scores(cfg.loss, n_classes)
-    # One score a sample says yes or no; it cannot tell three classes apart.
+    # One score says yes or no; it cannot tell three classes apart.
     if scores == 1 and n_classes != 2:
         message = f"{cfg.loss.name} is for 2 classes, the data has {n_classes}; use cross_entropy"
         raise ConfigError([Problem(path="loss.name", message=message)])

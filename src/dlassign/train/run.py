@@ -30,7 +30,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Run:
-    """A run: begin or resume, take steps in, evaluate, save, finish.
+    """A run: begin or resume, count steps, log, save, finish.
 
     It is told what was computed and knows neither what computes nor whether other runs train beside it.
 

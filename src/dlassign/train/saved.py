@@ -25,7 +25,7 @@ from dlassign.train.make_torch import make_torch_learner, place_torch
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """An evaluation and what it is of.
+    """An evaluation of saved weights, and what they are.
 
     Attributes:
         name: of the experiment.

@@ -28,7 +28,7 @@ class StepOptions:
     """What a step does beside forward pass, backward pass and update.
 
     Attributes:
-        accumulate: parts that a batch is computed in.
+        accumulate: in how many parts a batch is computed.
         clip: called on the parameters between backward and update, or None.
         average: what is done with the weights after each step, or None.
         frozen: what of the model is not trained, or None.
