@@ -178,7 +178,7 @@ def pixel_table(channels: int, steps: Sequence[PreprocessStep]) -> Float64:
 
 
 def _has_table(x: Samples, steps: Sequence[PreprocessStep]) -> bool:
-    """Return whether a table of 256 results a channel holds all results for x, and so saves the arithmetic."""
+    """Return whether a table of 256 results for each channel holds all results for x, and so saves the arithmetic."""
     return x.dtype == np.uint8 and x.ndim == 4 and all(step.by_channel for step in steps)
 
 

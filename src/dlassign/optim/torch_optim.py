@@ -105,7 +105,7 @@ class TorchOptimizer:
     """Parameters, what their update rules remember of each, and the learning rate.
 
     Args:
-        params: what is trained. When `step` is called each must have a gradient, but for those that do not require one
+        params: what is trained. When `step` is called each must have a gradient, except those that do not require one
             then: they are frozen, and neither they nor what is remembered of them change. Their layout in memory stays.
         lr: learning rate; may be set anew before any step.
         groups: every parameter is in one of them.
@@ -177,7 +177,7 @@ def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int =
     Args:
         cfg: the optimizer.
         model: on its device, in its memory format.
-        batch_size: samples whose mean loss a step goes by; for SGD with decoupled rates.
+        batch_size: samples in a step; for the decoupled rates of SGD.
 
     Raises:
         ConfigError: a pattern of names fits no parameter.
@@ -216,7 +216,7 @@ def _groups(
     path: str = "optimizer.groups",
     lr_ratio: float = 1.0,
 ) -> list[ParamGroup]:
-    """Return one group for each of the config, and one for the parameters that are in none; none of them is empty.
+    """Return a group for each of the config's, and one for the parameters that are in none; none of them is empty.
 
     Args:
         cfg: the optimizer of these parameters.
@@ -258,7 +258,7 @@ def _rule(
 
     Args:
         cfg: the optimizer.
-        batch_size: samples whose mean loss a step goes by, for decoupled rates.
+        batch_size: samples in a step, for decoupled rates.
         weight_decay: of the group.
         lr_multiple: of the group; where rates are decoupled, its weight decay is divided by its learning rate.
     """

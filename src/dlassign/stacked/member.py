@@ -16,7 +16,7 @@ from dlassign.train.views import Views
 
 
 class StackMember:
-    """A TorchLearner that trains in a stack, of whose tensors its weights are views; its dropout has its own generator.
+    """A TorchLearner that trains in a stack: its weights are views of the stack's, and its dropout has a generator.
 
     Args:
         learner: just built, so that torch's global generator is in the state from which the run goes on.

@@ -60,7 +60,7 @@ class StackedOptimizer:
     def _kernel_group(self) -> ParamGroup | None:
         """Return all parameters as a group of the models' rule, if torch's kernel can update them: one SGD for all."""
         rule = self._rules[0]
-        # The kernels of Adam and RMSprop also count steps, in one scalar a parameter, where a stack has K.
+        # The kernels of Adam and RMSprop also count steps, in one scalar for each parameter, where a stack has K.
         if not isinstance(rule, SGDRule) or any(other != rule for other in self._rules):
             return None
         group = ParamGroup(range(len(self._params)), rule)

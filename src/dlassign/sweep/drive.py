@@ -88,7 +88,7 @@ class Drive(Generic[W]):
         trials: taken from one by one, when a slot is free.
         listener: told everything.
         stop: whether a signal has come.
-        retries: how often a trial is tried again whose worker was lost.
+        retries: how often a trial is tried again after its worker was lost.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ class Evaluation:
     """How a model does on one split, in evaluation mode.
 
     Attributes:
-        loss: mean loss of a sample, without penalty.
+        loss: mean over the samples, without penalty.
         accuracy: share of right predictions, 0..1.
         n: number of samples.
         confusion: counts, rows the true and columns the predicted class.

@@ -55,7 +55,7 @@ class Former(NamedTuple):
 
 
 def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any]) -> Record:
-    """Return what the first record of a log says, but for its schema and time.
+    """Return what the first record of a log says, except its schema and time.
 
     Args:
         cfg: what was asked for.

@@ -38,7 +38,7 @@ class Plan:
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
         unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
-        samples_a_step: size of a batch, but for a short last one.
+        samples_a_step: size of a batch; the last one of an epoch may be shorter.
     """
 
     steps: int
@@ -149,7 +149,7 @@ def _lr_factor(
 
 
 def samples_a_step(train: Train, n_train: int) -> int:
-    """Return how many samples a step sees, but for a short last batch."""
+    """Return how many samples a step sees; the last one of an epoch may see fewer."""
     match train.order:
         case "full":
             return n_train

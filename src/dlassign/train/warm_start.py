@@ -36,7 +36,7 @@ def check_weights(init: Init, *, cfg: Model) -> None:
 
 
 def load_initial(model: nn.Module, init: Init, *, cfg: Model) -> LoadReport | None:
-    """Set a model's weights, but those of its head, to pretrained ones; None if the config asks for none.
+    """Set a model's weights, except those of its head, to pretrained ones; None if the config asks for none.
 
     Raises:
         UserError: the weights are missing, damaged, carry code, or belong to another architecture.
@@ -85,7 +85,7 @@ def fit_steps(steps: Sequence[Description], train: Split, *, data: Data, init: I
 
 
 def _earlier(source: str) -> State | None:
-    """Return the checkpoint of an earlier run, given its folder or one of its files; None if the file is no such."""
+    """Return the checkpoint of an earlier run, by its folder or one of its files; None if another program wrote it."""
     file = weights_file(source)
     if not Path(source).expanduser().is_dir() and not is_checkpoint(file):
         return None
