@@ -71,8 +71,6 @@ TORCH_AT_THE_TOP = {SOURCE / "data" / f"{name}.py" for name in ("augment", "on_d
 
 BESIDE_THE_FOLDERS = {"__init__.py", "__main__.py", "errors.py"}
 
-# More than 7 parameters, because each is a number of the formula or a layer of the net; a config class would hide them.
-MANY_PARAMETERS = {}
 FEW_PARAMETERS = {"train", "stacked", "sweep", "store"}
 COMMENTED = {"train": 6.0, "stacked": 6.0, "optim": 6.0, "numpy_nets": 6.0}
 """Comment lines that 100 lines of code must have, in the parts in which a reader stumbles."""
@@ -140,11 +138,10 @@ class TestEveryFile:
             assert length <= 50, f"{path}:{node.lineno} {node.name} has {length} lines"
 
     def test_functions_have_few_parameters(self, path: Path) -> None:
-        allowed = MANY_PARAMETERS.get(str(path.relative_to(SOURCE)), set())
         for node, _ in functions(path) if part_of(path) in FEW_PARAMETERS else ():
             names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             number = len(names) - (names[:1] in (["self"], ["cls"]))
-            assert number <= 7 or node.name in allowed, f"{path}:{node.lineno} {node.name} has {number} parameters"
+            assert number <= 7, f"{path}:{node.lineno} {node.name} has {number} parameters"
 
     def test_an_assignment_sets_one_attribute(self, path: Path) -> None:
         for node in ast.walk(tree_of(path)):
