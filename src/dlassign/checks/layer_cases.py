@@ -190,7 +190,7 @@ def _images() -> list[LayerCase]:
         _case(Conv2d, "3x3, stride 2, padding 1", IMAGES, 3, 2, 3, 2, 1),
         _case(Conv2d, "2x3, stride 2x1, padding 0x1", IMAGES, 3, 2, (2, 3), (2, 1), (0, 1)),
         _case(Conv2d, "1x1", IMAGES, 3, 2, 1),
-        *(_case(pool, form, IMAGES, *sizes) for form, sizes in pools for pool in (MaxPool2d, AvgPool2d)),
+        *(_case(pool, form, IMAGES, *sizes) for pool in (MaxPool2d, AvgPool2d) for form, sizes in pools),
     ]
 
 
