@@ -510,3 +510,10 @@ def test_both_backends_give_the_same_run_from_the_same_weights(changes: dict[str
 def test_a_diverging_numpy_run_is_told_without_warnings(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="the loss became"):
         train(tmp_path, {"backend": "numpy", "optimizer": {"name": "sgd", "lr": 1e30}})
+
+
+def test_what_goes_wrong_while_a_folder_is_held_is_not_blamed_on_its_lock(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such picture"), only_writer(RunPaths(tmp_path / "a" / "run")):
+        raise FileNotFoundError("no such picture")
+    with only_writer(RunPaths(tmp_path / "a" / "run")):  # and the lock is free again
+        pass

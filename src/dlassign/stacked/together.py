@@ -152,7 +152,8 @@ def _make_trainer(group: Sequence[Run]) -> StackTrainer:
 def _finish(run: Run) -> DlassignError | None:
     """Evaluate a run with the chosen weights and end it; return what went wrong, if something did."""
     try:
-        run.finish()
+        with naming_memory():
+            run.finish()
     except DlassignError as error:
         return error
     return None

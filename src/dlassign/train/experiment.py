@@ -201,7 +201,7 @@ def _place(
 def _compile(run: Run, parts: Parts) -> None:
     """Compile the model before the clock of training starts, if that was asked for and steps are left."""
     learner = parts.learner
-    if isinstance(learner, TorchLearner) and learner.arithmetic.compile and run.step < parts.plan.steps:
+    if isinstance(learner, TorchLearner) and learner.arithmetic.compile and run.goes_on:
         # A real one: the program is compiled for its shape and layout.
         batch = next(parts.batches.between(run.step, run.step + 1))
         run.add_seconds("compile", learner.warm_up(*batch))
@@ -250,15 +250,19 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
         UserError: another process holds it, or the folder cannot be written.
     """
     make_folder(paths.lock.parent)
+    lock = FileLock(paths.lock, timeout=0)
     try:
         # The system gives the lock back when a process dies, however it dies; a file that says "running" would stay.
-        with FileLock(paths.lock, timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         message = f"another process is training {paths.root}; wait for it, or choose another --out or --seed"
         raise UserError(message) from error
     except OSError as error:
         raise UserError(f"cannot write to {paths.lock.parent}: {reason(error)}, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
