@@ -64,6 +64,16 @@ def test_workers_of_another_executor_are_refused(tmp_path: Path) -> None:
         make_executor(config.SerialExecutor(name="serial"), configs(tmp_path, 2), workers=2)
 
 
+def test_stacked_says_which_trials_it_cannot_stack(tmp_path: Path) -> None:
+    plain = configs(tmp_path, 3)
+    in_numpy = [cfg.model_copy(update={"backend": "numpy"}) for cfg in plain]
+    stacked = config.StackedExecutor(name="stacked")
+    assert make_executor(stacked, plain).why == "stacked: equal models train as one, as asked for"
+    assert make_executor(stacked, [*plain, *in_numpy]).why == (
+        "stacked: equal models train as one, as asked for, but for 3 of 6 trials, one by one: backend numpy"
+    )
+
+
 def test_auto_sends_numpy_trials_to_processes_and_says_why(tmp_path: Path) -> None:
     """Only PyTorch models can be stacked."""
     in_numpy = [cfg.model_copy(update={"backend": "numpy"}) for cfg in configs(tmp_path, 8)]

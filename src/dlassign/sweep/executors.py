@@ -46,9 +46,11 @@ def make_executor(
         case config.ProcessesExecutor():
             return make_processes(configs, workers=workers or chosen.workers, trials_per_gpu=chosen.trials_per_gpu)
         case config.StackedExecutor():
-            from dlassign.sweep.stacked import StackedExecutor
+            from dlassign.sweep.stacked import StackedExecutor, stack_key
 
-            return StackedExecutor(at_most=chosen.at_once)
+            alone = [reason for key, reason in map(stack_key, configs) if key is None]
+            rest = f", but for {len(alone)} of {len(configs)} trials, one by one: {alone[0]}" if alone else ""
+            return StackedExecutor(at_most=chosen.at_once, why=f"as asked for{rest}")
         case config.RayExecutor():
             from dlassign.sweep.ray.executor import RayExecutor
 
