@@ -68,6 +68,7 @@ class StackMember:
 def _copies(value: Any) -> Any:
     """Return plain values with a copy of every tensor in them; a saved view would take its whole stack along."""
     match value:
+        # The clone has memory of its own; the view would be saved with that of all K models.
         case Tensor():
             return value.clone()
         case dict():

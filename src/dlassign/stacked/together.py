@@ -152,6 +152,7 @@ def _make_trainer(group: Sequence[Run]) -> StackTrainer:
 def _finish(run: Run) -> DlassignError | None:
     """Evaluate a run with the chosen weights and end it; return what went wrong, if something did."""
     try:
+        # The final evaluation may need memory that the steps did not.
         with naming_memory():
             run.finish()
     except DlassignError as error:
