@@ -79,6 +79,7 @@ def run_experiment(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
         Diverged: the loss is not finite.
     """
+    wall = wall or WallClock()  # now: reading the data counts too
     with only_writer(paths), naming_memory():
         keep_memory()
         former = read_former(paths, say)
@@ -86,7 +87,7 @@ def run_experiment(
         parts = assemble(cfg, resolve_device(cfg.device), former=former, cache=cache)
         # The log is opened only now: a config that does not fit its data leaves no folder behind.
         with open_log(paths, on_record) as log, StopRequest() as stop, _threads(cfg, parts):
-            run = Run(cfg, paths, parts, log=log, say=say, wall=wall or WallClock(), prune=prune)
+            run = Run(cfg, paths, parts, log=log, say=say, wall=wall, prune=prune)
             run.begin(former)
             # After begin, which goes back to the checkpoint: only now it is known whether steps are left.
             _compile(run, parts)
