@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -513,7 +514,8 @@ def test_a_diverging_numpy_run_is_told_without_warnings(tmp_path: Path) -> None:
 
 
 def test_what_goes_wrong_while_a_folder_is_held_is_not_blamed_on_its_lock(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such picture"), only_writer(RunPaths(tmp_path / "a" / "run")):
-        raise FileNotFoundError("no such picture")
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "cat.png")
+    with pytest.raises(UserError, match=r"^cat\.png: "), only_writer(RunPaths(tmp_path / "a" / "run")):
+        raise missing
     with only_writer(RunPaths(tmp_path / "a" / "run")):  # and the lock is free again
         pass

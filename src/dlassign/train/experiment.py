@@ -248,7 +248,7 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
     """Hold the lock of a run folder.
 
     Raises:
-        UserError: another process holds it, or the folder cannot be written.
+        UserError: another process holds it, the folder cannot be written, or a file cannot be used meanwhile.
     """
     make_folder(paths.lock.parent)
     lock = FileLock(paths.lock, timeout=0)
@@ -262,6 +262,8 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
         raise UserError(f"cannot write to {paths.lock.parent}: {reason(error)}, or choose another --out") from error
     try:
         yield
+    except OSError as error:  # of the data or the log: a sweep goes on after a UserError of one trial
+        raise UserError(f"{error.filename or paths.root}: {reason(error)}") from error
     finally:
         lock.release()
 
