@@ -52,7 +52,7 @@ ALLOWED = {
     "ray": {"sweep"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
-    "filelock": {"store", "train", "cli"},
+    "filelock": {"store", "cli"},
 }
 INSIDE_FUNCTIONS_ONLY = {
     ("data", "torch"),

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from dlassign.errors import UserError
 
 TEMPORARY = ".tmp-"
@@ -116,3 +118,29 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def hold_lock(lock: Path, *, taken: str) -> Iterator[None]:
+    """Hold a lock file.
+
+    Args:
+        lock: its folder is made.
+        taken: what to tell the user if another process holds it.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written.
+    """
+    make_folder(lock.parent)
+    file_lock = FileLock(lock, timeout=0)
+    try:
+        # The system gives the lock back when a process dies, however it dies; a file that says "running" would stay.
+        file_lock.acquire()
+    except Timeout as error:
+        raise UserError(taken) from error
+    except OSError as error:
+        raise UserError(f"cannot write to {lock.parent}: {reason(error)}, or choose another --out") from error
+    try:
+        yield
+    finally:
+        file_lock.release()

@@ -7,10 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from dlassign.errors import UserError
-from dlassign.store.files import make_folder, reason
+from dlassign.store.files import hold_lock
 
 
 @dataclass(frozen=True)
@@ -76,16 +73,6 @@ def only_driver(paths: SweepPaths) -> Iterator[None]:
     Raises:
         UserError: another process drives it, or the folder cannot be written.
     """
-    make_folder(paths.root)
-    lock = FileLock(paths.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        message = f"another process is running the sweep {paths.root}; wait for it, or choose another --out or name"
-        raise UserError(message) from error
-    except OSError as error:
-        raise UserError(f"cannot write to {paths.root}: {reason(error)}, or choose another --out") from error
-    try:
+    message = f"another process is running the sweep {paths.root}; wait for it, or choose another --out or name"
+    with hold_lock(paths.lock, taken=message):
         yield
-    finally:
-        lock.release()

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
@@ -22,7 +21,7 @@ from dlassign.data.torch_batches import TensorSplit
 from dlassign.data.variants import training_size
 from dlassign.errors import UserError
 from dlassign.store.clock import WallClock
-from dlassign.store.files import make_folder, reason, remove_leftovers
+from dlassign.store.files import hold_lock, make_folder, reason, remove_leftovers
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
 from dlassign.store.summary import has_start
@@ -250,22 +249,12 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
     Raises:
         UserError: another process holds it, the folder cannot be written, or a file cannot be used meanwhile.
     """
-    make_folder(paths.lock.parent)
-    lock = FileLock(paths.lock, timeout=0)
-    try:
-        # The system gives the lock back when a process dies, however it dies; a file that says "running" would stay.
-        lock.acquire()
-    except Timeout as error:
-        message = f"another process is training {paths.root}; wait for it, or choose another --out or --seed"
-        raise UserError(message) from error
-    except OSError as error:
-        raise UserError(f"cannot write to {paths.lock.parent}: {reason(error)}, or choose another --out") from error
-    try:
-        yield
-    except OSError as error:  # of the data or the log: a sweep goes on after a UserError of one trial
-        raise UserError(f"{error.filename or paths.root}: {reason(error)}") from error
-    finally:
-        lock.release()
+    message = f"another process is training {paths.root}; wait for it, or choose another --out or --seed"
+    with hold_lock(paths.lock, taken=message):
+        try:
+            yield
+        except OSError as error:  # of the data or the log: a sweep goes on after a UserError of one trial
+            raise UserError(f"{error.filename or paths.root}: {reason(error)}") from error
 
 
 @contextmanager
