@@ -271,14 +271,15 @@ def test_images_stand_in_for_cifar10(folder: Path) -> None:
 
 
 def test_torch_keeps_its_weights_where_they_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from dlassign.nets import pretrained
-    from dlassign.tables import places
+    import torch
+
+    from dlassign.store.paths import hub_folder
 
     for name, value in (("TORCH_HOME", str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path)), ("OTHER", "")):
         for key in ("TORCH_HOME", "XDG_CACHE_HOME"):
             monkeypatch.delenv(key, raising=False)
         monkeypatch.setenv(name, value)
-        assert places.hub_folder() == pretrained.hub_folder()
+        assert hub_folder() == Path(torch.hub.get_dir()) / "checkpoints"
 
 
 @pytest.mark.parametrize("key", ["steps_per_epoch", "n_params", "time", "environment", "seed"])

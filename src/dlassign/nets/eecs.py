@@ -8,6 +8,7 @@ from torch import nn
 
 from dlassign.nets.dropout import dropout as dropout_module
 from dlassign.nets.normalization import NORMS_2D
+from dlassign.nets.vgg import image_size
 
 
 def eecs_convnet(
@@ -44,9 +45,14 @@ def eecs_convnet(
 
     Source: EECS 598, homework 1; the norm and dropout variant is the report's question 5.4.
     """
-    height, width = _pooled_size(in_shape, kernel_size, pool)
-    if norm != "none" and kernel_size == max(in_shape[1:]):
-        raise ValueError(f"kernel_size {kernel_size} leaves one pixel of {in_shape[1]}x{in_shape[2]}, too few for norm")
+    height, width = image_size(in_shape)
+    if kernel_size > min(height, width):
+        raise ValueError(f"kernel_size {kernel_size} is larger than the image, {height}x{width}")
+    rows, columns = height - kernel_size + 1, width - kernel_size + 1
+    if pool > min(rows, columns):
+        raise ValueError(f"pool {pool} is larger than what the convolution gives, {rows}x{columns}")
+    if norm != "none" and rows == columns == 1:
+        raise ValueError(f"kernel_size {kernel_size} leaves one pixel of {height}x{width}, too few for norm")
     model = nn.Sequential()
     model.add_module("conv1", nn.Conv2d(in_shape[0], filters, kernel_size, bias=False))
     if norm != "none":
@@ -56,24 +62,7 @@ def eecs_convnet(
     if dropout > 0:
         model.add_module("dropout1", dropout_module(dropout, inverted=dropout_inverted))
     model.add_module("flatten", nn.Flatten())
-    model.add_module("linear1", nn.Linear(filters * height * width, hidden))
+    model.add_module("linear1", nn.Linear(filters * (rows // pool) * (columns // pool), hidden))
     model.add_module("relu2", nn.ReLU())
     model.add_module("head", nn.Linear(hidden, n_outputs))
     return model
-
-
-def _pooled_size(in_shape: Sequence[int], kernel_size: int, pool: int) -> tuple[int, int]:
-    """Return height and width after convolution and max-pool.
-
-    Raises:
-        ValueError: something does not fit.
-    """
-    if len(in_shape) != 3:
-        raise ValueError(f"in_shape is {tuple(in_shape)}; a convolution needs images, (C, H, W)")
-    _, height, width = in_shape
-    if kernel_size > min(height, width):
-        raise ValueError(f"kernel_size {kernel_size} is larger than the image, {height}x{width}")
-    height, width = height - kernel_size + 1, width - kernel_size + 1
-    if pool > min(height, width):
-        raise ValueError(f"pool {pool} is larger than what the convolution gives, {height}x{width}")
-    return height // pool, width // pool

@@ -22,21 +22,19 @@ from torch.autograd import Function
 from torch.nn import functional
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, None]
-FEATURES = 1
-"""The axis that layer norm takes its statistics over."""
+SAMPLES = {2: (0,), 4: (0, 2, 3)}
+"""The axes that batch norm takes its statistics over, all but the features, by the number of axes of x."""
+FEATURES = (1,)
+"""Those of layer norm."""
 
 
-class BatchNormAutograd(nn.Module):
-    """Batch norm by plain tensor operations, differentiated by autograd; (N, C) to (N, C).
-
-    A batch of one gives y = bias, where torch.nn.BatchNorm1d refuses it.
+class _Affine(nn.Module):
+    """What the modules of this file share: gamma, beta, and the check of x.
 
     Args:
         num_features: C.
         eps: added to the variance, inside the root.
-        spatial: take (N, C, H, W) instead of (N, C).
-
-    Source: UvA 2018, question 3.1, with the biased variance of its formula; the author's code has the unbiased one.
+        spatial: take (N, C, H, W) instead of (N, C); batch norm alone.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, spatial: bool = False) -> None:
@@ -47,14 +45,23 @@ class BatchNormAutograd(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return y, of x's shape.
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError if x has the wrong number of axes or of features."""
+        _check_input(type(self).__name__, x, self.num_features, spatial=self.spatial)
 
-        Raises:
-            ValueError: x has the wrong number of axes or of features.
-        """
-        _check_input(self, x, self.num_features, spatial=self.spatial)
-        xhat, _ = _standardise(x, _samples(x), self.eps)
+
+class BatchNormAutograd(_Affine):
+    """Batch norm by plain tensor operations, differentiated by autograd; (N, C) to (N, C).
+
+    A batch of one gives y = bias, where torch.nn.BatchNorm1d refuses it.
+
+    Source: UvA 2018, question 3.1, with the biased variance of its formula; the author's code has the unbiased one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, of x's shape."""
+        self.check(x)
+        xhat, _ = _standardise(x, SAMPLES[x.ndim], self.eps)
         return _across(self.weight, x) * xhat + _across(self.bias, x)
 
 
@@ -85,7 +92,7 @@ class BatchNormFunction(Function):
         _check_input("BatchNormFunction", x, gamma.numel(), spatial=x.ndim == 4)
         _check_parameters("BatchNormFunction", gamma, beta)
         _save_what_backward_needs(ctx, x, gamma, eps)
-        xhat, _ = _standardise(x, _samples(x), eps)
+        xhat, _ = _standardise(x, SAMPLES[x.ndim], eps)
         return _across(gamma, x) * xhat + _across(beta, x)
 
     @staticmethod
@@ -93,7 +100,7 @@ class BatchNormFunction(Function):
         """Return dx, dgamma, dbeta and, for eps, None; None also for what is not wanted. dy: of y's shape."""
         wants_dx, wants_dgamma, wants_dbeta = ctx.needs_input_grad[:3]
         x, gamma = ctx.saved_tensors
-        over = _samples(dy)
+        over = SAMPLES[dy.ndim]
         dx = dgamma = None
         if x is not None:
             xhat, r = _standardise(x, over, ctx.eps)
@@ -102,63 +109,31 @@ class BatchNormFunction(Function):
         return dx, dgamma, dy.sum(over) if wants_dbeta else None, None
 
 
-class BatchNormManual(nn.Module):
+class BatchNormManual(_Affine):
     """Batch norm with the backward of BatchNormFunction; (N, C) to (N, C).
 
     A batch of one gives y = bias, where torch.nn.BatchNorm1d refuses it.
 
-    Args:
-        num_features: C.
-        eps: added to the variance, inside the root.
-        spatial: take (N, C, H, W) instead of (N, C).
-
     Source: UvA 2018, question 3.2 c.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, spatial: bool = False) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.spatial = spatial
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-
     def forward(self, x: Tensor) -> Tensor:
-        """Return y, of x's shape.
-
-        Raises:
-            ValueError: x has the wrong number of axes or of features.
-        """
-        _check_input(self, x, self.num_features, spatial=self.spatial)
+        """Return y, of x's shape."""
+        self.check(x)
         y: Tensor = BatchNormFunction.apply(x, self.weight, self.bias, self.eps)
         return y
 
 
-class LayerNormAutograd(nn.Module):
+class LayerNormAutograd(_Affine):
     """Layer norm by plain tensor operations, differentiated by autograd; (N, C) to (N, C).
-
-    Args:
-        num_features: C.
-        eps: added to the variance, inside the root.
 
     Source: UvA 2020, question 3.1.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-
     def forward(self, x: Tensor) -> Tensor:
-        """Return y, of x's shape.
-
-        Raises:
-            ValueError: x has the wrong number of axes or of features.
-        """
-        _check_input(self, x, self.num_features)
-        xhat, _ = _standardise(x, (FEATURES,), self.eps)
+        """Return y, of x's shape."""
+        self.check(x)
+        xhat, _ = _standardise(x, FEATURES, self.eps)
         return self.weight * xhat + self.bias
 
 
@@ -187,7 +162,7 @@ class LayerNormFunction(Function):
         _check_input("LayerNormFunction", x, gamma.numel())
         _check_parameters("LayerNormFunction", gamma, beta)
         _save_what_backward_needs(ctx, x, gamma, eps)
-        xhat, _ = _standardise(x, (FEATURES,), eps)
+        xhat, _ = _standardise(x, FEATURES, eps)
         return gamma * xhat + beta
 
     @staticmethod
@@ -197,41 +172,26 @@ class LayerNormFunction(Function):
         x, gamma = ctx.saved_tensors
         dx = dgamma = None
         if x is not None:
-            xhat, r = _standardise(x, (FEATURES,), ctx.eps)
+            xhat, r = _standardise(x, FEATURES, ctx.eps)
             dgamma = (dy * xhat).sum(0) if wants_dgamma else None
-            dx = _through_statistics(dy * gamma, xhat, r, (FEATURES,)) if wants_dx else None
+            dx = _through_statistics(dy * gamma, xhat, r, FEATURES) if wants_dx else None
         return dx, dgamma, dy.sum(0) if wants_dbeta else None, None
 
 
-class LayerNormManual(nn.Module):
+class LayerNormManual(_Affine):
     """Layer norm with the backward of LayerNormFunction; (N, C) to (N, C).
-
-    Args:
-        num_features: C.
-        eps: added to the variance, inside the root.
 
     Source: UvA 2020, question 3.2 c.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-
     def forward(self, x: Tensor) -> Tensor:
-        """Return y, of x's shape.
-
-        Raises:
-            ValueError: x has the wrong number of axes or of features.
-        """
-        _check_input(self, x, self.num_features)
+        """Return y, of x's shape."""
+        self.check(x)
         y: Tensor = LayerNormFunction.apply(x, self.weight, self.bias, self.eps)
         return y
 
 
-class BatchNormFromZero(nn.Module):
+class BatchNormFromZero(_Affine):
     """torch.nn.BatchNorm but for its running statistics: both start at 0, and the variance is the biased one.
 
     In training running = (1 - momentum) * running + momentum * batch; the home work's own momentum, 0.9, is the share
@@ -239,10 +199,8 @@ class BatchNormFromZero(nn.Module):
     Evaluation uses the running statistics.
 
     Args:
-        num_features: C.
-        eps: added to the variance, inside the root.
+        num_features, eps, spatial: as for the others.
         momentum: share of the batch in the running statistics.
-        spatial: take (N, C, H, W) instead of (N, C).
 
     Source: EECS 598, homework 1, batch norm.
     """
@@ -251,13 +209,8 @@ class BatchNormFromZero(nn.Module):
     running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, spatial: bool = False) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.eps = eps
+        super().__init__(num_features, eps, spatial=spatial)
         self.momentum = momentum
-        self.spatial = spatial
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.zeros(num_features))
 
@@ -267,7 +220,7 @@ class BatchNormFromZero(nn.Module):
         Raises:
             ValueError: x has the wrong number of axes or of features, or, in training, one value a feature.
         """
-        _check_input(self, x, self.num_features, spatial=self.spatial)
+        self.check(x)
         if not self.training:
             mean, var = self.running_mean, self.running_var
             return functional.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
@@ -302,11 +255,6 @@ NORMS_2D: dict[str, Callable[[int], nn.Module]] = {
 """From the number of channels to a module for (N, C, H, W)."""
 
 
-def _samples(x: Tensor) -> tuple[int, ...]:
-    """Return the axes that batch norm takes its statistics over: all but the features."""
-    return (0, 2, 3) if x.ndim == 4 else (0,)
-
-
 def _across(p: Tensor, x: Tensor) -> Tensor:
     """Return p, one number a feature, in a shape that stands along the features of x."""
     return p[:, None, None] if x.ndim == 4 else p
@@ -331,12 +279,11 @@ def _save_what_backward_needs(ctx: Any, x: Tensor, gamma: Tensor, eps: float) ->
     ctx.eps = eps
 
 
-def _check_input(owner: nn.Module | str, x: Tensor, num_features: int, *, spatial: bool = False) -> None:
+def _check_input(owner: str, x: Tensor, num_features: int, *, spatial: bool = False) -> None:
     """Raise ValueError unless x is (N, num_features), or (N, num_features, H, W) if spatial."""
     if x.ndim != (4 if spatial else 2) or x.shape[1] != num_features:
-        name = owner if isinstance(owner, str) else type(owner).__name__
         expected = f"(N, {num_features}, H, W)" if spatial else f"(N, {num_features})"
-        raise ValueError(f"{name}: expected input {expected}; got {tuple(x.shape)}")
+        raise ValueError(f"{owner}: expected input {expected}; got {tuple(x.shape)}")
 
 
 def _check_parameters(name: str, gamma: Tensor, beta: Tensor) -> None:

@@ -47,8 +47,7 @@ def preact_resnet(
         blocks: residual blocks of each stage.
 
     Raises:
-        ValueError: the sample is not an image, or is too small for the pools; the message begins with an argument's
-            name.
+        ValueError: the sample is no image or too small for the pools; the message begins with an argument's name.
 
     Source: UvA Deep Learning 2020, assignment 1, question 4.
     """

@@ -22,7 +22,7 @@ from dlassign.config.transfer import IMAGENET, IMAGENET_PREPROCESS
 from dlassign.errors import UserError
 from dlassign.nets.freezing import belongs_to
 from dlassign.store.files import reason
-from dlassign.store.paths import weights_file
+from dlassign.store.paths import hub_folder, weights_file
 
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
@@ -97,13 +97,10 @@ def load_pretrained(
     Raises:
         UserError: the weights are missing, damaged, carry code, or belong to another architecture.
     """
-    path = Path(source).expanduser()
-    state: Weights
-    if source == IMAGENET:
-        state, label = read_imagenet(name, download=download), f"{IMAGENET} ({IMAGENET_FILES[name]})"
-    else:
-        state, label = read_file(path), source
-    return load_state(model, state, head=head, source=label)
+    if source != IMAGENET:
+        return load_state(model, read_file(Path(source)), head=head, source=source)
+    state = read_imagenet(name, download=download)
+    return load_state(model, state, head=head, source=f"{IMAGENET} ({IMAGENET_FILES[name]})")
 
 
 def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> LoadReport:
@@ -286,11 +283,6 @@ def fetch_imagenet(name: str, root: str | None = None) -> Path:
             f"and the free space, or copy {file} from another machine to {folder}"
         ) from error
     return path
-
-
-def hub_folder() -> Path:
-    """Return the folder in which torch keeps downloaded weights; TORCH_HOME moves it."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def imagenet_preprocess() -> tuple[dict[str, Any], ...]:

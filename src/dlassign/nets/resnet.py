@@ -101,13 +101,8 @@ def _made_by_torchvision(name: str, n_outputs: int) -> nn.Module:
 def check_size(in_shape: Sequence[int], *, stem: str, resize: int | None = None) -> tuple[int, int]:
     """Return height and width of the last feature map; batch normalisation of a batch sees N times as many values.
 
-    Args:
-        in_shape: shape of one image, (C, H, W).
-        stem: imagenet, or cifar.
-        resize: height and width that images are resized to; None keeps them.
-
     Raises:
-        ValueError: the sample is not an image, or too small; the message begins with the argument's name.
+        ValueError: as `resnet` does.
     """
     if len(in_shape) != 3:
         raise ValueError(f"in_shape is {tuple(in_shape)}; a ResNet needs images, (C, H, W)")

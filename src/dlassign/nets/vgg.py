@@ -51,8 +51,7 @@ def vgg(
         dropout: probability to drop a value before every linear layer; 0 adds no module.
 
     Raises:
-        ValueError: the sample is not an image, or is too small for the pools; the message begins with an argument's
-            name.
+        ValueError: the sample is no image or too small for the pools; the message begins with an argument's name.
 
     Source: UvA Deep Learning 2018, assignment 1, question 4, after Simonyan and Zisserman 2015.
     """
@@ -84,15 +83,24 @@ def vgg(
     return model
 
 
+def image_size(in_shape: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a sample of this shape.
+
+    Raises:
+        ValueError: the sample is not an image.
+    """
+    if len(in_shape) != 3:
+        raise ValueError(f"in_shape is {tuple(in_shape)}; a convolution needs images, (C, H, W)")
+    return in_shape[1], in_shape[2]
+
+
 def pooled_size(in_shape: Sequence[int], n_pools: int, *, kernel_size: int, padding: int, key: str) -> tuple[int, int]:
     """Return height and width after pools of stride 2; key: argument of the caller that says how many there are.
 
     Raises:
         ValueError: the sample is not an image, or a pool is larger than what it slides over.
     """
-    if len(in_shape) != 3:
-        raise ValueError(f"in_shape is {tuple(in_shape)}; a convolution needs images, (C, H, W)")
-    sizes = list(in_shape[1:])
+    sizes = list(image_size(in_shape))
     for number in range(1, n_pools + 1):
         sizes = [(size + 2 * padding - kernel_size) // 2 + 1 for size in sizes]
         if min(sizes) < 1:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlassign.nets.mlp import ACTIVATIONS
+from dlassign.nets.vgg import image_size
 
 NORM_EPS = 1e-5
 NORM_MOMENTUM = 0.4
@@ -103,13 +104,12 @@ def whiten_patches(layer: nn.Module, images: Tensor) -> None:
 
 
 def _check_size(in_shape: Sequence[int], n_pools: int, *, patch: int, stride: int) -> None:
-    if len(in_shape) != 3:
-        raise ValueError(f"in_shape is {tuple(in_shape)}; a convolution needs images, (C, H, W)")
-    if patch > min(in_shape[1:]):
-        raise ValueError(f"patch {patch} is larger than the image, {in_shape[1]}x{in_shape[2]}; use a smaller one")
-    sizes = [(size + 2 * ((patch - 1) // 2) - patch) // stride + 1 for size in in_shape[1:]]
+    height, width = image_size(in_shape)
+    if patch > min(height, width):
+        raise ValueError(f"patch {patch} is larger than the image, {height}x{width}; use a smaller one")
+    sizes = [(size + 2 * ((patch - 1) // 2) - patch) // stride + 1 for size in (height, width)]
     if min(sizes) < 2**n_pools:
-        image = f"images of {in_shape[1]}x{in_shape[2]} are too small"
+        image = f"images of {height}x{width} are too small"
         raise ValueError(f"widths: {image}: {n_pools} pools leave nothing of {sizes[0]}x{sizes[1]}; use fewer stages")
 
 

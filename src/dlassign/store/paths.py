@@ -143,6 +143,13 @@ def weights_file(source: str) -> Path:
     return best
 
 
+def hub_folder() -> Path:
+    """Return the folder in which torch keeps downloaded weights, without the seconds that importing torch takes."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", f"{cache}/torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
 def identity_of(init: dict[str, Any]) -> dict[str, Any]:
     """Return the section init of pretrained weights with the content's digest in place of the path."""
     kept = without(init, REPEATS, prefix="init.")

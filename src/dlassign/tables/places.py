@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from dlassign.config.suggestion import did_you_mean
 from dlassign.config.transfer import IMAGENET, PretrainedInit
 from dlassign.data.known_files import CIFAR10_FILES, MNIST_FILES, KnownSet, missing_files
 from dlassign.errors import ConfigError
+from dlassign.store.paths import hub_folder
 
 KINDS = {
     "cifar10": "the folder that holds cifar-10-batches-py/, or one with train/CLASS/ and test/CLASS/ images",
@@ -48,15 +48,12 @@ def parse_places(texts: Sequence[str]) -> dict[str, Path]:
 def _is_there(kind: str, path: Path) -> bool:
     match kind:
         case "cifar10":
-            return (path / CIFAR10_FILES.folder).is_dir() or _is_image_folder(path)
+            as_images = (path / "train").is_dir() and (path / "test").is_dir()
+            return as_images or (path / CIFAR10_FILES.folder).is_dir()
         case "mnist":
             return (path / MNIST_FILES.folder).is_dir()
         case _:
             return path.is_file()
-
-
-def _is_image_folder(path: Path) -> bool:
-    return (path / "train").is_dir() and (path / "test").is_dir()
 
 
 def overrides(config: RunConfig, places: Mapping[str, Path]) -> list[str]:
@@ -104,16 +101,8 @@ def _missing_set(known: KnownSet, root: str) -> str:
 
 
 def _missing_weights(config: RunConfig) -> str:
-    if not isinstance(config.init, PretrainedInit) or config.init.weights != IMAGENET or config.init.download:
-        return ""
-    name = config.model.name
-    if any(hub_folder().glob(f"{name}-*.pth")):
+    init, name = config.init, config.model.name
+    wanted = isinstance(init, PretrainedInit) and init.weights == IMAGENET and not init.download
+    if not wanted or any(hub_folder().glob(f"{name}-*.pth")):
         return ""
     return f"weights missing: run `dlassign data fetch {name}-{IMAGENET}`"
-
-
-def hub_folder() -> Path:
-    """Return the folder in which torch keeps downloaded weights, without the seconds that importing torch takes."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("TORCH_HOME", f"{cache}/torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
