@@ -1,13 +1,14 @@
 """Activation functions, with the names and defaults of torch.nn.
 
-All but Softmax compute y = f(x) element by element on any shape, in float32 or float64, so dL/dx = dL/dy f'(x).
-[x > 0] is 1 where x > 0, else 0: products with such masks are faster than np.where.
+All but Softmax compute y = f(x) element by element on any shape, in float32 or float64; each has its f and its f'.
+[x > 0] is 1 where x > 0, else 0.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -21,90 +22,88 @@ _STEPS = 512
 _LIMIT = 13
 
 
-class Identity:
-    """y = x, dL/dx = dL/dy."""
+class _Elementwise(ABC):
+    """y = f(x) for every element. No other element moves y, so dL/dx = f'(x) dL/dy."""
 
     params = grads = buffers = NOTHING
 
     def __init__(self) -> None:
-        self._done = Saved[bool](self)
+        self._kept = Saved[Any](self)
 
     def __repr__(self) -> str:
-        return "Identity()"
+        arguments = [f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")]
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns a copy."""
-        _check_floats(self, x)
-        y = x.copy()
-        self._done.keep(True, y, train=train)
-        return y
+    @abstractmethod
+    def _f(self, x: Array) -> tuple[Array, Any]:
+        """Return y, a new array, and what f' is computed from."""
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns a copy."""
-        self._done.take(dy)
-        return dy.copy()
-
-
-class ReLU:
-    """y = max(0, x), f' = [x > 0]; 0 at x = 0, as torch has it."""
-
-    params = grads = buffers = NOTHING
-
-    def __init__(self) -> None:
-        self._positive = Saved[NDArray[np.bool_]](self)
-
-    def __repr__(self) -> str:
-        return "ReLU()"
+    @abstractmethod
+    def _slope(self, kept: Any) -> NDArray[Any]:
+        """Return f', where backward may write."""
 
     def forward(self, x: Array, *, train: bool) -> Array:
         """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
-        y: Array = np.maximum(x, 0)
-        # The mask takes one byte per element, x itself four or eight.
-        self._positive.keep(x > 0, y, train=train)
+        check_input(self, x, ["any"] * x.ndim)
+        y, kept = self._f(x)
+        self._kept.keep(kept, y, train=train)
         return y
 
     def backward(self, dy: Array) -> Array:
         """dy: the shape of x. Returns the same shape."""
-        return dy * self._positive.take(dy)
+        slope = self._slope(self._kept.take(dy))
+        # In place unless the slope is a mask: a new array of a batch's size costs more time than the arithmetic on it.
+        dx: Array = np.multiply(slope, dy, out=slope if slope.dtype == dy.dtype else None)
+        return dx
 
 
-class LeakyReLU:
-    """y = max(0, x) + s min(0, x), f' = [x > 0] + s [x <= 0].
+class Identity(_Elementwise):
+    """y = x, f' = 1."""
+
+    def _f(self, x: Array) -> tuple[Array, Any]:
+        return x.copy(), np.array(True)
+
+    def _slope(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return kept
+
+
+class ReLU(_Elementwise):
+    """y = max(0, x), f' = [x > 0]; 0 at x = 0, as torch has it."""
+
+    def _f(self, x: Array) -> tuple[Array, NDArray[np.bool_]]:
+        # The mask takes one byte per element, x itself four or eight.
+        return np.maximum(x, 0), x > 0
+
+    def _slope(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        # The mask itself: a product with it is faster than np.where.
+        return kept
+
+
+class LeakyReLU(_Elementwise):
+    """y = max(0, x) + s min(0, x), f' = s [x <= 0] + [x > 0].
 
     Args:
         negative_slope: s.
     """
 
-    params = grads = buffers = NOTHING
-
     def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__()
         self.negative_slope = float(negative_slope)
-        self._positive = Saved[NDArray[np.bool_]](self)
 
-    def __repr__(self) -> str:
-        return f"LeakyReLU(negative_slope={self.negative_slope})"
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
+    def _f(self, x: Array) -> tuple[Array, Any]:
         y: Array = np.minimum(x, 0)
         y *= self.negative_slope
         y += np.maximum(x, 0)
-        self._positive.keep(x > 0, y, train=train)
-        return y
+        return y, (x > 0, x.dtype)
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns the same shape."""
-        positive = self._positive.take(dy)
-        # In place from here on: a new array of a batch's size costs more time than the arithmetic on it.
-        dx = dy * ~positive
-        dx *= self.negative_slope
-        dx += dy * positive
-        return dx
+    def _slope(self, kept: tuple[NDArray[np.bool_], Any]) -> Array:
+        positive, dtype = kept
+        slope: Array = np.multiply(~positive, self.negative_slope, dtype=dtype)
+        slope += positive
+        return slope
 
 
-class ELU:
+class ELU(_Elementwise):
     """y = max(0, x) + a (exp(min(0, x)) - 1), f' = [x > 0] + a exp(x) [x <= 0].
 
     Source: Clevert, Unterthiner and Hochreiter 2016; UvA Deep Learning 2020, assignment 1, question 1.2.
@@ -113,153 +112,91 @@ class ELU:
         alpha: a.
     """
 
-    params = grads = buffers = NOTHING
-
     def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
         self.alpha = float(alpha)
-        self._kept = Saved[tuple[Array, NDArray[np.bool_]]](self)
 
-    def __repr__(self) -> str:
-        return f"ELU(alpha={self.alpha})"
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
+    def _f(self, x: Array) -> tuple[Array, tuple[Array, NDArray[np.bool_]]]:
         # expm1(x) keeps the digits of exp(x) - 1 near 0, and min(0, x) keeps exp finite for large x.
         below: Array = np.expm1(np.minimum(x, 0))
         y = below * self.alpha
         y += np.maximum(x, 0)
-        self._kept.keep((below, x > 0), y, train=train)
-        return y
+        return y, (below, x > 0)
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns the same shape."""
-        slope, positive = self._kept.take(dy)
+    def _slope(self, kept: tuple[Array, NDArray[np.bool_]]) -> Array:
+        slope, positive = kept
         # Now it is exp(min(0, x)), which is 1 where x > 0: with alpha 1 this is the slope everywhere.
         slope += 1
         if self.alpha != 1:
             slope *= self.alpha
             np.copyto(slope, 1, where=positive)
-        slope *= dy
         return slope
 
 
-class GELU:
+class GELU(_Elementwise):
     """y = x P(x), f' = P(x) + x p(x), with P and p the distribution and the density of the normal distribution.
 
     This is the exact form with P(x) = (1 + erf(x / sqrt(2))) / 2, torch's approximate="none".
     Source: Hendrycks and Gimpel 2016.
     """
 
-    params = grads = buffers = NOTHING
-
     def __init__(self) -> None:
-        self._kept = Saved[tuple[Array, Array, Array]](self)
+        super().__init__()
+        self.approximate = "none"
 
-    def __repr__(self) -> str:
-        return "GELU(approximate='none')"
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
+    def _f(self, x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         below, density = normal_distribution(x)
-        y = x * below
-        self._kept.keep((x, below, density), y, train=train)
-        return y
+        return x * below, (x, below, density)
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns the same shape."""
-        x, below, slope = self._kept.take(dy)
+    def _slope(self, kept: tuple[Array, Array, Array]) -> Array:
+        x, below, slope = kept
         # p(x) becomes f' in its own memory: this backward is the only one that reads it.
         slope *= x
         slope += below
-        slope *= dy
         return slope
 
 
-class SiLU:
+class SiLU(_Elementwise):
     """y = x s(x), f' = s + y (1 - s), with s the sigmoid."""
 
-    params = grads = buffers = NOTHING
-
-    def __init__(self) -> None:
-        self._kept = Saved[tuple[Array, Array]](self)
-
-    def __repr__(self) -> str:
-        return "SiLU()"
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
+    def _f(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
         s = sigmoid(x)
         y = x * s
-        self._kept.keep((y, s), y, train=train)
-        return y
+        return y, (y, s)
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns the same shape."""
-        y, s = self._kept.take(dy)
+    def _slope(self, kept: tuple[Array, Array]) -> Array:
+        y, s = kept
         # (x s)' = s + x s' = s + x s (1 - s) = s + y (1 - s): y and s are there already, and no exp is needed.
-        dx = 1 - s
-        dx *= y
-        dx += s
-        dx *= dy
-        return dx
+        slope = 1 - s
+        slope *= y
+        slope += s
+        return slope
 
 
-class Sigmoid:
+class Sigmoid(_Elementwise):
     """y = 1 / (1 + exp(-x)), f' = y (1 - y)."""
 
-    params = grads = buffers = NOTHING
-
-    def __init__(self) -> None:
-        self._y = Saved[Array](self)
-
-    def __repr__(self) -> str:
-        return "Sigmoid()"
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
+    def _f(self, x: Array) -> tuple[Array, Array]:
         y = sigmoid(x)
         # The slope is a function of y, so x is not kept.
-        self._y.keep(y, y, train=train)
-        return y
+        return y, y
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns the same shape."""
-        y = self._y.take(dy)
-        dx = 1 - y
-        dx *= y
-        dx *= dy
-        return dx
+    def _slope(self, kept: Array) -> Array:
+        slope = 1 - kept
+        slope *= kept
+        return slope
 
 
-class Tanh:
+class Tanh(_Elementwise):
     """y = tanh(x), f' = 1 - y^2."""
 
-    params = grads = buffers = NOTHING
-
-    def __init__(self) -> None:
-        self._y = Saved[Array](self)
-
-    def __repr__(self) -> str:
-        return "Tanh()"
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: any shape. Returns the same shape."""
-        _check_floats(self, x)
+    def _f(self, x: Array) -> tuple[Array, Array]:
         y: Array = np.tanh(x)
-        self._y.keep(y, y, train=train)
-        return y
+        return y, y
 
-    def backward(self, dy: Array) -> Array:
-        """dy: the shape of x. Returns the same shape."""
-        y = self._y.take(dy)
+    def _slope(self, kept: Array) -> Array:
         # A new array: y belongs to the next layer too and must not change.
-        dx = 1 - y * y
-        dx *= dy
-        return dx
+        return 1 - kept * kept
 
 
 class Softmax:
@@ -358,7 +295,3 @@ def _distribution_table(dtype: Any) -> Array:
     # All calls share this one array.
     found.flags.writeable = False
     return found
-
-
-def _check_floats(layer: object, x: Array) -> None:
-    check_input(layer, x, ["any"] * x.ndim)

@@ -43,6 +43,9 @@ class BatchNorm1d:
         buffers: running_mean (C,), running_var (C,).
     """
 
+    _behind: tuple[str, ...] = ()
+    """The axes of the input behind (N, C)."""
+
     def __init__(
         self,
         num_features: int,
@@ -54,173 +57,101 @@ class BatchNorm1d:
         from_zero: bool = False,
         dtype: Any = np.float32,
     ) -> None:
-        self.params = _affine((num_features,), weight=affine, bias=affine, dtype=dtype)
+        self.num_features = num_features
+        self.eps = float(eps)
+        self.momentum = float(momentum)
+        self.from_zero = from_zero
+        self.dtype = np.dtype(dtype)
+        zeros, ones = np.zeros(num_features, dtype), np.ones(num_features, dtype)
+        self.params = {"weight": ones.copy(), "bias": zeros.copy()} if affine else {}
         self.grads = zeros_like(self.params)
-        self.buffers = _running_statistics(num_features, track_running_stats, from_zero=from_zero, dtype=dtype)
-        self._norm = _BatchNorm(self, ("N", num_features), eps=eps, momentum=momentum, from_zero=from_zero, dtype=dtype)
+        statistics = {"running_mean": zeros, "running_var": zeros.copy() if from_zero else ones}
+        self.buffers = statistics if track_running_stats else {}
+        # The group of a channel is all axes but its own.
+        self._axes = (0, *range(2, 2 + len(self._behind)))
+        self._kept = Saved[tuple[Array, Array]](self)
 
     def __repr__(self) -> str:
-        return self._norm.text()
+        end = ", from_zero=True" if self.from_zero else ""
+        return (
+            f"{type(self).__name__}({self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={bool(self.params)}, track_running_stats={bool(self.buffers)}{end})"
+        )
 
     def forward(self, x: Array, *, train: bool) -> Array:
         """x: (N, C). Returns (N, C).
 
         Raises:
-            ValueError: x has the wrong shape or type, or is a single sample whose statistics are needed.
-        """
-        return self._norm.forward(x, train=train)
-
-    def backward(self, dy: Array) -> Array:
-        """dy: (N, C). Returns (N, C)."""
-        return self._norm.backward(dy)
-
-
-class BatchNorm2d:
-    """BatchNorm1d for images: every channel is normalised over the batch and all pixels.
-
-    Arguments, parameters and buffers are those of BatchNorm1d; C counts channels.
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        from_zero: bool = False,
-        dtype: Any = np.float32,
-    ) -> None:
-        self.params = _affine((num_features,), weight=affine, bias=affine, dtype=dtype)
-        self.grads = zeros_like(self.params)
-        self.buffers = _running_statistics(num_features, track_running_stats, from_zero=from_zero, dtype=dtype)
-        self._norm = _BatchNorm(
-            self, ("N", num_features, "H", "W"), eps=eps, momentum=momentum, from_zero=from_zero, dtype=dtype
-        )
-
-    def __repr__(self) -> str:
-        return self._norm.text()
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        """x: (N, C, H, W). Returns (N, C, H, W).
-
-        Raises:
             ValueError: x has the wrong shape or type, or one value per channel whose statistics are needed.
         """
-        return self._norm.forward(x, train=train)
-
-    def backward(self, dy: Array) -> Array:
-        """dy: (N, C, H, W). Returns (N, C, H, W)."""
-        return self._norm.backward(dy)
-
-
-class _BatchNorm:
-    """Forward and backward of BatchNorm1d and BatchNorm2d: the group of a channel, axis 1, is all other axes.
-
-    Args:
-        layer: whose parameters, gradients and buffers are used; named in errors.
-        expected: shape of the input.
-        eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics.
-        from_zero: whether the running variance follows the biased one.
-        dtype: of the input.
-    """
-
-    def __init__(
-        self,
-        layer: BatchNorm1d | BatchNorm2d,
-        expected: tuple[int | str, ...],
-        *,
-        eps: float,
-        momentum: float,
-        from_zero: bool,
-        dtype: Any,
-    ) -> None:
-        self._layer = layer
-        self._expected = expected
-        self._eps = float(eps)
-        self._momentum = float(momentum)
-        self._from_zero = from_zero
-        self._dtype = np.dtype(dtype)
-        self._axes = tuple(axis for axis in range(len(expected)) if axis != 1)
-        self._kept = Saved[tuple[Array, Array]](layer)
-
-    def text(self) -> str:
-        end = ", from_zero=True" if self._from_zero else ""
-        return (
-            f"{type(self._layer).__name__}({self._expected[1]}, eps={self._eps}, momentum={self._momentum}, "
-            f"affine={bool(self._layer.params)}, track_running_stats={bool(self._layer.buffers)}{end})"
-        )
-
-    def forward(self, x: Array, *, train: bool) -> Array:
-        check_input(self._layer, x, self._expected, dtype=self._dtype)
-        params, buffers = self._layer.params, self._layer.buffers
-        if train or not buffers:
+        check_input(self, x, ("N", self.num_features, *self._behind), dtype=self.dtype)
+        if train or not self.buffers:
             count = self._count(x)
             mean = x.mean(axis=self._axes)
             # mean((x - mean)^2), not mean(x^2) - mean^2: far from 0 those are two large, nearly equal numbers, and
             # their difference keeps few digits.
             centered: Array = x - self._wide(mean)
             var: Array = self._dots(centered, centered) / count
-            if train and buffers:
+            if train and self.buffers:
                 # M/(M - 1) makes the variance unbiased: the batch's own mean lies too close to its own values.
-                self._move(buffers["running_mean"], mean)
-                self._move(buffers["running_var"], var if self._from_zero else var * (count / (count - 1)))
+                self._move("running_mean", mean)
+                self._move("running_var", var if self.from_zero else var * (count / (count - 1)))
         else:
-            centered, var = x - self._wide(buffers["running_mean"]), buffers["running_var"]
+            centered, var = x - self._wide(self.buffers["running_mean"]), self.buffers["running_var"]
         # eps stands inside the root: there it bounds r, and its derivative, for a channel of equal values.
-        r: Array = 1 / np.sqrt(var + self._eps)
+        r: Array = 1 / np.sqrt(var + self.eps)
         # r and g are multiplied first, as C numbers: the batch is then gone through once and not twice.
-        y: Array = centered * self._wide(r * params["weight"] if params else r)
-        if params:
-            y += self._wide(params["bias"])
+        y: Array = centered * self._wide(r * self.params["weight"] if self.params else r)
+        if self.params:
+            y += self._wide(self.params["bias"])
         self._kept.keep((centered, r), y, train=train)
         return y
 
     def backward(self, dy: Array) -> Array:
-        params, grads = self._layer.params, self._layer.grads
+        """dy: (N, C). Returns (N, C)."""
         centered, r = self._kept.take(dy)
         count = self._count(dy)
         # xh = r centered, so r is taken out of the sums: dL/dg = sum(d xh) = r sum(d centered).
         of_bias, of_weight = dy.sum(axis=self._axes), self._dots(dy, centered) * r
-        if params:
-            grads["bias"][...] = of_bias
-            grads["weight"][...] = of_weight
+        if self.params:
+            self.grads["bias"][...] = of_bias
+            self.grads["weight"][...] = of_weight
         # The means of the formula are the gradients of b and g divided by M. Forward keeps `centered` for this one
         # backward, so dx is computed in its memory.
         dx = centered
         dx *= self._wide(of_weight * r / -count)
         dx += dy
         dx -= self._wide(of_bias / count)
-        dx *= self._wide(r * params["weight"] if params else r)
+        dx *= self._wide(r * self.params["weight"] if self.params else r)
         return dx
 
     def _count(self, x: Array) -> int:
-        """Return the number of values per channel, M.
-
-        Raises:
-            ValueError: it is 0 or 1: one value has no variance.
-        """
+        """Return the number of values per channel, M; 0 or 1 is refused, since one value has no variance."""
         count: int = x.size // x.shape[1]
         if count < 2:
             given = described(x.shape, x.dtype)
-            raise ValueError(f"{self._layer}: expected more than 1 value per channel for batch statistics; got {given}")
+            raise ValueError(f"{self}: expected more than 1 value per channel for batch statistics; got {given}")
         return count
 
-    def _move(self, running: Array, newest: Array) -> None:
-        running *= 1 - self._momentum
-        running += self._momentum * newest
+    def _move(self, name: str, newest: Array) -> None:
+        self.buffers[name] *= 1 - self.momentum
+        self.buffers[name] += self.momentum * newest
 
     def _wide(self, of_channels: Array) -> Array:
         """Give (C,) the axes of x, for broadcasting: (C,) or (C, 1, 1)."""
-        return of_channels.reshape(-1, *[1] * (len(self._expected) - 2))
+        return of_channels.reshape(-1, *[1] * len(self._behind))
 
     def _dots(self, a: Array, b: Array) -> Array:
         """Return sum(a b) for every channel; unlike (a * b).sum() it needs no array of the size of a."""
-        axes = "nchw"[: len(self._expected)]
+        axes = "nchw"[: a.ndim]
         found: Array = np.einsum(f"{axes},{axes}->c", a, b)
         return found
+
+
+class BatchNorm2d(BatchNorm1d):
+    """BatchNorm1d for images (N, C, H, W): every channel is normalised over the batch and all pixels."""
+
+    _behind = ("H", "W")
 
 
 class LayerNorm:
@@ -254,7 +185,10 @@ class LayerNorm:
         self.normalized_shape = shape
         self.eps = float(eps)
         self.dtype = np.dtype(dtype)
-        self.params = _affine(shape, weight=elementwise_affine, bias=elementwise_affine and bias, dtype=dtype)
+        # At the start y = xh.
+        self.params = {"weight": np.ones(shape, dtype)} if elementwise_affine else {}
+        if elementwise_affine and bias:
+            self.params["bias"] = np.zeros(shape, dtype)
         self.grads = zeros_like(self.params)
         self.buffers = NOTHING
         self._kept = Saved[tuple[Array, Array]](self)
@@ -295,23 +229,6 @@ class LayerNorm:
         dx -= xh
         dx *= r
         return dx.reshape(dy.shape)
-
-
-def _affine(shape: tuple[int, ...], *, weight: bool, bias: bool, dtype: Any) -> dict[str, Array]:
-    """Return the parameters at their start: weight 1 and bias 0, so that y = xh."""
-    params: dict[str, Array] = {}
-    if weight:
-        params["weight"] = np.ones(shape, dtype)
-    if bias:
-        params["bias"] = np.zeros(shape, dtype)
-    return params
-
-
-def _running_statistics(num_features: int, tracked: bool, *, from_zero: bool, dtype: Any) -> dict[str, Array]:
-    if not tracked:
-        return {}
-    var = np.zeros(num_features, dtype) if from_zero else np.ones(num_features, dtype)
-    return {"running_mean": np.zeros(num_features, dtype), "running_var": var}
 
 
 def _row_dots(a: Array, b: Array) -> Array:
