@@ -6,17 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dlassign.config.base import Config, Count, Many, Pair, Positive, broken_rule
+from dlassign.config.base import Config, Count, Many, Pair, Positive, Share, broken_rule
 
 Padding = Literal["reflect", "edge", "zeros"]
-Limit = Annotated[float, Field(gt=0, le=1)]
 
 
 class Flip(Config):
     """Mirror each image left to right with probability p, every time it is seen."""
 
     name: Literal["flip"]
-    p: Annotated[float, Field(gt=0, le=1)] = 0.5
+    p: Share = 0.5
     """Probability of the mirror image."""
 
 
@@ -62,7 +61,7 @@ class Brightness(Config):
     """Multiply the pixel values of each image by 1 + u, u uniform from -limit to limit, and keep them in 0..255."""
 
     name: Literal["brightness"]
-    limit: Limit = 0.1
+    limit: Share = 0.1
     """Largest relative change, at most 1."""
 
 
@@ -70,7 +69,7 @@ class Contrast(Config):
     """Scale each image's differences from its own mean by 1 + u, u uniform from -limit to limit, kept in 0..255."""
 
     name: Literal["contrast"]
-    limit: Limit = 0.1
+    limit: Share = 0.1
     """Largest relative change, at most 1."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +18,16 @@ class Config(BaseModel):
     """Base of every config class: unknown keys, wrong types and later changes are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        """Yield the broken rules between the keys; a class with such rules overrides it."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _refuse_broken_rules(self) -> Self:
+        for rule in self._broken_rules():
+            raise rule
+        return self
 
 
 def _as_tuple(value: Any) -> Any:
@@ -33,6 +44,8 @@ Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
 Count = Annotated[int, Field(ge=1)]
 BatchSize = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -53,7 +66,7 @@ PathText = Annotated[str, AfterValidator(_no_impossible_path)]
 
 
 def broken_rule(key: str | KeyPath, message: str, *, at_key: bool = False) -> PydanticCustomError:
-    """Return the error that a validator raises for a rule between keys.
+    """Return the error for a rule between keys.
 
     Args:
         key: the key that the message should point at, relative to the class that holds the rule: with dots, or in parts
@@ -74,10 +87,8 @@ class Duration(Config):
     epochs: Positive | None = None
     """Number of passes over the training split; a fraction is allowed."""
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Duration:
-        if (self.steps is None) == (self.epochs is None):
-            if self.steps is not None:
-                raise broken_rule("epochs", "steps and epochs are both given; remove one of them")
-            raise broken_rule("", "neither steps nor epochs is given; give one: {steps: 100} or {epochs: 1}")
-        return self
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        if self.steps is not None and self.epochs is not None:
+            yield broken_rule("epochs", "steps and epochs are both given; remove one of them")
+        if self.steps is None and self.epochs is None:
+            yield broken_rule("", "neither steps nor epochs is given; give one: {steps: 100} or {epochs: 1}")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
+from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Many, Several, broken_rule
+from dlassign.config.base import Config, Count, Many, Rate, Several, broken_rule
 
 Activation = Literal["relu", "elu", "gelu", "identity", "leaky_relu", "sigmoid", "silu", "tanh"]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 BatchNorm = Literal["batch", "batch_from_zero", "batch_without_running", "batch_autograd", "batch_manual"]
+
+
+def _one_for_each_stage(key: str, values: Sized, widths: Sized) -> Iterator[PydanticCustomError]:
+    if len(values) != len(widths):
+        yield broken_rule(key, f"{len(values)} values for {len(widths)} widths; give one for each stage")
 
 
 class VGG(Config):
@@ -41,12 +47,10 @@ class VGG(Config):
     dropout: Rate = 0.0
     """Probability to drop a value before every linear layer."""
 
-    @model_validator(mode="after")
-    def _padding_fits(self) -> VGG:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if 2 * self.pool_padding > self.pool_size:
             message = f"is {self.pool_padding}; use at most {self.pool_size // 2}, half of pool_size {self.pool_size}"
-            raise broken_rule("pool_padding", message)
-        return self
+            yield broken_rule("pool_padding", message)
 
 
 class PreactResNet(Config):
@@ -58,12 +62,8 @@ class PreactResNet(Config):
     blocks: Several[Annotated[int, Field(ge=0)]] = (1, 2, 2, 2, 2)
     """Residual blocks in each stage."""
 
-    @model_validator(mode="after")
-    def _one_for_each_stage(self) -> PreactResNet:
-        if len(self.blocks) != len(self.widths):
-            message = f"{len(self.blocks)} values for {len(self.widths)} widths; give one for each stage"
-            raise broken_rule("blocks", message)
-        return self
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from _one_for_each_stage("blocks", self.blocks, self.widths)
 
 
 class EECSCifarBase(Config):
@@ -97,16 +97,8 @@ class WhitenedCNN(Config):
     activation: Activation = "silu"
     """Activation after every convolution."""
 
-    @model_validator(mode="after")
-    def _one_for_each_stage(self) -> WhitenedCNN:
-        if len(self.depths) != len(self.widths):
-            message = f"{len(self.depths)} values for {len(self.widths)} widths; give one for each stage"
-            raise broken_rule("depths", message)
-        return self
-
-    @model_validator(mode="after")
-    def _even_filters(self) -> WhitenedCNN:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from _one_for_each_stage("depths", self.depths, self.widths)
         if self.filters % 2:
             message = f"is {self.filters}, but half of the filters are the negatives of the others; use an even number"
-            raise broken_rule("filters", message)
-        return self
+            yield broken_rule("filters", message)

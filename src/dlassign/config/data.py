@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from dlassign.config.augment import Augments
 from dlassign.config.base import Config, Count, Finite, Fraction, Many, Pair, PathText, Positive, broken_rule
@@ -62,18 +64,15 @@ class Normalize(Config):
     std: Many[Positive] | None = None
     """Standard deviation of each channel. null: measured on the training split."""
 
-    @model_validator(mode="after")
-    def _same_length(self) -> Normalize:
-        if (self.mean is None) != (self.std is None):
-            missing, given = ("std", "mean") if self.std is None else ("mean", "std")
-            raise broken_rule(
-                given,
-                f"{given} is given but {missing} is not; give both, or neither to measure both on train",
-            )
-        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
-            counts = f"mean has length {len(self.mean)} and std {len(self.std)}"
-            raise broken_rule("std", f"{counts}; give one of each for every channel")
-        return self
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std):
+                counts = f"mean has length {len(self.mean)} and std {len(self.std)}"
+                yield broken_rule("std", f"{counts}; give one of each for every channel")
+        elif self.mean is not None or self.std is not None:
+            given, missing = ("mean", "std") if self.std is None else ("std", "mean")
+            message = f"{given} is given but {missing} is not; give both, or neither to measure both on train"
+            yield broken_rule(given, message)
 
 
 class MeanImage(Config):
@@ -125,17 +124,13 @@ class Source(Config):
     """Random changes of training images, done in this order on pixel values before preprocessing; mixup and cutmix
     are done after it."""
 
-    @model_validator(mode="after")
-    def _copies_once(self) -> Self:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         places = [place for place, step in enumerate(self.preprocess or ()) if step.name == "append_variants"]
         if len(places) > 1:
-            raise broken_rule(f"preprocess.{places[1]}", "append_variants stands twice; remove one")
+            yield broken_rule(f"preprocess.{places[1]}", "append_variants stands twice; remove one")
         if places and self.augment:
-            message = (
-                "append_variants and data.augment do not go together, as augment works on pixels as they were read"
-            )
-            raise broken_rule(f"preprocess.{places[0]}", f"{message}; remove one of the two")
-        return self
+            message = "append_variants and data.augment do not go together, as augment works on pixels as they were"
+            yield broken_rule(f"preprocess.{places[0]}", f"{message} read; remove one of the two")
 
 
 class Digits(Source):
@@ -191,14 +186,11 @@ class ImageFolder(Source):
     cache: PathText | None = None
     """Folder for decoded images. null: `dlassign` in the user's cache folder."""
 
-    @model_validator(mode="after")
-    def _one_validation(self) -> ImageFolder:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from super()._broken_rules()
         if self.val is not None and self.split.val is not None:
-            raise broken_rule(
-                "split.val",
-                f"validation is given twice: data.val is {self.val!r}; remove one of the two",
-            )
-        return self
+            message = f"validation is given twice: data.val is {self.val!r}; remove one of the two"
+            yield broken_rule("split.val", message)
 
 
 class CSVTable(Source):
@@ -218,12 +210,11 @@ class CSVTable(Source):
     split: WholeSplit = WholeSplit()
     """How the rows are split into train, val and test."""
 
-    @model_validator(mode="after")
-    def _name_needs_header(self) -> CSVTable:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from super()._broken_rules()
         if not self.header and isinstance(self.label_column, str):
             cure = "give label_column as a number, such as -1 for the last column"
-            raise broken_rule("label_column", f"`header: false` leaves no column names; {cure}")
-        return self
+            yield broken_rule("label_column", f"`header: false` leaves no column names; {cure}")
 
 
 class Toy(Source):

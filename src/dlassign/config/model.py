@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
+from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Many, NonNegative, Positive, broken_rule
+from dlassign.config.base import Config, Count, Many, NonNegative, Positive, Rate, broken_rule
 from dlassign.config.convnets import (
     VGG,
     Activation,
@@ -14,7 +16,6 @@ from dlassign.config.convnets import (
     EECSCifarBase,
     EECSCifarImproved,
     PreactResNet,
-    Rate,
     WhitenedCNN,
 )
 from dlassign.config.transfer import PretrainedInit, ResNet
@@ -50,14 +51,12 @@ class MLP(Config):
     in_features: Count | None = None
     """Number of inputs, to have it checked. null: whatever the data has."""
 
-    @model_validator(mode="after")
-    def _one_for_each_layer(self) -> MLP:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         for key in ("activation", "dropout"):
             values = getattr(self, key)
             if isinstance(values, tuple) and len(values) != len(self.hidden):
                 counts = f"{len(values)} values for {len(self.hidden)} hidden layers"
-                raise broken_rule(key, f"{counts}; give one for each layer, or a single value without brackets")
-        return self
+                yield broken_rule(key, f"{counts}; give one for each layer, or a single value without brackets")
 
 
 class EECSConvNet(Config):

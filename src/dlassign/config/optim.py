@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import (
     Config,
@@ -16,11 +18,12 @@ from dlassign.config.base import (
     NonNegative,
     Pair,
     Positive,
+    Rate,
     Several,
+    Share,
     broken_rule,
 )
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
 Pattern = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -41,7 +44,7 @@ class SGD(Config):
     name: Literal["sgd"]
     lr: Annotated[Positive, Field(examples=[0.01])]
     """Learning rate."""
-    momentum: Beta = 0.0
+    momentum: Rate = 0.0
     """Share of the last update that is kept."""
     nesterov: bool = False
     """Look ahead along the momentum."""
@@ -54,11 +57,9 @@ class SGD(Config):
     groups: Many[Group] = ()
     """Parameters with a learning rate or a weight decay of their own."""
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGD:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.nesterov and self.momentum == 0:
-            raise broken_rule("nesterov", "needs momentum above 0; give `momentum: 0.9`, or remove nesterov")
-        return self
+            yield broken_rule("nesterov", "needs momentum above 0; give `momentum: 0.9`, or remove nesterov")
 
 
 class Adam(Config):
@@ -67,7 +68,7 @@ class Adam(Config):
     name: Literal["adam"]
     lr: Positive = 1e-3
     """Learning rate."""
-    betas: Pair[Beta] = (0.9, 0.999)
+    betas: Pair[Rate] = (0.9, 0.999)
     """Decay rates of the running means of the gradient and of its square."""
     eps: Positive = 1e-8
     """Added to the denominator."""
@@ -83,7 +84,7 @@ class AdamW(Config):
     name: Literal["adamw"]
     lr: Positive = 1e-3
     """Learning rate."""
-    betas: Pair[Beta] = (0.9, 0.999)
+    betas: Pair[Rate] = (0.9, 0.999)
     """Decay rates of the running means of the gradient and of its square."""
     eps: Positive = 1e-8
     """Added to the denominator."""
@@ -99,11 +100,11 @@ class RMSprop(Config):
     name: Literal["rmsprop"]
     lr: Positive = 1e-2
     """Learning rate."""
-    alpha: Beta = 0.99
+    alpha: Rate = 0.99
     """Decay rate of the running mean of the squared gradient."""
     eps: Positive = 1e-8
     """Added to the denominator."""
-    momentum: Beta = 0.0
+    momentum: Rate = 0.0
     """Share of the last update that is kept."""
     weight_decay: NonNegative = 0.0
     """Coupled L2 decay of all parameters: weight_decay * p is added to the gradient."""
@@ -117,7 +118,7 @@ class Muon(Config):
     name: Literal["muon"]
     lr: Positive = 0.24
     """Learning rate of the filters. An update's size does not depend on the gradient's."""
-    momentum: Beta = 0.6
+    momentum: Rate = 0.6
     """Share of the last momentum that is kept."""
     nesterov: bool = True
     """Look ahead along the momentum."""
@@ -138,11 +139,9 @@ class Muon(Config):
     groups: Many[Group] = ()
     """Filters with a learning rate or a weight decay of their own."""
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Muon:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.nesterov and self.momentum == 0:
-            raise broken_rule("nesterov", "needs momentum above 0; give `momentum: 0.6`, or `nesterov: false`")
-        return self
+            yield broken_rule("nesterov", "needs momentum above 0; give `momentum: 0.6`, or `nesterov: false`")
 
 
 Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Muon, Field(discriminator="name")]
@@ -207,14 +206,12 @@ class MultiStep(Schedule):
     gamma: Positive = 0.1
     """Factor of one decay."""
 
-    @model_validator(mode="after")
-    def _rising(self) -> MultiStep:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         for unit in ("steps", "epochs"):
             times = [getattr(milestone, unit) for milestone in self.milestones]
             if None not in times and any(b <= a for a, b in pairwise(times)):
                 shown = ", ".join(f"{time:.10g}" for time in times)
-                raise broken_rule("milestones", f"{unit} {shown} do not rise; give them in rising order")
-        return self
+                yield broken_rule("milestones", f"{unit} {shown} do not rise; give them in rising order")
 
 
 class Exponential(Schedule):
@@ -247,9 +244,9 @@ class OneCycle(Schedule):
     """Rise along a cosine to the full rate, then fall along a cosine; the optimizer's lr is the peak."""
 
     name: Literal["one_cycle"]
-    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    rise: Fraction = 0.3
     """Share of the steps spent rising."""
-    initial: Annotated[float, Field(gt=0, le=1)] = 0.04
+    initial: Share = 0.04
     """Factor at the start."""
     final: NonNegative = 4e-6
     """Factor at the end."""
@@ -259,7 +256,7 @@ class Triangle(Schedule):
     """Rise on a line to the full rate, then fall on a line; the optimizer's lr is the peak."""
 
     name: Literal["triangle"]
-    start: Annotated[float, Field(gt=0, le=1)] = 0.2
+    start: Share = 0.2
     """Factor at the first step."""
     peak: Fraction = 0.23
     """Share of the steps spent rising."""

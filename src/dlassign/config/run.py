@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config
 from dlassign.config.data import Data
@@ -60,8 +62,5 @@ class RunConfig(Config):
     device: Device = "auto"
     """Where to compute: auto (CUDA if there is one), cpu, cuda or cuda:N."""
 
-    @model_validator(mode="after")
-    def _rules_between_sections(self) -> RunConfig:
-        for rule in broken_rules({name: getattr(self, name) for name in type(self).model_fields}):
-            raise rule
-        return self
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from broken_rules(dict(self))

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, Finite, Many, Several, broken_rule
 from dlassign.config.places import KeyPath, at
@@ -28,17 +29,15 @@ class Range(Config):
     steps: Annotated[int, Field(ge=2, le=10_000)] | None = None
     """So many values from low to high, at even distances, in place of all between them. A grid needs it."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Range:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.low >= self.high:
             message = f"low is {self.low:g} and high {self.high:g}; give a high above low, or a list of one value"
-            raise broken_rule("high", message)
+            yield broken_rule("high", message)
         if self.log and self.low <= 0:
-            raise broken_rule("low", f"a logarithmic range needs a low above 0, got {self.low:g}; or remove log")
+            yield broken_rule("low", f"a logarithmic range needs a low above 0, got {self.low:g}; or remove log")
         for key, value in (("low", self.low), ("high", self.high)):
             if self.integer and not value.is_integer():
-                raise broken_rule(key, f"expected a whole number because of `integer: true`, got {value:g}")
-        return self
+                yield broken_rule(key, f"expected a whole number because of `integer: true`, got {value:g}")
 
 
 Values = Annotated[Several[Any], Field(examples=[[0.01, 0.1]])]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import count, islice
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, Count, Many, NonNegative, PathText, Positive, Several, broken_rule
 from dlassign.config.run import Name
@@ -58,15 +59,13 @@ class Hyperband(Config):
     factor: Factor = 3
     """One in so many goes on, to so many times the evaluations."""
 
-    @model_validator(mode="after")
-    def _several_evaluations(self) -> Hyperband:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.max_evaluations is not None and self.max_evaluations < self.min_evaluations * self.factor:
             message = (
                 f"{self.max_evaluations} evaluations leave nothing to give up; give at least min_evaluations * factor, "
                 f"{self.min_evaluations * self.factor}"
             )
-            raise broken_rule("max_evaluations", message)
-        return self
+            yield broken_rule("max_evaluations", message)
 
 
 Pruning = Annotated[NoPruning | SuccessiveHalving | Hyperband, Field(discriminator="name")]
@@ -99,11 +98,9 @@ class Objective(Config):
     of: Literal["final", "maximum"] = "final"
     """final: with the chosen weights, after training. maximum: the best accuracy of all evaluations in training."""
 
-    @model_validator(mode="after")
-    def _maximum_of_accuracy(self) -> Objective:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.of == "maximum" and self.metric == "loss":
-            raise broken_rule("of", "a maximum is of the accuracy; use `metric: accuracy`, or `of: final`")
-        return self
+            yield broken_rule("of", "a maximum is of the accuracy; use `metric: accuracy`, or `of: final`")
 
     @property
     def marked(self) -> bool:
@@ -216,11 +213,8 @@ class SweepConfig(Config):
     confirm: Confirm | None = None
     """Train the best again on fresh seeds. null: no."""
 
-    @model_validator(mode="after")
-    def _rules_between_sections(self) -> SweepConfig:
-        for rule in broken_sweep_rules({name: getattr(self, name) for name in type(self).model_fields}):
-            raise rule
-        return self
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from broken_sweep_rules(dict(self))
 
     def fresh_seeds(self, used: Collection[int]) -> tuple[int, ...]:
         """Return the seeds of the confirming runs: the smallest that were not used."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import BatchSize, Config, Count, Duration, Many, NonNegative, Positive, broken_rule
 from dlassign.config.optim import Average
@@ -36,12 +38,10 @@ class Clip(Config):
     value: Limit | None = None
     """Largest absolute value of any one component."""
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Clip:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if (self.norm is None) == (self.value is None):
             given = "norm and value are both" if self.norm is not None else "neither norm nor value is"
-            raise broken_rule("", f"{given} given; give one: {{norm: 1.0}} or {{value: 0.5}}")
-        return self
+            yield broken_rule("", f"{given} given; give one: {{norm: 1.0}} or {{value: 0.5}}")
 
 
 class TestTimeAugmentation(Config):
@@ -113,26 +113,14 @@ class Train(Config):
     """At evaluations, write a checkpoint if the last one is at least this old; 0 writes one every time. A run
     that was interrupted or killed ends with the same result, whatever this is."""
 
-    @model_validator(mode="after")
-    def _one_length(self) -> Train:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.steps is not None and self.epochs is not None:
-            raise broken_rule(
-                "epochs",
-                "steps and epochs are both given; remove one (on the command line: --set train.epochs=null)",
-            )
+            message = "steps and epochs are both given; remove one (on the command line: --set train.epochs=null)"
+            yield broken_rule("epochs", message)
         if self.steps is None and self.epochs is None:
-            raise broken_rule("", "the length of training is missing; give `steps: 1000` or `epochs: 10`")
-        return self
-
-    @model_validator(mode="after")
-    def _something_to_unfreeze(self) -> Train:
+            yield broken_rule("", "the length of training is missing; give `steps: 1000` or `epochs: 10`")
         if self.unfreeze_at is not None and not self.freeze:
-            raise broken_rule("unfreeze_at", "nothing is frozen; give freeze, such as `freeze: body`, or remove this")
-        return self
-
-    @model_validator(mode="after")
-    def _parts_not_larger_than_the_batch(self) -> Train:
+            yield broken_rule("unfreeze_at", "nothing is frozen; give freeze, such as `freeze: body`, or remove this")
         if self.order != "full" and self.accumulate > self.batch_size:
             message = f"{self.accumulate} parts of a batch of {self.batch_size}; use at most one a sample"
-            raise broken_rule("accumulate", message)
-        return self
+            yield broken_rule("accumulate", message)

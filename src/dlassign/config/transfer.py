@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
+from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, PathText, broken_rule
+from dlassign.config.base import Config, Count, PathText, Rate, broken_rule
 from dlassign.config.data import Normalize, Preprocess, Scale
 
 IMAGENET = "imagenet"
@@ -28,12 +30,10 @@ class PretrainedInit(Config):
     download: bool = False
     """With `weights: imagenet`, download the file if it is missing. Without it training never touches the network."""
 
-    @model_validator(mode="after")
-    def _only_imagenet_is_downloaded(self) -> PretrainedInit:
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.download and self.weights != IMAGENET:
             message = f"only `weights: {IMAGENET}` can be downloaded, not {self.weights!r}; remove download"
-            raise broken_rule("download", message)
-        return self
+            yield broken_rule("download", message)
 
 
 class ResNet(Config):
@@ -46,5 +46,5 @@ class ResNet(Config):
     resize: Count | None = None
     """Height and width that images are resized to in the model, on its device: 224 is what ImageNet weights were
     trained on. null: images keep their size."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Rate = 0.0
     """Probability to drop a value before the last layer."""
