@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dlassign.config.places import Document, KeyPath, Place, at, dotted
+from dlassign.config.places import Document, KeyPath, at, dotted
 from dlassign.config.schema import Node, child, choices, example, expected, follow, member, members
 from dlassign.config.suggestion import did_you_mean
 from dlassign.config.values import flow, short, show
@@ -60,35 +60,14 @@ def explain(error: ValidationError, document: Document, root: Node) -> list[Prob
 def explain_rule(rule: PydanticCustomError, document: Document) -> Problem:
     """Return the problem for a broken rule between sections."""
     context = rule.context or {}
-    path = _parts(context["key"])
-    place = key_place(document, path) if context["at_key"] else value_place(document, path)
-    return place.problem(str(context["message"]), path)
+    return document.problem(_parts(context["key"]), str(context["message"]), at_key=context["at_key"])
 
 
 def _parts(key: str | KeyPath) -> KeyPath:
     """Return the parts of a dotted key, places in lists as numbers."""
-    return (
-        key
-        if isinstance(key, tuple)
-        else tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
-    )
-
-
-def value_place(document: Document, path: KeyPath) -> Place:
-    """Return where a value stands; if the config does not have it, where the nearest key above it stands."""
-    if path in document.values:
-        return document.values[path]
-    return key_place(document, path)
-
-
-def key_place(document: Document, path: KeyPath) -> Place:
-    """Return where a key stands, or the nearest key above it, or the head of the file."""
-    while path:
-        place = document.keys.get(path) or (document.values.get(path) if isinstance(path[-1], int) else None)
-        if place:
-            return place
-        path = path[:-1]
-    return Place(document.file)
+    if isinstance(key, tuple):
+        return key
+    return tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
 
 
 class _Explainer:
@@ -105,7 +84,7 @@ class _Explainer:
         path, node, value = follow(loc[:-1] if item_is_missing else loc, self.document.data, self.root)
         match details["type"]:
             case "extra_forbidden":
-                return path, key_place(self.document, path).problem(self.unknown_key(path), path)
+                return path, self.document.problem(path, self.unknown_key(path), at_key=True)
             case "missing" if not item_is_missing:
                 return path, self.missing(path, node)
             case "union_tag_not_found":
@@ -116,8 +95,8 @@ class _Explainer:
             case "broken_rule":
                 context = details["ctx"]
                 path = (*path, *_parts(context["key"]))
-                return path, value_place(self.document, path).problem(context["message"], path)
-        return path, value_place(self.document, path).problem(self.wrong_value(node, value), path)
+                return path, self.document.problem(path, context["message"])
+        return path, self.document.problem(path, self.wrong_value(node, value))
 
     def wrong_value(self, node: Node, value: Any) -> str:
         """Say what a key accepts and what it got."""
@@ -130,13 +109,10 @@ class _Explainer:
 
     def missing(self, path: KeyPath, node: Node) -> Problem:
         """Say what a missing key should hold; points at the key above it."""
-        sample = example(node, self.root)
         wanted = expected(node, self.root)
-        if not wanted.startswith("a mapping such as"):
-            wanted = f"{wanted}, e.g. `{path[-1]}: {flow(sample)}`"
-        else:
-            wanted = f"a mapping, e.g. `{path[-1]}: {flow(sample)}`"
-        return key_place(self.document, path[:-1]).problem(f"missing; expected {wanted}", path)
+        kind = "a mapping" if wanted.startswith("a mapping such as") else wanted
+        wanted = f"{kind}, e.g. `{path[-1]}: {flow(example(node, self.root))}`"
+        return self.document.key_place(path[:-1]).problem(f"missing; expected {wanted}", path)
 
     def missing_name(self, path: KeyPath, node: Node, value: Any) -> tuple[KeyPath, Problem]:
         """Say that a section has no name; points at a key that looks like a misspelt one."""
@@ -144,9 +120,9 @@ class _Explainer:
         for key in value if isinstance(value, dict) else ():
             if did_you_mean(key, ["name"]):
                 message = f"unknown key. Did you mean 'name'? It is missing; expected one of {', '.join(known)}"
-                return (*path, key), key_place(self.document, (*path, key)).problem(message, (*path, key))
+                return (*path, key), self.document.problem((*path, key), message, at_key=True)
         message = f"missing; expected one of {', '.join(known)}, e.g. `name: {known[0]}`"
-        return (*path, "name"), key_place(self.document, path).problem(message, (*path, "name"))
+        return (*path, "name"), self.document.key_place(path).problem(message, (*path, "name"))
 
     def unknown_key(self, path: KeyPath) -> str:
         """Say which keys are known, and which one was meant or where the key belongs."""

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config
-from dlassign.config.explain import explain, explain_rule, value_place
+from dlassign.config.explain import explain, explain_rule
 from dlassign.config.overrides import apply_overrides, extend, set_option
 from dlassign.config.places import Document, KeyPath, Place
 from dlassign.config.rules import broken_rules
@@ -26,6 +26,7 @@ from dlassign.errors import ConfigError, Problem
 
 MAX_BYTES = 1_000_000
 C = TypeVar("C", bound=Config)
+T = TypeVar("T")
 Rules: TypeAlias = Callable[[Mapping[str, Any]], Iterable[PydanticCustomError]]
 """Yields the broken rules between those sections of a config that are valid by themselves."""
 
@@ -44,8 +45,7 @@ class Located:
         path: KeyPath = ()
         for part in problem.path.split(".") if problem.path else ():
             path = (*path, int(part) if (*path, 0) in self.document.values and part.isdigit() else part)
-        place = value_place(self.document, path)
-        return replace(place.problem(problem.message), path=problem.path)
+        return replace(self.document.problem(path, problem.message), path=problem.path)
 
 
 @contextmanager
@@ -60,13 +60,7 @@ def placing(located: Located) -> Iterator[None]:
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), *, seed: int | None = None, device: str | None = None
 ) -> RunConfig:
-    """Read, extend, override and check a config.
-
-    Args:
-        path: the YAML file. Its stem is the run's name if the file gives none.
-        overrides: `a.b=c` each, as after `--set`.
-        seed: replaces the seed in the file.
-        device: replaces the device in the file.
+    """Do what `load_located` does, without the places.
 
     Raises:
         ConfigError: with every problem, sorted by place.
@@ -77,7 +71,13 @@ def load_config(
 def load_located(
     path: str | Path, overrides: Sequence[str] = (), *, seed: int | None = None, device: str | None = None
 ) -> Located:
-    """Do what `load_config` does, and keep the place of every key.
+    """Read, extend, override and check a config, and keep the place of every key.
+
+    Args:
+        path: the YAML file. Its stem is the run's name if the file gives none.
+        overrides: `a.b=c` each, as after `--set`.
+        seed: replaces the seed in the file.
+        device: replaces the device in the file.
 
     Raises:
         ConfigError: with every problem, sorted by place.
@@ -85,10 +85,10 @@ def load_located(
     document = read_config(Path(path))
     if {"base", "space"} <= document.data.keys():
         message = f"{path} is a sweep file, not the config of a run; train it with `dlassign sweep --config {path}`"
-        raise ConfigError([value_place(document, ("space",)).problem(message)])
+        raise ConfigError([document.value_place(("space",)).problem(message)])
     if "rows" in document.data and "model" not in document.data:
         message = f"{path} is a table, not the config of a run; `dlassign reproduce {path}` trains what it lacks"
-        raise ConfigError([value_place(document, ("rows",)).problem(message)])
+        raise ConfigError([document.value_place(("rows",)).problem(message)])
     apply_overrides(document, overrides)
     for key, value in (("seed", seed), ("device", device)):
         if value is not None:
@@ -114,12 +114,11 @@ def dump_config(config: RunConfig) -> str:
 
 def dump_plain(data: dict[str, Any]) -> str:
     """Return plain data as YAML, in each section the name first."""
-    data = {key: _name_first(value) for key, value in data.items()}
+    data = {
+        key: {"name": value["name"], **value} if isinstance(value, dict) and "name" in value else value
+        for key, value in data.items()
+    }
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _name_first(value: Any) -> Any:
-    return {"name": value["name"], **value} if isinstance(value, dict) and "name" in value else value
 
 
 class _Dumper(yaml.SafeDumper):
@@ -156,9 +155,12 @@ def read_yaml(path: Path) -> Document:
         message = f"not UTF-8 text ({where}); save the file as UTF-8"
         raise ConfigError([Place(file, line).problem(message)]) from None
     document = parse_yaml(text, file)
-    if not isinstance(document.data, dict):
-        raise ConfigError([*document.problems, _not_a_mapping(document)])
-    return document
+    if isinstance(document.data, dict):
+        return document
+    what = "a list" if isinstance(document.data, list) else "a single value"
+    found = "the file is empty or holds only comments" if document.data is None else f"the file holds {what}, not keys"
+    message = f"{found}; {EXPECTED}, e.g. `data: {{name: digits}}`"
+    raise ConfigError([*document.problems, document.value_place(()).problem(message)])
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> str:
@@ -171,16 +173,6 @@ def _unreadable(path: Path, error: OSError | ValueError) -> str:
     return f"cannot be read ({getattr(error, 'strerror', None) or error}); give the path of a YAML file"
 
 
-def _not_a_mapping(document: Document) -> Problem:
-    if document.data is None:
-        return Place(document.file).problem(
-            f"the file is empty or holds only comments; {EXPECTED}, e.g. `data: {{name: digits}}`"
-        )
-    what = "a list" if isinstance(document.data, list) else "a single value"
-    message = f"the file holds {what}, not keys; {EXPECTED}, e.g. `data: {{name: digits}}`"
-    return document.values[()].problem(message)
-
-
 def read_config(path: Path) -> Document:
     """Return the file, merged into the one it extends, not checked yet.
 
@@ -190,23 +182,36 @@ def read_config(path: Path) -> Document:
     top = read_yaml(path)
     if "extends" not in top.data:
         return top
-    place = value_place(top, ("extends",))
+    place = top.value_place(("extends",))
     name = top.data.pop("extends")
     if not isinstance(name, str) or not name:
         message = f"expected the path of a config, relative to this file, got {show(name)}"
         raise ConfigError([place.problem(message, ("extends",))])
     base_path = path.parent / name
-    try:
-        base = read_yaml(base_path)
-    except ConfigError as error:
-        if error.problems[0].line:
-            raise
-        shown = str(base_path).encode(errors="backslashreplace").decode()
-        raise ConfigError([place.problem(f"{shown}: {error.problems[0].message}", ("extends",))]) from None
+    base = read_named(base_path, read_yaml, top, ("extends",))
     if "extends" in base.data:
         message = f"{base_path} extends another file itself; only one level is allowed: remove `extends` there"
         raise ConfigError([place.problem(message, ("extends",))])
     return extend(base, top)
+
+
+def read_named(path: Path, read: Callable[[Path], T], document: Document, key: KeyPath) -> T:
+    """Read a file that a key of another file names.
+
+    Raises:
+        ConfigError: with the problems in the file; one of the file as a whole stands at the key.
+    """
+    try:
+        return read(path)
+    except ConfigError as error:
+        if error.problems[0].line:
+            raise
+        raise ConfigError([document.problem(key, f"{shown(path)}: {error.problems[0].message}")]) from None
+
+
+def shown(path: Path) -> str:
+    """Return a path as a message shows it."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def check_document(document: Document) -> Located:

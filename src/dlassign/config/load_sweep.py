@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dlassign.config.explain import key_place, value_place
-from dlassign.config.load import dump_plain, read_config, read_yaml, validate
-from dlassign.config.overrides import SET, apply_overrides, drop_stale, names, set_key
+from dlassign.config.load import dump_plain, read_config, read_named, read_yaml, shown, validate
+from dlassign.config.overrides import SET, apply_overrides, drop_stale, names, reach
 from dlassign.config.places import Document, KeyPath, Place, at
 from dlassign.config.run import NAME_PATTERN
 from dlassign.config.schema import SHORT, sweep_schema
@@ -51,10 +50,6 @@ class LocatedSweep:
             if isinstance(domain, Range):
                 found.setdefault((key, ""), path)
         return found
-
-    def problem(self, message: str, path: KeyPath) -> Problem:
-        """Return a problem at a value of the sweep file."""
-        return value_place(self.document, path).problem(message, path)
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> LocatedSweep:
@@ -119,7 +114,7 @@ def _refuse_nested(document: Document) -> None:
                 inner, value = next(iter(entry.items()))
                 message = f"keys of a space have dots, not levels; write `{key}.{inner}: {flow(value)}`"
                 where = (*path, "space", key)
-                document.problems.append(key_place(document, where).problem(message, where))
+                document.problems.append(document.problem(where, message, at_key=True))
                 space[key] = [None]
 
 
@@ -140,24 +135,15 @@ def _read_base(path: Path, document: Document) -> tuple[Document | None, list[Pr
     name = document.data.get("base")
     if not isinstance(name, str) or not name:
         return None, []
-    place = value_place(document, ("base",))
     base_path = path.parent / name
     try:
-        base = read_config(base_path)
+        base = read_named(base_path, read_config, document, ("base",))
     except ConfigError as error:
-        if error.problems[0].line:
-            return None, error.problems
-        message = f"{_shown(base_path)}: {error.problems[0].message}"
-        return None, [place.problem(message, ("base",))]
+        return None, error.problems
     if "base" in base.data and "space" in base.data:
-        message = f"{_shown(base_path)} is a sweep file itself; give the config of a run"
-        return None, [place.problem(message, ("base",))]
+        message = f"{shown(base_path)} is a sweep file itself; give the config of a run"
+        return None, [document.problem(("base",), message)]
     return base, []
-
-
-def _shown(path: Path) -> str:
-    """Return a path as a message shows it."""
-    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _apply_changes(base: Document, document: Document) -> list[Problem]:
@@ -186,22 +172,11 @@ def overlay(base: Document, document: Document, places: dict[str, KeyPath], valu
     before = names(base.data)
     problems: list[Problem] = []
     for key, path in places.items():
-        inner = path[:-1] if isinstance(path[-1], int) else path
-        value = Document(document.file, values[key], *_below(document, path))
+        place = document.key_place(path[:-1] if isinstance(path[-1], int) else path)
+        parts = key.split(".")
         try:
-            set_key(base, key, value, key_place(document, inner))
+            base.put(reach(base, parts, [place] * len(parts)), replace(document.below(path), data=values[key]))
         except ConfigError as error:
             problems.extend(replace(problem, path=problem.path or key) for problem in error.problems)
     drop_stale(base, before, [document.file, SET])
     return problems
-
-
-def _below(document: Document, path: KeyPath) -> tuple[dict[KeyPath, Place], dict[KeyPath, Place]]:
-    """Return the places of keys and of values under a path, by what follows it."""
-    keys, values = (
-        {known[len(path) :]: place for known, place in places.items() if known[: len(path)] == path}
-        for places in (document.keys, document.values)
-    )
-    keys.pop((), None)
-    values.setdefault((), value_place(document, path))
-    return keys, values

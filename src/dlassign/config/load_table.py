@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from dlassign.config.explain import value_place
-from dlassign.config.load import load_located, read_yaml, validate
+from dlassign.config.load import load_config, read_named, read_yaml, validate
 from dlassign.config.places import Document, Place
 from dlassign.config.run import RunConfig
 from dlassign.config.schema import Node, described
@@ -52,19 +51,9 @@ class LocatedTable:
             ConfigError: the file is not there or is wrong.
         """
         path = self.config_path(row)
-        try:
-            return load_located(_near(path), overrides, device=device).config
-        except ConfigError as error:
-            if error.problems[0].line:
-                raise
-            place = value_place(self.document, ("rows", row, "config"))
-            message = f"{_near(path)}: {error.problems[0].message}"
-            raise ConfigError([place.problem(message, ("rows", row, "config"))]) from None
-
-
-def _near(path: Path) -> Path:
-    """Return a path relative to the working directory if it lies below that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        read = partial(load_config, overrides=overrides, device=device)
+        return read_named(near, read, self.document, ("rows", row, "config"))
 
 
 def load_table(path: Path) -> LocatedTable:
@@ -75,10 +64,9 @@ def load_table(path: Path) -> LocatedTable:
     """
     document = read_yaml(path)
     if "rows" not in document.data:
-        found = (
-            "a sweep file" if "space" in document.data else "the config of a run" if "model" in document.data else ""
-        )
-        what = f"{path} is {found}, not a table" if found else f"{path} holds no table"
+        kinds = {"space": "is a sweep file, not a table", "model": "is the config of a run, not a table"}
+        found = next((kind for key, kind in kinds.items() if key in document.data), "holds no table")
+        what = f"{path} {found}"
         raise ConfigError([Place(str(path)).problem(f"{what}; give a file with `title:` and `rows:`")])
     config, problems = validate(document, TableConfig, lambda sections: (), table_schema())
     if config is None or problems:
@@ -120,18 +108,17 @@ def find_tables(names: Sequence[str], *, folder: Path = FOLDER) -> list[Wanted]:
         stem, _, row = (name, "", "") if whole else name.rpartition(":")
         path = _table_path(stem, known, folder)
         if path not in found:
-            _refuse_same_name(path, found)
+            for other in found:
+                if other.stem == path.stem:
+                    message = f"{other} and {path} would be written to the same files, {path.stem}.md and others"
+                    raise ConfigError(f"{message}; rename one, or give one at a time")
             found[path] = load_table(path), {}
         table, rows = found[path]
-        rows |= dict.fromkeys([_row(table, row)] if row else table.config.rows)
+        if row and row not in (known_rows := table.config.rows):
+            meant = did_you_mean(row, known_rows)
+            raise ConfigError(f"{path} has no row {row!r}.{meant} Known: {', '.join(known_rows)}")
+        rows |= dict.fromkeys([row] if row else table.config.rows)
     return [Wanted(table, tuple(row for row in table.config.rows if row in rows)) for table, rows in found.values()]
-
-
-def _refuse_same_name(path: Path, others: Iterable[Path]) -> None:
-    same = next((other for other in others if other.stem == path.stem), None)
-    if same is not None:
-        message = f"{same} and {path} would be written to the same files, {path.stem}.md and others"
-        raise ConfigError(f"{message}; rename one, or give one at a time")
 
 
 def _table_path(name: str, known: dict[str, Path], folder: Path) -> Path:
@@ -145,10 +132,3 @@ def _table_path(name: str, known: dict[str, Path], folder: Path) -> Path:
     raise ConfigError(
         f"there is no table {name!r} in {folder}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}"
     )
-
-
-def _row(table: LocatedTable, name: str) -> str:
-    rows = table.config.rows
-    if name not in rows:
-        raise ConfigError(f"{table.path} has no row {name!r}.{did_you_mean(name, rows)} Known: {', '.join(rows)}")
-    return name

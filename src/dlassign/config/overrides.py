@@ -69,11 +69,13 @@ def _apply(document: Document, text: str, number: int, keyed: Sequence[str]) -> 
     new = parse_yaml(" " * (len(key) + 1) + value, SET, lines=[text], first_line=number)
     if parts[0] in keyed and len(parts) > 1:
         parts, places = _join(document, parts, places)
-    path = _reach(document, parts, places)
+    path = reach(document, parts, places)
     for problem in new.problems:
         inner = f"{key}.{problem.path}" if problem.path else key
         document.problems.append(replace(problem, path=inner))
-    _put(document, path, new, Place(SET, number, 1, len(key), text))
+    if new.data is None:
+        new.values[()] = Place(SET, number, 1, len(key), text)
+    document.put(path, new)
 
 
 def _join(document: Document, parts: list[str], places: list[Place]) -> tuple[list[str], list[Place]]:
@@ -85,25 +87,12 @@ def _join(document: Document, parts: list[str], places: list[Place]) -> tuple[li
     return [parts[0], ".".join(parts[1:end]), *parts[end:]], [places[0], replace(places[1], width=width), *places[end:]]
 
 
-def set_key(document: Document, key: str, value: Document, place: Place) -> None:
-    """Put plain data at a dotted key, as `--set` does.
-
-    Args:
-        document: changed in place.
-        key: such as `optimizer.lr`.
-        value: the data, and the places in it.
-        place: where the key stands.
+def reach(document: Document, parts: Sequence[str], places: Sequence[Place]) -> KeyPath:
+    """Return the path of a dotted key, given in parts with the place of each; mappings on the way are made.
 
     Raises:
         ConfigError: something on the way has no keys.
     """
-    parts = key.split(".")
-    path = _reach(document, parts, [place] * len(parts))
-    _put(document, path, value, place)
-
-
-def _reach(document: Document, parts: list[str], places: list[Place]) -> KeyPath:
-    """Return the path of a dotted key; mappings on the way that do not exist are made."""
     holder: Any = document.data
     path: KeyPath = ()
     for position, (part, place) in enumerate(zip(parts, places, strict=True)):
@@ -128,18 +117,6 @@ def _index(items: list[Any], part: str, place: Place, path: KeyPath) -> int:
     raise ConfigError([place.problem(message, path)])
 
 
-def _put(document: Document, path: KeyPath, new: Document, key: Place) -> None:
-    """Put `new`, values and places, at `path`."""
-    place = document.keys[path]
-    document.forget(path)
-    document.keys[path] = place
-    at(document.data, *path[:-1])[path[-1]] = new.data
-    document.keys |= {(*path, *inner): there for inner, there in new.keys.items()}
-    document.values |= {(*path, *inner): there for inner, there in new.values.items()}
-    if new.data is None:
-        document.values[path] = key
-
-
 def extend(base: Document, top: Document) -> Document:
     """Return the base with the keys of the file that extends it: mappings merged, all else replaced."""
     before = names(base.data)
@@ -154,14 +131,11 @@ def _overlay(base: Document, top: Document, path: KeyPath) -> None:
     for key, value in at(top.data, *path).items():
         here = (*path, key)
         old = at(base.data, *here)
-        if not (isinstance(value, dict) and isinstance(old, dict)):
-            base.forget(here)
-            at(base.data, *path)[key] = value
-            for mine, theirs in ((base.keys, top.keys), (base.values, top.values)):
-                mine |= {known: place for known, place in theirs.items() if known[: len(here)] == here}
-            continue
-        base.keys[here], base.values[here] = top.keys[here], top.values[here]
-        _overlay(base, top, here)
+        if isinstance(value, dict) and isinstance(old, dict):
+            base.keys[here], base.values[here] = top.keys[here], top.values[here]
+            _overlay(base, top, here)
+        else:
+            base.put(here, top.below(here))
 
 
 def names(data: Any, path: KeyPath = ()) -> dict[KeyPath, str]:

@@ -35,6 +35,41 @@ class Document:
     values: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    def value_place(self, path: KeyPath) -> Place:
+        """Return where a value stands; if it is not there, where the nearest key above it stands."""
+        return self.values.get(path) or self.key_place(path)
+
+    def key_place(self, path: KeyPath) -> Place:
+        """Return where a key stands, or the nearest key above it, or the head of the file."""
+        while path:
+            place = self.keys.get(path) or (self.values.get(path) if isinstance(path[-1], int) else None)
+            if place:
+                return place
+            path = path[:-1]
+        return Place(self.file)
+
+    def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
+        """Return a problem at a value, or at its key."""
+        return (self.key_place(path) if at_key else self.value_place(path)).problem(message, path)
+
+    def below(self, path: KeyPath) -> Document:
+        """Return what stands at a path as a document of its own."""
+        keys, values = (
+            {known[len(path) :]: place for known, place in places.items() if known[: len(path)] == path}
+            for places in (self.keys, self.values)
+        )
+        values.setdefault((), self.value_place(path))
+        return Document(self.file, at(self.data, *path), keys, values)
+
+    def put(self, path: KeyPath, part: Document) -> None:
+        """Replace what stands at a path by the data and the places of another document."""
+        key = part.keys.get(()) or self.keys[path]
+        self.forget(path)
+        at(self.data, *path[:-1])[path[-1]] = part.data
+        self.keys |= {(*path, *inner): place for inner, place in part.keys.items()}
+        self.values |= {(*path, *inner): place for inner, place in part.values.items()}
+        self.keys[path] = key
+
     def forget(self, path: KeyPath) -> None:
         """Drop the places of `path` and of all that lies under it."""
         for places in (self.keys, self.values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from dlassign.config.schema import Node, resolve, run_schema
+from dlassign.config.schema import Node, choices, expected, resolve, run_schema
 
 _HEAD = """# Config reference
 
@@ -60,30 +60,15 @@ def _table(item: Node, root: Node) -> Iterator[str]:
 
 
 def _type(node: Node, root: Node) -> str:
-    """Return a type in words, with its range."""
+    """Return in words what a key holds, as messages say it; of a section, the names of its kinds."""
     node = resolve(node, root)
-    null = " or null" if node.get("nullable") or {"type": "null"} in node.get("anyOf", ()) else ""
+    null = ", or null" if node.get("nullable") else ""
     if _is_duration(node, root):
         return f"`{{steps: N}}` or `{{epochs: X}}`{null}"
     if "oneOf" in node:
-        return " or ".join(f"`{name}`" for name in node["discriminator"]["mapping"]) + null
-    if "anyOf" in node:
-        options = [_type(option, root) for option in node["anyOf"] if option.get("type") != "null"]
-        return " or ".join(dict.fromkeys(options)) + null
-    if "const" in node or "enum" in node:
-        return ", ".join(f"`{word}`" for word in node.get("enum") or [node["const"]]) + null
-    if node["type"] == "array":
-        inner = node.get("items") or node["prefixItems"][0]
-        return f"list of {_type(inner, root)}{null}"
-    words = {"string": "text", "boolean": "true or false", "integer": "whole number", "object": "mapping"}
-    kind: str = node["type"]
-    return words.get(kind, kind) + _range(node) + null
-
-
-def _range(node: Node) -> str:
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node and abs(node[key]) < 2**53]
-    return f" {', '.join(bounds)}" if bounds else ""
+        return " or ".join(f"`{name}`" for name in choices(node)) + null
+    items = resolve(node.get("items", {}), root)
+    return f"a list of {_type(items, root)}{null}" if "oneOf" in items else expected(node, root)
 
 
 def _is_duration(node: Node, root: Node) -> bool:

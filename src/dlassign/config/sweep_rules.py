@@ -41,7 +41,7 @@ def broken_sweep_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomEr
     Args:
         sections: those that are valid by themselves, by name.
     """
-    parts = list(_parts(sections.get("space") or {}, sections.get("when") or ()))
+    parts = list(_parts(_Part((), sections.get("space") or {}, {}, {}), sections.get("when") or ()))
     for part in parts:
         for key in part.space:
             if key in NOT_SEARCHED:
@@ -56,18 +56,13 @@ def broken_sweep_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomEr
         yield from _strategy_rules(sections)
 
 
-def _parts(space: Mapping[str, Domain], when: Sequence[Condition]) -> Iterator[_Part]:
-    """Yield the top level and all conditions, each after those around it."""
-    yield (top := _Part((), space, {}, {}))
-    yield from _inner_parts(top, when)
-
-
-def _inner_parts(around: _Part, when: Sequence[Condition]) -> Iterator[_Part]:
+def _parts(around: _Part, when: Sequence[Condition]) -> Iterator[_Part]:
+    """Yield a part and all that its conditions hold, each after those around it."""
+    yield around
     for number, condition in enumerate(when):
         own = condition.conditions
         part = _Part((*around.path, "when", number), condition.space, own, {**around.conditions, **own})
-        yield part
-        yield from _inner_parts(part, condition.when)
+        yield from _parts(part, condition.when)
 
 
 def _set_rules(changes: Mapping[str, Any], space: Mapping[str, Domain]) -> Iterator[PydanticCustomError]:
@@ -112,7 +107,8 @@ def _condition_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
                 message = f"is not searched, so this holds always or never.{did_you_mean(key, known)}"
                 yield broken_rule(path, f"{message} Use {' or '.join(known)}", at_key=True)
             elif not any(isinstance(domain, Range) for _, domain in found):  # any value of a range may come up
-                values = [value_of({other: value}, key) for other, domain in found for value in _listed(domain)]
+                lists = [(other, domain) for other, domain in found if not isinstance(domain, Range)]
+                values = [value_of({other: value}, key) for other, domain in lists for value in domain]
                 yield from _never_rules(path, wanted, values)
 
 
@@ -126,10 +122,6 @@ def _never_rules(path: KeyPath, wanted: Any, values: Sequence[Any]) -> Iterator[
         if identity(option) not in known:
             message = f"is never {value_text(option)} in this space.{did_you_mean(value_text(option), words)}"
             yield broken_rule(path, f"{message} Use {' or '.join(words)}")
-
-
-def _listed(domain: Domain) -> tuple[Any, ...]:
-    return () if isinstance(domain, Range) else domain
 
 
 def _grid_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:

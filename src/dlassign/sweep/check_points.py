@@ -110,7 +110,9 @@ def _objective_problems(located: LocatedSweep, config: RunConfig) -> Iterator[Pr
 def _at_objective(located: LocatedSweep, message: str, key: str) -> Problem:
     """Return a problem at a key of the objective, or at the base if the file does not give the objective."""
     given = "objective" in located.document.data
-    return replace(located.problem(message, ("objective", key) if given else ("base",)), path=f"objective.{key}")
+    return replace(
+        located.document.problem(("objective", key) if given else ("base",), message), path=f"objective.{key}"
+    )
 
 
 def _remarks(located: LocatedSweep, points: tuple[Point, ...]) -> Iterator[str]:

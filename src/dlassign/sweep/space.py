@@ -158,7 +158,7 @@ def known_points(located: LocatedSweep) -> tuple[Point, ...]:
     points = list(islice(found, most))
     if len(points) > MAX_POINTS:
         message = f"more than {MAX_POINTS:,} points, too many to check beforehand; give fewer values or trials"
-        raise ConfigError([located.problem(message, ("space",))])
+        raise ConfigError([located.document.problem(("space",), message)])
     different: dict[str, Point] = {}
     for point in points:
         different.setdefault(identity(point), point)
