@@ -28,10 +28,7 @@ class LocatedSweep:
     """A sweep, where its keys stand, and what its runs start from.
 
     Attributes:
-        config: the sweep.
-        document: the sweep file.
         base: the base config with the changes of `set`, not checked: it may lack what the space gives.
-        path: the sweep file.
     """
 
     config: SweepConfig
@@ -75,7 +72,8 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> LocatedSweep:
     base, found = _read_base(path, document)
     problems = problems + found
     if base is not None and config is not None:
-        problems += _apply_changes(base, document)
+        changes = document.data.get("set", {})
+        problems += overlay(base, document, {key: ("set", key) for key in sorted(changes, key=levels)}, changes)
     if config is None or base is None or problems:
         raise ConfigError(problems)
     return LocatedSweep(config, document, base, path)
@@ -110,7 +108,8 @@ def _refuse_nested(document: Document) -> None:
     """Note keys of the space that are written as sections; `[null]` in their place is not complained about again."""
     for path, space in _spaces(document.data):
         for key, entry in space.items():
-            if isinstance(entry, dict) and entry and not entry.keys() & {"low", "high"} and _holds_entries(entry):
+            holds_entries = isinstance(entry, dict) and all(isinstance(item, list | dict) for item in entry.values())
+            if entry and holds_entries and not entry.keys() & {"low", "high"}:
                 inner, value = next(iter(entry.items()))
                 message = f"keys of a space have dots, not levels; write `{key}.{inner}: {flow(value)}`"
                 where = (*path, "space", key)
@@ -124,10 +123,6 @@ def _spaces(data: Any, path: KeyPath = ()) -> list[tuple[KeyPath, dict[str, Any]
     for number, condition in enumerate(when if isinstance(when, list) else ()):
         found += _spaces(condition, (*path, "when", number))
     return found
-
-
-def _holds_entries(entry: dict[str, Any]) -> bool:
-    return all(isinstance(value, list | dict) for value in entry.values())
 
 
 def _read_base(path: Path, document: Document) -> tuple[Document | None, list[Problem]]:
@@ -144,12 +139,6 @@ def _read_base(path: Path, document: Document) -> tuple[Document | None, list[Pr
         message = f"{shown(base_path)} is a sweep file itself; give the config of a run"
         return None, [document.problem(("base",), message)]
     return base, []
-
-
-def _apply_changes(base: Document, document: Document) -> list[Problem]:
-    """Change the base as `set` says; return what cannot be."""
-    changes = document.data.get("set", {})
-    return overlay(base, document, {key: ("set", key) for key in sorted(changes, key=levels)}, changes)
 
 
 def levels(key: str) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from dlassign.config.load import load_config, read_named, read_yaml, validate
 from dlassign.config.places import Document, Place
 from dlassign.config.run import RunConfig
-from dlassign.config.schema import Node, described
+from dlassign.config.schema import described
 from dlassign.config.suggestion import did_you_mean
 from dlassign.config.table import TableConfig
 from dlassign.errors import ConfigError
@@ -21,31 +21,23 @@ FOLDER = Path("configs") / "tables"
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """A table and where its keys stand.
+    """A table, its file, and where its keys stand."""
 
-    Attributes:
-        name: the file's stem.
-        config: the table.
-        document: the file.
-        path: the file.
-    """
-
-    name: str
     config: TableConfig
     document: Document
     path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's stem."""
+        return self.path.stem
 
     def config_path(self, row: str) -> Path:
         """Return the config of a row."""
         return (self.path.parent / self.config.rows[row].config).resolve()
 
     def row_config(self, row: str, overrides: Sequence[str] = (), *, device: str | None = None) -> RunConfig:
-        """Read the config of a row.
-
-        Args:
-            row: its name.
-            overrides: `a.b=c` each, as after `--set`.
-            device: replaces the device in the file.
+        """Read the config of a row, as `load_config` does.
 
         Raises:
             ConfigError: the file is not there or is wrong.
@@ -68,16 +60,10 @@ def load_table(path: Path) -> LocatedTable:
         found = next((kind for key, kind in kinds.items() if key in document.data), "holds no table")
         what = f"{path} {found}"
         raise ConfigError([Place(str(path)).problem(f"{what}; give a file with `title:` and `rows:`")])
-    config, problems = validate(document, TableConfig, lambda sections: (), table_schema())
+    config, problems = validate(document, TableConfig, lambda sections: (), described(TableConfig))
     if config is None or problems:
         raise ConfigError(problems)
-    return LocatedTable(path.stem, config, document, path)
-
-
-@cache
-def table_schema() -> Node:
-    """Return the JSON Schema of a table file; a shared object, not to be changed."""
-    return {"title": "dlassign table", **described(TableConfig)}
+    return LocatedTable(config, document, path)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import (
@@ -24,7 +24,7 @@ from dlassign.config.base import (
     broken_rule,
 )
 
-Pattern = Annotated[str, StringConstraints(min_length=1)]
+Pattern = Annotated[str, Field(min_length=1)]
 
 
 class Group(Config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config
@@ -18,8 +18,9 @@ from dlassign.config.train import Train
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[
     str,
-    StringConstraints(pattern=NAME_PATTERN, max_length=100),
     Field(
+        pattern=NAME_PATTERN,
+        max_length=100,
         examples=["my_run"],
         json_schema_extra={
             "patternErrorMessage": "expected a name of letters a-z, digits, `.`, `_` and `-`, "
@@ -29,8 +30,10 @@ Name = Annotated[
 ]
 Device = Annotated[
     str,
-    StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$"),
-    Field(json_schema_extra={"patternErrorMessage": "expected auto, cpu, cuda or cuda:N, such as cuda:0"}),
+    Field(
+        pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$",
+        json_schema_extra={"patternErrorMessage": "expected auto, cpu, cuda or cuda:N, such as cuda:0"},
+    ),
 ]
 
 

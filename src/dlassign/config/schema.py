@@ -33,14 +33,9 @@ def run_schema() -> Node:
     raw = described(RunConfig)
     extends = {"type": "string", "description": _EXTENDS, "examples": ["base.yaml"]}
     required = [key for key in raw.pop("required") if key != "name"]
-    return {
-        "$schema": _DRAFT,
-        "title": "dlassign config",
-        **raw,
-        "properties": {"extends": extends, **raw["properties"]},
-        "if": {"not": {"required": ["extends"]}},
-        "then": {"required": required},
-    }
+    raw["properties"] = {"extends": extends, **raw["properties"]}
+    only_without_extends = {"if": {"not": {"required": ["extends"]}}, "then": {"required": required}}
+    return {"$schema": _DRAFT, "title": "dlassign config", **raw, **only_without_extends}
 
 
 def schema_text() -> str:

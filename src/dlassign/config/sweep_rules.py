@@ -42,16 +42,19 @@ def broken_sweep_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomEr
         sections: those that are valid by themselves, by name.
     """
     parts = list(_parts(_Part((), sections.get("space") or {}, {}, {}), sections.get("when") or ()))
+    grid = getattr(sections.get("strategy"), "name", "") == "grid"
     for part in parts:
-        for key in part.space:
+        for key, domain in part.space.items():
+            path = (*part.path, "space", key)
             if key in NOT_SEARCHED:
-                yield broken_rule((*part.path, "space", key), f"cannot be searched: {NOT_SEARCHED[key]}", at_key=True)
+                yield broken_rule(path, f"cannot be searched: {NOT_SEARCHED[key]}", at_key=True)
+            if grid and isinstance(domain, Range) and domain.steps is None:
+                message = "a grid needs values; add `steps: 5`, or give a list, or use `strategy: {name: random}`"
+                yield broken_rule(path, message)
     yield from _set_rules(sections.get("set") or {}, sections.get("space") or {})
     yield from _one_place_rules(parts)
     if "space" in sections and "when" in sections:
         yield from _condition_rules(parts)
-    if getattr(sections.get("strategy"), "name", "") == "grid":
-        yield from _grid_rules(parts)
     if "strategy" in sections:
         yield from _strategy_rules(sections)
 
@@ -122,14 +125,6 @@ def _never_rules(path: KeyPath, wanted: Any, values: Sequence[Any]) -> Iterator[
         if identity(option) not in known:
             message = f"is never {value_text(option)} in this space.{did_you_mean(value_text(option), words)}"
             yield broken_rule(path, f"{message} Use {' or '.join(words)}")
-
-
-def _grid_rules(parts: Sequence[_Part]) -> Iterator[PydanticCustomError]:
-    for part in parts:
-        for key, domain in part.space.items():
-            if isinstance(domain, Range) and domain.steps is None:
-                message = "a grid needs values; add `steps: 5`, or give a list, or use `strategy: {name: random}`"
-                yield broken_rule((*part.path, "space", key), message)
 
 
 def _strategy_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:

@@ -9,14 +9,11 @@ from pydantic import ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import BatchSize, Config, Count, Duration, Many, NonNegative, Positive, broken_rule
-from dlassign.config.optim import Average
+from dlassign.config.optim import Average, Pattern
 
 SplitName = Literal["train", "val", "test"]
 Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
-
-
 Limit = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
-Pattern = Annotated[str, Field(min_length=1)]
 
 
 class EarlyStop(Config):
