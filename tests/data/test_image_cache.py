@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,7 @@ from numpy.testing import assert_array_equal
 
 from dlassign.data import image_cache
 from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
-from helpers.images import MakeFolder, cache_file, refuse_to_decode, save
-
-
-def content_digest(source: FolderSource) -> str:
-    return image_folder(source).sha256
+from helpers.images import MakeFolder, cache_file, content_digest, refuse_to_decode, save
 
 
 def test_second_start_reads_the_cache(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +115,8 @@ def test_stale_temporary_files_go(name: str, source: FolderSource) -> None:
 
 def test_two_processes_at_once(make_folder: MakeFolder, tmp_path: Path) -> None:
     source = FolderSource(root=str(make_folder(n=30)), cache=str(tmp_path / "cache"))
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        digests = pool.map(content_digest, [source, source], chunksize=1)
+    # An executor, not a Pool: where a child cannot import what it is to call, a Pool waits for ever.
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        digests = list(pool.map(content_digest, [source, source]))
     assert digests[0] == digests[1] == image_folder(source).sha256
     assert len(list(Path(source.cache or "").iterdir())) == 2

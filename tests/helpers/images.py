@@ -35,3 +35,8 @@ def cache_file(source: FolderSource, ending: str) -> Path:
     """Return the only file of the cache with this ending."""
     [path] = Path(source.cache or "").glob(f"*{ending}")
     return path
+
+
+def content_digest(source: FolderSource) -> str:
+    """Return the digest of a folder of images. Here, not in a test file: children import it to call it."""
+    return image_folder.image_folder(source).sha256
