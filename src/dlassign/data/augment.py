@@ -145,10 +145,8 @@ class Augmentation:
 def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int) -> Augmentation:
     """Return the augmentations of a run.
 
-    Args:
-        steps: plain descriptions, the `model_dump()` of the classes in config/augment.py.
-        images: (N, C, H, W) uint8, all training images, on the device.
-        seed: of the run.
+    steps: plain descriptions, the `model_dump()` of the classes in config/augment.py. images: (N, C, H, W) uint8, all
+    training images, on the device.
 
     Raises:
         ConfigError: an augmentation does not fit the images; the path names it, such as `data.augment.0.pixels`.
@@ -238,24 +236,17 @@ def _fill(how: str, images: Tensor) -> Tensor:
 
 
 def flip(x: Tensor, which: Tensor) -> Tensor:
-    """Return the images, those with `which` mirrored left to right.
-
-    Args:
-        x: (B, C, H, W).
-        which: (B,) bool.
-    """
+    """Return the images, those with `which` mirrored left to right. x: (B, C, H, W); which: (B,) bool."""
     n = len(x)
     both = torch.stack([x, x.flip(-1)]).view(2 * n, -1)  # copying rows is three times as fast as torch.where on bytes
     return both.index_select(0, torch.arange(n, device=x.device) + n * which).view(x.shape)
 
 
 def pad(x: Tensor, pixels: int, *, how: str) -> Tensor:
-    """Return the images with a border of so many pixels on all sides.
+    """Return the images, (B, C, H, W), with a border of so many pixels on all sides.
 
-    Args:
-        x: (B, C, H, W).
-        pixels: width of the border; less than H and W if it mirrors.
-        how: "zeros", "edge" (the outermost pixels repeated) or "reflect" (mirrored at the outermost pixels).
+    how: "zeros", "edge" (the outermost pixels repeated) or "reflect" (mirrored at the outermost pixels: less of them
+    than H and W).
     """
     n, channels, height, width = x.shape
     out = x.new_empty(n, channels, height + 2 * pixels, width + 2 * pixels)
@@ -271,28 +262,17 @@ def pad(x: Tensor, pixels: int, *, how: str) -> Tensor:
 
 
 def crop(x: Tensor, *, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return one window of each image.
-
-    Args:
-        x: (B, C, H, W).
-        top: (B,) int64, the first row of each window.
-        left: (B,) int64, its first column.
-        size: height and width of the windows.
-    """
+    """Return a window of this height and width of each image, (B, C, H, W). top, left: (B,) int64, its first pixel."""
     n, channels = x.shape[:2]
     starts = _row_starts(x, top=top, left=left, rows=size[0])
     return _runs(x.contiguous(), size[1]).index_select(0, starts).view(n, channels, *size)
 
 
 def cutout(x: Tensor, *, top: Tensor, left: Tensor, size: int, fill: Tensor) -> Tensor:
-    """Return the images with one square of each painted over. Source: DeVries and Taylor 2017, Cutout.
+    """Return the images, (B, C, H, W), with one square of each painted over.
 
-    Args:
-        x: (B, C, H, W).
-        top: (B,) int64, the first row of each square, which lies inside the image.
-        left: (B,) int64, its first column.
-        size: side of the squares.
-        fill: (C,), the value of each channel.
+    top, left: (B,) int64, the first pixel of each square, which lies inside the image. fill: (C,), the value of each
+    channel. Source: DeVries and Taylor 2017, Cutout.
     """
     n, channels = x.shape[:2]
     out = x.clone(memory_format=torch.contiguous_format)
@@ -318,22 +298,12 @@ def _row_starts(x: Tensor, *, top: Tensor, left: Tensor, rows: int) -> Tensor:
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Return x * factor in 0..255, float32.
-
-    Args:
-        x: (B, C, H, W), 0..255.
-        factor: (B,).
-    """
+    """Return x * factor in 0..255, float32. x: (B, C, H, W), 0..255; factor: (B,)."""
     return (x * factor.view(-1, 1, 1, 1)).clamp_(0, 255)
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Return mean + (x - mean) * factor in 0..255, float32, with the mean of each image.
-
-    Args:
-        x: (B, C, H, W), 0..255.
-        factor: (B,).
-    """
+    """Return mean + (x - mean) * factor in 0..255, float32, with the mean of each image. Shapes as in `brightness`."""
     # Sums of whole numbers do not depend on their order, so neither on the number of threads.
     scale = 1 if x.dtype == torch.uint8 else 2**16
     whole = x if scale == 1 else (x * scale).to(torch.int32)
@@ -345,15 +315,8 @@ def contrast(x: Tensor, factor: Tensor) -> Tensor:
 def rand_augment(x: Tensor, *, n_ops: int, magnitude: int, seed: int) -> Tensor:
     """Return torchvision's RandAugment of each image, each with its own draws; uint8.
 
-    torchvision draws from the global generator of the CPU, which is put back afterwards.
-
-    Args:
-        x: (B, C, H, W), 0..255; float values are rounded first.
-        n_ops: operations in a row.
-        magnitude: 0..30.
-        seed: of all draws.
-
-    Source: Cubuk et al. 2020, RandAugment.
+    torchvision draws from the global generator of the CPU, which is put back afterwards. x: (B, C, H, W), 0..255; float
+    values are rounded first. n_ops: operations in a row; magnitude: 0..30. Source: Cubuk et al. 2020, RandAugment.
     """
     from torchvision.transforms import v2
 
@@ -365,12 +328,7 @@ def rand_augment(x: Tensor, *, n_ops: int, magnitude: int, seed: int) -> Tensor:
 
 
 def mixup(x: Tensor, partner: Tensor, *, share: float) -> Tensor:
-    """Return share * x + (1 - share) * x[partner].
-
-    Args:
-        x: (B, ...) floating point.
-        partner: (B,) int64.
-        share: of the first, 0..1.
+    """Return share * x + (1 - share) * x[partner]; x: (B, ...) floating point, partner: (B,) int64, share: 0..1.
 
     Source: Zhang et al. 2018, mixup.
     """
@@ -378,14 +336,9 @@ def mixup(x: Tensor, partner: Tensor, *, share: float) -> Tensor:
 
 
 def cutmix(x: Tensor, partner: Tensor, *, box: tuple[int, int, int, int]) -> Tensor:
-    """Return x with one rectangle of x[partner] pasted into it, the same in all images.
+    """Return x, (B, C, H, W), with one rectangle of x[partner] pasted into it, the same in all images.
 
-    Args:
-        x: (B, C, H, W).
-        partner: (B,) int64.
-        box: top, bottom, left, right; the ends are excluded.
-
-    Source: Yun et al. 2019, CutMix.
+    partner: (B,) int64; box: top, bottom, left, right, the ends excluded. Source: Yun et al. 2019, CutMix.
     """
     top, bottom, left, right = box
     out = x.clone()

@@ -14,9 +14,8 @@ Shape = tuple[int, ...]
 def augmented_shape(shape: Shape, steps: Sequence[Step]) -> Shape:
     """Return the shape of one training image after augmentation, without looking at data.
 
-    Args:
-        shape: of one raw sample, (C, H, W).
-        steps: plain descriptions, the `model_dump()` of the classes in config/augment.py.
+    shape: of a raw sample, (C, H, W); steps: plain descriptions, the `model_dump()` of the classes in
+    config/augment.py.
 
     Raises:
         ConfigError: an augmentation does not fit the shape.
@@ -40,10 +39,7 @@ def augmented_shape(shape: Shape, steps: Sequence[Step]) -> Shape:
 def cut_box(size: Sequence[int], *, share: float, at: tuple[float, float]) -> tuple[int, int, int, int]:
     """Return top, bottom, left, right of a rectangle with 1 - share of the area, cut off at the borders.
 
-    Args:
-        size: height and width of the image.
-        share: of the area that is to stay, 0..1.
-        at: the centre, as fractions of height and width in [0, 1).
+    size: height and width of the image; at: the centre, as fractions of them in [0, 1).
 
     Raises:
         ValueError: the samples are not images.

@@ -32,13 +32,7 @@ class Order(Protocol):
 
 @dataclass(frozen=True)
 class _WholeBatches:
-    """What the orders share whose batches all have batch_size rows.
-
-    Attributes:
-        n: samples in the training split.
-        batch_size: rows of a batch.
-        seed: of the run.
-    """
+    """What the orders share whose batches all have batch_size rows; n: samples in the training split."""
 
     n: int
     batch_size: int
@@ -128,11 +122,7 @@ class SideBySide:
     def epoch(self, number: int) -> list[Rows]:
         """Return the joined rows of each step as index arrays."""
         steps = zip(*(order.epoch(number) for order in self.orders), strict=True)
-        return [np.concatenate([_as_indices(rows) for rows in step]) for step in steps]
-
-
-def _as_indices(rows: Rows) -> NDArray[np.int64]:
-    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        return [np.concatenate([np.r_[rows] for rows in step]) for step in steps]  # r_ turns slices into indices
 
 
 def make_order(name: str, n: int, *, batch_size: int, seed: int, drop_last: bool = False) -> Order:

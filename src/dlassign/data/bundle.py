@@ -92,9 +92,7 @@ class DataInfo:
 def content_sha256(parts: Mapping[str, Split], classes: tuple[str, ...]) -> str:
     """Return the digest of a source's content: names, shapes, dtypes and bytes of its parts, and class names.
 
-    Args:
-        parts: the splits by name, in the order train, val, test.
-        classes: class names in label order.
+    parts: in the order train, val, test; classes: in label order.
     """
     digest = hashlib.sha256(repr(classes).encode())
     for name, split in parts.items():

@@ -101,10 +101,8 @@ def check_files(known: KnownSet, root: str) -> Path:
 def fetch_files(known: KnownSet, root: str, *, download: Callable[[str], None]) -> Path:
     """Download a set unless it is there and undamaged; return its folder.
 
-    Args:
-        known: the set.
-        root: the folder that `data.root` names; it is made if it does not exist.
-        download: downloads the set below the folder that it is given.
+    root: the folder that `data.root` names, which is made if need be; download(folder) fetches the set to below a
+    folder.
 
     Raises:
         DataError: the download failed or is damaged, or the folder cannot be written.

@@ -11,11 +11,9 @@ from dlassign.data.bundle import Split
 
 
 def numpy_batches(split: Split, order: Order) -> Batches[Any]:
-    """Return training batches of arrays. Samples lie in one buffer, which the next batch overwrites.
+    """Return training batches of arrays; x of the split: (N, ...) float, preprocessed.
 
-    Args:
-        split: x: (N, ...) float, preprocessed; y: (N,) int64.
-        order: which rows a step sees.
+    Samples lie in one buffer, which the next batch overwrites.
     """
     buffer = np.empty_like(split.x[:0])
 

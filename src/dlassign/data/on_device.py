@@ -22,13 +22,7 @@ PIECE_VALUES = 2**18
 
 
 def can_run(steps: Sequence[PreprocessStep], raw_dtype: DTypeLike, raw_shape: Shape) -> bool:
-    """Return whether fitted steps can be done on the device: those that keep images of bytes images.
-
-    Args:
-        steps: of `Preprocess`.
-        raw_dtype: of the raw samples.
-        raw_shape: of one raw sample.
-    """
+    """Return whether fitted steps can be done on the device: those that keep images of bytes images."""
     images = np.dtype(raw_dtype) == np.uint8 and len(raw_shape) == 3
     return images and all(step.operations() is not None for step in steps)
 
@@ -36,12 +30,8 @@ def can_run(steps: Sequence[PreprocessStep], raw_dtype: DTypeLike, raw_shape: Sh
 class DevicePreprocess:
     """Fitted preprocessing of image batches, on the device that holds them.
 
-    Args:
-        steps: of `Preprocess`, for which `can_run` holds.
-        channels: of the images.
-        device: of the batches.
-        dtype: of the result.
-        channels_last: whether the result lies in memory with the channels of a pixel side by side.
+    The steps are those for which `can_run` holds. With channels_last the result lies in memory with the channels of a
+    pixel side by side.
     """
 
     def __init__(
@@ -75,14 +65,10 @@ class DevicePreprocess:
         self._offset = torch.from_numpy(offset).to(device, self._float)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the preprocessed batch.
+        """Return the preprocessed batch, (B, C, H, W) of the dtype and memory format asked for.
 
-        Args:
-            x: (B, C, H, W) on the device, raw 0..255, uint8 or floating point.
-
-        Returns:
-            (B, C, H, W) of the dtype and memory format asked for; of bytes exactly what `Preprocess.apply` gives, of
-            floating-point pixels its values but for rounding.
+        x: (B, C, H, W) on the device, raw 0..255. Of bytes the result is exactly what `Preprocess.apply` gives, of
+        floating-point pixels its values but for rounding.
 
         Raises:
             DataError: the images have another size or other channels than those it was fitted on.

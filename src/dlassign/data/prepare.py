@@ -42,14 +42,9 @@ class Preprocess:
     notes: tuple[str, ...] = ()
 
     def apply(self, x: Samples, dtype: DTypeLike = "float32") -> Floats:
-        """Return the preprocessed samples.
+        """Return the preprocessed samples, (N, ...) of dtype float32 or float64; never a view of x.
 
-        Args:
-            x: (N, ...), raw, of the shape that the preprocessing was fitted on.
-            dtype: of the result, float32 or float64.
-
-        Returns:
-            (N, ...) of `dtype`; never a view of `x`.
+        x: (N, ...), raw.
 
         Raises:
             DataError: the samples have another shape than those it was fitted on.
@@ -59,12 +54,8 @@ class Preprocess:
     def apply_to_train(self, split: Split, dtype: DTypeLike = "float32") -> Split:
         """Return the preprocessed training split, followed by the changed copies if a step appends some.
 
-        Args:
-            split: raw, x: (N, ...).
-            dtype: of the result, float32 or float64.
-
-        Returns:
-            x: (N, ...) of `dtype`, or (2 N, ...) whose second half are the copies, in the order of the first.
+        split: raw, x: (N, ...). In the result x is (N, ...) of dtype float32 or float64, or (2 N, ...) whose second
+        half are the copies, in the order of the first.
         """
         found = find_variants(self.steps)
         if found is None:
@@ -88,10 +79,8 @@ class Preprocess:
     def before_pca(self, weights: Float64) -> tuple[Float64, int | None]:
         """Return the weights with which a layer acts on what goes into the first PCA, and its number of components.
 
-        For z = A x + b and scores W z, these are W A. Without a PCA they are the given ones, and the number is None.
-
-        Args:
-            weights: of the layer that takes the preprocessed samples: (units, D), or (filters, C, KH, KW) without PCA.
+        For z = A x + b and scores W z, these are W A. Without a PCA they are the given ones, (units, D) or (filters, C,
+        KH, KW), and the number is None.
         """
         pca = next((step for step in self.steps if isinstance(step, PCA)), None)
         if pca is None:
@@ -113,15 +102,9 @@ class Preprocess:
 def prepare(
     dataset: Dataset, steps: Sequence[Description], *, dtype: DTypeLike = "float32"
 ) -> tuple[Dataset, Preprocess]:
-    """Fit preprocessing on train and apply it to every split.
+    """Fit preprocessing on train, apply it to every split, and return both; the data set's notes have those of the fit.
 
-    Args:
-        dataset: raw splits.
-        steps: in plain values, as `load.preprocess_steps` gives them.
-        dtype: of the resulting samples.
-
-    Returns:
-        The new data set, its notes extended by those of the fit, and the fitted preprocessing.
+    steps: in plain values, as `load.preprocess_steps` gives them.
 
     Raises:
         ConfigError: a step does not fit the data; the path names it, such as `data.preprocess.1.mean`.
@@ -137,11 +120,7 @@ def prepare(
 
 
 def fit_preprocess(steps: Sequence[Description], train: Split) -> Preprocess:
-    """Measure what the steps need on the training split.
-
-    Args:
-        steps: in plain values, see `prepare`.
-        train: raw training samples, x: (N, ...).
+    """Measure what the steps need on the raw training split, x: (N, ...).
 
     Raises:
         ConfigError: a step does not fit the data.
@@ -161,12 +140,8 @@ def fit_preprocess(steps: Sequence[Description], train: Split) -> Preprocess:
 def preprocessed_shape(shape: Shape, steps: Sequence[Description]) -> Shape | None:
     """Return the shape of one sample after the steps, without looking at data.
 
-    Args:
-        shape: of one raw sample, (C, H, W) or (D,).
-        steps: in plain values, see `prepare`.
-
-    Returns:
-        The shape, or None if only the data decides it (PCA by a fraction of the variance).
+    shape: of a raw sample, (C, H, W) or (D,). The result is None if only the data decides it (PCA by a fraction of the
+    variance).
 
     Raises:
         ConfigError: a step does not fit the shape.

@@ -47,12 +47,8 @@ class PreprocessStep(ABC):
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return the shape of one sample after this step. None: a row whose length only the data decides.
 
-        Args:
-            shape: of one sample before this step.
-            path: of this step in the config, for messages.
-
         Raises:
-            ConfigError: the step does not fit the shape.
+            ConfigError: the step does not fit the shape; `path` is where it stands in the config.
         """
         return shape
 
@@ -82,8 +78,7 @@ class PreprocessStep(ABC):
     def pull_back(self, weights: Float64) -> Float64:
         """Return the weights that give, on flat samples before this step, the scores of the given ones after it.
 
-        Args:
-            weights: (units, D), D being the length of a sample after this step. A constant added to scores is ignored.
+        A constant added to scores is ignored. weights: (units, D), D being the length of a sample after this step.
         """
         return weights
 
@@ -94,12 +89,7 @@ class PreprocessStep(ABC):
 
 @dataclass(frozen=True, eq=False)
 class TrainSamples:
-    """The training samples as one step meets them.
-
-    Attributes:
-        raw: (N, ...), as they were read.
-        before: the fitted steps before this one.
-    """
+    """The training samples, raw (N, ...), as a step meets them that has these fitted steps before it."""
 
     raw: Samples
     before: Sequence[PreprocessStep]

@@ -59,9 +59,7 @@ def toy() -> Raw:
 def mnist(root: str, *, download: bool = False) -> Raw:
     """Return MNIST: x (60000, 1, 28, 28) and (10000, 1, 28, 28) uint8, values 0..255, in file order.
 
-    Args:
-        root: folder that holds `MNIST/raw/`.
-        download: whether to download the files if any is missing.
+    root: folder that holds `MNIST/raw/`; with `download` what is missing is fetched.
 
     Raises:
         DataError: a file is missing or damaged, or the download failed.
@@ -79,12 +77,7 @@ def mnist(root: str, *, download: bool = False) -> Raw:
 def cifar10(root: str, *, download: bool = False) -> Raw:
     """Return CIFAR-10: x (50000, 3, 32, 32) and (10000, 3, 32, 32) uint8, values 0..255, in file order.
 
-    Args:
-        root: folder that holds `cifar-10-batches-py/`.
-        download: whether to download the files if any is missing.
-
-    Raises:
-        DataError: a file is missing or damaged, or the download failed.
+    root: folder that holds `cifar-10-batches-py/`; the rest as for `mnist`.
     """
     _present(CIFAR10_FILES, root, download=download)
     expanded = str(Path(root).expanduser())
@@ -98,11 +91,7 @@ def cifar10(root: str, *, download: bool = False) -> Raw:
 
 
 def fetch(name: str, root: str) -> Path:
-    """Download a set unless it is there and undamaged, and return the folder of its files.
-
-    Args:
-        name: `mnist` or `cifar10`.
-        root: folder to put it in, as in `data.root`.
+    """Download mnist or cifar10 to a `data.root` unless it is there and undamaged; return the folder of its files.
 
     Raises:
         DataError: no set of this name can be downloaded, the download failed, or the folder cannot be written.

@@ -93,13 +93,13 @@ def deal(
     val_at: ValAt = "end",
     seed: int = 0,
 ) -> Dataset:
-    """Split a source into train, val and test.
+    """Split a source into train, val and test; the sizes are those of `split_sizes`.
 
     Args:
         raw: the source; x: (N, ...), y: (N,).
-        train: a count, a fraction, or None for all samples that val and test leave.
-        val: a count, a fraction, or None for no validation.
-        test: a count, a fraction, or None for the whole test set of the source, if it has one.
+        train: see there.
+        val: see there.
+        test: see there.
         by: `position` takes train, val, test (or val, train, test) in file order; `random` draws samples;
             `stratified` draws them so that each split has the same class shares.
         val_at: with `position`, whether val lies before or after train.
@@ -183,11 +183,9 @@ def _choose_stratified(y: Labels, counts: list[int], *, seed: int) -> list[Rows]
 
 
 def largest_remainder(sizes: Rows, total: int) -> Rows:
-    """Divide `total` in proportion to `sizes` into whole numbers, each less than one away from its exact share.
+    """Divide `total` in proportion to `sizes`, (K,), into whole numbers, each less than one away from its exact share.
 
-    Args:
-        sizes: (K,) class sizes; no share exceeds its size.
-        total: 0 to sum(sizes).
+    No share exceeds its size; total: 0 to sum(sizes).
     """
     # In units of 1 / sum(sizes) exact shares are whole numbers. As floats, equal remainders could differ by rounding.
     exact = sizes.astype(np.int64) * total

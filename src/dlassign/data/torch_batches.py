@@ -45,13 +45,7 @@ class TensorSplit:
 
 
 def torch_batches(split: TensorSplit, order: Order, *, augment: Augmentation | None = None) -> Batches[Tensor]:
-    """Return training batches cut out of tensors on their device.
-
-    Args:
-        split: the training samples.
-        order: which rows a step sees.
-        augment: random changes of each batch; those of pixels need x as uint8.
-    """
+    """Return training batches cut out of tensors on their device; augmentation of pixels needs x as uint8."""
     device = split.x.device
 
     def as_rows(epoch: list[Rows]) -> list[Any]:

@@ -24,10 +24,7 @@ from dlassign.nets.whitened import whitened_cnn
 def build_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
     """Build the model that a config describes, with PyTorch's own initial weights.
 
-    Args:
-        cfg: the model's config.
-        in_shape: shape of one sample, (C, H, W) or (D,).
-        n_outputs: number of scores a sample.
+    in_shape: of one sample, (C, H, W) or (D,).
 
     Raises:
         ConfigError: the model does not fit the sample; the problem names the key.

@@ -42,10 +42,8 @@ class DropoutScaledInEval(nn.Module):
 def dropout(p: float, *, inverted: bool) -> nn.Module:
     """Return a module that drops values with probability p.
 
-    Args:
-        p: probability to drop a value.
-        inverted: divide the values kept by 1 - p in training (torch.nn.Dropout); else multiply all by 1 - p in
-            evaluation (DropoutScaledInEval).
+    inverted: divide the values kept by 1 - p in training (torch.nn.Dropout); else multiply all by 1 - p in evaluation
+    (DropoutScaledInEval).
 
     Raises:
         ValueError: p is not a probability.

@@ -29,12 +29,7 @@ def belongs_to(name: str, module: str) -> bool:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What of a model is not trained.
-
-    Attributes:
-        names: parameters, in the model's order.
-        statistics: batch-normalisation modules whose running statistics stand still.
-    """
+    """What of a model is not trained: parameters by name, and batch norms whose running statistics stand still."""
 
     names: tuple[str, ...]
     statistics: tuple[str, ...]
@@ -56,7 +51,8 @@ def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
         ValueError: a pattern matches nothing, or nothing is left to train; the message begins with freeze.
     """
     parameters = dict(model.named_parameters())
-    chosen = _body(head) if what == "body" else _matching((what,) if isinstance(what, str) else what, parameters)
+    patterns = (what,) if isinstance(what, str) else what
+    chosen = (lambda name: not belongs_to(name, head)) if what == "body" else _matching(patterns, parameters)
     names = tuple(name for name, p in parameters.items() if p.requires_grad and chosen(name))
     if not names:
         raise ValueError(f"freeze: what it names is not trained anyway (the head is {head}); leave it out")
@@ -70,12 +66,7 @@ def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
 
 
 def set_training(model: nn.Module, frozen: Frozen | None) -> None:
-    """Put a model in training mode, but for the batch normalisation that is frozen.
-
-    Args:
-        model: changed in place; the model itself, not what torch.compile made of it.
-        frozen: what `freeze` gave; None if nothing is frozen.
-    """
+    """Put a model, not what torch.compile made of it, in training mode, but for batch norms that are frozen."""
     model.train()
     if frozen is not None:
         for name in frozen.statistics:
@@ -88,10 +79,6 @@ def unfreeze(model: nn.Module, frozen: Frozen) -> None:
         model.get_parameter(name).requires_grad_(True)
     for name in frozen.statistics:
         model.get_submodule(name).train()
-
-
-def _body(head: str) -> Callable[[str], bool]:
-    return lambda name: not belongs_to(name, head)
 
 
 def _matching(patterns: Sequence[str], names: Iterable[str]) -> Callable[[str], bool]:

@@ -15,13 +15,10 @@ from dlassign.config.transfer import PretrainedInit
 def initialise(model: nn.Module, init: Init, *, seed: int = 0) -> None:
     """Set the weights and biases of linear and convolution layers; normalisation layers keep weight 1, bias 0.
 
+    seed: of the run; for legacy_normal, which does not draw from torch's generator.
+
     Source: He et al. 2015 (he), Glorot and Bengio 2010 (xavier); normal as in all five reports; legacy_normal as in the
     starter code of UvA, HLCV and EECS 598.
-
-    Args:
-        model: changed in place.
-        init: which initialisation.
-        seed: of the run; for legacy_normal, which does not draw from torch's generator.
     """
     match init:
         case PytorchInit() | PretrainedInit():

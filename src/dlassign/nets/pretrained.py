@@ -54,11 +54,9 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """What became of a model's tensors when weights were loaded.
+    """What became of a model's tensors when weights were loaded, by name.
 
     Attributes:
-        source: where the weights came from.
-        loaded: tensors that were set.
         missing: tensors of the model that the source lacks and that do not matter: counters of batches.
         unexpected: tensors of the source that were not used.
         replaced: tensors of the new head, which keep their initial values.
@@ -85,14 +83,10 @@ def load_pretrained(
     head: str,
     download: bool = False,
 ) -> LoadReport:
-    """Set all weights of a model but its head from where a config says.
+    """Set all weights of a model but its head from where a config says: imagenet, or a file.
 
-    Args:
-        model: changed in place, if the weights fit.
-        source: imagenet, or a file.
-        name: of the model, such as resnet34; it says which ImageNet weights.
-        head: name of the head module, which keeps its initial weights.
-        download: whether to download ImageNet weights that are missing.
+    name: of the model, such as resnet34; it says which ImageNet weights. head: name of the head module, which keeps its
+    initial weights. download: whether to download ImageNet weights that are missing.
 
     Raises:
         UserError: the weights are missing, damaged, carry code, or belong to another architecture.
@@ -108,8 +102,8 @@ def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> L
 
     Args:
         model: changed in place, if the weights fit; on any device, in any floating type.
-        state: tensors by name, as `state_dict` gives them.
-        head: name of the head module; the state's own head is not used, whatever its shape.
+        state: tensors by name, as `state_dict` gives them; its own head is not used, whatever its shape.
+        head: name of the head module.
         source: where the weights came from, for messages and the report.
 
     Raises:
@@ -222,10 +216,6 @@ def _kind(value: Any) -> str:
 def read_imagenet(name: str, *, download: bool = False) -> dict[str, Tensor]:
     """Read torchvision's ImageNet weights from torch's hub folder; the file's digest is checked.
 
-    Args:
-        name: a key of IMAGENET_FILES.
-        download: whether to download the file if it is missing.
-
     Raises:
         UserError: there are no such weights, the file is missing or damaged, or the download failed.
     """
@@ -240,9 +230,6 @@ def read_imagenet(name: str, *, download: bool = False) -> dict[str, Tensor]:
 
 def find_imagenet(name: str) -> Path:
     """Return the file with torchvision's ImageNet weights, unread.
-
-    Args:
-        name: a key of IMAGENET_FILES.
 
     Raises:
         UserError: there are no such weights, or the file is missing.
@@ -261,9 +248,7 @@ def find_imagenet(name: str) -> Path:
 def fetch_imagenet(name: str, root: str | None = None) -> Path:
     """Download torchvision's ImageNet weights unless they are there and whole, and return the file.
 
-    Args:
-        name: a key of IMAGENET_FILES.
-        root: folder to put the file in; None is torch's hub folder, where training looks for it.
+    root: folder to put the file in; None is torch's hub folder, where training looks for it.
 
     Raises:
         UserError: there are no such weights, the download failed or is damaged, or the folder cannot be written.

@@ -15,11 +15,7 @@ _HALVINGS = {"imagenet": 5, "cifar": 3}
 
 
 class Resize(nn.Module):
-    """Resize images by bilinear interpolation that averages over all pixels when it shrinks (antialias).
-
-    Args:
-        size: height and width of the result.
-    """
+    """Resize images to size x size by bilinear interpolation that averages when it shrinks (antialias)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

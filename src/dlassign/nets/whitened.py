@@ -81,14 +81,11 @@ def whitened_cnn(
 
 @torch.no_grad()
 def whiten_patches(layer: nn.Module, images: Tensor) -> None:
-    """Set a convolution so that its outputs on patches of images are uncorrelated, with variance 1; bias 0.
+    """Set a convolution, in place, so that its outputs on patches of images are uncorrelated, with variance 1; bias 0.
 
     Filter i is v_i / sqrt(l_i + 5e-4) with the i-th eigenvector and eigenvalue of the patches' second moments, largest
-    first; the second half of the filters are the negatives of the first.
-
-    Args:
-        layer: an even number of output channels; changed in place.
-        images: (N, C, H, W) prepared; a few thousand are enough.
+    first; the second half of the filters are the negatives of the first. images: (N, C, H, W) prepared; a few thousand
+    are enough.
 
     Source: Page 2019, How to train your ResNet 8; eps from Jordan 2024.
     """

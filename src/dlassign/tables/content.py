@@ -12,8 +12,9 @@ from dlassign.stats.intervals import mean_interval
 from dlassign.store.clock import now
 from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
+from dlassign.tables.figures import Measured
 from dlassign.tables.plan import PlannedRow, former_runs, problem_of, records_of
-from dlassign.tables.run_values import Measured, RunValues, read_values
+from dlassign.tables.run_values import RunValues, read_values
 from dlassign.tables.verdict import judge
 
 SCHEMA = 1
@@ -22,12 +23,10 @@ Runs = Mapping[str, RunValues]
 
 
 def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str], *, folder: Path) -> dict[str, Any]:
-    """Return what `out/tables/NAME.json` holds.
+    """Return what `out/tables/NAME.json` holds, of the rows of one table.
 
-    Args:
-        planned: the rows of one table.
-        failed: why runs failed, by run folder.
-        folder: where tables were written: a row without runs keeps the names of those that it had.
+    failed: why runs failed, by run folder. folder: where tables were written: a row without runs keeps the names of
+    those that it had.
     """
     table = planned[0].table
     rows: list[dict[str, Any]] = []
@@ -117,14 +116,7 @@ def _status(plan: PlannedRow, runs: Sequence[RunValues], problems: Sequence[str]
 
 
 def _figure(plan: PlannedRow, reported: Reported, runs: Sequence[Measured], why: str) -> dict[str, Any]:
-    """Return one figure of a row.
-
-    Args:
-        plan: the row.
-        reported: what is reported.
-        runs: the figure in every finished run.
-        why: why the row is not complete, or "".
-    """
+    """Return one figure of a row; runs: the figure in every finished run, why: why the row is not complete, or ""."""
     values = [run.value for run in runs if run.value is not None]
     interval = mean_interval(values) if values else None
     loss = reported.figure.startswith("loss")

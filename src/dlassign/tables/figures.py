@@ -3,13 +3,59 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 from dlassign.config.table import Figure
 from dlassign.store.records import Record, RunRecords
 
 
-def measured(records: RunRecords, figure: Figure) -> float | None:
-    """Return a figure of a finished run; None if it was not measured or is not finite."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A figure of one run.
+
+    Attributes:
+        value: None if it was not measured.
+        absence: why there is no value, or "".
+        evaluations: of how many evaluations it is the best; 1 if it is not the best of several.
+        n: samples that an accuracy is of; None of a loss and of training batches.
+    """
+
+    value: float | None
+    absence: str
+    evaluations: int = 1
+    n: int | None = None
+
+
+def measured(records: RunRecords, figure: Figure) -> Measured:
+    """Return a figure of a finished run.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    split, _, which = figure.partition(" ")
+    seen = records.evaluations(split)
+    found = _value(records, figure, seen)
+    looked_at = which in ("last", "best") if split != "train" else not which
+    of = seen[-1] if looked_at and seen else records.finals.get(split)
+    return Measured(
+        value=None if found is None else finite(found),
+        absence=_absence(records, split, which) if found is None else "",
+        evaluations=max(len(seen), 1) if which == "best" else 1,
+        n=None if of is None else int(of["n"]),
+    )
+
+
+def finite(value: Any) -> float:
+    """Return a number. Raises ValueError: it is not finite."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} where a finite number should be")
+    return number
+
+
+def _value(records: RunRecords, figure: Figure, seen: list[Record]) -> float | None:
+    """Return the figure; None if it was not measured or is not finite."""
     split, _, which = figure.partition(" ")
     if split == "loss":
         loss: float | None = records.train[-1]["loss"] if records.train else None
@@ -18,38 +64,22 @@ def measured(records: RunRecords, figure: Figure) -> float | None:
         return _mean_accuracy(_last_epoch(records))
     if figure == "train mean":
         return _mean_accuracy(records.train)
-    seen: list[float | None] = [record["accuracy"] for record in records.evaluations(split)]
+    accuracies: list[float | None] = [record["accuracy"] for record in seen]
     if which == "best":
-        return max((value for value in seen if value is not None), default=None)
+        return max((value for value in accuracies if value is not None), default=None)
     if which == "last" or split == "train":
-        return seen[-1] if seen else None
+        return accuracies[-1] if accuracies else None
     final: float | None = records.finals.get(split, {}).get("accuracy")
     return final
 
 
-def absence(records: RunRecords, figure: Figure) -> str:
+def _absence(records: RunRecords, split: str, which: str) -> str:
     """Return why a finished run does not have a figure."""
-    split, _, which = figure.partition(" ")
     if f"n_{split}" not in records.start["data"]:
         return f"the config has no {split} split"
     if which or split == "train":
         return f"the config does not evaluate {split} during training (train.evaluate)"
     return "not finite"
-
-
-def evaluations(records: RunRecords, figure: Figure) -> int:
-    """Return of how many evaluations a figure is the best; 1 if it is not the best of several."""
-    split, _, which = figure.partition(" ")
-    return max(len(records.evaluations(split)), 1) if which == "best" else 1
-
-
-def samples(records: RunRecords, figure: Figure) -> int | None:
-    """Return how many samples an accuracy was measured on; None of a loss and of training batches."""
-    split, _, which = figure.partition(" ")
-    looked_at = which in ("last", "best") if split != "train" else not which
-    seen = records.evaluations(split) if looked_at else []
-    record = seen[-1] if seen else records.finals.get(split)
-    return None if record is None else int(record["n"])
 
 
 def _last_epoch(records: RunRecords) -> list[Record]:

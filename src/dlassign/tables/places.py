@@ -22,10 +22,7 @@ KINDS = {
 
 
 def parse_places(texts: Sequence[str]) -> dict[str, Path]:
-    """Return where data lies, by `data.name`.
-
-    Args:
-        texts: `NAME=PATH` each, as after `--data`.
+    """Return where data lies, by `data.name`, from texts NAME=PATH as after `--data`.
 
     Raises:
         ConfigError: one of them is something else, or nothing lies there.

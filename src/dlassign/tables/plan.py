@@ -84,12 +84,7 @@ class Choice:
 
 
 def plan_rows(wanted: Sequence[Wanted], choice: Choice, *, out: Path) -> list[PlannedRow]:
-    """Return every row of the tables that are asked for, each with its trials.
-
-    Args:
-        wanted: tables and rows.
-        choice: how many runs, and where data lies.
-        out: folder of all runs.
+    """Return every row of the tables that are asked for, each with its trials below the folder `out`.
 
     Raises:
         ConfigError: configs are wrong; all problems at once.
@@ -166,12 +161,7 @@ def problem_of(trial: Trial) -> str:
 
 
 def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
-    """Return, a text for each, which rows have other configs than when their table was written last.
-
-    Args:
-        planned: rows.
-        folder: where tables were written.
-    """
+    """Return, a text for each, which rows have other configs than when their table was last written to a folder."""
     texts = []
     for plan in planned:
         former = [Path(run) for run in former_runs(plan, folder)]

@@ -114,12 +114,7 @@ def csv_text(content: Mapping[str, Any]) -> str:
 
 
 def page(contents: Sequence[Mapping[str, Any]], command: str) -> str:
-    """Return all tables as one page.
-
-    Args:
-        contents: of the tables.
-        command: that wrote it.
-    """
+    """Return all tables as one page, with the command that wrote it."""
     machines = {text: None for content in contents if (text := _machine(content["environment"]))}
     dates = sorted(row["measured"][:10] for content in contents for row in content["rows"] if row["measured"])
     when = f"Runs of {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. " if dates else ""

@@ -23,12 +23,7 @@ def missing_trials(planned: Sequence[PlannedRow]) -> list[Trial]:
 
 
 def executor_of(name: ExecutorName, trials: Sequence[Trial], *, workers: int | None) -> Executor:
-    """Return what trains the trials.
-
-    Args:
-        name: which one.
-        trials: all of them.
-        workers: worker processes, if they are asked for.
+    """Return what trains the trials; workers: worker processes, if they are asked for.
 
     Raises:
         ConfigError: workers are asked for where there are none.
