@@ -52,35 +52,31 @@ class TestSavedForBackward:
         assert saved_for_backward(nn.Flatten(), (2, 2)) == KeptForBackward(values=0, other_bytes=0)
 
 
-def problem(**options: Any) -> Problem:
+def step(monkeypatch: pytest.MonkeyPatch, *, available: int | None, **options: Any) -> None:
+    """Check a step of which only the options need memory."""
+    monkeypatch.setattr(memory, "available_memory", lambda device: available)
+    check_step_memory(**{"weights": 0, "data": 0, "accumulate": 1, "device": CPU, **options})
+
+
+def problem(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Problem:
     with pytest.raises(ConfigError) as caught:
-        check_step_memory(**{"device": CPU, "n_trainable": 0, "slots": 0, **options})
+        step(monkeypatch, **options)
     [found] = caught.value.problems
     return found
 
 
 class TestCheckStepMemory:
-    def test_what_fits_passes_and_one_byte_less_does_not(self) -> None:
-        need: dict[str, Any] = {"n_trainable": 100, "n_frozen": 10, "slots": 2, "weight_bytes": 4, "data_bytes": 50}
-        need |= {"activation_bytes": 7, "batch_size": 9, "device": CPU}
-        total = (100 * 4 + 10) * 4 + 50 + 7 * 9
-        check_step_memory(**need, available=total)
-        check_step_memory(**need, available=total - 500, placed_bytes=500)
-        check_step_memory(**need, available=total - 7 * 4, accumulate=2)  # parts of 5 and 4
-        with pytest.raises(ConfigError):
-            check_step_memory(**need, available=total - 1)
-        with pytest.raises(ConfigError):
-            check_step_memory(**need, available=total - 7 * 4 - 1, accumulate=2)
+    def test_what_fits_passes_and_one_byte_less_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        need: dict[str, Any] = {"weights": 1640, "data": 50, "sample": 7, "batch_size": 9}
+        total = 1640 + 50 + 7 * 9
+        step(monkeypatch, **need, available=total)
+        step(monkeypatch, **need, available=total - 500, placed=500)
+        step(monkeypatch, **need, available=total - 7 * 4, accumulate=2)  # parts of 5 and 4
+        problem(monkeypatch, **need, available=total - 1)
+        problem(monkeypatch, **need, available=total - 7 * 4 - 1, accumulate=2)
 
-    def test_says_sizes_and_proposes_accumulation(self) -> None:
-        found = problem(
-            n_trainable=2**28,
-            slots=2,
-            data_bytes=GIB,
-            activation_bytes=2**24,
-            batch_size=4096,
-            available=20 * GIB,
-        )
+    def test_says_sizes_and_proposes_accumulation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = problem(monkeypatch, weights=4 * GIB, data=GIB, sample=2**24, batch_size=4096, available=20 * GIB)
         assert found.path == "train.batch_size"
         assert found.message == (
             "a step on 4,096 samples needs 69.0 GiB (weights, gradients and optimizer 4.00, data 1.00, "
@@ -88,42 +84,30 @@ class TestCheckStepMemory:
             "8 parts, or a smaller batch_size"
         )
 
-    def test_names_the_gpu(self) -> None:
-        found = problem(activation_bytes=GIB, batch_size=8, available=5 * GIB, device=torch.device("cuda:1"))
+    def test_names_the_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        gpu = torch.device("cuda:1")
+        found = problem(monkeypatch, sample=GIB, batch_size=8, available=5 * GIB, device=gpu)
         assert "and cuda:1 has 5.00 GiB; give `train.accumulate: 2`" in found.message
 
-    def test_the_proposal_is_the_smallest_power_of_two_that_fits(self) -> None:
+    def test_the_proposal_is_the_smallest_power_of_two_that_fits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for batch_size, fitting in itertools.product(range(2, 70), range(1, 40)):
             if batch_size <= fitting:
                 continue
             powers = (2**k for k in range(10))
             expected = min(next(n for n in powers if -(-batch_size // n) <= fitting), batch_size)
-            found = problem(activation_bytes=10, batch_size=batch_size, available=10 * fitting + 9)
-            assert f"`train.accumulate: {expected}`" in found.message
-            check_step_memory(
-                n_trainable=0,
-                slots=0,
-                activation_bytes=10,
-                batch_size=batch_size,
-                accumulate=expected,
-                available=10 * fitting + 9,
-                device=CPU,
-            )
+            need = {"sample": 10, "batch_size": batch_size, "available": 10 * fitting + 9}
+            assert f"`train.accumulate: {expected}`" in problem(monkeypatch, **need).message
+            step(monkeypatch, **need, accumulate=expected)
 
-    @pytest.mark.parametrize("activation_bytes", [0, 2 * GIB])
-    def test_a_model_too_large_for_any_batch(self, activation_bytes: int) -> None:
-        found = problem(
-            n_trainable=2**28, slots=1, activation_bytes=activation_bytes, batch_size=4, available=3 * GIB - 1
-        )
+    @pytest.mark.parametrize("sample", [0, 2 * GIB])
+    def test_a_model_too_large_for_any_batch(self, monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
+        found = problem(monkeypatch, weights=3 * GIB, sample=sample, batch_size=4, available=3 * GIB - 1)
         assert found.path == "model.name"
         assert found.message.endswith("and this machine has 3.00 GiB; not even one sample at a time fits, make the "
                                       "model smaller")  # fmt: skip
 
-    def test_asks_the_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(memory, "available_memory", lambda device: 100 if device == CPU else None)
-        problem(activation_bytes=101, batch_size=1)
-        free = {"n_trainable": 0, "slots": 0, "activation_bytes": 101, "batch_size": 1}
-        check_step_memory(**free, device=torch.device("cuda"))  # nobody knows: nothing is refused
+    def test_nothing_is_refused_where_nobody_knows_what_is_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        step(monkeypatch, sample=2**60, batch_size=1, available=None)
 
 
 def machine(root: Path, files: dict[str, str]) -> int | None:

@@ -140,6 +140,20 @@ def test_a_batch_that_does_not_fit_is_refused(images: Path, monkeypatch: pytest.
     assert "train.accumulate" in message
 
 
+def test_weights_gradients_slots_and_averages_are_counted(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam keeps two numbers for each parameter, frozen or not; gradients and averages are of those that are trained."""
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(shapes, "check_step_memory", lambda **values: seen.append(values))
+    n = check_fit(config(images, optimizer={"name": "adam"})).n_params or 0
+    head = 4 * 8 * 8 * 2 + 2
+    train = {"steps": 6, "batch_size": 4, "freeze": ("head*",), "average": {"name": "ema"}}
+    check_fit(config(images, optimizer={"name": "adam"}, train=train))
+    counters = 4 * 10  # Adam counts the updates of each of few parameters
+    assert 0 <= seen[0]["weights"] - 4 * 4 * n <= counters
+    assert 0 <= seen[1]["weights"] - 4 * (3 * n + 2 * (n - head)) <= counters
+    assert (seen[0]["placed"], seen[0]["data"]) == (4 * n, 20 * 3 * 16 * 16)
+
+
 def test_fp16_on_the_cpu_is_refused_for_any_model(images: Path) -> None:
     assert problem(images, model={"name": "mlp"}, train__precision="fp16")[0] == "train.precision"
 

@@ -41,7 +41,6 @@ from dlassign.checks.recording import (
     difference,
     grouped,
     share_choices,
-    single,
 )
 from dlassign.checks.shapes import check_fit
 from dlassign.config.run import RunConfig
@@ -134,21 +133,15 @@ def crosscheck(cfg: RunConfig, *, steps: int = 20, bound: float = 1e-10, random_
 
 
 class _Twins:
-    """A NumPy and a PyTorch learner of one config, with the same weights, recorded.
-
-    Args:
-        cfg: the run, in double precision.
-        dataset: prepared.
-    """
+    """A NumPy and a PyTorch learner of one config in double precision, with the same weights, recorded."""
 
     def __init__(self, cfg: RunConfig, dataset: Dataset) -> None:
-        in_shape, n_classes, train = dataset.train.x.shape[1:], len(dataset.classes), dataset.train
-        order = check_batches(cfg, {"train": len(train)})
-        tensors = to_device(train, CPU, dtype=torch.float64)
+        in_shape, n_classes = dataset.train.x.shape[1:], len(dataset.classes)
+        order = check_batches(cfg, {"train": len(dataset.train)})
         self._cfg = cfg
-        self._train = train
-        self._tensors = tensors
-        self._batches = numpy_batches(train, order), torch_batches(tensors, order)
+        self._train = dataset.train
+        self._tensors = to_device(dataset.train, CPU, dtype=torch.float64)
+        self._batches = numpy_batches(self._train, order), torch_batches(self._tensors, order)
         self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
         self.steps_per_epoch = order.steps_per_epoch
         seed_everything(cfg.seed, CPU)
@@ -206,22 +199,24 @@ class _Twins:
     def _after_step(self, ours: StepStats, theirs: StepStats) -> Iterator[tuple[str, str, float]]:
         """Yield layer, stage and difference of everything in a step, in the order in which it was computed."""
         numpy, pytorch = self._recorders
-        yield from _by_layer("forward", single(numpy.outputs), single(pytorch.outputs), self._down)
+        yield from _by_layer("forward", grouped(numpy.outputs), grouped(pytorch.outputs), self._down)
         yield from _losses(ours, theirs)
         from_loss = [LOSS, *self._up]
-        yield from _by_layer("backward", single(numpy.input_grads), single(pytorch.input_grads), from_loss)
+        yield from _by_layer("backward", grouped(numpy.input_grads), grouped(pytorch.input_grads), from_loss)
         yield from _by_layer("gradient", grouped(self.numpy.network.grads), grouped(self._torch_grads), self._up)
         weights, their_weights = (grouped(_arrays(learner.weights())) for learner in (self.numpy, self.torch))
         yield from _by_layer("weights", weights, their_weights, self._down)
 
     def _evaluation(self) -> Iterator[tuple[str, str, float]]:
         """Yield layer, stage and difference of everything in an evaluation of some training samples."""
-        rows = slice(0, _n_evaluated(len(self._train), self._cfg.train.eval_batch_size))
+        n = min(len(self._train), N_EVALUATED)
+        # No last batch of one sample: batch norm on the batch's own statistics refuses it.
+        rows = slice(n - 1 if n > 1 and n % self._cfg.train.eval_batch_size == 1 else n)
         with _blaming("in evaluation"):
             ours = self.numpy.evaluate(Split(self._train.x[rows], self._train.y[rows]))
         theirs = self.torch.evaluate(TensorSplit(self._tensors.x[rows], self._tensors.y[rows]))
         numpy, pytorch = self._recorders
-        yield from _by_layer("evaluation", single(numpy.outputs), single(pytorch.outputs), self._down)
+        yield from _by_layer("evaluation", grouped(numpy.outputs), grouped(pytorch.outputs), self._down)
         yield LOSS, "evaluation", difference([np.asarray(ours.loss)], [np.asarray(theirs.loss)])
         yield CONFUSION, "evaluation", difference([np.asarray(ours.confusion)], [np.asarray(theirs.confusion)])
 
@@ -234,11 +229,7 @@ class _Twins:
                     p.grad.copy_(torch.from_numpy(self.numpy.network.grads[name]))
 
     def _check_names(self) -> None:
-        """Check that both nets have the same layers in the same order, and in them the same parameters and buffers.
-
-        Raises:
-            UserError: they do not.
-        """
+        """Check that both nets have the same layers in the same order, and in them the same parameters and buffers."""
         layers = list(self.numpy.network.layers), [name for name, _ in self.torch.model.named_children()]
         weights = sorted(self.numpy.weights()), sorted(_arrays(self.torch.weights()))
         for what, (ours, theirs) in (("layers", layers), ("parameters", weights)):
@@ -258,24 +249,20 @@ class _Twins:
 
     def _suspect(self, parted: Difference) -> str:
         """Return what computes the place where the nets part."""
-        layer = self.numpy.network.layers.get(parted.layer)
-        if parted.layer == PENALTY:
-            return "make_numpy_penalty in dlassign.numpy_nets.objective"
-        if parted.layer == CONFUSION:
-            return "numpy_predict in dlassign.numpy_nets.objective"
-        if layer is None:
-            return f"{self._cfg.loss.name} in dlassign.numpy_nets.losses and make_numpy_loss that calls it"
+        of_all = {
+            LOSS: f"{self._cfg.loss.name} in dlassign.numpy_nets.losses and make_numpy_loss that calls it",
+            PENALTY: "make_numpy_penalty in dlassign.numpy_nets.objective",
+            CONFUSION: "numpy_predict in dlassign.numpy_nets.objective",
+        }
+        if parted.layer in of_all:
+            return of_all[parted.layer]
+        layer = self.numpy.network.layers[parted.layer]
         name, module = type(layer).__name__, type(layer).__module__
-        match parted.stage:
-            case "forward":
-                return f"{name}.forward in {module}"
-            case "evaluation":
-                return f"{name}.forward with train=False in {module}"
-            case "weights":
-                statistics = f", or the running statistics of {name} in {module}" if layer.buffers else ""
-                return f"{self._cfg.optimizer.name} in dlassign.optim.numpy_rules{statistics}; the gradients agree"
-            case _:
-                return f"{name}.backward in {module}"
+        if parted.stage == "weights":
+            statistics = f", or the running statistics of {name} in {module}" if layer.buffers else ""
+            return f"{self._cfg.optimizer.name} in dlassign.optim.numpy_rules{statistics}; the gradients agree"
+        methods = {"forward": "forward", "evaluation": "forward with train=False"}
+        return f"{name}.{methods.get(parted.stage, 'backward')} in {module}"
 
 
 @contextmanager
@@ -308,10 +295,3 @@ def _losses(ours: StepStats, theirs: StepStats) -> Iterator[tuple[str, str, floa
 def _arrays(weights: State) -> Arrays:
     """Return parameters and buffers, without torch's count of the batches that batch norm has seen: nothing uses it."""
     return {name: p.numpy() for name, p in weights.items() if not name.endswith(".num_batches_tracked")}
-
-
-def _n_evaluated(n: int, batch_size: int) -> int:
-    """Return how many of n samples to evaluate."""
-    # No last batch of one sample: batch norm on the batch's own statistics refuses it.
-    some = min(n, N_EVALUATED)
-    return some - 1 if some > 1 and some % batch_size == 1 else some

@@ -49,13 +49,7 @@ Value = Callable[[], float]
 
 
 class Bounds(NamedTuple):
-    """The largest relative errors that pass.
-
-    Attributes:
-        central: of an entry, against differences along its axis.
-        autograd: of an entry, against PyTorch.
-        directions: of the derivative along random vectors, against differences.
-    """
+    """The largest relative errors that pass, for each of the three ways of dlassign.checks.gradients."""
 
     central: float
     autograd: float
@@ -125,11 +119,11 @@ def check_gradients(
     max_entries: int | None = None,
     n_directions: int = 5,
 ) -> dict[str, Differences]:
-    """Compare gradients with differences of values.
+    """Compare gradients, finite or not, with differences of values.
 
     Args:
         value: reads the tensors.
-        grads: what backward gives, by tensor; finite or not.
+        grads: what backward gives, by tensor.
         tensors: float64; changed in place, and back.
         rng: draws entries and directions.
         bounds: what is asked.
@@ -143,23 +137,29 @@ def check_gradients(
             found[name] = NOTHING
             continue
         floor = max(of_all, of_value / typical_size(tensor) / min(bounds.central, bounds.directions))
-        picked = _pick(tensor.shape, rng, max_entries)
-        g, scale = grads[name], max(floor, largest(grads[name]))
-        lines = _entry_lines(tensor, g, picked, scale)
-        entries = _compare(value, tensor, lines, bound=bounds.central)
+        g, picked = grads[name], _pick(tensor.shape, rng, max_entries)
+        lines = _entry_lines(tensor, g, picked, max(floor, largest(g)))
+        slopes, errors = _compare(value, tensor, lines, bound=bounds.central)
         vectors = _random_vectors(tensor.shape, rng, n_directions)
-        along = _compare(value, tensor, _random_lines(tensor, g, vectors, floor), bound=bounds.directions)
-        worst = entries.errors.index(entries.largest()) if entries.largest() > 0 else None
+        _, along = _compare(value, tensor, _random_lines(tensor, g, vectors, floor), bound=bounds.directions)
+        central, worst = _largest_error(errors), None
+        if central > 0:
+            at = errors.index(central)
+            worst = WorstEntry(picked[at], lines[at].given, slopes[at].value)
         found[name] = Differences(
-            central=entries.largest(),
-            directions=along.largest(),
-            entries=len(picked) - entries.left_out(),
-            kinks=sum(one.kink for one in entries.slopes),
-            left_out=entries.left_out() + along.left_out(),
-            undecided=any(2 * tried.left_out() > len(tried.errors) for tried in (entries, along)),
-            worst=None if worst is None else WorstEntry(picked[worst], lines[worst].given, entries.slopes[worst].value),
+            central=central,
+            directions=_largest_error(along),
+            entries=len(picked) - errors.count(None),
+            kinks=sum(one.kink for one in slopes),
+            left_out=errors.count(None) + along.count(None),
+            undecided=any(2 * tried.count(None) > len(tried) for tried in (errors, along)),
+            worst=worst,
         )
     return found
+
+
+def _largest_error(errors: Sequence[float | None]) -> float:
+    return max((error for error in errors if error is not None), default=0.0)
 
 
 def relative_error(a: Array, b: Array, *, floor: float) -> float:
@@ -236,19 +236,6 @@ class _Line(NamedTuple):
     scale: float
 
 
-class _Compared(NamedTuple):
-    """Estimates of the derivatives along some lines, and the relative errors; None is left out."""
-
-    slopes: list[Slope]
-    errors: list[float | None]
-
-    def largest(self) -> float:
-        return max((error for error in self.errors if error is not None), default=0.0)
-
-    def left_out(self) -> int:
-        return self.errors.count(None)
-
-
 def _entry_lines(tensor: Array, g: Array, picked: Sequence[tuple[int, ...]], scale: float) -> list[_Line]:
     size, one = typical_size(tensor), np.ones(())
     return [_Line(at, one, max(size, abs(float(tensor[at]))), float(g[at]), scale) for at in picked]
@@ -261,45 +248,38 @@ def _random_lines(tensor: Array, g: Array, vectors: Sequence[Array], floor: floa
     return [_Line(..., v, size, float(np.vdot(v, g)), typical * float(np.linalg.norm(v))) for v in vectors]
 
 
-def _compare(value: Value, tensor: Array, lines: Sequence[_Line], *, bound: float) -> _Compared:
-    slopes = []
-    for line in lines:
-        moved = _mover(value, tensor, where=line.where, vector=line.vector)
-        unit = _power_of_2(line.unit)
-        slopes.append(slope(moved, unit=unit, enough=line.scale * bound / 10, jump=JUMP * line.scale))
-        moved(0.0)
-    return _Compared(slopes, _errors(lines, slopes, bound=bound))
-
-
-def _errors(lines: Sequence[_Line], slopes: Sequence[Slope], *, bound: float) -> list[float | None]:
-    """Return relative errors. A given derivative that is not finite is infinitely wrong, whatever its estimate."""
+def _compare(
+    value: Value, tensor: Array, lines: Sequence[_Line], *, bound: float
+) -> tuple[list[Slope], list[float | None]]:
+    """Return estimates of the derivatives along some lines, and the relative errors; None is left out."""
+    slopes = [_slope_along(value, tensor, line, bound) for line in lines]
     expected = max((abs(one.value) for one in slopes if math.isfinite(one.value)), default=0.0)
     errors: list[float | None] = []
     for line, one in zip(lines, slopes, strict=True):
         by = max(line.scale, expected, TINY)
+        # A given derivative that is not finite is infinitely wrong, whatever its estimate.
         if not math.isfinite(line.given):
             errors.append(math.inf)
         elif not one.doubt <= bound / 2 * by:
             errors.append(None)
         else:
             errors.append(max(one.low - line.given, line.given - one.high, 0.0) / by)
-    return errors
+    return slopes, errors
 
 
-def _mover(value: Value, tensor: Array, *, where: Any, vector: Array) -> Callable[[float], float]:
-    """Return L as a function of how far a part of the tensor is moved along a vector; 0 moves it back."""
-    start = np.array(tensor[where])
+def _slope_along(value: Value, tensor: Array, line: _Line, bound: float) -> Slope:
+    """Return the derivative of L along a line; the tensor is moved, and back."""
+    start = np.array(tensor[line.where])
 
     def moved(t: float) -> float:
-        tensor[where] = start + t * vector
+        tensor[line.where] = start + t * line.vector
         return value()
 
-    return moved
-
-
-def _power_of_2(size: float) -> float:
     # Most numbers plus or minus a power of 2 need no rounding, so the step is exactly the one that is divided by.
-    return 2.0 ** round(math.log2(size))
+    unit = 2.0 ** round(math.log2(line.unit))
+    found = slope(moved, unit=unit, enough=line.scale * bound / 10, jump=JUMP * line.scale)
+    tensor[line.where] = start
+    return found
 
 
 def _random_vectors(shape: tuple[int, ...], rng: np.random.Generator, least: int) -> list[Array]:

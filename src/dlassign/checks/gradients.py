@@ -13,7 +13,7 @@ the layer's generator, so dropout drops the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,22 +38,22 @@ class CheckedGradient:
     """What was found of one gradient.
 
     Attributes:
-        layer: class or function, or name in the net.
-        form: what is special about it.
         tensor: what the gradient is by.
         size: its entries.
         differences: the comparison with differences.
         autograd: relative error against PyTorch; None without a peer.
         bounds: what passes.
+        layer: class or function, or name in the net.
+        form: what is special about it.
     """
 
-    layer: str
-    form: str
     tensor: str
     size: int
     differences: Differences
     autograd: float | None
     bounds: Bounds
+    layer: str = ""
+    form: str = ""
 
     @property
     def ok(self) -> bool:
@@ -90,12 +90,7 @@ def known_names() -> list[str]:
 
 
 def check_known(names: Iterable[str] | None = None, *, seed: int) -> Iterator[CheckedGradient]:
-    """Check all forms of layers and losses of ours.
-
-    Args:
-        names: which; None is all.
-        seed: of inputs and parameters.
-    """
+    """Check all forms of layers and losses of ours, or of those that are named."""
     wanted = set(known_names() if names is None else names)
     for case in layer_cases():
         if case.layer in wanted:
@@ -131,19 +126,13 @@ def check_layer(
     probe = Probe(layer, name, shape=shape, rng=rng)
     grads = probe.gradients()
     autograd = {} if peer is None else _peer_errors(probe, layer, name, peer=peer, grads=grads)
+    entries_rng = rng.spawn(1)[0]
     table = prove(
-        name,
-        form,
-        grads,
-        value=probe.value,
-        tensors=probe.tensors,
-        autograd=autograd,
-        rng=rng.spawn(1)[0],
-        max_entries=MAX_ENTRIES,
+        grads, value=probe.value, tensors=probe.tensors, autograd=autograd, rng=entries_rng, max_entries=MAX_ENTRIES
     )
     if all(row.ok for row in table):
         probe.check_again(grads)
-    return table
+    return [replace(row, layer=name, form=form) for row in table]
 
 
 def _peer_errors(
@@ -177,25 +166,20 @@ def check_loss(case: LossCase, *, seed: int) -> CheckedGradient:
     loss_peer.backward()  # type: ignore[no-untyped-call]
     off = abs(loss - loss_peer.item()) / max(abs(loss), 1.0)
     [row] = prove(
-        case.loss,
-        case.form,
         grads,
         value=lambda: case.ours(scores, y)[0],
         tensors={"scores": scores},
         autograd=autograd_errors(grads, {"scores": scores_peer}, off=off),
         rng=rng.spawn(1)[0],
     )
-    return row
+    return replace(row, layer=case.loss, form=case.form)
 
 
 def autograd_errors(grads: Mapping[str, Array], tensors: Mapping[str, Tensor], *, off: float = 0.0) -> dict[str, float]:
-    """Return the relative errors of gradients against those of tensors of the same names.
+    """Return the relative errors of gradients against those of PyTorch's tensors of the same names.
 
-    Args:
-        grads: what backward gives.
-        tensors: PyTorch's, after their backward.
-        off: relative error of the output. One above the bound is the least error of every gradient: PyTorch then
-            computes another function, whose gradients prove nothing.
+    off is the relative error of the output. One above the bound is the least error of every gradient: PyTorch then
+    computes another function, whose gradients prove nothing.
     """
     floor = FLOOR * max((largest(g) for g in grads.values()), default=0.0)
     errors = {}
@@ -243,8 +227,6 @@ def run_peer(peer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
 
 
 def prove(
-    layer: str,
-    form: str,
     grads: Mapping[str, Array],
     *,
     value: Value,
@@ -256,18 +238,10 @@ def prove(
 ) -> list[CheckedGradient]:
     """Compare gradients with differences and return what all three ways found, one result per tensor.
 
-    layer and form are shown; autograd holds the errors against PyTorch; the others are those of `check_gradients`.
+    autograd holds the errors against PyTorch; the others are those of `check_gradients`.
     """
     found = check_gradients(value, grads, tensors=tensors, rng=rng, bounds=bounds, max_entries=max_entries)
     return [
-        CheckedGradient(
-            layer=layer,
-            form=form,
-            tensor=name,
-            size=g.size,
-            differences=found[name],
-            autograd=autograd.get(name),
-            bounds=bounds,
-        )
+        CheckedGradient(tensor=name, size=g.size, differences=found[name], autograd=autograd.get(name), bounds=bounds)
         for name, g in grads.items()
     ]

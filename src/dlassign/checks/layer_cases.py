@@ -32,14 +32,9 @@ ROWS, IMAGES = (5, 4), (2, 3, 5, 4)
 
 @dataclass(frozen=True)
 class LayerCase:
-    """One form of a layer.
+    """One form of a layer: its class, what is special about it, and the shape of its input.
 
-    Attributes:
-        layer: name of the class.
-        form: what is special about it.
-        shape: of the input.
-        build: makes the layer in float64; it draws from the generator.
-        peer: makes the torch.nn module for the layer that was built.
+    `build` makes it in float64 and draws from the generator; `peer` makes the torch.nn module for what was built.
     """
 
     layer: str
@@ -51,16 +46,7 @@ class LayerCase:
 
 @dataclass(frozen=True)
 class LossCase:
-    """One form of a loss.
-
-    Attributes:
-        loss: name of the function.
-        form: what is special about it.
-        shape: of the scores.
-        ours: (scores, y) -> loss and gradient.
-        peer: (scores, y) -> loss, of tensors.
-        positive: whether scores are probabilities.
-    """
+    """One form of a loss: its function, what is special about it, the shape of the scores, and its peer in PyTorch."""
 
     loss: str
     form: str
@@ -68,6 +54,7 @@ class LossCase:
     ours: Callable[[Array, Any], tuple[float, Array]]
     peer: Callable[[Tensor, Tensor], Tensor]
     positive: bool = False
+    """Whether the scores are probabilities."""
 
 
 class ResidualOf(nn.Sequential):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from dlassign.errors import UserError
 from dlassign.numpy_nets.layer import Array, FirstLayer, Layer, described
 
 Rng = np.random.Generator
+FORWARD = "forward(x, train=True)"
 HOLDERS = ("params", "grads", "buffers")
 MEMBERS = {
     "params": "a dict of arrays by name, empty if there are none",
@@ -66,7 +68,7 @@ class Probe:
     def value(self) -> float:
         """Return L."""
         self._restore()
-        y = _call(lambda: self._layer.forward(self.x, train=True), self._name, "forward(x, train=True)", self.x)
+        y = self._tried(partial(self._layer.forward, train=True), FORWARD, self.x)
         return float(np.sum(y * self.r))
 
     def gradients(self) -> dict[str, Array]:
@@ -114,22 +116,31 @@ class Probe:
                     raise UserError(f"{self._name}: {kind}[{key!r}] is no longer the array of the constructor; {cure}")
 
     def _forward(self, x: Array) -> Array:
-        before = x.copy()
-        y: Array = _call(lambda: self._layer.forward(x, train=True), self._name, "forward(x, train=True)", x)
-        if not np.array_equal(before, x):
-            cure = "it belongs to the layer before; work on a copy"
-            raise UserError(f"{self._name}: forward changes its input x, but {cure}")
-        self._check_held()
+        y: Array = self._checked(partial(self._layer.forward, train=True), FORWARD, x)
         return y
 
     def _backward(self, dy: Array) -> Any:
-        before = dy.copy()
-        dx = _call(lambda: self._layer.backward(dy), self._name, "backward(dy)", dy)
-        if not np.array_equal(before, dy):
-            cure = "it belongs to the layer after; work on a copy"
-            raise UserError(f"{self._name}: backward changes its input dy, but {cure}")
+        return self._checked(self._layer.backward, "backward(dy)", dy)
+
+    def _checked(self, method: Callable[[Array], Any], call: str, given: Array) -> Any:
+        """Return what a method gives for an array; it may neither change the array nor replace those of the layer."""
+        before = given.copy()
+        found = self._tried(method, call, given)
+        if not np.array_equal(before, given):
+            what = {FORWARD: "forward changes its input x, but it belongs to the layer before"}
+            changed = what.get(call, "backward changes its input dy, but it belongs to the layer after")
+            raise UserError(f"{self._name}: {changed}; work on a copy")
         self._check_held()
-        return dx
+        return found
+
+    def _tried(self, method: Callable[[Array], Any], call: str, given: Array) -> Any:
+        try:
+            return method(given)
+        except (Exception, SystemExit) as error:
+            why = f"{type(error).__name__}: {error}"
+            array = f"an array {described(given.shape, given.dtype)}"
+            cure = "--traceback shows where, --input gives another shape"
+            raise UserError(f"{self._name}: {call} fails for {array}: {why}; {cure}") from error
 
     def _as_first(self, layer: FirstLayer, grads: Mapping[str, Array]) -> dict[str, Array]:
         """Return the gradients of backward, replaced by those of backward_params where these differ, to show them."""
@@ -137,7 +148,7 @@ class Probe:
         # NaN, so that a gradient which backward_params does not write differs too.
         for g in self._layer.grads.values():
             g[...] = np.nan
-        _call(lambda: layer.backward_params(self.r), self._name, "backward_params(dy)", self.r)
+        self._tried(layer.backward_params, "backward_params(dy)", self.r)
         written = self._layer.grads
         return {
             key: g if np.allclose(written[key], g, rtol=1e-12, atol=1e-14) else written[key].copy()
@@ -151,9 +162,8 @@ class Probe:
             cure = "compute in the type of x, and make params with the constructor's dtype"
             raise UserError(f"{self._name}: forward turns float64 into {y.dtype}; {cure}")
         if not np.isfinite(y).all():
-            raise UserError(
-                f"{self._name}: forward returns numbers that are not finite, for x from a normal distribution"
-            )
+            what = "forward returns numbers that are not finite, for x from a normal distribution"
+            raise UserError(f"{self._name}: {what}")
         top, spread = float(np.abs(y).max(initial=0.0)), float(np.ptp(y)) if y.size else 0.0
         if top > 1e6 and top > 1e8 * spread:
             seen = f"forward returns numbers near {top:.0e} that differ by {spread:.0e}"
@@ -217,17 +227,6 @@ def _has(layer: Any, key: str) -> bool:
         return hasattr(layer, key)
     except Exception as error:
         raise UserError(f"{layer.__class__.__name__}.{key} fails: {type(error).__name__}: {error}") from error
-
-
-def _call(call: Callable[[], Any], name: str, what: str, given: Array) -> Any:
-    try:
-        return call()
-    except (Exception, SystemExit) as error:
-        why = f"{type(error).__name__}: {error}"
-        shown = f"an array {described(given.shape, given.dtype)}"
-        raise UserError(
-            f"{name}: {what} fails for {shown}: {why}; --traceback shows where, --input gives another shape"
-        ) from error
 
 
 def _kind(value: Any) -> str:

@@ -40,10 +40,6 @@ def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> KeptForBack
     The model and the random generators stay as they are: norms with running statistics run as in evaluation, where
     they keep as much, and all other modules as in training. Freeze parameters before, since frozen ones keep less. A
     tensor that is kept twice, such as the input of a residual block, counts once. A compiled model may keep less.
-
-    Args:
-        model: not compiled yet.
-        in_shape: shape of one sample.
     """
     weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, Tensor] = {}
@@ -53,7 +49,8 @@ def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> KeptForBack
         kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         return tensor
 
-    x = _zeros(model, in_shape)
+    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    x = torch.zeros((SAMPLES, *in_shape), dtype=weight.dtype, device=weight.device)
     devices = [x.device] if x.device.type == "cuda" else []
     with (
         _training_but_for_buffers(model),
@@ -75,17 +72,13 @@ def saved_for_backward(model: nn.Module, in_shape: Sequence[int]) -> KeptForBack
 
 def check_step_memory(
     *,
-    n_trainable: int,
-    slots: int,
-    activation_bytes: int,
+    weights: int,
+    data: int,
+    sample: int,
     batch_size: int,
+    accumulate: int,
     device: torch.device,
-    n_frozen: int = 0,
-    accumulate: int = 1,
-    weight_bytes: int = 4,
-    data_bytes: int = 0,
-    placed_bytes: int = 0,
-    available: int | None = None,
+    placed: int = 0,
 ) -> None:
     """Refuse a training step that does not fit into memory, and say how many parts the batch would fit in.
 
@@ -93,44 +86,36 @@ def check_step_memory(
     copies of the weights come on top. So what is refused does not fit, and what is not refused may still run out.
 
     Args:
-        n_trainable: numbers that are trained; each has a gradient.
-        slots: numbers that the optimizer and averages of the weights keep for each of them: 0 for plain SGD, 2 for
-            Adam, one more for an average.
-        activation_bytes: what a sample keeps for backward, `saved_for_backward(...).bytes(...)`.
+        weights: bytes of weights, their gradients, and what optimizer and averages keep for them.
+        data: bytes of the data set on the device.
+        sample: bytes that a sample keeps for backward, `saved_for_backward(...).bytes(...)`.
         batch_size: samples a step.
-        device: where it is computed.
-        n_frozen: numbers that are not trained.
         accumulate: parts that a batch is computed in.
-        weight_bytes: bytes a weight.
-        data_bytes: the data set on the device.
-        placed_bytes: how much of weights, gradients, slots and data lies there already.
-        available: free bytes. None: asked of the device.
+        device: where it is computed.
+        placed: how many of these bytes lie there already.
 
     Raises:
         ConfigError: it does not fit.
     """
-    free = available_memory(device) if available is None else available
+    free = available_memory(device)
     if free is None:
         return
-    there = free + placed_bytes
-    weights = (n_trainable * (2 + slots) + n_frozen) * weight_bytes
+    there = free + placed
     at_once = -(-batch_size // accumulate)
-    needed = weights + data_bytes + at_once * activation_bytes
+    needed = weights + data + at_once * sample
     if needed <= there:
         return
-    fitting = (there - weights - data_bytes) // activation_bytes if activation_bytes else 0
-    parts = {
-        "weights, gradients and optimizer": weights,
-        "data": data_bytes,
-        "activations": at_once * activation_bytes,
-    }
+    parts = {"weights, gradients and optimizer": weights, "data": data, "activations": at_once * sample}
     contents = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items() if size)
+    machine = "this machine" if device.type == "cpu" else str(device)
     step = f"a step on {at_once:,} sample{'s' * (at_once != 1)} needs {_gib(needed)} GiB"
-    has = f"{step} ({contents}), and {_called(device)} has {_gib(there)} GiB"
+    has = f"{step} ({contents}), and {machine} has {_gib(there)} GiB"
+    fitting = (there - weights - data) // sample if sample else 0
     if fitting < 1:
         message = f"{has}; not even one sample at a time fits, make the model smaller"
         raise ConfigError([Problem(path="model.name", message=message)])
-    proposed = _parts(batch_size, fitting)
+    # The least power of two of parts of at most `fitting` samples, but no more parts than samples.
+    proposed = min(1 << (-(-batch_size // fitting) - 1).bit_length(), batch_size)
     cure = f"give `train.accumulate: {proposed}`, which computes a batch in {proposed} parts, or a smaller batch_size"
     raise ConfigError([Problem(path="train.batch_size", message=f"{has}; {cure}")])
 
@@ -165,17 +150,6 @@ def _training_but_for_buffers(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before.items():
             module.training = training
-
-
-def _zeros(model: nn.Module, in_shape: Sequence[int]) -> Tensor:
-    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    return torch.zeros((SAMPLES, *in_shape), dtype=weight.dtype, device=weight.device)
-
-
-def _parts(batch_size: int, fitting: int) -> int:
-    """Return the least power of two of parts of at most `fitting` samples, but no more parts than samples."""
-    least = -(-batch_size // fitting)
-    return min(1 << (least - 1).bit_length(), batch_size)
 
 
 def _free_in_machine(root: Path) -> int | None:
@@ -226,10 +200,6 @@ def _lines(file: Path) -> list[str]:
         return file.read_text().splitlines()
     except OSError:
         return []
-
-
-def _called(device: torch.device) -> str:
-    return "this machine" if device.type == "cpu" else str(device)
 
 
 def _gib(size: int) -> str:

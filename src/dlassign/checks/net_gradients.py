@@ -11,6 +11,7 @@ directions compare all.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,10 @@ class ConfigProbe:
         fit = check_fit(cfg)
         self.n_outputs = check_loss(cfg, fit.info.n_classes)
         rng = np.random.default_rng(cfg.seed)
-        x, y = _batch(cfg, fit.in_shape, fit.info.n_classes)
-        self.x = x
+        self.x, y = _batch(cfg, fit.in_shape, fit.info.n_classes)
         self.y = y
-        self.network = make_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
-        network = self.network
+        network = make_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
+        self.network = network
         if isinstance(cfg.data, Toy):
             numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
         else:
@@ -132,8 +132,6 @@ def check_config(cfg: RunConfig) -> tuple[list[CheckedGradient], int]:
     except ValueError as error:
         raise UserError(f"the NumPy net of {cfg.name} fails: {error}; --traceback shows where") from error
     found = prove(
-        "",
-        "",
         grads,
         value=probe.value,
         tensors=probe.tensors,
@@ -146,9 +144,9 @@ def check_config(cfg: RunConfig) -> tuple[list[CheckedGradient], int]:
 
 
 def _named(row: CheckedGradient) -> CheckedGradient:
-    """Split `linear1.weight` into layer and tensor."""
-    layer, dot, tensor = row.tensor.partition(".")
-    return CheckedGradient(**{**vars(row), "layer": layer, "tensor": tensor if dot else "x"})
+    """Split `linear1.weight` into layer and tensor; `input` is the layer of x."""
+    layer, _, tensor = row.tensor.partition(".")
+    return replace(row, layer=layer, tensor=tensor or "x")
 
 
 def _batch(cfg: RunConfig, in_shape: tuple[int, ...] | None, n_classes: int) -> tuple[Array, NDArray[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,10 @@ class NumpyRecorder:
     def __init__(self, network: Network) -> None:
         self.outputs: Arrays = {}
         self.input_grads: Arrays = {}
-        _after(network, "backward_params", lambda dscores, _: self.input_grads.update({LOSS: dscores.copy()}))
+        before(network, "backward_params", lambda dscores: self.input_grads.update({LOSS: dscores.copy()}))
         for name, layer in network.layers.items():
-            _after(layer, "forward", _copier(name, self.outputs))
-            _after(layer, "backward", _copier(name, self.input_grads))
+            _keep_after(layer, "forward", self.outputs, name)
+            _keep_after(layer, "backward", self.input_grads, name)
 
 
 class TorchRecorder:
@@ -57,7 +58,7 @@ class TorchRecorder:
         self._outputs: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
         for name, module in model.named_children():
-            module.register_forward_hook(self._layer_hook(name))
+            module.register_forward_hook(partial(self._keep, name))
         model.register_forward_hook(lambda _module, _args, scores: self._keep_input(LOSS, scores))
 
     @property
@@ -70,12 +71,9 @@ class TorchRecorder:
         """The gradient by the input of each layer that has one, by layer, and that of the loss."""
         return {name: x.grad.numpy() for name, x in self._inputs.items() if x.grad is not None}
 
-    def _layer_hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def keep(_module: nn.Module, args: tuple[Any, ...], y: Tensor) -> None:
-            self._keep_input(name, args[0])
-            self._outputs[name] = y
-
-        return keep
+    def _keep(self, name: str, _module: nn.Module, args: tuple[Any, ...], y: Tensor) -> None:
+        self._keep_input(name, args[0])
+        self._outputs[name] = y
 
     def _keep_input(self, name: str, x: Tensor) -> None:
         self._inputs[name] = x
@@ -185,45 +183,33 @@ def _largest(values: NDArray[Any]) -> float:
     return float(max(values.max(initial=0.0), -values.min(initial=0.0)))
 
 
-def single(arrays: Arrays) -> Grouped:
-    """Return a group of one for each array."""
-    return {name: [array] for name, array in arrays.items()}
-
-
 def grouped(arrays: Mapping[str, NDArray[Any]]) -> Grouped:
-    """Return the arrays of each layer, in the order of their own names, from those of `layer.name`."""
+    """Return the arrays of each layer, in the order of their own names, from those of `layer` or `layer.name`."""
     groups: dict[str, list[NDArray[Any]]] = {}
     for name in sorted(arrays):
         groups.setdefault(name.split(".")[0], []).append(arrays[name])
     return groups
 
 
-def before(owner: object, method: str, call: Callable[[], None]) -> None:
-    """Call a function before every call of a method of this one object."""
+def before(owner: object, method: str, call: Callable[..., None]) -> None:
+    """Call a function before every call of a method of this one object, with the same arguments."""
     original = getattr(owner, method)
 
     def wrapped(*args: Any) -> Any:
-        call()
+        call(*args)
         return original(*args)
 
     setattr(owner, method, wrapped)
 
 
-def _after(owner: object, method: str, record: Callable[[Any, Any], None]) -> None:
-    """Call record(first argument, result) after every call of a method of this one object."""
+def _keep_after(owner: object, method: str, arrays: Arrays, name: str) -> None:
+    """Keep the result of every call of a method of this one object."""
     original = getattr(owner, method)
 
     def recorded(x: Any, **options: Any) -> Any:
         result = original(x, **options)
-        record(x, result)
+        # A copy: layers compute in place, and the next backward would change the recorded array.
+        arrays[name] = result.copy()
         return result
 
     setattr(owner, method, recorded)
-
-
-def _copier(name: str, arrays: Arrays) -> Callable[[Any, Any], None]:
-    def copy(_: Any, result: Any) -> None:
-        # A copy: layers compute in place, and the next backward would change the recorded array.
-        arrays[name] = result.copy()
-
-    return copy

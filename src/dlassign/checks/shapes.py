@@ -95,7 +95,8 @@ def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
     after = augmented_shape(shape, steps)
     if after != shape and (why := _needs_whole_images(cfg, shape, after)):
         place = next(index for index, step in enumerate(steps) if step["name"] == "crop")
-        message = f"images of {_text(shape)} become {_text(after)}, {why}; leave size out"
+        sizes = ["x".join(map(str, size)) for size in (shape, after)]
+        message = f"images of {sizes[0]} become {sizes[1]}, {why}; leave size out"
         raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
 
 
@@ -131,25 +132,20 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
         learner, _ = make_torch_learner(cfg, in_shape, info.n_classes, device=device, plan=plan)
     model, arithmetic = learner.model, learner.arithmetic
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    placed = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = learner.n_params - frozen
     slots = sum(tensor.numel() for tensors in learner.optimizer.state_dict()["slots"].values() for tensor in tensors)
+    if cfg.train.average is not None:
+        slots += trained
     value_bytes = 2 if arithmetic.autocast is not None else arithmetic.weights.itemsize
     check_step_memory(
-        n_trainable=learner.n_params - frozen,
-        n_frozen=frozen,
-        slots=-(-slots // max(learner.n_params - frozen, 1)) + (cfg.train.average is not None),
-        activation_bytes=saved_for_backward(model, in_shape).bytes(value_bytes),
+        weights=(2 * trained + slots + frozen) * arithmetic.weights.itemsize,
+        data=(info.n_train + info.n_val + info.n_test) * math.prod(info.shape),
+        sample=saved_for_backward(model, in_shape).bytes(value_bytes),
         batch_size=plan.samples_a_step,
         accumulate=cfg.train.accumulate,
         device=device,
-        weight_bytes=arithmetic.weights.itemsize,
-        data_bytes=(info.n_train + info.n_val + info.n_test) * math.prod(info.shape),
-        placed_bytes=placed,
+        placed=sum(p.numel() * p.element_size() for p in model.parameters()),
     )
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def check_memory(cfg: RunConfig, n_params: int) -> None:
