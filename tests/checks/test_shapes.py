@@ -141,7 +141,7 @@ def test_a_batch_that_does_not_fit_is_refused(images: Path, monkeypatch: pytest.
 
 
 def test_weights_gradients_slots_and_averages_are_counted(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adam keeps two numbers for each parameter, frozen or not; gradients and averages are of those that are trained."""
+    """Adam keeps two numbers for each parameter, frozen or not; gradients and averages are those of trained ones."""
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr(shapes, "check_step_memory", lambda **values: seen.append(values))
     n = check_fit(config(images, optimizer={"name": "adam"})).n_params or 0
