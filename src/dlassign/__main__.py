@@ -1,6 +1,18 @@
-"""`python -m dlassign` is the `dlassign` command."""
+"""The process of `dlassign` and of `python -m dlassign`."""
 
-from dlassign.cli.main import main
+import sys
+
+
+def run() -> None:
+    """Run the command line; Ctrl-C ends it with one line and 130, even while it is still being imported."""
+    try:
+        from dlassign.cli.main import main
+
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    main()
+    run()

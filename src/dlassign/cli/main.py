@@ -7,6 +7,7 @@ import click alone, so that `dlassign --help` can import all of them and still a
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -54,9 +55,14 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 # A name in a run folder may hold characters that the terminal's encoding lacks.
                 stream.reconfigure(errors="backslashreplace")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does
         try:
-            code = super().invoke(ctx)
-        except KeyboardInterrupt:  # pressed while the command was still being imported
+            try:
+                code = super().invoke(ctx)
+            finally:
+                for number in (signal.SIGINT, signal.SIGTERM):  # a second signal must not change the exit code
+                    signal.signal(number, signal.SIG_IGN)
+        except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = INTERRUPTED
         except (click.exceptions.Exit, click.Abort, click.ClickException):

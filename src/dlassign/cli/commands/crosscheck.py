@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dlassign.checks.crosscheck import Agreement, Difference
     from dlassign.config.run import RunConfig
 
-COLUMN = 16
-
 
 @click.command("crosscheck")
 @config_option
@@ -72,6 +70,7 @@ def crosscheck_command(
 
 def _lines(cfg: RunConfig, found: Agreement, *, random_data: bool) -> Iterator[str]:
     from dlassign.checks.crosscheck import STAGES
+    from dlassign.cli.views.text import columns_text
 
     data = f"random data like {cfg.data.name}" if random_data else cfg.data.name
     yield f"{cfg.name}: NumPy and PyTorch in float64 on the CPU, batches of {found.batch_size} of {data}"
@@ -81,11 +80,8 @@ def _lines(cfg: RunConfig, found: Agreement, *, random_data: bool) -> Iterator[s
     yield ""
     by_place = {(one.layer, one.stage): one for one in found.largest}
     layers = list(dict.fromkeys(one.layer for one in found.largest))
-    width = max(len("layer"), *map(len, layers)) + 2
-    yield ("layer".ljust(width) + "".join(stage.ljust(COLUMN) for stage in STAGES)).rstrip()
-    for layer in layers:
-        cells = (_cell(by_place.get((layer, stage))) for stage in STAGES)
-        yield (layer.ljust(width) + "".join(cell.ljust(COLUMN) for cell in cells)).rstrip()
+    cells = {stage: [_cell(by_place.get((layer, stage))) for layer in layers] for stage in STAGES}
+    yield columns_text({"layer": layers, **cells}, left=STAGES)
     yield ""
     yield from _verdict(found)
 

@@ -86,17 +86,14 @@ def _as_dict(paths: RunPaths, report: Report, split: str, *, weights: str) -> di
 
 
 def _lines(report: Report, split: str, weights: str) -> Iterator[str]:
+    from dlassign.cli.views.text import columns_text, number
+
     result = report.evaluation
     yield f"{split} split of {report.label}, {result.n:,} samples, {weights} weights (step {report.step:,})"
     yield f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}"
     if views := report.views:
         yield f"accuracy {views.accuracy:.4f}, loss {views.loss:.4f} ({report.n_views} views of each image)"
-    width = max(5, *(len(name) for name in report.classes))
-    yield f"{'class':<{width}}  precision  recall      F1  samples"
-    for row in report.per_class():
-        scores = "  ".join(f"{_number(row[key]):>{size}}" for key, size in (("precision", 9), ("recall", 6), ("f1", 6)))
-        yield f"{row['class']:<{width}}  {scores}  {row['n']:>7,}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    rows = report.per_class()
+    scores = {head: [number(row[head.lower()]) for row in rows] for head in ("precision", "recall", "F1")}
+    columns = {"class": [row["class"] for row in rows], **scores, "samples": [f"{row['n']:,}" for row in rows]}
+    yield columns_text(columns, left=("class",))

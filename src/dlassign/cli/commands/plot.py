@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
     from dlassign.plots.panel import CurveOptions
     from dlassign.plots.series import Metric, Run, SplitName, XAxis
     from dlassign.plots.sweep.draw import Picture
@@ -84,38 +86,51 @@ def plot_command(
 
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
-    from dlassign.errors import UserError
+    import os
+    from pathlib import Path
+
     from dlassign.plots.curves import build_figure
     from dlassign.plots.panel import CurveOptions
-    from dlassign.plots.style import save_figure
     from dlassign.store.select import some_runs
 
     options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
-    _refuse_parts_of_a_heat_map(sweep, keys, cell)
+    if sweep != "heatmap":
+        heat = {"--keys": keys is not None, "--cell": cell is not None}
+        _refuse(heat, "{} say how a heat map is drawn; add --sweep heatmap, or leave out {}")
     if sweep is not None:
-        _refuse_curves(metric, options, "--sweep draws a table of trials", {"--weights": weights, "--last": last})
+        _refuse_curves(metric, options, "--sweep draws a table of trials", weights=weights, last=last)
         _draw_sweep(runs, sweep, formats, output, keys=keys or (), cell=cell or "mean", title=title)
         return
     if weights:
         _refuse_curves(metric, options, "--weights draws the first layer of each run")
-    elif last:
-        raise UserError("--last says which weights --weights draws; add --weights, or leave out --last")
+    else:
+        _refuse({"--last": last}, "{} says which weights --weights draws; add --weights, or leave out {}")
     found = [_load(paths) for paths in some_runs(runs)]
     if x == "wall":
         found = _timed(found)
+    folder = os.path.commonpath([run.paths.root.absolute() for run in found])
+    own = found[0].paths.plots if len(found) == 1 else Path(folder) / "plots"
     if weights:
-        _draw_weights(found, "last" if last else "best", _targets(found, formats, output, "weights"), title=title)
+        _draw_weights(found, "last" if last else "best", _files(own, formats, output, "weights"), title=title)
         return
     if metric == "confusion":
-        _draw_confusions(found, splits, _targets(found, formats, output, "confusion"), title=title)
+        _draw_confusions(found, splits, _files(own, formats, output, "confusion"), title=title)
         return
     pictures: list[tuple[Metric, ...]] = [("loss",), ("accuracy",)] if metric == "both" else [(metric,)]
     if metric == "both" and _is_file(output):
         pictures = [("loss", "accuracy")]  # two panels in one file
     for metrics in pictures:
-        for target in _targets(found, formats, output, metrics[0]):
-            save_figure(build_figure(found, metrics=metrics, options=options), target)
-            click.echo(str(target))
+        _save(build_figure(found, metrics=metrics, options=options), _files(own, formats, output, metrics[0]))
+
+
+def _save(figure: Figure, targets: Sequence[Path], *parts: str) -> None:
+    """Write a figure into files, whose names tell it apart by `parts`, and name them."""
+    from dlassign.plots.style import save_figure
+
+    for target in targets:
+        path = target.with_stem("-".join([target.stem, *parts]))
+        save_figure(figure, path)
+        click.echo(str(path))
 
 
 def _load(paths: RunPaths) -> Run:
@@ -156,11 +171,6 @@ def _is_file(output: str | None) -> bool:
     return output is not None and Path(output).suffix.removeprefix(".").lower() in FORMATS
 
 
-def _targets(runs: Sequence[Run], formats: Sequence[str], output: str | None, stem: str) -> list[Path]:
-    """Return the files to write for one picture of runs."""
-    return _files(_own_folder(runs), formats, output, stem)
-
-
 def _files(own: Path, formats: Sequence[str], output: str | None, stem: str) -> list[Path]:
     """Return the files to write for one picture; `own` is its folder where `output` names none."""
     from pathlib import Path
@@ -172,21 +182,11 @@ def _files(own: Path, formats: Sequence[str], output: str | None, stem: str) -> 
     return [folder / f"{stem}.{ending}" for ending in dict.fromkeys(formats or ("png",))]
 
 
-def _own_folder(runs: Sequence[Run]) -> Path:
-    import os
-    from pathlib import Path
-
-    if len(runs) == 1:
-        return runs[0].paths.plots
-    return Path(os.path.commonpath([run.paths.root.absolute() for run in runs])) / "plots"
-
-
 def _draw_confusions(
     runs: Sequence[Run], splits: Sequence[SplitName], targets: Sequence[Path], *, title: str | None
 ) -> None:
     """Draw the confusion matrix of each run's final evaluation: of the splits asked for, or test, or val."""
     from dlassign.plots.confusion import build_confusion
-    from dlassign.plots.style import save_figure
 
     for run in runs:
         start, matrices = run.records.start, _matrices(run, splits)
@@ -194,10 +194,7 @@ def _draw_confusions(
         for split, matrix in matrices.items():
             head = title or f"{start['name']} ({start['data']['label']}, seed {start['seed']}), final {split}"
             parts = [run.paths.root.name] * (len(runs) > 1) + [split] * (len(matrices) > 1)
-            for target in targets:
-                path = target.with_stem("-".join([target.stem, *parts]))
-                save_figure(build_confusion(matrix, classes, title=head), path)
-                click.echo(str(path))
+            _save(build_confusion(matrix, classes, title=head), targets, *parts)
 
 
 def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]]]:
@@ -214,20 +211,8 @@ def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]
     return {split: there[split] for split in wanted}
 
 
-def _refuse_curves(metric: str, options: CurveOptions, drawn: str, also: Mapping[str, bool] | None = None) -> None:
-    """Refuse options that say how curves are drawn, or others.
-
-    Args:
-        metric: of the curves.
-        options: of the curves.
-        drawn: what is drawn instead.
-        also: other options, and whether they were given.
-
-    Raises:
-        UserError: there are some.
-    """
-    from dlassign.errors import UserError
-
+def _refuse_curves(metric: str, options: CurveOptions, drawn: str, **also: bool) -> None:
+    """Raise UserError for options that say how curves are drawn, and for others that were given."""
     given = {
         "--metric": metric != "both",
         "--split": bool(options.splits),
@@ -236,25 +221,17 @@ def _refuse_curves(metric: str, options: CurveOptions, drawn: str, also: Mapping
         "--x": options.x != "step",
         "--log-x": options.log_x,
         "--log-y": options.log_y,
-        **(also or {}),
+        **{f"--{option}": there for option, there in also.items()},
     }
-    if any(given.values()):
-        named = ", ".join(option for option, there in given.items() if there)
-        raise UserError(f"{drawn}, not curves; leave out {named}")
+    _refuse(given, f"{drawn}, not curves; leave out {{}}")
 
 
-def _refuse_parts_of_a_heat_map(sweep: Picture | None, keys: tuple[str, str] | None, cell: Cell | None) -> None:
-    """Refuse options of the heat map where none is drawn.
-
-    Raises:
-        UserError: there are some.
-    """
+def _refuse(given: Mapping[str, bool], message: str) -> None:
+    """Raise UserError if any of these options was given; they are named at each {} of the message."""
     from dlassign.errors import UserError
 
-    given = {"--keys": keys is not None, "--cell": cell is not None}
-    if any(given.values()) and sweep != "heatmap":
-        named = " and ".join(option for option, there in given.items() if there)
-        raise UserError(f"{named} say how a heat map is drawn; add --sweep heatmap, or leave out {named}")
+    if named := ", ".join(option for option, there in given.items() if there):
+        raise UserError(message.replace("{}", named))
 
 
 def _draw_sweep(
@@ -271,7 +248,6 @@ def _draw_sweep(
     from pathlib import Path
 
     from dlassign.errors import UserError
-    from dlassign.plots.style import save_figure
     from dlassign.plots.sweep.draw import build_sweep
     from dlassign.store.sweep_paths import SweepPaths
     from dlassign.store.sweep_table import read_table
@@ -280,15 +256,11 @@ def _draw_sweep(
         raise UserError(f"--sweep draws one sweep at a time; give one folder, not {len(places)}")
     table = read_table(Path(places[0]))
     targets = _files(SweepPaths(table.folder).plots, formats, output, picture)
-    figure = build_sweep(table, picture, keys=keys, cell=cell, title=title)
-    for target in targets:
-        save_figure(figure, target)
-        click.echo(str(target))
+    _save(build_sweep(table, picture, keys=keys, cell=cell, title=title), targets)
 
 
 def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:
     """Draw the first layer of each run."""
-    from dlassign.plots.style import save_figure
     from dlassign.plots.weights import build_weights
     from dlassign.train.saved import first_layer  # imports torch, which curves do not need
 
@@ -302,7 +274,4 @@ def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *,
             title=title or f"{head}, {layer.chosen} weights (step {layer.step})",
             components=layer.components,
         )
-        for target in targets:
-            path = target.with_stem(f"{target.stem}-{run.paths.root.name}") if len(runs) > 1 else target
-            save_figure(figure, path)
-            click.echo(str(path))
+        _save(figure, targets, *[run.paths.root.name] * (len(runs) > 1))

@@ -28,7 +28,7 @@ def report_command(
     """
     from pathlib import Path
 
-    from dlassign.cli.views.page import Page, ended_by_sigterm, write_live
+    from dlassign.cli.views.page import Page, write_live
     from dlassign.errors import ConfigError
     from dlassign.store.files import check_output
 
@@ -41,5 +41,4 @@ def report_command(
         page.warn(page.write(every=None))
         click.echo(output)
         return 0
-    with ended_by_sigterm():
-        return write_live(page, every or EVERY, output)
+    return write_live(page, every or EVERY, output)

@@ -64,7 +64,6 @@ def reproduce_command(
     Example: dlassign reproduce uva2020 --seeds 3 --data cifar10=data
     """
     import json
-    import signal
     from pathlib import Path
 
     from dlassign.cli.views.tables import table_lines
@@ -74,19 +73,18 @@ def reproduce_command(
     from dlassign.tables.plan import Choice, changed_rows, plan_rows
     from dlassign.tables.render import page
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     choice = Choice(seeds=seeds, quick=quick, places=parse_places(data), device=device)
     planned = plan_rows(find_tables(tables), choice, out=Path(out))
     folder = Path(out) / FOLDER
     if page_file is not None:
         _check_page(page_file, folder)
     for text in changed_rows(planned, folder):
-        _say(text)
+        click.echo(text, err=True)
     if list_only:
         _list(planned, as_json=as_json)
         return 0
     if not any(plan.asked for plan in planned):
-        _say("no row of these tables is quick, or says how long it takes; leave out --quick")
+        click.echo("no row of these tables is quick, or says how long it takes; leave out --quick", err=True)
         return 0
     failed = {} if no_train else _train(planned, executor, workers=workers, folder=folder)
     contents = _write(planned, failed, folder)
@@ -123,7 +121,7 @@ def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
         click.echo(json.dumps(rows))
     else:
         click.echo(planned_table(rows))
-        _say(planned_cost(rows))
+        click.echo(planned_cost(rows), err=True)
 
 
 def _command(tables: Sequence[str], seeds: int | None, *, quick: bool) -> str:
@@ -148,7 +146,7 @@ def _train(
         return {}
     try:
         chosen = executor_of(executor, trials, workers=workers)
-        _say(f"{len(trials)} run{'s' * (len(trials) != 1)} to train, {chosen.why}")
+        click.echo(f"{len(trials)} run{'s' * (len(trials) != 1)} to train, {chosen.why}", err=True)
         results = chosen.run(trials, listener)
         try:
             for result in results:
@@ -174,7 +172,3 @@ def _write(planned: Sequence[PlannedRow], failed: dict[str, str], folder: Path) 
         contents.append(table_content(list(plans), failed, folder=folder))
         write_table(contents[-1], folder)
     return contents
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

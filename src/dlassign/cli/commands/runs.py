@@ -35,7 +35,7 @@ def runs_command(
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from dlassign.cli.views.listing import Listing, parse_condition, runs_table
+    from dlassign.cli.views.listing import Listing, parse_condition
     from dlassign.store.select import runs_at
     from dlassign.store.summary import summarise
 
@@ -52,7 +52,7 @@ def runs_command(
         rows = [{key: listing.value(run, key, None) for key in shown} if columns else asdict(run) for run in chosen]
         click.echo(json.dumps(rows))
     elif chosen:
-        click.echo(runs_table([[listing.text(run, key) for key in shown] for run in chosen], shown))
+        click.echo(listing.table(chosen, shown))
     for run in chosen:
         if run.reason:
             click.echo(f"warning: {run.run}: {run.reason}", err=True)

@@ -41,7 +41,6 @@ def sweep_command(
 
     Example: dlassign sweep --config configs/sweeps/digits.yaml
     """
-    import signal
     import time
     from pathlib import Path
 
@@ -51,7 +50,6 @@ def sweep_command(
     from dlassign.sweep.engine import Sweep
     from dlassign.sweep.executors import make_executor
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.perf_counter()
     located = _load(config, overrides, executor=executor, device=device)
     checked = check_points(located)
@@ -61,13 +59,13 @@ def sweep_command(
         _list(sweep, as_json=as_json)
         return 0
     for remark in checked.remarks:
-        _say(remark)
+        click.echo(remark, err=True)
     left = [standing.trial.config for standing in sweep.standings() if not standing.over or retry]
     adaptive = isinstance(located.config.strategy, TPE)
     configs = list(checked.configs) if adaptive else left
     chosen = make_executor(located.config.executor, configs, adaptive=adaptive, workers=workers)
     if configs:
-        _say(f"sweep  {sweep.paths.root}: {chosen.why}")
+        click.echo(f"sweep  {sweep.paths.root}: {chosen.why}", err=True)
     with make_view(located.config.objective) as view:
         outcome = sweep.run(chosen, view, retry=retry, fail_fast=fail_fast)
     return _report(sweep, outcome, seconds=time.perf_counter() - started, as_json=as_json)
@@ -114,7 +112,7 @@ def _list(sweep: Sweep, *, as_json: bool) -> None:
     elif standings:
         click.echo(trials_table(standings, sweep.config.objective))
     else:
-        _say("the strategy chooses points as results come; table.csv lists those that it has chosen")
+        click.echo("the strategy chooses points as results come; table.csv lists those that it has chosen", err=True)
 
 
 def _report(sweep: Sweep, outcome: Outcome, *, seconds: float, as_json: bool) -> int:
@@ -126,9 +124,9 @@ def _report(sweep: Sweep, outcome: Outcome, *, seconds: float, as_json: bool) ->
     rows = outcome.content["rows"]
     counts = Counter(run["status"] for row in rows for run in row["runs"])
     for failed in outcome.failed:
-        _say(f"failed: {failed.trial.paths.root}: {failed.message}")
+        click.echo(f"failed: {failed.trial.paths.root}: {failed.message}", err=True)
     if outcome.failed:
-        _say(f"{len(outcome.failed)} of {counts.total()} trials failed; --retry trains them again")
+        click.echo(f"{len(outcome.failed)} of {counts.total()} trials failed; --retry trains them again", err=True)
     if as_json:
         line = {
             "table": str(sweep.paths.table_json),
@@ -140,7 +138,3 @@ def _report(sweep: Sweep, outcome: Outcome, *, seconds: float, as_json: bool) ->
     else:
         click.echo(outcome_text(sweep, outcome.content, counts, seconds))
     return 1 if outcome.failed else 0
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -40,7 +40,6 @@ def train_command(
 
     Example: dlassign train --config configs/quickstart.yaml --set optimizer.lr=3e-3 --seed 1
     """
-    import signal
     import time
     from pathlib import Path
 
@@ -48,7 +47,6 @@ def train_command(
     from dlassign.store.clock import WallClock, since_process_start
     from dlassign.store.summary import finished_records
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     located = load_located(config, overrides, seed=seed, device=device)
     with placing(located):
         paths = find_folder(located.config, Path(out))
@@ -63,7 +61,9 @@ def train_command(
             with _shown(located.config, paths) as display:
                 records = run_experiment(located.config, paths, say=display.say, on_record=display.on_record, wall=wall)
         else:
-            _say(f"{paths.root}: already {records.end and records.end['status']}; --again trains it anew")
+            click.echo(
+                f"{paths.root}: already {records.end and records.end['status']}; --again trains it anew", err=True
+            )
     return _report(paths, records, as_json=as_json)
 
 
@@ -75,7 +75,7 @@ def find_folder(config: RunConfig, out: Path) -> RunPaths:
     digest = cached_fingerprint(config.data)
     if digest is None:
         _check(config)  # a mistake in the config should show before gigabytes are read
-        _say("reading the data for the first time")
+        click.echo("reading the data for the first time", err=True)
         digest = fingerprint(config.data)
     return RunPaths.of(out, config.model_dump(mode="json"), digest)
 
@@ -89,7 +89,7 @@ def set_aside(config: RunConfig, paths: RunPaths) -> None:
         _check(config)
         resolve_device(config.device)
         with only_writer(paths):
-            _say(f"moved the earlier run to {paths.set_aside()}")
+            click.echo(f"moved the earlier run to {paths.set_aside()}", err=True)
 
 
 def _check(config: RunConfig) -> None:
@@ -112,7 +112,7 @@ def _shown(config: RunConfig, paths: RunPaths) -> Iterator[Display]:
     fit = check_fit(config)
     if not paths.last.exists():
         check_weights(config.init, cfg=config.model)
-    _say(f"run    {paths.root}")
+    click.echo(f"run    {paths.root}", err=True)
     try:
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
             yield display
@@ -141,7 +141,3 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
     result = result_line(paths, records)
     click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures)))
     return Diverged.exit_code if result["status"] == "diverged" else 0
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dlassign.cli.views.comparison import GOAL, SIGNIFICANT, ComparedGroup, Comparison, Figures, Versus
+from dlassign.cli.views.text import columns_text
 from dlassign.config.values import value_text
 
 _MOST_KEYS = 8
@@ -43,30 +44,18 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 
 def _table(groups: Sequence[ComparedGroup], figures: Figures) -> str:
-    head = ["", "group", "runs", "seeds", "mean", "sd", "95 % interval", "diverged"]
-    rows = [head]
-    for one in groups:
-        found = one.interval
-        rows.append(
-            [
-                one.letter,
-                one.group.place,
-                str(found.n),
-                seeds_text(list(one.values)),
-                figures.text(found.mean) + ("*" if one.marks else " "),
-                "-" if found.sd is None else figures.text(found.sd),
-                figures.between(found.low, found.high),
-                str(len(one.diverged)),
-            ]
-        )
-    if not any(one.diverged for one in groups):
-        rows = [row[:-1] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numeric = {2, 4, 5, 7}
-    lines = [
-        "  ".join(f"{cell:{'>' if i in numeric else '<'}{widths[i]}}" for i, cell in enumerate(row)) for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    columns = {
+        "": [one.letter for one in groups],
+        "group": [one.group.place for one in groups],
+        "runs": [str(one.interval.n) for one in groups],
+        "seeds": [seeds_text(list(one.values)) for one in groups],
+        "mean": [figures.text(one.interval.mean) + ("*" if one.marks else " ") for one in groups],
+        "sd": ["-" if one.interval.sd is None else figures.text(one.interval.sd) for one in groups],
+        "95 % interval": [figures.between(one.interval.low, one.interval.high) for one in groups],
+    }
+    if any(one.diverged for one in groups):
+        columns["diverged"] = [str(len(one.diverged)) for one in groups]
+    return columns_text(columns, left=("group", "seeds", "95 % interval"))
 
 
 def _asides(one: ComparedGroup) -> list[str]:

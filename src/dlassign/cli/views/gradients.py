@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlassign.checks.gradients import CheckedGradient
+from dlassign.cli.views.text import columns_text
 
-WIDTH = 100
 WAYS = ("central", "autograd", "directions")
+_LONGEST = 40
+"""Letters of a layer and its form in the table."""
 MAX_SHOWN = 10
 """Wrong gradients that are told in more words."""
 
@@ -23,10 +25,15 @@ def gradient_lines(title: str, rows: Sequence[CheckedGradient], *, most: int) ->
     yield f"central: differences of {of}; autograd: PyTorch; directions: differences along random vectors"
     yield ""
     bounds = rows[0].bounds
-    table = [["layer", "tensor", *(["entries"] if with_entries else []), *WAYS, "kinks", ""]]
-    table += [["bound", "", *([""] if with_entries else []), *(f"{bound:.0e}" for bound in bounds), "", ""]]
-    table += [_cells(row, with_entries=with_entries) for row in rows]
-    yield from _aligned(table)
+    columns = {
+        "layer": ["bound", *map(_name, rows)],
+        "tensor": ["", *(row.tensor for row in rows)],
+        "entries": ["", *(f"{row.differences.entries}/{row.size}" for row in rows)] if with_entries else [],
+        **{way: [f"{getattr(bounds, way):.0e}", *(_error(row, way) for row in rows)] for way in WAYS},
+        "kinks": ["", *map(_kinks, rows)],
+        "": ["", *map(_verdict, rows)],
+    }
+    yield columns_text({name: cells for name, cells in columns.items() if cells})
     yield ""
     wrong = [row for row in rows if not row.ok]
     for row in wrong[:MAX_SHOWN]:
@@ -36,33 +43,23 @@ def gradient_lines(title: str, rows: Sequence[CheckedGradient], *, most: int) ->
     yield _summary(rows)
 
 
-def _cells(row: CheckedGradient, *, with_entries: bool) -> list[str]:
+def _name(row: CheckedGradient) -> str:
+    name = f"{row.layer} {row.form}".strip()
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _error(row: CheckedGradient, way: str) -> str:
+    error = row.autograd if way == "autograd" else getattr(row.differences, way)
+    return "-" if error is None else "?" if error == 0 and row.differences.undecided else f"{error:.1e}"
+
+
+def _kinks(row: CheckedGradient) -> str:
     found = row.differences
-    left_out = f" ({found.left_out} out)" if found.left_out else ""
-    entries = [f"{found.entries}/{row.size}"] if with_entries else []
-    errors = (found.central, row.autograd, found.directions)
-    return [
-        f"{row.layer} {row.form}".strip(),
-        row.tensor,
-        *entries,
-        *("-" if error is None else "?" if error == 0 and found.undecided else f"{error:.1e}" for error in errors),
-        f"{found.kinks + found.left_out}{left_out}",
-        _verdict(row),
-    ]
+    return f"{found.kinks + found.left_out}" + (f" ({found.left_out} out)" if found.left_out else "")
 
 
 def _verdict(row: CheckedGradient) -> str:
     return "ok" if row.ok else "not proved" if row.unproved else "WRONG"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows, the first two columns to the left; the first is cut to what the terminal has room for."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    widths[0] = max(12, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
-    for cells in table:
-        first = cells[0] if len(cells[0]) <= widths[0] else f"{cells[0][: widths[0] - 1]}…"
-        numbers = [cell.rjust(width) for cell, width in zip(cells[2:-1], widths[2:-1], strict=True)]
-        yield "  ".join([first.ljust(widths[0]), cells[1].ljust(widths[1]), *numbers, cells[-1]]).rstrip()
 
 
 def _explained(row: CheckedGradient) -> str:
@@ -82,7 +79,7 @@ def _explained(row: CheckedGradient) -> str:
 
 
 def _summary(rows: Sequence[CheckedGradient]) -> str:
-    worst = ", ".join(f"{_size(value)} {way}" for way, value in _worst(rows).items() if value is not None)
+    worst = ", ".join(f"{value:.1e} {way}" for way, value in _worst(rows).items() if value is not None)
     counts = {word: sum(_verdict(row) == word for row in rows) for word in ("WRONG", "not proved")}
     verdict = ", ".join(f"{n} {word}" for word, n in counts.items() if n) or "all within bounds"
     return f"{len(rows)} tensor{'s' * (len(rows) != 1)}, worst {worst}; {verdict}"
@@ -95,10 +92,6 @@ def _worst(rows: Sequence[CheckedGradient]) -> dict[str, float | None]:
         "autograd": max(autograd, default=None),
         "directions": max(row.differences.directions for row in rows),
     }
-
-
-def _size(error: float) -> str:
-    return f"{error:.1e}"
 
 
 def gradients_json(rows: Sequence[CheckedGradient]) -> dict[str, Any]:

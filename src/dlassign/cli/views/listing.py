@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import operator
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from dlassign.cli.views.text import columns_text
 from dlassign.config.values import value_text
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
@@ -93,6 +93,11 @@ class Listing:
             return f"{found:.1f}"
         return "-" if found is None else value_text(found)
 
+    def table(self, runs: Sequence[RunSummary], keys: Sequence[str]) -> str:
+        """Lay out the table as wide as it needs to be, so that a folder can be copied and searched for."""
+        heads = {key: f"{key} %" if key in _PERCENT else key for key in keys}
+        return columns_text({head: [self.text(run, key) for run in runs] for key, head in heads.items()}, left=("run",))
+
 
 def parse_condition(text: str) -> tuple[str, str, Any]:
     """Return key, sign and value of a condition.
@@ -127,23 +132,3 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
-
-
-def runs_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
-    """Lay out the table as wide as it needs to be, so that a folder can be copied and searched for."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    units = {name: f"{name} %" for name in _PERCENT}
-    for index, name in enumerate(columns):
-        numeric = all(row[index][:1].isdigit() or row[index] == "-" for row in rows) and name != "run"
-        table.add_column(units.get(name, name), justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    terminal = sys.stdout.isatty()
-    console = Console(width=10_000, no_color=not terminal, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())

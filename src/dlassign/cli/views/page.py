@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from dlassign.train.saved import FirstLayerWeights
 
 INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Page:
@@ -91,25 +89,13 @@ def write_live(page: Page, every: float, output: str) -> int:
             report = page.write(every=every)
         page.write(every=None)
     except KeyboardInterrupt:
-        for number in _SIGNALS:  # a second one must not cost the page that stands still
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not cost the page that stands still
             signal.signal(number, signal.SIG_IGN)
         page.write(every=None)
         click.echo("interrupted; the page stays as it is now", err=True)
         return INTERRUPTED
     click.echo(f"all runs have ended: {len(report.runs)}", err=True)
     return 0
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
-    former = {number: signal.getsignal(number) for number in _SIGNALS}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _awaited(page: Page, every: float) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import click
 
 from dlassign.cli.views.text import clock, columns_text
 from dlassign.store.records import Record
@@ -41,7 +42,7 @@ class TrialLines:
         line = f"{trial.values['row']} seed {trial.config.seed}: {text}"
         if line not in self._said:
             self._said.add(line)
-            _say(line)
+            click.echo(line, err=True)
 
     def ended(self, result: TrialResult) -> None:
         """Print how a run ended."""
@@ -54,7 +55,8 @@ class TrialLines:
         seconds = (time.monotonic() - self._began) / self._done * (len(self.trials) - self._done)
         left = f", {clock(seconds)} to go" if self._done < len(self.trials) else ""
         head = f"[{self._done}/{len(self.trials)}] {trial.values['row']} seed {trial.config.seed}"
-        _say(f"{head}: {result.status}{_took(result)}{left}" + (f": {result.message}" if result.message else ""))
+        message = f": {result.message}" if result.message else ""
+        click.echo(f"{head}: {result.status}{_took(result)}{left}{message}", err=True)
 
 
 def _took(result: TrialResult) -> str:
@@ -127,7 +129,3 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "seconds": [seconds_text(row["seconds"]) for row, _ in figures],
         "verdict": [": ".join(text for text in (figure["verdict"], figure["why"]) if text) for _, figure in figures],
     }
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from dlassign.config.values import value_text
 
+_LIKE_NUMBERS = {"", "-", "?", "inf", "nan"}
+"""What stands in a column of numbers where there is no finite one."""
 
-def columns_text(columns: Mapping[str, Sequence[str]]) -> str:
-    """Lay out columns, numbers to the right, as wide as they need to be."""
+
+def columns_text(columns: Mapping[str, Sequence[str]], *, left: Collection[str] = ()) -> str:
+    """Lay out columns as wide as they need to be, numbers to the right but for the columns named in `left`."""
     lines = [""] * (1 + max((len(cells) for cells in columns.values()), default=0))
     for name, cells in columns.items():
-        right = all(cell[:1].isdigit() or cell in ("-", "") for cell in cells)
+        right = name not in left and all(cell[:1].isdigit() or cell in _LIKE_NUMBERS for cell in cells)
         width = max(map(len, (name, *cells)))
         for place, cell in enumerate((name, *cells)):
             lines[place] += (cell.rjust(width) if right else cell.ljust(width)) + "  "
