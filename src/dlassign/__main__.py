@@ -4,14 +4,13 @@ import sys
 
 
 def run() -> None:
-    """Run the command line; Ctrl-C ends it with one line and 130, even while it is still being imported."""
+    """Run the command line; a Ctrl-C while it is still being imported gives one line too."""
     try:
-        from dlassign.cli.main import main
-
-        main()
+        from dlassign.cli.main import run_process
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
+    run_process()
 
 
 if __name__ == "__main__":

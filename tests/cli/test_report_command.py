@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from dlassign.cli.main import main
+from dlassign.cli.main import main, run_process
 from dlassign.errors import ConfigError, UserError
 from dlassign.store.paths import RunPaths
 from helpers.commands import calling
@@ -151,22 +151,22 @@ class TestLive:
     def test_sigterm_ends_it_as_ctrl_c_does(
         self, here: Path, going: Going, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        former = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-
         def sleep(seconds: float) -> None:
             assert shown(here / "report.html")["every"] == 5.0
             os.kill(os.getpid(), signal.SIGTERM)
 
-        # A handler of the test's own, so that SIGTERM cannot end the tests if the command leaves it as it was.
-        signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("SIGTERM was not taken"))
+        monkeypatch.setattr(time, "sleep", sleep)
+        monkeypatch.setattr(sys, "argv", ["dlassign", "report", "--live"])
+        former = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
         try:
-            monkeypatch.setattr(time, "sleep", sleep)
-            assert report_command([], live=True) == 130
+            with pytest.raises(SystemExit) as ended:
+                run_process()
         finally:
             signal.signal(signal.SIGTERM, former[0])
+            signal.signal(signal.SIGINT, former[1])
+        assert ended.value.code == 130
         assert shown(here / "report.html")["every"] is None
         assert capsys.readouterr().err.endswith("interrupted; the page stays as it is now\n")
-        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == former
 
     def test_interrupted_while_it_writes_it_leaves_a_page_that_stands_still(
         self, here: Path, going: Going, monkeypatch: pytest.MonkeyPatch

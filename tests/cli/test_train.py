@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,6 @@ train:
   checkpoint_seconds: 0
 """
 Train = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    former = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, former)
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ class TestTables:
         (home / "table.json").unlink()
         [row] = view["rows"]
         assert [run["key"] for run in row["runs"]] == [key_of(run) for run in filled.runs["slow"]]
-        assert [run["fresh"] for run in row["runs"]] == [False, False, True]
+        assert [run["confirms"] for run in row["runs"]] == [False, False, True]
         assert (row["values"], row["seconds"], view["unit"]) == (["0.05"], 6.0, 100.0)
 
     def test_a_damaged_sweep_is_listed(self, tmp_path: Path) -> None:

@@ -55,13 +55,8 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 # A name in a run folder may hold characters that the terminal's encoding lacks.
                 stream.reconfigure(errors="backslashreplace")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does
         try:
-            try:
-                code = super().invoke(ctx)
-            finally:
-                for number in (signal.SIGINT, signal.SIGTERM):  # a second signal must not change the exit code
-                    signal.signal(number, signal.SIG_IGN)
+            code = super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = INTERRUPTED
@@ -97,3 +92,20 @@ def main(traceback: bool) -> None:  # `Commands.invoke` reads the option
 
     Example: dlassign train --config configs/quickstart.yaml
     """
+
+
+def run_process() -> None:
+    """Run the command line as a process of its own: SIGTERM ends it as Ctrl-C does, with 130 whenever they come."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = INTERRUPTED
+    try:
+        code = main.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):  # a second signal, while the first was being told
+        click.echo("interrupted", err=True)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # what is still to come is the end of the interpreter
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)

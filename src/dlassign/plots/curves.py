@@ -27,14 +27,7 @@ _LOOKS: dict[Curve, tuple[str, str]] = {
 
 
 def draw_run(paths: RunPaths, records: RunRecords | None = None) -> list[Path]:
-    """Write the loss and the accuracy picture of a run into its plots folder.
-
-    Args:
-        paths: the run.
-        records: what its log says; None reads it.
-
-    Returns:
-        The two files.
+    """Write the loss and the accuracy picture of a run into its plots folder, and return the two files.
 
     Raises:
         UserError: the log cannot be read, or a picture cannot be written.
@@ -47,12 +40,7 @@ def draw_run(paths: RunPaths, records: RunRecords | None = None) -> list[Path]:
 
 
 def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: CurveOptions) -> Figure:
-    """Return one picture of several runs.
-
-    Args:
-        runs: at least one.
-        metrics: panels from left to right.
-        options: how to draw.
+    """Return one picture of at least one run, with a panel for each metric from left to right.
 
     Raises:
         UserError: no run has the group key or the split asked for.
@@ -71,7 +59,8 @@ def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: Cur
 
 def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: bool) -> tuple[SplitName, ...]:
     """Return the splits to draw: those asked for, or a choice that stays readable."""
-    curves = [split for split in CURVES if any(_has_curve(run, split) for run in runs)]
+    trained = ["train"] if any(run.records.train for run in runs) else []
+    curves = [split for split in CURVES if split in trained or any(run.records.evaluations(split) for run in runs)]
     finals = [split for split in CURVES if any(split in run.records.finals for run in runs)]
     there = [split for split in CURVES if split in curves or split in finals]
     if missing := [split for split in asked if split not in there]:
@@ -81,10 +70,6 @@ def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: bool) ->
         return asked or tuple(there)
     best: list[SplitName] = [split for split in ("val", "test", "train") if split in curves]
     return tuple(split for split in there if split in best[:1] or (split == "test" and split in finals))
-
-
-def _has_curve(run: Run, split: SplitName) -> bool:
-    return bool(run.records.evaluations(split)) or (split == "train" and bool(run.records.train))
 
 
 def _draw_alone(panel: Panel, group: Group) -> list[Handle]:

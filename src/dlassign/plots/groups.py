@@ -49,10 +49,14 @@ def group_runs(runs: Sequence[Run], key: str | None) -> list[Group]:
         UserError: no run has that key.
     """
     if key is None:
-        return [Group(label, (run,)) for label, run in zip(_run_labels(runs), runs, strict=True)]
+        folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
+        return [Group(label, (run,)) for label, run in zip(_labels(runs, folders, seed=True), runs, strict=True)]
     if key == "seed":
         members = _collect([_identity(run) for run in runs], runs)
-        return [Group(label, group) for label, group in zip(_group_labels(members), members, strict=True)]
+        roots = [group[0].paths.root for group in members]
+        folders = [f"{root.parent.name}/{root.name.partition('-')[0]}" for root in roots]
+        labels = _labels([group[0] for group in members], folders, seed=False)
+        return [Group(label, group) for label, group in zip(labels, members, strict=True)]
     known = [name for run in runs for name in inner_keys(_config(run))]
     if key not in known:
         raise unknown_key(key, known)
@@ -120,19 +124,6 @@ def _order(group: Group, key: str) -> tuple[bool, float, str]:
     found = config_value(_config(group.runs[0]), key, None)
     number = isinstance(found, int | float)
     return not number, float(found) if number else 0.0, group.label
-
-
-def _run_labels(runs: Sequence[Run]) -> list[str]:
-    """Return a short label of each run: its name, what sets it apart, or else its folder."""
-    folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
-    return _labels(runs, folders, seed=True)
-
-
-def _group_labels(members: Sequence[tuple[Run, ...]]) -> list[str]:
-    """Return a short label of each group of seeds."""
-    firsts = [group[0] for group in members]
-    folders = [f"{run.paths.root.parent.name}/{run.paths.root.name.partition('-')[0]}" for run in firsts]
-    return _labels(firsts, folders, seed=False)
 
 
 def _labels(runs: Sequence[Run], folders: list[str], *, seed: bool) -> list[str]:

@@ -21,6 +21,7 @@ from dlassign.plots.series import (
     Mean,
     Metric,
     Run,
+    Series,
     SplitName,
     XAxis,
     average,
@@ -31,7 +32,6 @@ from dlassign.plots.series import (
     value,
     x_of_step,
 )
-from dlassign.store.records import RunRecords
 
 WIDTH, HEIGHT = 7.5, 4.4  # of one panel, in inches, without its legend
 DASHES: dict[Curve, str] = {"train": "-", "train, evaluated": "-.", "val": "--", "test": ":"}
@@ -99,16 +99,9 @@ class Panel:
         return self.options.smooth if curve == "train" or "train" not in self.options.splits else 0.0
 
     def draw_curve(self, group: Group, curve: Curve, *, look: tuple[str, str], shift: int = 0) -> bool:
-        """Draw one curve of a group with its spread.
+        """Draw one curve of a group with its spread, in a colour and marker; return whether there was one.
 
-        Args:
-            group: the runs.
-            curve: which of their curves.
-            look: colour and marker.
-            shift: moves the markers of long curves along, so that those of several runs do not coincide.
-
-        Returns:
-            Whether there was one.
+        `shift` moves the markers of long curves along, so that those of several runs do not coincide.
         """
         found = [series(run.records, curve, metric=self.metric, x=self.options.x) for run in group.runs]
         raw = [points for points in found if len(points)]
@@ -125,7 +118,8 @@ class Panel:
     def _line(self, points: Mean, *, band: bool = True, shift: int = 0, **look: Any) -> None:
         shown = (points.x > 0) | (not self.options.log_x)
         x = points.x[shown]
-        mean, low, high = (self._drawable(array[shown]) for array in (points.mean, points.low, points.high))
+        curves = [array[shown] for array in (points.mean, points.low, points.high)]
+        mean, low, high = [np.where(y > 0, y, np.nan) for y in curves] if self.options.log_y else curves
         thinned = [thin(x, array, log_x=self.options.log_x) for array in (mean, low, high)]
         keep = np.unique(np.concatenate(thinned))
         every = 1 if len(keep) <= _FEW_POINTS else len(keep) // 8
@@ -135,17 +129,20 @@ class Panel:
             color = look["color"]
             self.axes.fill_between(x[keep], low[keep], high[keep], color=color, alpha=0.18, lw=0)
 
-    def _drawable(self, y: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.where(y > 0, y, np.nan) if self.options.log_y else y
+    def _finite(self, run: Run, curve: Curve) -> Series:
+        found = series(run.records, curve, metric=self.metric, x=self.options.x)
+        kept = np.isfinite(found.y)
+        return Series(found.x[kept], found.y[kept])
 
     def mark_final(self, group: Group, color: str) -> str:
         """Draw a star at the final test of each run; return the value for the legend, or ""."""
         if "test" not in self.options.splits:
             return ""
         points = [
-            (x_of_step(run.records, _final_step(run.records), self.options.x), value(final, self.metric))
+            (x_of_step(run.records, ((run.records.end or {}).get("chosen") or final)["step"], self.options.x), y)
             for run in group.runs
             if (final := run.records.finals.get("test")) is not None
+            for y in [value(final, self.metric)]
         ]
         values = self._scatter(points, color=color, marker="*", ms=12, mec="white", mew=0.6)
         return f"test {self._spread(values)}" if values else ""
@@ -154,30 +151,20 @@ class Panel:
         """Draw a ring at the best test accuracy seen in training; return the text for the legend, or ""."""
         if self.metric != "accuracy" or "test" not in self.options.splits:
             return ""
-        points, counts = [], []
-        for run in group.runs:
-            tests = series(run.records, "test", metric=self.metric, x=self.options.x)
-            finite = np.flatnonzero(np.isfinite(tests.y))
-            if finite.size:
-                best = finite[tests.y[finite].argmax()]
-                points.append((float(tests.x[best]), float(tests.y[best])))
-                counts.append(int(finite.size))
-        if not points:
+        tests = [found for run in group.runs if len(found := self._finite(run, "test"))]
+        if not tests:
             return ""
+        points = [(found.x[best], found.y[best]) for found in tests for best in [found.y.argmax()]]
         values = self._scatter(points, color=color, marker="o", ms=10, mfc="none", mew=1.4)
-        count = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else f"{counts[0]}"
-        return f"max of {count} test evaluation{'s' * (max(counts) > 1)}: {self._spread(values)}"
+        counts = sorted({len(found) for found in tests})
+        count = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+        return f"max of {count} test evaluation{'s' * (counts[-1] > 1)}: {self._spread(values)}"
 
     def mark_divergence(self, group: Group, color: str) -> None:
         """Draw a cross at the last finite value of each curve of a run that diverged."""
-        points = []
-        for run in group.runs:
-            for curve in self.curves if diverged_at(run.records) is not None else ():
-                found = series(run.records, curve, metric=self.metric, x=self.options.x)
-                finite = np.flatnonzero(np.isfinite(found.y))
-                if finite.size:
-                    points.append((float(found.x[finite[-1]]), float(found.y[finite[-1]])))
-        self._scatter(points, color=color, marker="x", ms=8, mew=2)
+        diverged = [run for run in group.runs if diverged_at(run.records) is not None]
+        found = [self._finite(run, curve) for run in diverged for curve in self.curves]
+        self._scatter([(one.x[-1], one.y[-1]) for one in found if len(one)], color=color, marker="x", ms=8, mew=2)
 
     def _scatter(self, points: Sequence[tuple[float, float]], **look: Any) -> list[float]:
         """Draw the points that the axes can show, above all lines; return the y of all that are finite."""
@@ -262,8 +249,3 @@ def _plain_ticks(axis: Axis) -> None:
 
     axis.set_major_formatter(FuncFormatter(text))
     axis.set_minor_formatter(FuncFormatter(text))
-
-
-def _final_step(records: RunRecords) -> float:
-    chosen = (records.end or {}).get("chosen") or records.finals["test"]
-    return float(chosen["step"])

@@ -8,18 +8,8 @@ from dlassign.store.records import LARGEST
 from dlassign.store.summary import RunSummary
 
 _TEXTS = ("name", "status", "data", "started", "precision")
-_NUMBERS = (
-    "seed",
-    "params",
-    "steps",
-    "planned",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "test_max",
-    "seconds",
-)
+_ACCURACIES_AND_LOSSES = ("val_loss", "val_accuracy", "test_loss", "test_accuracy", "test_max")
+_NUMBERS = ("seed", "params", "steps", "planned", "seconds", *_ACCURACIES_AND_LOSSES)
 _DEEPEST = 50
 """Levels of lists and objects in each other; configs have about five."""
 _LONGEST = 60
@@ -31,10 +21,8 @@ def checked_number(found: Any, name: str) -> float | None:
     Raises:
         ValueError: it is something else, is not finite, or is too large to be drawn.
     """
-    if found is None:
-        return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= LARGEST:
-        raise ValueError(f"`{name}` is {_shown(found)}, expected a finite number")
+    if not isinstance(found, int | float | None) or isinstance(found, bool) or not abs(found or 0) <= LARGEST:
+        raise _unexpected(found, name, "a finite number")
     return found
 
 
@@ -44,20 +32,9 @@ def checked_list(found: Any, name: str) -> list[Any]:
     Raises:
         ValueError: it is something else.
     """
-    if found is not None and not isinstance(found, list):
-        raise ValueError(f"`{name}` is {_shown(found)}, expected a list")
+    if not isinstance(found, list | None):
+        raise _unexpected(found, name, "a list")
     return found or []
-
-
-def checked_text(found: Any, name: str) -> str | None:
-    """Return a text, or None for null.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if found is not None and not isinstance(found, str):
-        raise ValueError(f"`{name}` is {_shown(found)}, expected a text")
-    return found
 
 
 def check_summary(summary: RunSummary) -> None:
@@ -66,17 +43,16 @@ def check_summary(summary: RunSummary) -> None:
     Raises:
         ValueError: one of them is not what a run writes.
     """
-    if not summary.name or not isinstance(summary.name, str):
-        raise ValueError(f"`name` is {_shown(summary.name)}, expected a text")
     for name in _TEXTS:
-        checked_text(getattr(summary, name), name)
+        if not isinstance(found := getattr(summary, name), str | None) or (name == "name" and not found):
+            raise _unexpected(found, name, "a text")
     for name in _NUMBERS:
         checked_number(getattr(summary, name), name)
     for phase, spent in summary.seconds_by_phase.items():
         if checked_number(spent, f"seconds.{phase}") is None:
             raise ValueError(f"`seconds.{phase}` is null, expected a number")
     if not isinstance(summary.best, dict | None):
-        raise ValueError(f"`best` is {_shown(summary.best)}, expected an object")
+        raise _unexpected(summary.best, "best", "an object")
 
 
 def check_depth(value: Any, name: str, *, levels: int = _DEEPEST) -> None:
@@ -93,6 +69,6 @@ def check_depth(value: Any, name: str, *, levels: int = _DEEPEST) -> None:
         check_depth(item, name, levels=levels - 1)
 
 
-def _shown(found: Any) -> str:
+def _unexpected(found: Any, name: str, expected: str) -> ValueError:
     text = type(found).__name__ if isinstance(found, dict | list) else repr(found)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return ValueError(f"`{name}` is {text if len(text) <= _LONGEST else text[:_LONGEST] + '...'}, expected {expected}")

@@ -63,8 +63,7 @@ class ReportData:
 class Report:
     """Collects the content of a page again and again, and reads only what has changed.
 
-    Args:
-        pictures: makes the pictures of weights; None leaves them out.
+    Without `pictures` it has none of weights.
     """
 
     def __init__(self, pictures: WeightPictures | None = None) -> None:
@@ -72,13 +71,7 @@ class Report:
         self._pictures = pictures
 
     def collect(self, sources: Sources, *, title: str | None = None, every: float | None = None) -> ReportData:
-        """Return the content of the page as things are now.
-
-        Args:
-            sources: what to show.
-            title: of the page; None makes one.
-            every: seconds after which the page loads itself again; None if it does not.
-        """
+        """Return the content of the page as things are now; see ReportData."""
         runs = newest_first([self._reader.read(paths) for paths in sources.runs])
         groups = groups_of(runs)
         values = [run_values(run, group=groups[run.summary.run]) for run in runs]
@@ -104,41 +97,27 @@ class Report:
 
     def _details(self, runs: Sequence[LoggedRun]) -> dict[str, Any]:
         most = points_for((run.curves for run in runs), _MOST_POINTS)
-        configs, environments = _Shared(), _Shared()
+        # Many runs share their config and environment, so each is kept once: its text, and its place on the page.
+        configs: dict[str, int] = {}
+        environments: dict[str, int] = {}
         ended = [run.paths for run in runs if run.ended]
         pictures = {} if self._pictures is None else self._pictures.of(ended)
         parts = {
             key_of(run.paths): {
                 "curves": page_curves(run.curves, most),
-                "config": configs.place(run.summary.config),
-                "environment": environments.place(environment_of(run)),
+                "config": configs.setdefault(json.dumps(run.summary.config), len(configs)),
+                "environment": environments.setdefault(json.dumps(environment_of(run)), len(environments)),
             }
             for run in runs
         }
         return {
             "parts": parts,
-            "configs": configs.items,
-            "environments": environments.items,
+            "configs": list(map(json.loads, configs)),
+            "environments": list(map(json.loads, environments)),
             "no_difference": sorted(NO_DIFFERENCE),
             "confusions": confusions_within(runs),
             "weights": {key_of(RunPaths(root)): asdict(picture) for root, picture in pictures.items()},
         }
-
-
-class _Shared:
-    """Values that many runs share, each kept once."""
-
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-        self._places: dict[str, int] = {}
-
-    def place(self, value: Any) -> int:
-        """Return the place of a value in `items`."""
-        text = json.dumps(value, sort_keys=True)
-        if text not in self._places:
-            self._places[text] = len(self.items)
-            self.items.append(value)
-        return self._places[text]
 
 
 def plain(value: Any) -> Any:

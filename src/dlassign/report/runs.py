@@ -72,12 +72,10 @@ class RunReader:
             self.times_read += 1
             known = stamp, _read(paths)
             self._known[key] = known
-        return self._standing_now(known[1])
-
-    def _standing_now(self, run: LoggedRun) -> LoggedRun:
-        """Return the run as it stands now: a process may have been killed without writing to its log."""
+        run = known[1]
         if run.has_end or run.summary.status not in ("running", "interrupted"):
             return run
+        # A process may have been killed without writing to its log.
         status = "running" if is_locked(run.paths.lock) else "interrupted"
         return replace(run, summary=replace(run.summary, status=status))
 
@@ -152,8 +150,7 @@ def key_of(paths: RunPaths) -> str:
 
 def newest_first(runs: Sequence[LoggedRun]) -> list[LoggedRun]:
     """Return runs by their start, those that do not tell it last."""
-    known = sorted((run for run in runs if run.summary.started), key=lambda run: str(run.summary.started), reverse=True)
-    return known + [run for run in runs if not run.summary.started]
+    return sorted(runs, key=lambda run: str(run.summary.started or ""), reverse=True)
 
 
 def groups_of(runs: Sequence[LoggedRun]) -> dict[str, int]:
@@ -196,7 +193,7 @@ def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:
         "started": time_text(summary.started),
         "best": summary.best,
         "classes": _classes(run.start),
-        "command": [str(word) for word in checked_list(_environment(run.start).get("command"), "environment.command")],
+        "command": list(map(str, checked_list(run.start.get("environment", {}).get("command"), "environment.command"))),
     }
 
 
@@ -215,14 +212,9 @@ def confusions_within(runs: Sequence[LoggedRun]) -> dict[str, dict[str, list[lis
 def environment_of(run: LoggedRun) -> dict[str, Any]:
     """Return versions, machine and git state of a run without its command, and what the data was."""
     start = run.start
-    known = {name: value for name, value in _environment(start).items() if name != "command"}
+    known = {name: value for name, value in start.get("environment", {}).items() if name != "command"}
     data = {name: value for name, value in (start.get("data") or {}).items() if name != "classes"}
     return {**known, "arithmetic": start.get("arithmetic"), "data": data} if start else {}
-
-
-def _environment(start: Record) -> dict[str, Any]:
-    found: dict[str, Any] = start.get("environment", {})
-    return found
 
 
 def model_text(config: dict[str, Any]) -> str | None:

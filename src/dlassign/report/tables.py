@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,14 @@ KeyOf = Callable[[RunPaths], str | None]
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that was to be shown and could not be read.
-
-    Attributes:
-        path: of the file.
-        why: what is wrong with it.
-    """
+    """A file that was to be shown and could not be read, and why."""
 
     path: str
     why: str
 
 
 def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
-    """Return the table of a sweep, best first.
-
-    Args:
-        folder: of the sweep.
-        key_of: returns the key of a run in the page; None if it is not there.
-    """
+    """Return the table of a sweep, best first; `key_of` returns the key of a run in the page, None if it lacks it."""
     try:
         table = read_table(folder)
     except UserError as error:
@@ -72,23 +63,13 @@ def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
 
 
 def _sweep_row(row: PointResult, table: SweepTable, key_of: KeyOf) -> dict[str, Any]:
-    runs = [
-        {
-            "key": key_of(RunPaths(table.folder / run.run)),
-            "seed": run.seed,
-            "status": run.status,
-            "fresh": run.confirms,
-            "message": run.message,
-        }
-        for run in row.runs
-    ]
     return {
         "rank": row.rank,
         "values": [value_text(row.values[key]) if key in row.values else "" for key in table.keys],
         "status": row.status,
         **_interval(row),
         "confirmed": row.confirmed and {"rank": row.confirmed.rank, **_interval(row.confirmed)},
-        "runs": runs,
+        "runs": [{**asdict(run), "key": key_of(RunPaths(table.folder / run.run))} for run in row.runs],
         "seconds": row.seconds,
     }
 
@@ -100,12 +81,7 @@ def _interval(mean: PointResult | SeedMean) -> dict[str, float | None]:
 
 
 def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
-    """Return a table that `dlassign reproduce` wrote: reported beside measured.
-
-    Args:
-        file: out/tables/NAME.json.
-        key_of: returns the key of a run in the page; None if it is not there.
-    """
+    """Return the table out/tables/NAME.json that `dlassign reproduce` wrote: reported beside measured."""
     try:
         data = json.loads(file.read_bytes())
         if data["schema"] != SCHEMA:
@@ -140,7 +116,8 @@ def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
     paths = [run_of_table(file, str(run)) for run in checked_list(row.get("runs"), "runs")]
     why, status = str(row.get("why") or ""), str(row["status"])
     figures = [_figure(figure) for figure in row["figures"]]
-    remark = "" if any(figure["why"] == why for figure in figures) else _short(why)
+    # A reason without its cure: `data missing` of `data missing: run ...`.
+    remark = "" if any(figure["why"] == why for figure in figures) else why.partition(": ")[0]
     return {
         "row": str(row["row"]),
         "label": str(row.get("label") or row["row"]),
@@ -153,14 +130,9 @@ def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
         "status_text": _STATUS.get(status, status),
         "why": why,
         "remark": remark if status in ("done", "partly") or not figures else "",
-        "runs": [{"key": key_of(run), "text": _seed_text(run)} for run in paths],
+        "runs": [{"key": key_of(run), "text": re.sub(r".*-s", "s", run.root.name)} for run in paths],
         "figures": figures,
     }
-
-
-def _short(why: str) -> str:
-    """Return a reason without its cure: `data missing` of `data missing: run ...`."""
-    return why.partition(": ")[0]
 
 
 def _obstacles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -174,10 +146,6 @@ def _obstacles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
         {"text": text, "about": labels[0] if len(labels) == 1 else f"{len(labels)} experiments"}
         for text, labels in found.items()
     ]
-
-
-def _seed_text(run: RunPaths) -> str:
-    return "s" + run.root.name.rpartition("-s")[2] if "-s" in run.root.name else run.root.name
 
 
 def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +224,7 @@ def _strip(figure: Mapping[str, Any], half: float) -> dict[str, float | bool] | 
 def _machine(environment: Mapping[str, Any]) -> str:
     packages = environment.get("packages") or {}
     versions = [f"{name} {packages[name]}" for name in ("dlassign", "torch", "numpy") if packages.get(name)]
-    return ", ".join([str(environment[key]) for key in ("device_name",) if environment.get(key)] + versions)
+    return ", ".join([*filter(None, [environment.get("device_name")]), *versions])
 
 
 def _counts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

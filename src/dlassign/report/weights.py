@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from dlassign.errors import UserError
@@ -117,7 +116,7 @@ def draw_small(layer: FirstLayerWeights) -> WeightPicture:
     count, noun = min(len(weights), _MOST_UNITS), "unit" if weights.ndim == 2 else "filter"
     while True:
         pixels = heat_colors(weights[:count, :_MOST_FEATURES]) if images is None else tile(images[:count])
-        png = _png(pixels)
+        png = _png(Image.fromarray((255 * pixels).round().astype(np.uint8)))
         if len(png) <= _ONE_PICTURE or count == 1:
             break
         count = count // 2
@@ -128,9 +127,9 @@ def draw_small(layer: FirstLayerWeights) -> WeightPicture:
     return WeightPicture(source=_uri(png), width=pixels.shape[1], height=pixels.shape[0], text=text)
 
 
-def _png(pixels: NDArray[np.float64]) -> bytes:
+def _png(image: Image.Image) -> bytes:
     target = io.BytesIO()
-    Image.fromarray((255 * pixels).round().astype(np.uint8)).save(target, format="PNG", optimize=True)
+    image.save(target, format="PNG", optimize=True)
     return target.getvalue()
 
 
@@ -142,9 +141,7 @@ def _of_file(path: Path) -> WeightPicture:
     while len(png) > _ONE_PICTURE and max(image.size) > 64:
         width = min(_WIDEST, image.width * 3 // 4)
         image = image.resize((width, max(1, round(image.height * width / image.width))))
-        target = io.BytesIO()
-        image.save(target, format="PNG", optimize=True)
-        png = target.getvalue()
+        png = _png(image)
     text = "as `dlassign plot --weights` drew it"
     return WeightPicture(source=_uri(png), width=image.width, height=image.height, text=text, crisp=False)
 

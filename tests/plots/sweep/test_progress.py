@@ -26,12 +26,12 @@ class TestProgress:
     def test_in_the_order_of_the_ends(self, table: Any) -> None:
         found = progress(table(self.rows()[:5]))
         assert found.by_end
-        assert found.cost == (20, 30, 31, 35, 65, 70)
-        assert found.best == (0.5, 0.5, 0.5, 0.5, 0.6, 0.6)
+        assert found.cost.tolist() == [20, 30, 31, 35, 65, 70]
+        assert found.best.tolist() == [0.5, 0.5, 0.5, 0.5, 0.6, 0.6]
         np.testing.assert_equal(found.values, (0.5, 0.3, np.nan, 0.8, 0.6, 0.9))
 
     def test_the_smallest_loss_is_the_best(self, table: Any) -> None:
-        assert progress(table(self.rows(), metric="loss")).best == (0.5, 0.3, 0.3, 0.3, 0.3, 0.3)
+        assert progress(table(self.rows(), metric="loss")).best.tolist() == [0.5, 0.3, 0.3, 0.3, 0.3, 0.3]
 
     def test_without_ends_in_the_order_of_the_starts(self, table: Any) -> None:
         rows = self.rows()
@@ -40,7 +40,7 @@ class TestProgress:
                 made.pop("ended", None)
         found = progress(table(rows))
         assert not found.by_end
-        assert found.cost == (10, 30, 31, 35, 65, 70)
+        assert found.cost.tolist() == [10, 30, 31, 35, 65, 70]
         assert "in the order of their starts" in build_progress(table(rows)).axes[0].get_title()
 
     def test_drawn(self, table: Any) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from matplotlib.figure import Figure
 
     from dlassign.plots.panel import CurveOptions
     from dlassign.plots.series import Metric, Run, SplitName, XAxis
@@ -86,9 +84,6 @@ def plot_command(
 
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
-    import os
-    from pathlib import Path
-
     from dlassign.plots.curves import build_figure
     from dlassign.plots.panel import CurveOptions
     from dlassign.store.select import some_runs
@@ -108,8 +103,7 @@ def plot_command(
     found = [_load(paths) for paths in some_runs(runs)]
     if x == "wall":
         found = _timed(found)
-    folder = os.path.commonpath([run.paths.root.absolute() for run in found])
-    own = found[0].paths.plots if len(found) == 1 else Path(folder) / "plots"
+    own = _own_folder(found)
     if weights:
         _draw_weights(found, "last" if last else "best", _files(own, formats, output, "weights"), title=title)
         return
@@ -123,7 +117,7 @@ def plot_command(
         _save(build_figure(found, metrics=metrics, options=options), _files(own, formats, output, metrics[0]))
 
 
-def _save(figure: Figure, targets: Sequence[Path], *parts: str) -> None:
+def _save(figure: Any, targets: Sequence[Path], *parts: str) -> None:
     """Write a figure into files, whose names tell it apart by `parts`, and name them."""
     from dlassign.plots.style import save_figure
 
@@ -169,6 +163,15 @@ def _is_file(output: str | None) -> bool:
     from dlassign.plots.style import FORMATS
 
     return output is not None and Path(output).suffix.removeprefix(".").lower() in FORMATS
+
+
+def _own_folder(runs: Sequence[Run]) -> Path:
+    import os
+    from pathlib import Path
+
+    if len(runs) == 1:
+        return runs[0].paths.plots
+    return Path(os.path.commonpath([run.paths.root.absolute() for run in runs])) / "plots"
 
 
 def _files(own: Path, formats: Sequence[str], output: str | None, stem: str) -> list[Path]:

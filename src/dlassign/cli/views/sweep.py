@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
 from dlassign.cli.views.text import clock, number, values_text
 from dlassign.store.records import Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
     from dlassign.config.sweep import Objective
     from dlassign.sweep.engine import SweepView
@@ -32,8 +35,12 @@ def make_view(objective: Objective) -> Iterator[SweepView]:
     if not sys.stderr.isatty():
         yield TrialsView(tally)
         return
-    with LiveTable(tally) as table:
-        yield TrialsView(tally, table)
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True, highlight=False)
+    with Live(console=console, auto_refresh=False, get_renderable=lambda: _running_table(tally)) as live:
+        yield TrialsView(tally, live)
 
 
 @dataclass
@@ -53,11 +60,7 @@ class _Running:
 
 
 class Tally:
-    """Counts, the best so far, and the time left.
-
-    Args:
-        objective: what the sweep looks for.
-    """
+    """Counts, the best so far, and the time left."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -103,9 +106,8 @@ class Tally:
 
     def better(self, one: float | None, other: float | None) -> float | None:
         """Return the better of two values; None is no value."""
-        known = [value for value in (one, other) if value is not None]
         choose = max if self.objective.higher_is_better else min
-        return choose(known, default=None)
+        return choose((value for value in (one, other) if value is not None), default=None)
 
     @property
     def over(self) -> int:
@@ -144,12 +146,13 @@ class TrialsView:
 
     Args:
         tally: the numbers to show.
-        table: the live table; None prints plain lines, for logs and pipes.
+        live: draws the table below the lines; None prints plain lines, for logs and pipes.
     """
 
-    def __init__(self, tally: Tally, table: LiveTable | None = None) -> None:
+    def __init__(self, tally: Tally, live: Live | None = None) -> None:
         self._tally = tally
-        self._table = table
+        self._live = live
+        self._drawn = 0.0
         self._said: set[str] = set()
 
     def begin(self, standings: Iterable[Standing], total: int, *, slots: int) -> None:
@@ -160,14 +163,13 @@ class TrialsView:
     def started(self, trial: Trial) -> None:
         """Count a trial among the running ones."""
         self._tally.start(trial)
-        if self._table is not None:
-            self._table.draw()
+        self._draw()
 
     def record(self, trial: Trial, record: Record) -> None:
         """Take in a log record; draw the table again if its last drawing is old enough."""
         self._tally.record(trial, record)
-        if self._table is not None and time.monotonic() - self._table.drawn >= DRAW_SECONDS:
-            self._table.draw()
+        if time.monotonic() - self._drawn >= DRAW_SECONDS:
+            self._draw()
 
     def say(self, text: str, trial: Trial | None = None) -> None:
         """Print a note once, so that 24 trials do not say the same 24 times."""
@@ -178,69 +180,43 @@ class TrialsView:
     def ended(self, standing: Standing) -> None:
         """Print how a trial ended; above a live table only what did not finish."""
         self._tally.end(standing)
-        if self._table is None or standing.status in ("failed", "diverged"):
+        if self._live is None or standing.status in ("failed", "diverged"):
             self._tell(ended_line(standing, self._tally))
-        if self._table is not None:
-            self._table.draw()
+        self._draw()
 
     def _tell(self, text: str) -> None:
-        if self._table is None:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        if self._live is None:
+            click.echo(text, err=True)
         else:
-            self._table.tell(text)
+            self._live.console.print(text, markup=False)
+
+    def _draw(self) -> None:
+        if self._live is not None:
+            self._drawn = time.monotonic()
+            self._live.refresh()
 
 
-class LiveTable:
-    """A table of the running trials that is drawn anew as records come; lines of text stay above it."""
+def _running_table(tally: Tally) -> RenderableType:
+    """Return the table of the trials in training, as rich draws it, above a line that sums up."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
-    def __init__(self, tally: Tally) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self.drawn = 0.0
-        self._tally = tally
-        self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False)
-
-    def __enter__(self) -> LiveTable:
-        self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.draw()
-        self._live.stop()
-
-    def tell(self, text: str) -> None:
-        """Print a line above the table."""
-        self._live.console.print(text, markup=False)
-
-    def draw(self) -> None:
-        """Draw the table as things are now."""
-        self.drawn = time.monotonic()
-        self._live.update(self._picture(), refresh=True)
-
-    def _picture(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(width=12)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        running = list(self._tally.running.values())
-        for found in running[:RUNNING_SHOWN]:
-            steps = (
-                f"{found.step:,}/{found.steps:,}" if found.steps else "starting" if not found.step else str(found.step)
-            )
-            bar = ProgressBar(total=max(found.steps, 1), completed=found.step, width=12)
-            best = figure(found.best, self._tally.objective) if found.best is not None else ""
-            table.add_row(f"#{found.trial.number}", bar, steps, best, Text(_label(found.trial)))
-        more = len(running) - RUNNING_SHOWN
-        rest = [Text(f"and {more} more")] if more > 0 else []
-        return Group(table, *rest, Text(self._tally.summary(), overflow="fold"))
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(width=12)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for found in list(tally.running.values())[:RUNNING_SHOWN]:
+        steps = f"{found.step:,}/{found.steps:,}" if found.steps else str(found.step or "starting")
+        bar = ProgressBar(total=max(found.steps, 1), completed=found.step, width=12)
+        best = figure(found.best, tally.objective) if found.best is not None else ""
+        table.add_row(f"#{found.trial.number}", bar, steps, best, Text(_label(found.trial)))
+    more = len(tally.running) - RUNNING_SHOWN
+    rest = [Text(f"and {more} more")] if more > 0 else []
+    return Group(table, *rest, Text(tally.summary(), overflow="fold"))
 
 
 def _beginning(tally: Tally) -> str:

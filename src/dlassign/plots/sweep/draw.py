@@ -19,14 +19,7 @@ Picture = Literal["parallel", "heatmap", "importance", "progress"]
 def build_sweep(
     table: SweepTable, picture: Picture, *, keys: Sequence[str] = (), cell: Cell = "mean", title: str | None = None
 ) -> Figure:
-    """Return one picture of a sweep.
-
-    Args:
-        table: the sweep.
-        picture: which one.
-        keys: the two keys of the heat map; () takes the first two that vary.
-        cell: what a cell of the heat map shows.
-        title: None makes one.
+    """Return one picture of a sweep; `keys` and `cell` are those of the heat map, see there.
 
     Raises:
         UserError: there is too little to draw, a key is unknown, or Optuna is missing.

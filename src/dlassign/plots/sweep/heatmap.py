@@ -34,7 +34,7 @@ def build_heatmap(
     Args:
         table: the sweep.
         keys: the two keys; () takes the first two that vary.
-        cell: what a cell shows of the points that share its two values: the mean over all other keys, or the best.
+        cell: the mean or the best of the points that share the two values of a cell.
         title: None makes one, which says what a cell shows.
 
     Raises:

@@ -29,25 +29,19 @@ _SPREAD = 0.022
 _AXIS_WIDTH, _HEIGHT = 1.75, 4.4  # inches
 
 
-def build_parallel(table: SweepTable, *, keys: Sequence[str] = (), title: str | None = None) -> Figure:
+def build_parallel(table: SweepTable, *, title: str | None = None) -> Figure:
     """Return the figure: an axis for each key that varies, the objective as the last.
-
-    Args:
-        table: the sweep.
-        keys: only these keys; () is all that have more than one value.
-        title: None makes one.
 
     Raises:
         UserError: no trial has a result yet, or no key varies.
     """
     rows = table.ended()
-    chosen = tuple(keys) or table.varied
-    if not chosen:
+    if not table.varied:
         raise UserError(f"{table.folder}: all trials of this sweep have the same values; there is nothing to compare")
     with fixed_style():
-        figure = Figure(figsize=(_AXIS_WIDTH * len(chosen) + 1.2, _HEIGHT))
+        figure = Figure(figsize=(_AXIS_WIDTH * len(table.varied) + 1.2, _HEIGHT))
         axes = figure.add_axes((0, 0, 1, 1))
-        drawing = _Drawing(axes, table, tuple(rows), chosen)
+        drawing = _Drawing(axes, table, tuple(rows), table.varied)
         drawing.lines()
         drawing.key_axes()
         drawing.objective_axis(figure)
@@ -159,13 +153,9 @@ class _Drawing:
         lines = max(_name(self.scale(key)).count("\n") for key in self.keys) + 1
         axes.set_title(self._said() if title is None else title, pad=20 + 13 * lines, parse_math=False)
         if self.diverged:
+            color = matplotlib.colormaps[self.table.objective.colors](0.6)
             handles = [
-                Line2D(
-                    [],
-                    [],
-                    color=matplotlib.colormaps[self.table.objective.colors](0.6),
-                    label="a point, coloured by its result",
-                ),
+                Line2D([], [], color=color, label="a point, coloured by its result"),
                 Line2D([], [], color=DIVERGED, ls="--", label="diverged"),
             ]
             axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.02), ncols=2, frameon=False)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from dlassign.errors import UserError
 from dlassign.plots.panel import HEIGHT, WIDTH
+from dlassign.plots.series import FloatArray
 from dlassign.plots.style import PALETTE, fixed_style
 from dlassign.store.sweep_table import SweepRun, SweepTable
 
@@ -30,9 +31,9 @@ class History:
     """
 
     runs: tuple[SweepRun, ...]
-    cost: tuple[float, ...]
-    values: tuple[float, ...]
-    best: tuple[float, ...]
+    cost: FloatArray
+    values: FloatArray
+    best: FloatArray
     by_end: bool
 
 
@@ -52,13 +53,7 @@ def progress(table: SweepTable) -> History:
     counted = np.where([_counts(run) for run in runs], values, np.nan)
     running = np.fmax if table.objective.sign > 0 else np.fmin
     best = running.accumulate(counted)
-    return History(
-        runs=tuple(runs),
-        cost=tuple(cost.tolist()),
-        values=tuple(values.tolist()),
-        best=tuple(best.tolist()),
-        by_end=by_end,
-    )
+    return History(runs=tuple(runs), cost=cost, values=values, best=best, by_end=by_end)
 
 
 def _counts(run: SweepRun) -> bool:
@@ -74,13 +69,11 @@ def build_progress(table: SweepTable, *, title: str | None = None) -> Figure:
     """
     found = progress(table)
     unit, divisor = next((name, length) for name, length, most in _UNITS if found.cost[-1] <= most)
-    x, objective = np.array(found.cost) / divisor, table.objective
+    x, objective = found.cost / divisor, table.objective
     with fixed_style():
         figure = Figure(figsize=(WIDTH, HEIGHT))
         axes = figure.add_axes((0, 0, 1, 1))
-        axes.step(
-            x, objective.unit * np.array(found.best), where="post", color=PALETTE[1], lw=1.8, label=_best(table, found)
-        )
+        axes.step(x, objective.unit * found.best, where="post", color=PALETTE[1], lw=1.8, label=_best(table, found))
         _dots(axes, found, x, objective.unit)
         axes.set_xlim(0, 1.02 * x[-1] or 1.0)
         axes.set_xlabel(f"training time of all runs so far, added up ({unit})")
@@ -100,7 +93,7 @@ def _best(table: SweepTable, found: History) -> str:
     return f"best so far ({value:.2f} %)" if objective.metric == "accuracy" else f"best so far ({value:.4g})"
 
 
-def _dots(axes: Axes, found: History, x: np.ndarray[tuple[int], np.dtype[np.float64]], unit: float) -> None:
+def _dots(axes: Axes, found: History, x: FloatArray, unit: float) -> None:
     """Draw the runs: finished, pruned and confirming ones at their values, others at the lower edge."""
     groups: Sequence[tuple[str, list[int], dict[str, str | float]]] = (
         ("run", [i for i, run in enumerate(found.runs) if _counts(run)], {"marker": "o", "ms": 4, "color": PALETTE[0]}),
@@ -117,19 +110,11 @@ def _dots(axes: Axes, found: History, x: np.ndarray[tuple[int], np.dtype[np.floa
     )
     for label, places, look in groups:
         if places:
-            y = unit * np.array(found.values)[places]
+            y = unit * found.values[places]
             axes.plot(x[places], y, ls="", label=f"{label} ({len(places)})", zorder=3, **look)  # type: ignore[arg-type]
     for status, color in (("diverged", PALETTE[1]), ("failed", "black")):
         places = [i for i, run in enumerate(found.runs) if run.status == status and run.value is None]
         if places:
-            axes.plot(
-                x[places],
-                np.full(len(places), 0.02),
-                ls="",
-                marker="x",
-                ms=7,
-                mew=1.8,
-                color=color,
-                transform=axes.get_xaxis_transform(),
-                label=f"{status} ({len(places)}), at the lower edge",
-            )
+            label, edge = f"{status} ({len(places)}), at the lower edge", axes.get_xaxis_transform()
+            y = np.full(len(places), 0.02)
+            axes.plot(x[places], y, ls="", marker="x", ms=7, mew=1.8, color=color, transform=edge, label=label)
