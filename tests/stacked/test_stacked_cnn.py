@@ -82,7 +82,7 @@ def build(cfg: RunConfig, *, order_seed: int, channels: int = 3) -> Run:
     """Build a run as assemble does: everything random is drawn from the run's seed."""
     order = make_order("shuffled", N, batch_size=BATCH, seed=order_seed)
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=BATCH)
-    seed_everything(cfg.seed, CPU)
+    seed_everything(cfg.seed)
     learner, _ = make_torch_learner(cfg, (channels, 8, 8), CLASSES, device=CPU, plan=plan)
     split = place_torch(cfg, learner, samples(channels), preprocess=PREPROCESS)
     assert split.x.dtype == torch.uint8

@@ -18,7 +18,7 @@ from dlassign.errors import ConfigError
 from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train import arithmetic
-from dlassign.train.arithmetic import COMPILE_STEPS, Arithmetic, choose_arithmetic, cpu_flags, fast_bf16
+from dlassign.train.arithmetic import Arithmetic, choose_arithmetic, cpu_flags, fast_bf16
 from dlassign.train.learner import EvalOptions
 from dlassign.train.torch_learner import TorchLearner
 
@@ -45,15 +45,15 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Pretend that there is a GPU, with bf16 or without, and the compiler for it."""
 
     def have(bf16: bool) -> None:
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
+        monkeypatch.setattr(arithmetic, "gpu_has_bf16", lambda device: bf16)
         monkeypatch.setattr(arithmetic, "_compiler", lambda device: "triton")
 
     return have
 
 
-def choose(device: torch.device, model: nn.Module = CONVNET, *, steps: int = 100, **changes: Any) -> Arithmetic:
+def choose(device: torch.device, model: nn.Module = CONVNET, **changes: Any) -> Arithmetic:
     train = Train.model_validate({"steps": 10, **changes})
-    return choose_arithmetic(train, device, model=model, steps=steps)
+    return choose_arithmetic(train, device, model=model)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,22 @@ def test_convolutions_get_channels_last(cpu: Cpu, wish: str, expected: bool) -> 
     assert choose(CPU, channels_last=wish).channels_last is expected
 
 
-def test_compiling_pays_on_a_gpu_in_long_trainings(gpu: Callable[[bool], None], cpu: Cpu) -> None:
+def test_auto_does_not_compile_for_a_stack_cannot(gpu: Callable[[bool], None], cpu: Cpu) -> None:
     gpu(True)
-    assert not choose(GPU, steps=COMPILE_STEPS - 1).compile
-    assert choose(GPU, steps=COMPILE_STEPS).compile
-    assert not choose(GPU, steps=COMPILE_STEPS, compile="off").compile
-    assert not choose(CPU, steps=10**6).compile
+    assert not choose(GPU).compile
+    assert choose(GPU, compile="on").compile
+    assert not choose(GPU, compile="off").compile
+
+
+def test_a_run_that_was_compiled_by_auto_goes_on_so(gpu: Callable[[bool], None]) -> None:
+    gpu(True)
+    began = {
+        "precision": "bf16",
+        "channels_last": True,
+        "compile": True,
+        "why": "auto: convolutions on a GPU with bf16",
+    }
+    assert choose_arithmetic(Train(steps=10), GPU, model=CONVNET, recorded=began).compile
 
 
 def test_a_run_that_goes_on_keeps_its_arithmetic(cpu: Cpu) -> None:
@@ -121,8 +131,8 @@ def test_a_run_that_goes_on_keeps_its_arithmetic(cpu: Cpu) -> None:
     began = choose(CPU)
     cpu()
     train = Train.model_validate({"steps": 10})
-    assert choose_arithmetic(train, CPU, model=CONVNET, steps=10, recorded=began.record()) == began
-    assert choose_arithmetic(train, CPU, model=CONVNET, steps=10).precision == "fp32"
+    assert choose_arithmetic(train, CPU, model=CONVNET, recorded=began.record()) == began
+    assert choose_arithmetic(train, CPU, model=CONVNET).precision == "fp32"
 
 
 FP16 = ("train.precision", "fp16 is for GPUs; on the CPU use bf16, fp32 or auto")
@@ -135,12 +145,14 @@ COMPILER = (
 
 def problems(train: Train, device: torch.device, recorded: dict[str, Any] | None = None) -> list[tuple[str, str]]:
     with pytest.raises(ConfigError) as caught:
-        choose_arithmetic(train, device, model=CONVNET, steps=10, recorded=recorded)
+        choose_arithmetic(train, device, model=CONVNET, recorded=recorded)
     return [(problem.path, problem.message) for problem in caught.value.problems]
 
 
-def test_fp16_on_a_cpu_is_refused() -> None:
-    assert problems(Train(steps=10, precision="fp16"), CPU) == [FP16]
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_what_is_for_gpus_is_refused_on_a_cpu(precision: Any) -> None:
+    path, message = FP16
+    assert problems(Train(steps=10, precision=precision), CPU) == [(path, message.replace("fp16", precision))]
 
 
 @pytest.fixture
@@ -179,7 +191,6 @@ def test_no_compiler_for_the_gpu(monkeypatch: pytest.MonkeyPatch, gpu: Callable[
     [(path, message)] = problems(Train(steps=10, compile="on"), GPU)
     assert path == "train.compile"
     assert message == "torch.compile needs triton, which is not there; install it, or use `compile: off`"
-    assert not choose(GPU, steps=COMPILE_STEPS).compile
 
 
 def test_flags_are_those_of_the_processor() -> None:

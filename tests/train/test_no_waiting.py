@@ -6,20 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from dlassign.config.run import RunConfig
 from dlassign.train.experiment import assemble
 from dlassign.train.parts import Parts
 from helpers.gpu import waiting_is_an_error
-
-READS = {
-    "_local_scalar_dense", "item", "is_nonzero", "nonzero", "nonzero_numpy", "masked_select", "equal", "bincount",
-    "_unique2", "unique_consecutive", "unique_dim", "repeat_interleave",
-}  # fmt: skip
-"""Operators that wait for the device, because a value or a number of elements depends on what the tensor holds."""
+from helpers.waiting import reads
 
 
 class Waited(AssertionError):
@@ -31,10 +24,7 @@ class NoWaiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.name().removeprefix("aten::").partition(".")[0]
-        masks = name in ("index", "index_put", "index_put_") and any(
-            isinstance(leaf, Tensor) and leaf.dtype in (torch.bool, torch.uint8) for leaf in tree_leaves(args[1])
-        )
-        if name in READS or masks:
+        if reads(name, args):
             raise Waited(func.name())
         return func(*args, **(kwargs or {}))
 
@@ -142,6 +132,7 @@ def test_rand_augment_is_the_one_that_waits() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.slow  # for a real GPU; tests/gpu/test_steps.py takes fewer steps of more kinds of training
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 @pytest.mark.parametrize("path", [name for name in PATHS if name != "mlp"])
 def test_a_gpu_is_not_waited_for(path: str, precision: str) -> None:

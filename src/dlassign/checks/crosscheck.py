@@ -144,7 +144,7 @@ class _Twins:
         self._batches = numpy_batches(self._train, order), torch_batches(self._tensors, order)
         self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
         self.steps_per_epoch = order.steps_per_epoch
-        seed_everything(cfg.seed, CPU)
+        seed_everything(cfg.seed)
         self.torch, _ = make_torch_learner(cfg, in_shape, n_classes, device=CPU)
         self.numpy = make_numpy_learner(cfg, in_shape, n_classes)
         self._check_names()

@@ -116,7 +116,7 @@ def needs_building(cfg: RunConfig) -> bool:
     """Return whether the learner must be built to know that a config fits: names of parameters, device, memory."""
     optimizer = cfg.optimizer
     named = bool(cfg.train.freeze or optimizer.groups) or isinstance(optimizer, Muon)
-    asked = cfg.train.precision == "fp16" or cfg.train.compile == "on"
+    asked = cfg.train.precision in ("fp16", "tf32") or cfg.train.compile == "on"
     return cfg.backend == "torch" and (named or asked or not isinstance(cfg.model, MLP))
 
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from dlassign.checks.memory import SAMPLES, KeptForBackward, saved_for_backward
 
-VALUE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
+VALUE_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "tf32": 4, "fp64": 8}
 """Bytes that a number kept for backward takes, by precision."""
 
 CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}

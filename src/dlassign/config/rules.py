@@ -100,7 +100,7 @@ def _numpy_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
 
 def _numpy_train_rules(train: Train) -> Iterator[PydanticCustomError]:
     cure = "remove it, or use `backend: torch`"
-    if train.precision in ("bf16", "fp16"):
+    if train.precision in ("tf32", "bf16", "fp16"):
         message = f"NumPy computes in fp32 or fp64, not in {train.precision}; use one of these, or `backend: torch`"
         yield broken_rule("train.precision", message)
     defaults = {"accumulate": 1, "average": None, "freeze": (), "test_time_augmentation": None}

@@ -115,10 +115,16 @@ def muon(
         p.add_(_shaped(direction, update), alpha=-lr)
 
 
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Return whether a GPU multiplies in bf16 by itself; emulated it is slower than fp32."""
+    with torch.cuda.device(device):  # torch answers for the current one
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """Return bf16 where the device multiplies matrices in it by itself, else float32."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = gpu_has_bf16(device)
     else:
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast else torch.float32

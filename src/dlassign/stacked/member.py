@@ -62,7 +62,10 @@ class StackMember:
         """Go back to a state of a member or of a TorchLearner."""
         # This sets the global generator too, which no member draws from.
         self.learner.load_state_dict(state)
-        self.generator.set_state(state["rng"][self.learner.device.type].cpu())
+        saved = state["rng"].get(self.learner.device.type)
+        # A run that was begun on the CPU has saved no state of a GPU's generator, which then stays as it is.
+        if saved is not None:
+            self.generator.set_state(saved.cpu())
 
 
 def _copies(value: Any) -> Any:

@@ -47,7 +47,7 @@ class RunSummary:
         mark: how a result has to be read, such as "max of 15 test evaluations".
         seconds: total time, or time trained so far if the run has not ended.
         seconds_by_phase: seconds of each of PHASES, over all sessions; {} if the run has not ended.
-        precision: fp32, bf16, fp16 or fp64.
+        precision: fp32, tf32, bf16, fp16 or fp64.
         images_per_second, weights_sha256: as the end record has them.
         config: the resolved config.
     """

@@ -13,10 +13,9 @@ from torch import nn
 
 from dlassign.config.train import Train
 from dlassign.errors import ConfigError, Problem
+from dlassign.optim.muon import gpu_has_bf16
 
 FAST_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
-COMPILE_STEPS = 2000
-"""Steps of a training on a GPU from which `compile: auto` compiles: they make up for about a minute of compiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,7 @@ class Arithmetic:
     """How a torch model computes.
 
     Attributes:
-        precision: fp32, bf16, fp16 or fp64.
+        precision: fp32, tf32, bf16, fp16 or fp64.
         channels_last: whether images are kept as (N, H, W, C) in memory.
         compile: whether the model is compiled.
         why: what decided the precision, in words.
@@ -60,7 +59,7 @@ DOUBLE_PRECISION = Arithmetic(precision="fp64", channels_last=False, compile=Fal
 
 
 def choose_arithmetic(
-    train: Train, device: torch.device, *, model: nn.Module, steps: int, recorded: dict[str, Any] | None = None
+    train: Train, device: torch.device, *, model: nn.Module, recorded: dict[str, Any] | None = None
 ) -> Arithmetic:
     """Decide what `auto` means here; a run that goes on keeps what its log says.
 
@@ -68,19 +67,18 @@ def choose_arithmetic(
         train: the config's wishes.
         device: where to compute.
         model: the built model; convolutions decide.
-        steps: optimizer steps of the whole training.
         recorded: what `record()` gave when the run began, or None.
 
     Raises:
         ConfigError: the device cannot do what the config asks for.
     """
     # A run that goes on keeps its arithmetic, even on a machine where `auto` would choose another: resume is exact.
-    chosen = Arithmetic(**recorded) if recorded is not None else _choose(train, device, model=model, steps=steps)
+    chosen = Arithmetic(**recorded) if recorded is not None else _choose(train, device, model)
     _check_possible(chosen, device)
     return chosen
 
 
-def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int) -> Arithmetic:
+def _choose(train: Train, device: torch.device, model: nn.Module) -> Arithmetic:
     # Convolutions decide, since they are what bf16 and channels_last make faster; small matrix products gain nothing.
     convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
     precision, why = str(train.precision), "as the config says"
@@ -89,7 +87,8 @@ def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int)
     return Arithmetic(
         precision=precision,
         channels_last=convolves and train.channels_last != "off",
-        compile=train.compile == "on" or (train.compile == "auto" and _worth_compiling(device, steps)),
+        # Not by `auto`: a stack cannot be compiled, and a run must end with the same bits alone and in a stack.
+        compile=train.compile == "on",
         why=why,
     )
 
@@ -97,8 +96,7 @@ def _choose(train: Train, device: torch.device, *, model: nn.Module, steps: int)
 def fast_bf16(device: torch.device) -> str | None:
     """Return what makes bf16 fast on a device, or None where nothing does."""
     if device.type == "cuda":
-        # Emulated bf16 is slower than fp32, so only hardware that has it counts.
-        return "a GPU with bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else None
+        return "a GPU with bf16" if gpu_has_bf16(device) else None
     found = sorted(FAST_BF16_FLAGS & cpu_flags())
     return f"a CPU with {' and '.join(found)}" if found else None
 
@@ -121,10 +119,6 @@ def _fastest(device: torch.device, *, convolves: bool) -> tuple[str, str]:
     return "bf16", f"auto: convolutions on {reason}"
 
 
-def _worth_compiling(device: torch.device, steps: int) -> bool:
-    return device.type == "cuda" and steps >= COMPILE_STEPS and _compiler(device) is not None
-
-
 def _compiler(device: torch.device) -> str | None:
     """Return the compiler that torch.compile would call for this device, or None."""
     if device.type == "cuda":
@@ -136,8 +130,8 @@ def _compiler(device: torch.device) -> str | None:
 
 def _check_possible(chosen: Arithmetic, device: torch.device) -> None:
     problems = []
-    if chosen.precision == "fp16" and device.type == "cpu":
-        message = "fp16 is for GPUs; on the CPU use bf16, fp32 or auto"
+    if chosen.precision in ("fp16", "tf32") and device.type == "cpu":
+        message = f"{chosen.precision} is for GPUs; on the CPU use bf16, fp32 or auto"
         problems.append(Problem(path="train.precision", message=message))
     # Asked now, for torch.compile would fail in the first step with a page of its own frames.
     if chosen.compile and _compiler(device) is None:

@@ -101,15 +101,28 @@ def cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "cpu")
 
 
-def seed_everything(seed: int, device: torch.device) -> None:
-    """Seed Python, NumPy and torch, and ask CUDA for algorithms that give the same bits every time."""
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    if device.type == "cuda":
-        # benchmark chooses kernels by timing them, so two runs could compute with different ones.
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+
+
+def choose_kernels(device: torch.device, *, tf32: bool) -> None:
+    """Ask CUDA for kernels that give the same bits every time.
+
+    Args:
+        device: where to compute; on the CPU nothing is to be asked for.
+        tf32: whether they may round the factors of fp32 products to 10 bits.
+    """
+    if device.type != "cuda":
+        return
+    # benchmark chooses kernels by timing them, so two runs could compute with different ones.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # torch allows it in convolutions, and not in matrix products, if nobody says it.
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:

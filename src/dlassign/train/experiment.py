@@ -118,7 +118,7 @@ def assemble(
     order, plan = _durations(cfg, dataset, preprocess)
     read = time.perf_counter()
     # As late as possible: nothing may draw random numbers between here and the initial weights.
-    seed_everything(cfg.seed, device)
+    seed_everything(cfg.seed)
     goes_on = former is not None and former.state is not None
     loaded = None
     learner: NumpyLearner | TorchLearner

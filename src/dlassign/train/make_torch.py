@@ -29,6 +29,7 @@ from dlassign.nets.whitened import whiten_patches
 from dlassign.optim.averaging import make_average
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import choose_arithmetic
+from dlassign.train.device import choose_kernels
 from dlassign.train.learner import EvalOptions
 from dlassign.train.plan import Plan, check_loss
 from dlassign.train.torch_learner import StepOptions, TorchLearner
@@ -68,9 +69,9 @@ def make_torch_learner(
     if recorded is not None and plan is None:
         recorded = {**recorded, "compile": False}  # one evaluation takes less time than compiling
     model = build_model(cfg.model, in_shape, check_loss(cfg, n_classes))
-    # Without a plan no step is taken, so nothing is compiled for them.
-    total = plan.steps if plan is not None else 1
-    arithmetic = choose_arithmetic(cfg.train, device, model=model, steps=total, recorded=recorded)
+    arithmetic = choose_arithmetic(cfg.train, device, model=model, recorded=recorded)
+    # Here, for a learner that only evaluates must compute as the one that trained.
+    choose_kernels(device, tf32=arithmetic.precision == "tf32")
     # Before the weights are drawn, so that fp64 gets numbers of its own precision.
     model = model.to(arithmetic.weights)
     initialise(model, cfg.init, seed=cfg.seed)
@@ -96,7 +97,7 @@ def make_torch_learner(
         options=StepOptions(
             accumulate=cfg.train.accumulate,
             clip=_clipper(cfg.train.clip),
-            average=make_average(cfg.train.average, model, total=total),
+            average=make_average(cfg.train.average, model, total=plan.steps if plan is not None else 1),
             frozen=freeze_named(model, cfg.train),
             unfreeze_at=plan.unfreeze_at if plan is not None else None,
         ),

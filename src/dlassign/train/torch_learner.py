@@ -86,8 +86,7 @@ class TorchLearner:
         self.base_lr = optimizer.lr
         self.device = self._params[0].device
         self._loss_scale = LossScale(self.device) if arithmetic.precision == "fp16" else None
-        # One program for each batch size: a dynamic one would depend on which size came first, and so on resumes.
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if arithmetic.compile else model
+        self._forward: Callable[[Tensor], Tensor] = _compiled(model) if arithmetic.compile else model
 
     @property
     def clips(self) -> bool:
@@ -282,6 +281,14 @@ class TorchLearner:
         # Where the two are equal, the next `step` does it.
         if self._frozen is not None and self._unfreeze_at is not None and self._steps > self._unfreeze_at:
             self._unfreeze()
+
+
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a model's forward pass compiled so that a resumed run gets the same program."""
+    # One program for each batch size: a dynamic one would depend on which size came first, and so on resumes.
+    # Deterministic: kernels are chosen by rules, not by timing them.
+    compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False, options={"deterministic": True})
+    return compiled
 
 
 def _split(y: Tensor | Mixed, parts: int) -> Iterator[Tensor | Mixed]:

@@ -92,6 +92,6 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     precision = "fp64" if cfg.train.precision == "fp64" else "fp32"
     if cfg.backend == "torch":
         device = resolve_device(cfg.device)
-        precision = choose_arithmetic(cfg.train, device, model=model, steps=fit.plan.steps).precision
+        precision = choose_arithmetic(cfg.train, device, model=model).precision
     step = costs(summary, batch_size=fit.plan.samples_a_step, precision=precision, accumulate=cfg.train.accumulate)
     return ["", *table(summary), "", *step, ""]
