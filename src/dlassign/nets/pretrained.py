@@ -9,6 +9,7 @@ import struct
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -23,6 +24,7 @@ from dlassign.errors import UserError
 from dlassign.nets.freezing import belongs_to
 from dlassign.store.files import reason
 from dlassign.store.paths import hub_folder, weights_file
+from dlassign.store.summary import DAMAGE
 
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
@@ -35,19 +37,8 @@ WRAPPERS = ("state_dict", "model", "weights")
 _COUNTER = "num_batches_tracked"  # of nn.BatchNorm*; not used with a momentum, and old files lack it
 _SHOWN = 5
 _HOW_TO_SAVE = "save weights with torch.save(model.state_dict(), FILE)"
-# what unpickling raises on flipped bytes; nothing documents it, so this was found by flipping them
-_DAMAGE = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    struct.error,
-)
+# what unpacking and unpickling raise on flipped bytes; nothing documents it, so this was found by flipping them
+_DAMAGE = (*DAMAGE, OSError, RuntimeError, EOFError, AssertionError, struct.error, zipfile.BadZipFile, zlib.error)
 
 Weights = Mapping[str, Tensor]
 
