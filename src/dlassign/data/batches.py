@@ -133,19 +133,16 @@ def make_order(name: str, n: int, *, batch_size: int, seed: int, drop_last: bool
     """
     if name in ("shuffled", "uva") and batch_size > n:
         raise ValueError(f"a batch of {batch_size} is larger than the training split of {n}")
-    match name:
-        case "shuffled":
-            return Shuffled(n, batch_size, seed, drop_last)
-        case "uva":
-            return UvaNextBatch(n, batch_size, seed)
-        case "with_replacement":
-            return WithReplacement(n, batch_size, seed)
-        case "window":
-            return Window(n, batch_size, seed)
-        case "full":
-            return Full(n)
-        case _:
-            raise ValueError(f"unknown order {name!r}; known: shuffled, uva, with_replacement, window, full")
+    orders: dict[str, Order] = {
+        "shuffled": Shuffled(n, batch_size, seed, drop_last),
+        "uva": UvaNextBatch(n, batch_size, seed),
+        "with_replacement": WithReplacement(n, batch_size, seed),
+        "window": Window(n, batch_size, seed),
+        "full": Full(n),
+    }
+    if name not in orders:
+        raise ValueError(f"unknown order {name!r}; known: {', '.join(orders)}")
+    return orders[name]
 
 
 class Batches(Generic[Array]):

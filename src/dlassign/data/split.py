@@ -42,13 +42,9 @@ def split_sizes(
 ) -> SplitSizes:
     """Return how many samples each split gets.
 
-    Args:
-        n_train: samples in the source's training part.
-        n_test: samples in the source's own test set; None if it has none.
-        n_val: samples in the source's own validation set, which stays whole; None if it has none.
-        train: a count, a fraction, or None for all samples that val and test leave.
-        val: a count, a fraction, or None for no validation.
-        test: a count, a fraction, or None for the whole test set of the source, if it has one.
+    The source has n_train in its training part, and n_val and n_test in sets of its own, or None; its own validation
+    set stays whole. train, val and test are a count, a fraction or None: for train all samples that the others leave,
+    for val no validation, for test the source's whole test set, if it has one.
 
     Raises:
         ConfigError: a split is larger than what it is taken from, or would be empty.
@@ -93,17 +89,11 @@ def deal(
     val_at: ValAt = "end",
     seed: int = 0,
 ) -> Dataset:
-    """Split a source into train, val and test; the sizes are those of `split_sizes`.
+    """Split a source into train, val and test of the sizes that `split_sizes` finds.
 
-    Args:
-        raw: the source; x: (N, ...), y: (N,).
-        train: see there.
-        val: see there.
-        test: see there.
-        by: `position` takes train, val, test (or val, train, test) in file order; `random` draws samples;
-            `stratified` draws them so that each split has the same class shares.
-        val_at: with `position`, whether val lies before or after train.
-        seed: of the draw; the same seed and source give the same splits on every machine.
+    by: `position` takes train, val, test (or val, train, test, if val_at is start) in file order; `random` draws
+    samples; `stratified` draws them so that each split has the same class shares. The same seed and source give the
+    same splits on every machine.
 
     Raises:
         ConfigError: a split is larger than what it is taken from, or would be empty.

@@ -28,16 +28,8 @@ def eecs_convnet(
     Input (N, C, H, W); output (N, n_outputs) scores, no softmax. The convolution is valid (no padding, stride 1) and
     has no bias. Modules are named conv1, norm1, relu1, pool1, dropout1, flatten, linear1, relu2 and head.
 
-    Args:
-        in_shape: shape of one image, (C, H, W).
-        n_outputs: number of scores.
-        filters: number of filters.
-        kernel_size: height and width of a filter.
-        pool: height, width and stride of the max-pool; rows and columns left over at the end are cut off.
-        hidden: width of the hidden linear layer.
-        norm: none, or a key of NORMS_2D.
-        dropout: probability to drop a value; 0 adds no module. The home work's own p is the probability to keep one.
-        dropout_inverted: rescale in training; else in evaluation, as the home work does.
+    in_shape is (C, H, W) of an image. Other arguments are explained at the keys of `config/model.py: EECSConvNet`;
+    with dropout_inverted values are rescaled in training, else in evaluation, as the home work does.
 
     Raises:
         ValueError: the sample is not an image, or the kernel or the pool is larger than what it slides over; the

@@ -36,16 +36,11 @@ class Frozen:
 
 
 def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
-    """Stop training parameters; a batch normalisation that loses all of its own goes to evaluation mode.
+    """Stop training parameters, in place; a batch normalisation that loses all of its own goes to evaluation mode.
 
     `set_training` keeps it there: its running statistics are used and stay as they are. A batch normalisation without
-    parameters is frozen if its running statistics match.
-
-    Args:
-        model: changed in place.
-        what: body, which is all but the head, or a list of parameter or module names; `*`, `?` and `[...]` are as in
-            file names.
-        head: name of the head module.
+    parameters is frozen if its running statistics match. `what` is body, which is all but the head, or a list of
+    parameter or module names, with `*`, `?` and `[...]` as in file names; head is the name of the head module.
 
     Raises:
         ValueError: a pattern matches nothing, or nothing is left to train; the message begins with freeze.

@@ -110,12 +110,7 @@ class BatchNormFunction(Function):
 
 
 class BatchNormManual(_Affine):
-    """Batch norm with the backward of BatchNormFunction; (N, C) to (N, C).
-
-    A batch of one gives y = bias, where torch.nn.BatchNorm1d refuses it.
-
-    Source: UvA 2018, question 3.2 c.
-    """
+    """Batch norm with the backward of BatchNormFunction; (N, C) to (N, C). Source: UvA 2018, question 3.2 c."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, of x's shape."""
@@ -125,10 +120,7 @@ class BatchNormManual(_Affine):
 
 
 class LayerNormAutograd(_Affine):
-    """Layer norm by plain tensor operations, differentiated by autograd; (N, C) to (N, C).
-
-    Source: UvA 2020, question 3.1.
-    """
+    """Layer norm by plain tensor operations and autograd; (N, C) to (N, C). Source: UvA 2020, question 3.1."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, of x's shape."""
@@ -179,10 +171,7 @@ class LayerNormFunction(Function):
 
 
 class LayerNormManual(_Affine):
-    """Layer norm with the backward of LayerNormFunction; (N, C) to (N, C).
-
-    Source: UvA 2020, question 3.2 c.
-    """
+    """Layer norm with the backward of LayerNormFunction; (N, C) to (N, C). Source: UvA 2020, question 3.2 c."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, of x's shape."""

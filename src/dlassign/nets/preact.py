@@ -40,11 +40,7 @@ def preact_resnet(
     before the pool. After the last stage batch normalisation, ReLU and a linear layer. Modules are named conv0,
     block1_1, conv1, pool1, block2_1, block2_2, ..., norm, relu, flatten, head; every convolution has a bias.
 
-    Args:
-        in_shape: shape of one image, (C, H, W).
-        widths: channels of each stage.
-        n_outputs: number of scores.
-        blocks: residual blocks of each stage.
+    in_shape is (C, H, W) of an image. Other arguments are explained at the keys of `config/convnets.py: PreactResNet`.
 
     Raises:
         ValueError: the sample is no image or too small for the pools; the message begins with an argument's name.

@@ -91,11 +91,9 @@ def load_pretrained(
 def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> LoadReport:
     """Set all weights of a model but its head. The rest must fit exactly, but for counters of batches.
 
-    Args:
-        model: changed in place, if the weights fit; on any device, in any floating type.
-        state: tensors by name, as `state_dict` gives them; its own head is not used, whatever its shape.
-        head: name of the head module.
-        source: where the weights came from, for messages and the report.
+    The model, on any device and in any floating type, is changed only if the weights fit. The state holds tensors by
+    name, as `state_dict` gives them; what it has of the head is not used. source: where the weights came from, for
+    messages.
 
     Raises:
         UserError: the weights belong to another architecture; the first tensors that differ are listed.

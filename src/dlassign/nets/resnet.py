@@ -47,13 +47,7 @@ def resnet(
     so parameters have its names and its weights fit: [resize,] conv1, bn1, relu, [maxpool,] layer1, layer2, layer3,
     layer4, avgpool, flatten, [dropout,] fc. The first convolution takes as many channels as the images have.
 
-    Args:
-        name: one of RESNETS.
-        in_shape: shape of one image, (C, H, W).
-        n_outputs: number of scores.
-        stem: imagenet (7x7 convolution of stride 2, max-pool of stride 2), or cifar (3x3 convolution of stride 1).
-        resize: height and width that images are resized to before the stem; None keeps them.
-        dropout: probability to drop a value before the last layer; 0 adds no module.
+    in_shape is (C, H, W) of an image. Other arguments are explained at the keys of `config/transfer.py: ResNet`.
 
     Raises:
         ValueError: the sample is not an image, or the image is so small that a stage would halve a single pixel; the

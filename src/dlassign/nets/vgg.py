@@ -36,19 +36,7 @@ def vgg(
     Modules are named conv1, norm1, relu1, pool1, ..., flatten, [dropout1,] linear1, ... and head; layers are counted
     through all stages.
 
-    Args:
-        in_shape: shape of one image, (C, H, W).
-        stages: output channels of each convolution, stage by stage.
-        n_outputs: number of scores.
-        norm: none, or a key of NORMS_2D.
-        activation: a key of ACTIVATIONS.
-        bias: whether convolutions have one.
-        pool: max or avg.
-        pool_size: height and width of a pool; its stride is 2.
-        pool_padding: rows and columns added on each side before pooling.
-        global_pool: none (flatten the last stage's image as it is), max or avg.
-        hidden: widths of linear layers before the head.
-        dropout: probability to drop a value before every linear layer; 0 adds no module.
+    in_shape is (C, H, W) of an image. Other arguments are explained at the keys of `config/convnets.py: VGG`.
 
     Raises:
         ValueError: the sample is no image or too small for the pools; the message begins with an argument's name.

@@ -36,16 +36,7 @@ def whitened_cnn(
     bias and begin as the identity on as many channels as there are. Modules are named whiten, silu0, conv1, pool1,
     norm1, silu1, conv2, ..., global_pool, flatten, head.
 
-    Args:
-        in_shape: shape of one image, (C, H, W).
-        widths: channels of each stage.
-        n_outputs: number of scores.
-        depths: convolutions of each stage.
-        patch: height and width of the whitened patches.
-        stride: pixels between two patches.
-        filters: channels of the whitening convolution, an even number: half of them are the patches' leading
-            components, half their negatives.
-        activation: a key of ACTIVATIONS.
+    in_shape is (C, H, W) of an image. Other arguments are explained at the keys of `config/convnets.py: WhitenedCNN`.
 
     Raises:
         ValueError: the sample is not an image, is too small, or has fewer components than half of `filters`; the

@@ -37,14 +37,7 @@ def judge(
     It agrees if one more run of ours might well give it: if it lies within the 95 % prediction interval of a single
     run, mean +- t_{k-1} sd sqrt(1 + 1/k). A single run has no spread; then the sampling error of two accuracies, each
     on n samples, stands in. On a lossy copy of the data a result up to COPY_MARGIN below the reported one agrees too.
-
-    Args:
-        reported: the number, or None if there is none.
-        values: ours, one a seed.
-        higher_is_better: whether a larger value is better.
-        copy: whether ours were measured on a lossy copy of the report's data.
-        within: largest difference of the means at which they agree, in place of all this.
-        n: samples that an accuracy is of.
+    `within` is the largest difference of the means at which they agree, in place of all this.
 
     Source: Student (1908); a prediction interval for one more value of a normal sample.
     """
