@@ -109,26 +109,22 @@ def summarise(model: nn.Module, in_shape: Sequence[int]) -> Summary:
     return Summary(layers=tuple(layers), saved=saved)
 
 
-def table(summary: Summary, *, width: int = 100) -> list[str]:
-    """Return the layers and their totals as aligned lines of at most `width` characters.
-
-    Args:
-        summary: what `summarise` returned.
-        width: in characters; long names lose their beginning, long kinds their end.
-    """
-    frozen = summary.frozen > 0
-    numbers = ["parameters", *(["frozen"] if frozen else []), "forward FLOPs"]
-    rows = [["layer", "type", "output", *numbers]]
-    for layer in summary.layers:
-        rows.append([layer.name, layer.kind, _shape(layer.out_shape), *_numbers(layer, frozen=frozen)])
-    rows.append(["total", "", "", *_numbers(summary, frozen=frozen)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    spare = width - sum(widths[2:]) - 2 * (len(widths) - 1)
-    widths[1] = min(widths[1], max(spare // 3, spare - widths[0], 4))
-    widths[0] = min(widths[0], max(spare - widths[1], 4))
-    lines = [_line(row, widths) for row in rows]
-    rule = "-" * max(map(len, lines))
-    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+def columns(summary: Summary) -> dict[str, list[str]]:
+    """Return the layers and their totals as the columns of a table; frozen parameters have one if there are any."""
+    rows: list[ModuleCost | Summary] = [*summary.layers, summary]
+    names = [layer.name for layer in summary.layers]
+    found = {
+        # The end of a long name tells more than its beginning.
+        "layer": [*(name if len(name) <= 40 else f"...{name[-37:]}" for name in names), "total"],
+        "type": [*(layer.kind for layer in summary.layers), ""],
+        "output": [*(_shape(layer.out_shape) for layer in summary.layers), ""],
+        "parameters": [f"{row.trainable + row.frozen:,}" for row in rows],
+        "frozen": [f"{row.frozen:,}" for row in rows],
+        "forward FLOPs": [f"{row.flops:,}" for row in rows],
+    }
+    if not summary.frozen:
+        del found["frozen"]
+    return found
 
 
 def costs(summary: Summary, *, batch_size: int, precision: str, accumulate: int = 1) -> list[str]:
@@ -212,20 +208,8 @@ def _flops(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     return 2 * int(places.numel() * math.prod(weight.shape[1:]))
 
 
-def _numbers(row: ModuleCost | Summary, *, frozen: bool) -> list[str]:
-    parameters = [row.trainable + row.frozen, *([row.frozen] if frozen else [])]
-    return [f"{number:,}" for number in (*parameters, row.flops)]
-
-
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "-" if shape is None else "x".join(map(str, shape)) or "1"
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    name, kind, *others = row
-    name = name if len(name) <= widths[0] else "..." + name[len(name) - widths[0] + 3 :]
-    left = f"{name:<{widths[0]}}  {kind[: widths[1]]:<{widths[1]}}"
-    return "  ".join([left, *(f"{cell:>{size}}" for cell, size in zip(others, widths[2:], strict=True))])
 
 
 def _samples(number: int) -> str:

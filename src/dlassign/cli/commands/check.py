@@ -79,7 +79,8 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     """Return the table of layers and what they cost; of `backend: numpy` the same network in PyTorch."""
     if fit.in_shape is None:
         return ["no summary: how many values a sample has, only the data can tell (pca by its share of variance)"]
-    from dlassign.checks.summary import costs, summarise, table
+    from dlassign.checks.summary import columns, costs, summarise
+    from dlassign.cli.views.text import columns_text
     from dlassign.nets.build import build_model
     from dlassign.train.arithmetic import choose_arithmetic
     from dlassign.train.device import resolve_device
@@ -94,4 +95,6 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
         device = resolve_device(cfg.device)
         precision = choose_arithmetic(cfg.train, device, model=model).precision
     step = costs(summary, batch_size=fit.plan.samples_a_step, precision=precision, accumulate=cfg.train.accumulate)
-    return ["", *table(summary), "", *step, ""]
+    head, *layers, total = columns_text(columns(summary)).splitlines()
+    rule = "-" * max(map(len, (head, *layers, total)))
+    return ["", head, rule, *layers, rule, total, "", *step, ""]
