@@ -145,14 +145,14 @@ class TestTables:
     @pytest.mark.parametrize("key", ["mean", "low", "high", "reported", "evaluations"])
     def test_a_figure_that_is_none_is_told(self, key: str, value: Any, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "mine", [], [folder.figure(**{key: value})])
-        found = reproduced_view(path, lambda _: None)
+        found = reproduced_view(path, ())
         assert f"`{key}` is " in found.why
         assert "`dlassign reproduce mine` writes it anew" in found.why
 
     @pytest.mark.parametrize("key", ["seconds", "parameters"])
     def test_a_row_with_what_is_no_number_is_told(self, key: str, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "mine", [], [folder.figure()], **{key: float("inf")})
-        assert f"`{key}` is inf" in reproduced_view(path, lambda _: None).why
+        assert f"`{key}` is inf" in reproduced_view(path, ()).why
 
     @pytest.mark.parametrize(
         "text",
@@ -167,7 +167,7 @@ class TestTables:
 
     def test_figures_of_exactly_zero_stay(self, tmp_path: Path) -> None:
         zero = folder.figure(reported=0.0, mean=0.0, low=0.0, high=0.0)
-        view = reproduced_view(folder.write_table(tmp_path, "mine", [], [zero]), lambda _: None)
+        view = reproduced_view(folder.write_table(tmp_path, "mine", [], [zero]), ())
         [figure] = view["rows"][0]["figures"]
         assert [figure[key] for key in ("reported", "mean", "low", "high", "difference")] == [0.0] * 5
         assert figure["strip"]["mean"] == 0.0
@@ -194,7 +194,7 @@ def test_a_sweep_with_half_an_interval_shows_none(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, name="s", steps=4)
     path = folder.write_sweep(run.root.parent, [run]) / "table.json"
     path.write_text(json.dumps(changed(json.loads(path.read_text()), ("rows", 0, "high"), None)))
-    [row] = sweep_view(path.parent, lambda _: None)["rows"]
+    [row] = sweep_view(path.parent, ())["rows"]
     assert (row["value"], row["low"], row["high"]) == (0.5, None, None)
 
 

@@ -76,13 +76,8 @@ class Report:
         groups = groups_of(runs)
         values = [run_values(run, group=groups[run.summary.run]) for run in runs]
         known = {value["key"] for value in values}
-
-        def key_in_page(paths: RunPaths) -> str | None:
-            key = key_of(paths)
-            return key if key in known else None
-
-        sweeps = [sweep_view(folder, key_in_page) for folder in sources.sweeps]
-        tables = [reproduced_view(file, key_in_page) for file in sources.tables]
+        sweeps = [sweep_view(folder, known) for folder in sources.sweeps]
+        tables = [reproduced_view(file, known) for file in sources.tables]
         return ReportData(
             title=title or _title(sources, values),
             made=time_text(now()) or "",

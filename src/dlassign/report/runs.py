@@ -18,6 +18,8 @@ from dlassign.store.run_group import group_by_config
 from dlassign.store.summary import DAMAGE, RunSummary, is_locked, summarise, unreadable
 
 _MOST_CLASSES = 200
+_SIZES = ("params", "steps", "planned")
+_AS_THEY_ARE = ("name", "hash", "seed", "status", "reason", "data", *_SIZES, "mark", "precision", "best")
 _MOST_SAMPLES = 2**53
 """A larger count is none, and a browser could not add it up."""
 _MOST_CELLS = 600_000
@@ -165,33 +167,20 @@ def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:
     return {
         "key": key_of(run.paths),
         "group": group,
-        "name": summary.name,
         "folder": run.paths.root.name,
         "path": str(run.paths.root),
-        "hash": summary.hash,
-        "seed": summary.seed,
-        "status": summary.status,
-        "reason": summary.reason,
+        **{name: getattr(summary, name) for name in _AS_THEY_ARE},
         "warnings": list(run.warnings[:5]),
         "notes": run.notes,
-        "data": summary.data,
         "model": model_text(summary.config),
-        "params": summary.params,
         "val": _percent(summary.val_accuracy),
         "test": _percent(summary.test_accuracy),
         "test_max": _percent(summary.test_max),
         "tests": summary.test_evaluations,
-        "mark": summary.mark,
-        "val_loss": short(summary.val_loss),
-        "test_loss": short(summary.test_loss),
-        "steps": summary.steps,
-        "planned": summary.planned,
+        **{name: short(getattr(summary, name)) for name in ("val_loss", "test_loss", "seconds")},
         "spe": short(run.spe),
-        "seconds": short(summary.seconds),
         "phases": {phase: short(spent) for phase, spent in summary.seconds_by_phase.items()},
-        "precision": summary.precision,
         "started": time_text(summary.started),
-        "best": summary.best,
         "classes": _classes(run.start),
         "command": list(map(str, checked_list(run.start.get("environment", {}).get("command"), "environment.command"))),
     }
@@ -233,10 +222,8 @@ def model_text(config: dict[str, Any]) -> str | None:
 
 def time_text(started: str | None) -> str | None:
     """Return a time as `2026-11-21 12:00:00` in UTC; text that is no time stays as it is."""
-    if started is None:
-        return None
     try:
-        return f"{datetime.fromisoformat(started).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return started and f"{datetime.fromisoformat(started).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     except (TypeError, ValueError, OverflowError):
         return str(started)
 

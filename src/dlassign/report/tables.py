@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.report.damage import checked_list, checked_number
-from dlassign.report.runs import time_text
+from dlassign.report.runs import key_of, time_text
 from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
 from dlassign.store.select import run_of_table
@@ -33,8 +33,6 @@ _CLIPPED_SHARE = 0.1
 _HALF = 48.0
 """Half the width of a strip in the units of its drawing; two more are margin."""
 
-KeyOf = Callable[[RunPaths], str | None]
-
 
 @dataclass(frozen=True)
 class Unread:
@@ -44,8 +42,8 @@ class Unread:
     why: str
 
 
-def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
-    """Return the table of a sweep, best first; `key_of` returns the key of a run in the page, None if it lacks it."""
+def sweep_view(folder: Path, known: Container[str]) -> dict[str, Any] | Unread:
+    """Return the table of a sweep, best first; a run has a key if that is among the `known` ones of the page."""
     try:
         table = read_table(folder)
     except UserError as error:
@@ -56,22 +54,26 @@ def sweep_view(folder: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
         "objective": table.objective.label,
         "unit": table.objective.unit,
         "keys": list(table.keys),
-        "rows": [_sweep_row(row, table, key_of) for row in table.best_first],
+        "rows": [_sweep_row(row, table, known) for row in table.best_first],
         "confirmed": any(row.confirmed for row in table.rows),
         "seconds": sum(row.seconds for row in table.rows),
     }
 
 
-def _sweep_row(row: PointResult, table: SweepTable, key_of: KeyOf) -> dict[str, Any]:
+def _sweep_row(row: PointResult, table: SweepTable, known: Container[str]) -> dict[str, Any]:
     return {
         "rank": row.rank,
         "values": [value_text(row.values[key]) if key in row.values else "" for key in table.keys],
         "status": row.status,
         **_interval(row),
         "confirmed": row.confirmed and {"rank": row.confirmed.rank, **_interval(row.confirmed)},
-        "runs": [{**asdict(run), "key": key_of(RunPaths(table.folder / run.run))} for run in row.runs],
+        "runs": [{**asdict(run), "key": _key(RunPaths(table.folder / run.run), known)} for run in row.runs],
         "seconds": row.seconds,
     }
+
+
+def _key(paths: RunPaths, known: Container[str]) -> str | None:
+    return key if (key := key_of(paths)) in known else None
 
 
 def _interval(mean: PointResult | SeedMean) -> dict[str, float | None]:
@@ -80,14 +82,14 @@ def _interval(mean: PointResult | SeedMean) -> dict[str, float | None]:
     return {"value": mean.value, "low": mean.low if known else None, "high": mean.high if known else None}
 
 
-def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
+def reproduced_view(file: Path, known: Container[str]) -> dict[str, Any] | Unread:
     """Return the table out/tables/NAME.json that `dlassign reproduce` wrote: reported beside measured."""
     try:
         data = json.loads(file.read_bytes())
         if data["schema"] != SCHEMA:
             why = f"it has schema {data['schema']!r}, this version of dlassign reads {SCHEMA}"
             return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
-        rows = [_row(row, file, key_of) for row in data["rows"]]
+        rows = [_row(row, file, known) for row in data["rows"]]
         half = _half_width(rows)
         for figure in (figure for row in rows for figure in row["figures"]):
             figure["strip"] = _strip(figure, half)
@@ -112,7 +114,7 @@ def reproduced_view(file: Path, key_of: KeyOf) -> dict[str, Any] | Unread:
         return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
 
 
-def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], file: Path, known: Container[str]) -> dict[str, Any]:
     paths = [run_of_table(file, str(run)) for run in checked_list(row.get("runs"), "runs")]
     why, status = str(row.get("why") or ""), str(row["status"])
     figures = [_figure(figure) for figure in row["figures"]]
@@ -130,7 +132,7 @@ def _row(row: Mapping[str, Any], file: Path, key_of: KeyOf) -> dict[str, Any]:
         "status_text": _STATUS.get(status, status),
         "why": why,
         "remark": remark if status in ("done", "partly") or not figures else "",
-        "runs": [{"key": key_of(run), "text": re.sub(r".*-s", "s", run.root.name)} for run in paths],
+        "runs": [{"key": _key(run, known), "text": re.sub(r".*-s", "s", run.root.name)} for run in paths],
         "figures": figures,
     }
 
@@ -206,19 +208,11 @@ def _strip(figure: Mapping[str, Any], half: float) -> dict[str, float | bool] | 
         return None
     mean = figure["difference"]
     low, high = (mean if figure[key] is None else figure[key] - figure["reported"] for key in ("low", "high"))
-    places = {
-        name: round(max(-1.0, min(1.0, value / half)) * _HALF, 1)
-        for name, value in (("mean", mean), ("low", low), ("high", high))
-    }
+    values = {"mean": mean, "low": low, "high": high}
+    places = {name: round(max(-1.0, min(1.0, value / half)) * _HALF, 1) for name, value in values.items()}
     beyond = abs(mean) > half
-    low_beyond, high_beyond = low < -half and not beyond, high > half and not beyond
-    return {
-        **places,
-        "beyond": beyond,
-        "low_beyond": low_beyond,
-        "high_beyond": high_beyond,
-        "clipped": beyond or low_beyond or high_beyond,
-    }
+    ends = {"low_beyond": low < -half and not beyond, "high_beyond": high > half and not beyond}
+    return {**places, "beyond": beyond, **ends, "clipped": beyond or any(ends.values())}
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

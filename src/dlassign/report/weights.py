@@ -52,9 +52,7 @@ class WeightPicture:
 class WeightPictures:
     """Makes the pictures of runs and keeps them, so that a page that is written often reads a checkpoint once.
 
-    Args:
-        load: returns the weights of a run's first layer, or raises UserError. It may import torch; it is called only
-            for runs that have a checkpoint and no picture of their own.
+    `load` may import torch: it is called only for runs that have a checkpoint and no picture of their own.
     """
 
     def __init__(self, load: Load) -> None:
@@ -62,11 +60,7 @@ class WeightPictures:
         self._made: dict[Path, tuple[tuple[int, int], WeightPicture]] = {}
 
     def of(self, runs: Sequence[RunPaths]) -> dict[Path, WeightPicture]:
-        """Return pictures by run folder.
-
-        Args:
-            runs: that have ended, the most wanted first; the first 24 with a checkpoint or a picture get one.
-        """
+        """Return pictures by folder of runs that have ended; the first 24 with a checkpoint or a picture get one."""
         found: dict[Path, WeightPicture] = {}
         spent = 0
         for paths in runs:

@@ -101,39 +101,27 @@ def _of_layer(
     """Check one layer or loss of ours in all its forms, or a layer as the options describe it."""
     import numpy as np
 
-    from dlassign.checks.gradients import check_known, check_layer
-    from dlassign.checks.user_layer import build_layer, load_class
+    from dlassign.checks.gradients import check_known, check_layer, known_classes
+    from dlassign.checks.user_layer import build_layer, build_peer, default_peer, load_class
+    from dlassign.errors import ConfigError
 
-    if ":" not in layer and all_forms:
-        return list(check_known([_known_name(layer)], seed=seed))
-    cls = load_class(layer, option="--layer") if ":" in layer else _known_class(_known_name(layer))
+    own = ":" in layer
+    name = layer if own else _known_name(layer)
+    if not own and all_forms:
+        return list(check_known([name], seed=seed))
+    if not own and name not in known_classes():
+        raise ConfigError(f"--arg, --input and --torch are for layers; {name} is a loss")
+    if peer is not None and ":" not in peer:
+        raise ConfigError(f"--torch: {peer!r} is no import path; expected one such as torch.nn:SiLU")
+    cls = load_class(layer, option="--layer") if own else known_classes()[name]
     rng = np.random.default_rng(seed)
     built = build_layer(cls, arguments, rng=rng)
-    module = _peer(peer, cls, arguments, known=":" not in layer, seed=seed)
+    if peer is not None:
+        module: Any = build_peer(load_class(peer, option="--torch"), arguments, seed=seed)
+    else:
+        module = None if own else default_peer(cls.__name__, arguments, seed=seed)
     form = ", ".join(f"{key} {value}" for key, value in arguments.items())
     return check_layer(built, cls.__name__, form=form, shape=shape, peer=module, rng=rng)
-
-
-def _peer(name: str | None, cls: type, arguments: dict[str, Any], *, known: bool, seed: int) -> Any:
-    """Return the PyTorch module to compare with: the one named, else that of a known layer, else None."""
-    from dlassign.checks.user_layer import build_peer, default_peer, load_class
-    from dlassign.errors import ConfigError
-
-    if name is None:
-        return default_peer(cls.__name__, arguments, seed=seed) if known else None
-    if ":" not in name:
-        raise ConfigError(f"--torch: {name!r} is no import path; expected one such as torch.nn:SiLU")
-    return build_peer(load_class(name, option="--torch"), arguments, seed=seed)
-
-
-def _known_class(name: str) -> type:
-    from dlassign.checks.gradients import known_classes
-    from dlassign.errors import ConfigError
-
-    classes = known_classes()
-    if name not in classes:
-        raise ConfigError(f"--arg, --input and --torch are for layers; {name} is a loss")
-    return classes[name]
 
 
 def _known_name(word: str) -> str:

@@ -13,7 +13,7 @@ from dlassign.cli.options import config_option, device_option, json_option, out_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dlassign.cli.views.run import Display
+    from dlassign.cli.views.run import LiveBar, PlainLines
     from dlassign.config.run import RunConfig
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import RunRecords
@@ -102,7 +102,7 @@ def _check(config: RunConfig) -> None:
 
 
 @contextmanager
-def _shown(config: RunConfig, paths: RunPaths) -> Iterator[Display]:
+def _shown(config: RunConfig, paths: RunPaths) -> Iterator[PlainLines | LiveBar]:
     """Check what would stop the run before its first step, and show how it goes; draw the curves if it diverges."""
     from dlassign.checks.shapes import check_fit
     from dlassign.cli.views.run import make_display
@@ -117,15 +117,10 @@ def _shown(config: RunConfig, paths: RunPaths) -> Iterator[Display]:
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
             yield display
     except Diverged:
-        _draw(paths)
+        from dlassign.plots.curves import draw_run
+
+        draw_run(paths)
         raise
-
-
-def _draw(paths: RunPaths) -> list[Path]:
-    """Draw loss and accuracy of a run into its folder, and return the pictures."""
-    from dlassign.plots.curves import draw_run  # imports matplotlib, which a finished run with pictures does not need
-
-    return draw_run(paths)
 
 
 def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
@@ -137,7 +132,9 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
 
     pictures = [paths.plots / "loss.png", paths.plots / "accuracy.png"]
     if not all(picture.exists() for picture in pictures):
-        pictures = _draw(paths)
+        from dlassign.plots.curves import draw_run  # imports matplotlib, which a run with pictures does not need
+
+        pictures = draw_run(paths)
     result = result_line(paths, records)
     click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures)))
     return Diverged.exit_code if result["status"] == "diverged" else 0

@@ -72,11 +72,7 @@ class Versus:
 
 @dataclass(frozen=True)
 class Figures:
-    """How figures are written.
-
-    Attributes:
-        split, metric: what is compared.
-    """
+    """How the figures of a split and a metric are written."""
 
     split: SplitName
     metric: MetricName
@@ -111,14 +107,13 @@ class Comparison:
 def compare_groups(
     groups: Sequence[RunGroup], *, split: SplitName | None, metric: MetricName, effect: float | None
 ) -> Comparison:
-    """Compare groups of runs with the first of them.
+    """Compare two or more groups of runs with the first of them.
 
     Args:
-        groups: two or more.
+        groups: the groups.
         split: whose final figures; None is test if all have them, else val.
         metric: what to compare.
-        effect: difference that the number of seeds is worked out for, in points or units of the loss; None is the
-            observed one.
+        effect: the difference that seeds are counted for, in points or units of the loss; None is the observed one.
 
     Raises:
         UserError: two groups share a run or differ in their data, or a group has no finished run.
@@ -126,7 +121,8 @@ def compare_groups(
     _check_apart(groups)
     finished = [_finished(group) for group in groups]
     _check_data(finished)
-    figures = Figures(split or _split([run for runs in finished for run in runs], metric), metric)
+    tested = all(getattr(run, f"test_{metric}") is not None for runs in finished for run in runs)
+    figures = Figures(split or ("test" if tested else "val"), metric)
     compared = [
         _compared(letter, group, figures) for letter, group in zip(string.ascii_uppercase, groups, strict=False)
     ]
@@ -164,18 +160,10 @@ def _check_data(finished: Sequence[Sequence[RunSummary]]) -> None:
     first, wanted = records[0]
     for run, found in records:
         if found.get("sha256") != wanted.get("sha256"):
-            raise UserError(
-                f"{first.run} and {run.run} were trained on different data: "
-                f"{_data_text(wanted)} and {_data_text(found)}; their figures cannot be compared"
-            )
-
-
-def _data_text(record: dict[str, Any]) -> str:
-    return f"{record.get('label', 'unknown')} (sha256 {str(record.get('sha256', 'unknown'))[:12]})"
-
-
-def _split(runs: Sequence[RunSummary], metric: MetricName) -> SplitName:
-    return "test" if all(getattr(run, f"test_{metric}") is not None for run in runs) else "val"
+            unknown = {"label": "unknown", "sha256": "unknown"}
+            texts = ["{label} (sha256 {sha256!s:.12})".format_map({**unknown, **record}) for record in (wanted, found)]
+            places = f"{first.run} and {run.run} were trained on different data"
+            raise UserError(f"{places}: {' and '.join(texts)}; their figures cannot be compared")
 
 
 def _compared(letter: str, group: RunGroup, figures: Figures) -> ComparedGroup:

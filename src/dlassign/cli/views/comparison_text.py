@@ -159,7 +159,19 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
         "level": 0.95,
         "power": GOAL,
         "groups": [_compared_json(one) for one in found.groups],
-        "comparisons": [_versus_json(versus, len(found.against_first)) for versus in found.against_first],
+        "comparisons": [
+            {
+                "a": versus.a.letter,
+                "b": versus.b.letter,
+                **asdict(versus.found),
+                "p_corrected": versus.p,
+                "correction": "holm" if len(found.against_first) > 1 else None,
+                "seeds": asdict(versus.seeds),
+                "keys": versus.keys,
+                "notes": list(versus.notes),
+            }
+            for versus in found.against_first
+        ],
     }
 
 
@@ -175,17 +187,4 @@ def _compared_json(one: ComparedGroup) -> dict[str, Any]:
         "diverged": [run.run for run in one.diverged],
         "left_out": [{"run": run.run, "why": why} for run, why in one.left_out],
         "marks": list(one.marks),
-    }
-
-
-def _versus_json(versus: Versus, count: int) -> dict[str, Any]:
-    return {
-        "a": versus.a.letter,
-        "b": versus.b.letter,
-        **asdict(versus.found),
-        "p_corrected": versus.p,
-        "correction": "holm" if count > 1 else None,
-        "seeds": asdict(versus.seeds),
-        "keys": versus.keys,
-        "notes": list(versus.notes),
     }

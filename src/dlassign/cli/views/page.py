@@ -16,7 +16,7 @@ from dlassign.report.page import render_report
 from dlassign.report.weights import WeightPictures
 from dlassign.store.files import make_folder, write_text
 from dlassign.store.paths import RunPaths
-from dlassign.store.select import Sources, find_sources
+from dlassign.store.select import find_sources
 
 if TYPE_CHECKING:
     from dlassign.train.saved import FirstLayerWeights
@@ -36,28 +36,29 @@ class Page:
 
     def write(self, *, every: float | None) -> ReportData:
         """Write the page as things are now, and return its content."""
-        sources = self._sources()
-        report = self._report.collect(sources, title=self._title, every=every)
+        report = self._report.collect(find_sources(self._places, out=self._out), title=self._title, every=every)
         make_folder(self._target.parent)
         write_text(self._target, render_report(report))
         return report
 
-    def _sources(self) -> Sources:
-        return find_sources(self._places, out=self._out)
-
-    def awaited(self) -> str:
-        """Return why there is nothing to show yet at a place; "" if there is.
+    def wait(self, every: float) -> None:
+        """Wait until there is something to show at every place.
 
         Raises:
             UserError: nothing will come: a place is a file of another kind.
         """
-        try:
-            self._sources()
-        except UserError as error:
-            if any(Path(place).is_file() for place in self._places):
-                raise
-            return str(error)
-        return ""
+        told = False
+        while True:
+            try:
+                find_sources(self._places, out=self._out)
+                return
+            except UserError as error:
+                if any(Path(place).is_file() for place in self._places):
+                    raise
+                if not told:
+                    click.echo(f"waiting: {error}; Ctrl-C ends", err=True)
+            told = True
+            time.sleep(every)
 
     def warn(self, report: ReportData) -> None:
         """Say on standard error what could not be read."""
@@ -72,7 +73,9 @@ class Page:
 
 def write_live(page: Page, every: float, output: str) -> int:
     """Write the page every so often until no run goes on; the last one no longer loads itself again."""
-    if not _awaited(page, every):
+    try:
+        page.wait(every)
+    except KeyboardInterrupt:
         click.echo("interrupted; there is no page", err=True)
         return INTERRUPTED
     try:
@@ -96,20 +99,6 @@ def write_live(page: Page, every: float, output: str) -> int:
         return INTERRUPTED
     click.echo(f"all runs have ended: {len(report.runs)}", err=True)
     return 0
-
-
-def _awaited(page: Page, every: float) -> bool:
-    """Wait until there is something to show at every place; return False if interrupted before."""
-    told = False
-    try:
-        while why := page.awaited():
-            if not told:
-                click.echo(f"waiting: {why}; Ctrl-C ends", err=True)
-            told = True
-            time.sleep(every)
-    except KeyboardInterrupt:
-        return False
-    return True
 
 
 def _first_layer(paths: RunPaths) -> FirstLayerWeights:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import click
 
 from dlassign.cli.views.text import clock
 from dlassign.store.records import Record
@@ -16,34 +18,19 @@ PLAIN_SECONDS = 5.0
 BAR_SECONDS = 0.1
 
 
-class Display(Protocol):
-    """Shows the records of a run as they are written."""
-
-    def on_record(self, record: Record) -> None:
-        """Take in the next record."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Show one line of text."""
-        ...
-
-
 @contextmanager
-def make_display(steps: int, steps_per_epoch: int, n_train: int) -> Iterator[Display]:
-    """Return a live bar if standard error is a terminal, else plain lines.
-
-    Args:
-        steps: length of training.
-        steps_per_epoch: optimizer steps an epoch.
-        n_train: training samples, for images a second.
-    """
+def make_display(steps: int, steps_per_epoch: int, n_train: int) -> Iterator[PlainLines | LiveBar]:
+    """Return a live bar if standard error is a terminal, else plain lines."""
     rate = _Rate(steps, n_train / steps_per_epoch)
     if not sys.stderr.isatty():
         yield PlainLines(rate)
         return
     bar = LiveBar(rate)
-    with bar:
-        yield bar
+    with bar.progress:
+        try:
+            yield bar
+        finally:
+            bar.draw()
 
 
 class _Rate:
@@ -94,7 +81,7 @@ class PlainLines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        click.echo(text, err=True)
 
 
 class LiveBar:
@@ -107,38 +94,31 @@ class LiveBar:
 
         self._rate = rate
         self._shown = 0.0
-        self._progress = Progress(
+        self.progress = Progress(
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(rate.steps)) + 1)),
             BarColumn(bar_width=10),
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=Console(stderr=True),
             auto_refresh=False,
         )
-        self._task = self._progress.add_task("starting", total=rate.steps)
-
-    def __enter__(self) -> LiveBar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._draw()
-        self._progress.stop()
+        self._task = self.progress.add_task("starting", total=rate.steps)
 
     def on_record(self, record: Record) -> None:
         """Take in the next record; draw if the last drawing is old enough."""
         self._rate.update(record)
         if time.monotonic() - self._shown >= BAR_SECONDS:
-            self._draw()
+            self.draw()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self.progress.console.print(text, markup=False, highlight=False)
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Draw the bar as things are now."""
         self._shown = time.monotonic()
         description = self._rate.line().strip() or "starting"
-        self._progress.update(self._task, completed=self._rate.step, description=description)
-        self._progress.refresh()
+        self.progress.update(self._task, completed=self._rate.step, description=description)
+        self.progress.refresh()
 
 
 def result_lines(result: dict[str, Any], pictures: Sequence[Path]) -> Iterator[str]:

@@ -51,7 +51,9 @@ def build_heatmap(
         place = _index(x_bins, row.values[across]), _index(y_bins, row.values[down])
         grid.setdefault(place, []).append(row)
     drawing = _Drawing(table, grid, x_bins, y_bins, cell)
-    head = title or f"{table.name}: {_said(table, cell, (across, down), grid)}{_left_out(table, rows)}"
+    count = len(table.rows) - len(rows)
+    left_out = f"\n{count} points without one of the two keys left out" if count else ""
+    head = title or f"{table.name}: {_said(table, cell, (across, down), grid)}{left_out}"
     return drawing.figure(across, down, head)
 
 
@@ -109,11 +111,6 @@ def _said(table: SweepTable, cell: Cell, two: tuple[str, str], grid: dict[tuple[
         return f"mean of {seeds} seeds" if seeds > 1 else "one trial a cell"
     over = ", ".join(others) or "trials in a cell"
     return f"{cell} over {over}{repeats}"
-
-
-def _left_out(table: SweepTable, rows: Sequence[PointResult]) -> str:
-    count = len(table.rows) - len(rows)
-    return f"\n{count} points without one of the two keys left out" if count else ""
 
 
 @dataclass(frozen=True)
