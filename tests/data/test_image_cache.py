@@ -15,38 +15,38 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from dlassign.data import image_cache
-from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
-from helpers.images import MakeFolder, cache_file, content_digest, refuse_to_decode, save
+from dlassign.data.image_folder import FolderSource, Images
+from helpers.images import MakeFolder, cache_file, content_digest, read, refuse_to_decode, save
 
 
 def test_second_start_reads_the_cache(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = image_folder(source)
+    first = read(source)
     refuse_to_decode(monkeypatch)
-    second = image_folder(source)
+    second = read(source)
     assert_array_equal(first.train.x, second.train.x)
-    assert first.sha256 == second.sha256 == cached_sha256(source)
+    assert first.sha256 == second.sha256 == Images(source).known_sha256()
 
 
 def test_the_digest_is_in_the_cache_once_decoded(source: FolderSource) -> None:
-    assert cached_sha256(source) is None
-    digest = image_folder(source).sha256
-    assert cached_sha256(source) == digest
+    assert Images(source).known_sha256() is None
+    digest = read(source).sha256
+    assert Images(source).known_sha256() == digest
 
 
 def test_a_changed_file_or_option_is_decoded_anew(source: FolderSource) -> None:
-    image_folder(source)
+    read(source)
     path = Path(source.root) / "train" / "cat" / "0.png"
     save(path, np.zeros((4, 5, 3), np.uint8))
-    assert image_folder(source).train.x[0].max() == 0
-    assert image_folder(replace(source, grayscale=True)).train.x.shape[1] == 1
+    assert read(source).train.x[0].max() == 0
+    assert read(replace(source, grayscale=True)).train.x.shape[1] == 1
     path.unlink()
-    assert len(image_folder(source).train) == 5
+    assert len(read(source).train) == 5
 
 
 @pytest.mark.parametrize("ending", [".npy", ".json"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "changed", "gone", "other"])
 def test_a_damaged_cache_is_rebuilt(ending: str, damage: str, source: FolderSource) -> None:
-    first = image_folder(source)
+    first = read(source)
     path = cache_file(source, ending)
     data = path.read_bytes()
     middle = len(data) * 3 // 4
@@ -57,21 +57,84 @@ def test_a_damaged_cache_is_rebuilt(ending: str, damage: str, source: FolderSour
         "other": b"[1, 2]",
     }
     path.unlink() if damage == "gone" else path.write_bytes(contents[damage])
-    again = image_folder(source)
+    again = read(source)
     assert_array_equal(first.train.x, again.train.x)
     assert again.notes == ()
     if ending == ".npy":
         assert path.read_bytes() == data
 
 
+def test_no_byte_of_the_cache_can_change_unseen(source: FolderSource) -> None:
+    """One flipped bit in the header of the pixels stopped every start."""
+    first = read(source)
+    folder, key = Path(source.cache or ""), Images(source).key
+    for ending in (".npy", ".json"):
+        path = cache_file(source, ending)
+        data = path.read_bytes()
+        for place in [*range(min(len(data), 128)), *range(128, len(data), 31)]:
+            path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+            entry = image_cache.read_entry(folder, key)
+            if entry is not None:
+                assert entry.sha256 == first.sha256
+                x = image_cache.read_pixels(folder, key, entry=entry)
+                assert x is None or x[:6].tobytes() == first.train.x.tobytes()
+        path.write_bytes(data)
+
+
+def test_an_entry_of_other_images_is_not_taken(source: FolderSource) -> None:
+    first = read(source)
+    old = {ending: cache_file(source, ending) for ending in (".npy", ".json")}
+    save(Path(source.root) / "train" / "cat" / "0.png", np.zeros((4, 5, 3), np.uint8))
+    for ending, path in old.items():
+        path.rename(path.with_name(Images(source).key + ending))
+    assert read(source).sha256 != first.sha256
+
+
 def test_cache_goes_to_the_users_cache_folder(
     source: FolderSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    image_folder(replace(source, cache=None))
+    read(replace(source, cache=None))
     assert len(list((tmp_path / "xdg" / "dlassign").glob("*.npy"))) == 1
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert image_cache.default_cache() == Path.home() / ".cache" / "dlassign"
+
+
+def test_a_user_without_a_home_trains_without_a_cache(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that was started with an unknown user number."""
+
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", lambda path: unknown(path) if str(path).startswith("~") else path)
+    images = Images(replace(source, cache=None))
+    assert images.known_sha256() is None
+    digest = images.sha256()
+    refuse_to_decode(monkeypatch)
+    raw = images.read()  # what was decoded for the digest
+    assert raw.sha256 == digest
+    [note] = raw.notes
+    assert "the decoded images are not cached" in note
+    assert "set data.cache" in note
+
+
+def test_another_users_stale_file_does_not_stop_caching(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Path(source.cache or "")
+    cache.mkdir()
+    stale = cache / ".tmp-1-aa-x.npy"
+    stale.touch()
+    os.utime(stale, (1, 1))
+    unlink = Path.unlink
+
+    def refuse(path: Path, **options: Any) -> None:
+        if path == stale:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert read(source).notes == ()
+    assert cache_file(source, ".json").exists()
 
 
 def test_full_disk_is_a_note(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +142,7 @@ def test_full_disk_is_a_note(source: FolderSource, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(image_cache.np, "save", full)
-    raw = image_folder(source)
+    raw = read(source)
     assert len(raw.train) == 6
     assert "could not be cached" in raw.notes[0]
     assert "No space left on device" in raw.notes[0]
@@ -88,7 +151,7 @@ def test_full_disk_is_a_note(source: FolderSource, monkeypatch: pytest.MonkeyPat
 
 def test_cache_folder_that_cannot_be_made_is_a_note(source: FolderSource, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    raw = image_folder(replace(source, cache=str(tmp_path / "file" / "cache")))
+    raw = read(replace(source, cache=str(tmp_path / "file" / "cache")))
     assert "could not be cached" in raw.notes[0]
 
 
@@ -97,7 +160,7 @@ def test_read_only_cache_is_a_note(source: FolderSource, monkeypatch: pytest.Mon
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(image_cache, "open_to_replace", refuse)  # root may write into a folder without permission
-    assert "Permission denied" in image_folder(source).notes[0]
+    assert "Permission denied" in read(source).notes[0]
 
 
 @pytest.mark.parametrize("name", [".tmp-1-aa-{}.npy", ".{}.npy.1-aa.tmp"])
@@ -108,7 +171,7 @@ def test_stale_temporary_files_go(name: str, source: FolderSource) -> None:
     old.touch()
     new.touch()
     os.utime(old, (1, 1))
-    image_folder(source)
+    read(source)
     assert not old.exists()
     assert new.exists()
 
@@ -118,5 +181,5 @@ def test_two_processes_at_once(make_folder: MakeFolder, tmp_path: Path) -> None:
     # An executor, not a Pool: where a child cannot import what it is to call, a Pool waits for ever.
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         digests = list(pool.map(content_digest, [source, source]))
-    assert digests[0] == digests[1] == image_folder(source).sha256
+    assert digests[0] == digests[1] == read(source).sha256
     assert len(list(Path(source.cache or "").iterdir())) == 2

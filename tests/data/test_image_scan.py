@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dlassign.data.image_folder import FolderSource, image_folder
+from dlassign.data import image_scan
+from dlassign.data.image_folder import FolderSource
 from dlassign.errors import DataError
-from helpers.images import MakeFolder
+from helpers.images import MakeFolder, read, save
 
 
 def test_hidden_and_other_files_are_left_out_and_nested_ones_found(source: FolderSource) -> None:
@@ -19,7 +22,7 @@ def test_hidden_and_other_files_are_left_out_and_nested_ones_found(source: Folde
     (cat / ".hidden.png").write_bytes(b"")
     (cat / "labels.txt").write_text("0")
     (Path(source.root) / "train" / ".cache").mkdir()
-    raw = image_folder(source)
+    raw = read(source)
     assert len(raw.train) == 6
     assert "1 files in the class folders" in raw.notes[0]
 
@@ -27,45 +30,125 @@ def test_hidden_and_other_files_are_left_out_and_nested_ones_found(source: Folde
 def test_class_folders_in_the_root_itself(source: FolderSource) -> None:
     root = Path(source.root)
     inner = replace(source, root=str(root / "train"), train=".", test=None)
-    assert len(image_folder(inner).train) == 6
+    assert len(read(inner).train) == 6
     (root / "train" / "held_out").mkdir()
     (root / "test" / "cat").rename(root / "train" / "held_out" / "cat")
     (root / "test" / "dog").rename(root / "train" / "held_out" / "dog")
-    raw = image_folder(replace(inner, test="held_out"))
+    raw = read(replace(inner, test="held_out"))
     assert raw.classes == ("cat", "dog")
     assert raw.test is not None
 
 
 def test_missing_root(source: FolderSource) -> None:
     with pytest.raises(DataError, match=r"data\.root: nowhere is not there \(working directory /.*--set data\.root="):
-        image_folder(replace(source, root="nowhere"))
+        read(replace(source, root="nowhere"))
 
 
 def test_missing_part(source: FolderSource) -> None:
     with pytest.raises(
         DataError, match=r"data\.val: .*images/val cannot be read .*one folder a class, or set it to null"
     ):
-        image_folder(replace(source, val="val"))
+        read(replace(source, val="val"))
 
 
 def test_different_classes(source: FolderSource) -> None:
     (Path(source.root) / "test" / "dog").rename(Path(source.root) / "test" / "doge")
     with pytest.raises(DataError, match="lacks dog and has doge in addition"):
-        image_folder(source)
+        read(source)
 
 
 def test_no_class_folders(source: FolderSource) -> None:
     with pytest.raises(DataError, match=r"data\.train: .*cat holds no folders; there must be one a class"):
-        image_folder(replace(source, train="train/cat"))
+        read(replace(source, train="train/cat"))
 
 
 def test_one_class(make_folder: MakeFolder) -> None:
     with pytest.raises(DataError, match="holds one class only, 'cat'; classification needs at least 2"):
-        image_folder(FolderSource(root=str(make_folder(classes=("cat",)))))
+        read(FolderSource(root=str(make_folder(classes=("cat",)))))
 
 
 def test_empty_class_folder(source: FolderSource) -> None:
     for path in (Path(source.root) / "train" / "dog").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="train/dog: this class folder holds no images"):
-        image_folder(source)
+        read(source)
+
+
+def test_a_linked_subfolder_of_a_class_is_read(source: FolderSource, tmp_path: Path) -> None:
+    """Twenty images of another disk, linked into the class, were left out without a word."""
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    save(tmp_path / "more" / "8.png", np.zeros((4, 5, 3), np.uint8))
+    save(tmp_path / "more" / "deep" / "9.png", np.zeros((4, 5, 3), np.uint8))
+    (Path(source.root) / "train" / "cat" / "linked").symlink_to(tmp_path / "more")
+    raw = read(source)
+    assert raw.train.y.tolist() == [0] * 5 + [1] * 3
+    assert raw.notes == ()
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "deep"])
+def test_a_link_to_what_is_read_already_is_said_and_not_followed(target: str, source: FolderSource) -> None:
+    digest = read(source).sha256
+    cat = Path(source.root) / "train" / "cat"
+    (cat / "deep").mkdir()
+    (cat / "0.png").rename(cat / "deep" / "0.png")
+    before = read(source)
+    (cat / "a").symlink_to(target)
+    after = read(source)
+    assert (after.sha256, len(after.train)) == (before.sha256, 6)
+    assert after.sha256 != digest  # 0.png comes last now
+    assert "were left out" in after.notes[0]
+    assert str(cat / "a") in after.notes[0]
+
+
+def test_folders_that_link_to_each_other_are_read_once(source: FolderSource, tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "loop").symlink_to(tmp_path / other)
+        save(tmp_path / name / "0.png", np.zeros((4, 5, 3), np.uint8))
+    (Path(source.root) / "train" / "cat" / "one").symlink_to(tmp_path / "one")
+    assert len(read(source).train) == 8
+
+
+def test_a_broken_link_is_a_bad_image_and_a_pipe_is_none(source: FolderSource) -> None:
+    cat = Path(source.root) / "train" / "cat"
+    (cat / "3.png").symlink_to("nowhere.png")
+    (cat / "4.png").symlink_to("4.png")
+    os.mkfifo(cat / "5.png")
+    with pytest.raises(DataError, match=r"2 of 14 images cannot be decoded:\n .*cat/3\.png: "):
+        read(source)
+    raw = read(replace(source, skip_bad=True))
+    assert raw.train.y.tolist() == [0, 0, 0, 1, 1, 1]
+    assert "1 files in the class folders" in raw.notes[1]
+
+
+def test_images_beside_the_class_folders_are_said(source: FolderSource) -> None:
+    save(Path(source.root) / "train" / "stray.png", np.zeros((4, 5, 3), np.uint8))
+    assert "1 images lie in" in read(source).notes[0]
+
+
+def test_an_accent_may_be_written_in_two_ways(source: FolderSource) -> None:
+    """Systems differ in how they write é; "lacks café and has café" helps nobody."""
+    root = Path(source.root)
+    (root / "train" / "cat").rename(root / "train" / "caf\u00e9")
+    (root / "test" / "cat").rename(root / "test" / "cafe\u0301")
+    assert read(source).classes == ("caf\u00e9", "dog")
+    (root / "test" / "caf\u00e9").mkdir()
+    with pytest.raises(DataError, match="holds two folders called 'caf\u00e9', written in two ways"):
+        read(source)
+
+
+def test_a_part_that_lies_in_a_class_of_another_is_not_read_twice(source: FolderSource) -> None:
+    root = Path(source.root)
+    (root / "test").rename(root / "train" / "cat" / "held_out")
+    raw = read(replace(source, test="train/cat/held_out"))
+    assert raw.train.y.tolist() == [0, 0, 0, 1, 1, 1]
+    assert "held_out" in raw.notes[0]
+
+
+def test_an_unreadable_folder_is_named(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> list[os.DirEntry[str]]:
+        raise PermissionError(13, "Permission denied", "images/train/cat/secret")
+
+    monkeypatch.setattr(image_scan, "_visible", refuse)
+    with pytest.raises(DataError, match=r"train cannot be read \(Permission denied: images/train/cat/secret"):
+        read(source)

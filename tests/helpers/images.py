@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dlassign.data import image_folder
-from dlassign.data.image_folder import FolderSource
+from dlassign.data.bundle import Raw
+from dlassign.data.image_folder import FolderSource, Images
 
 MakeFolder = Callable[..., Path]
 
@@ -23,6 +24,11 @@ def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(image_folder, "decode_images", refuse)
+
+
+def read(source: FolderSource) -> Raw:
+    """Find and read images, as a new start does."""
+    return Images(source).read()
 
 
 def save(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> None:
@@ -39,4 +45,4 @@ def cache_file(source: FolderSource, ending: str) -> Path:
 
 def content_digest(source: FolderSource) -> str:
     """Return the digest of a folder of images. Here, not in a test file: children import it to call it."""
-    return image_folder.image_folder(source).sha256
+    return read(source).sha256

@@ -42,6 +42,14 @@ def test_folder_name() -> None:
     assert name == config_hash(dumped(), "f" * 64)
 
 
+def test_a_run_of_a_version_without_the_newest_keys_keeps_its_name() -> None:
+    old = dumped()
+    for key in ("background", "bits"):
+        del old["data"][key]
+    assert config_hash(old, "f") == config_hash(dumped(), "f")
+    assert config_hash(dumped({"data.background": "black"}), "f") != config_hash(old, "f")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

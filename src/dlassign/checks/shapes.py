@@ -14,6 +14,7 @@ from dlassign.config.optim import Muon
 from dlassign.config.run import RunConfig
 from dlassign.data.augment_geometry import augmented_shape
 from dlassign.data.bundle import DataInfo
+from dlassign.data.image_folder import Images
 from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
@@ -41,14 +42,18 @@ class Fit:
     plan: Plan
 
 
-def check_fit(cfg: RunConfig) -> Fit:
+def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     """Check shapes, classes, batch and split sizes, and that the weights fit into memory.
+
+    Args:
+        cfg: the run.
+        images: of the config, where they have been found already.
 
     Raises:
         ConfigError: with every problem found; each names its key.
         DataError: not even the headers of the data can be read.
     """
-    info = describe(cfg.data)
+    info = describe(cfg.data, images=images)
     problems: list[Problem] = []
     in_shape, n_params, plan = None, None, None
     try:

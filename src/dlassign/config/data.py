@@ -162,7 +162,10 @@ class CIFAR10(Source):
 
 
 class ImageFolder(Source):
-    """Images in one subfolder for each class. Decoded once, in parallel, into a cache that later starts read."""
+    """Images in one subfolder for each class. Decoded once, in parallel, into a cache that later starts read.
+
+    They are turned as the camera was held, and of several frames the first is read.
+    """
 
     name: Literal["image_folder"]
     root: Annotated[PathText, Field(examples=["data/pets"])]
@@ -177,6 +180,11 @@ class ImageFolder(Source):
     """Height and width that every image is resized to. null: all images must have the same size."""
     grayscale: bool = False
     """Read images as one gray channel instead of three colours."""
+    background: str = "white"
+    """Colour that transparent images are laid over: a name, or #rrggbb."""
+    bits: Annotated[int, Field(ge=8, le=32)] | None = None
+    """Bits of the values in images that have more than 8 for each channel, which are brought to 8. null: the smallest
+    of 8, 10, 12 and 16 that holds all values of the set; floating-point values up to 1 are taken for 0 to 1."""
     shuffle_seed: Annotated[int, Field(ge=0)] | None = None
     """Seed with which the images of each part are shuffled once. null: sorted by class, as the folders are."""
     skip_bad: bool = False

@@ -12,6 +12,22 @@ PLACES = frozenset({"data.root", "data.path"})
 REPEATS = NEUTRAL | PLACES | {"seed"}
 """Keys in which two runs of one experiment may differ."""
 
+LATER: Mapping[str, Any] = {"data.background": "white", "data.bits": None}
+"""Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the
+default, so runs of earlier versions keep their names."""
+
+
+def without_later(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a whole config without the keys of LATER that have their default."""
+    plain = [key for key, default in LATER.items() if _value(config, key) == default]
+    return without(config, plain)
+
+
+def _value(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
 
 def without(config: Mapping[str, Any], keys: Collection[str], *, prefix: str = "") -> dict[str, Any]:
     """Return a config without some dotted keys, such as `train.checkpoint_seconds`.

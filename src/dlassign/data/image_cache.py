@@ -1,22 +1,25 @@
 """Decoded images on disk, so that the second start does not decode them again.
 
-An entry of the cache is two files: `<key>.npy` with the pixels and `<key>.json` with their shape, checksum and digest.
-Both are written under a temporary name and then moved, so processes that decode the same folder at the same time do
-not disturb each other. The cache may be deleted at any time.
+An entry of the cache is two files: `<key>.npy` with the pixels and `<key>.json` with what is known of them. Both are
+written under a temporary name and then moved, so processes that decode the same folder at the same time do not disturb
+each other. Both are checked as a whole: an entry of which one bit has changed is as good as none. The cache may be
+deleted at any time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dlassign.data.image_decode import Pixels
+from dlassign.data.image_pixels import Pixels
 from dlassign.store.files import TEMPORARY, open_to_replace
 
 STALE_SECONDS = 24 * 3600
@@ -25,33 +28,41 @@ STALE_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """Facts about cached pixels, the content of `<key>.json`.
+    """What is known of cached pixels, the content of `<key>.json`.
 
     Attributes:
         shape: (N, C, H, W) of the pixels.
         crc32: checksum of the pixels.
         sha256: digest of the whole source: pixels, labels and class names.
-        bad: images that were left out: path below the root -> why.
+        bad: images that were left out: their place among the files of the scan -> why.
+        notes: what the user should know of the decoding, one sentence each.
     """
 
     shape: tuple[int, ...]
     crc32: int
     sha256: str
-    bad: dict[str, str]
+    bad: dict[int, str]
+    notes: tuple[str, ...]
 
 
-def default_cache() -> Path:
-    """Return `dlassign` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dlassign"
+def default_cache() -> Path | None:
+    """Return `dlassign` in the user's cache folder; None if the user has no home, as in some containers."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dlassign"
+    except RuntimeError:
+        return None
 
 
 def read_entry(folder: Path, key: str) -> CacheEntry | None:
-    """Return the facts that the cache holds for a key; None if they are missing or damaged."""
+    """Return what the cache holds for a key; None if it is missing or damaged."""
     try:
-        fields = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
-        shape = tuple(int(n) for n in fields["shape"])
-        return CacheEntry(shape, int(fields["crc32"]), str(fields["sha256"]), dict(fields["bad"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        content = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        fields = content["entry"]
+        if content["seal"] != _seal(key, fields):
+            return None
+        bad = {int(row): why for row, why in fields.pop("bad").items()}
+        return CacheEntry(tuple(fields.pop("shape")), bad=bad, notes=tuple(fields.pop("notes")), **fields)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -59,7 +70,7 @@ def read_pixels(folder: Path, key: str, *, entry: CacheEntry) -> Pixels | None:
     """Return the cached pixels; None if they are missing, cut off or damaged."""
     try:
         x = np.load(folder / f"{key}.npy", allow_pickle=False)  # a pickle in a shared cache could run foreign code
-    except (OSError, ValueError, EOFError):
+    except Exception:  # noqa: BLE001 - the header is a Python literal, and a damaged one can raise anything
         return None
     # NumPy sees a file that is cut off, but not changed bytes. Training on damaged pixels would give silent nonsense.
     if x.dtype != np.uint8 or x.shape != entry.shape or checksum(x) != entry.crc32:
@@ -72,18 +83,19 @@ def write_cache(folder: Path, key: str, *, x: Pixels, entry: CacheEntry) -> str:
 
     Args:
         folder: of the cache; it is made if it does not exist.
-        key: fingerprint of the image files and of the decoding options.
+        key: quick key of the image files and of how they are decoded.
         x: (N, C, H, W) uint8.
-        entry: facts about `x`.
+        entry: what is known of `x`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
         with open_to_replace(folder / f"{key}.npy") as file:
             np.save(file, x, allow_pickle=False)
-        # The facts come last: whoever finds them finds the pixels too, even if this process is killed in between.
+        # This comes last: whoever finds it finds the pixels too, even if this process is killed in between.
         with open_to_replace(folder / f"{key}.json") as file:
-            file.write(json.dumps(asdict(entry), indent=1).encode())
+            fields = json.loads(json.dumps(asdict(entry)))  # as they will be read
+            file.write(json.dumps({"entry": fields, "seal": _seal(key, fields)}, indent=1).encode())
     except OSError as error:  # training needs no cache, so a full disk must not end it
         what = f"the decoded images could not be cached in {folder} ({error.strerror or error})"
         return f"{what}, so the next start decodes them again; set data.cache to a folder with room"
@@ -95,12 +107,15 @@ def checksum(x: Pixels) -> int:
     return zlib.crc32(np.ascontiguousarray(x).data.cast("B")) if x.size else 0
 
 
+def _seal(key: str, fields: object) -> str:
+    """Return the digest of an entry and of the key that it belongs to."""
+    return hashlib.sha256(json.dumps([key, fields], sort_keys=True).encode()).hexdigest()
+
+
 def _remove_stale(folder: Path) -> None:
     """Remove temporary files that a killed process left. Younger ones may belong to a process that still writes."""
     older_versions = folder.glob(".*.tmp")
     for path in (*folder.glob(f"{TEMPORARY}*"), *older_versions):
-        try:
+        with suppress(OSError):  # it has been moved meanwhile, or belongs to another user of a shared cache
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()
-        except FileNotFoundError:  # another process has removed or moved it
-            continue

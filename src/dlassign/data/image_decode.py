@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
-import struct
 import sys
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dlassign.data.image_pixels import DEPTHS, UNIT, Decoding, Pixels, common_bits, decode_image
 from dlassign.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Pixels = NDArray[np.uint8]
 
 WORTH_WORKERS = 256
 """With fewer images than this, starting workers takes longer than decoding."""
 JOB_IMAGES = 256
 JOB_BYTES = 2**25
 """Largest job of a worker. Small jobs keep all workers busy to the end, and each result is copied through a pipe."""
+
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h: the signal that the kernel sends to a process when its parent ends."""
 
 
 @dataclass(frozen=True)
@@ -41,82 +37,122 @@ class Decoded:
         x: (N, C, H, W) uint8; rows of bad and odd images hold no meaningful values.
         bad: row -> why that image cannot be decoded.
         odd: row -> (height, width) of an image whose size is not the common one.
+        deep: row -> largest value of an image with more than 8 bits a channel, and whether it is a floating-point one.
+        clear: rows of images that are transparent somewhere.
+        frames: rows of images that are the first of several in their file.
+        bits: that deep images were taken to have, or None if there are none.
     """
 
     x: Pixels
     bad: dict[int, str] = field(default_factory=dict)
     odd: dict[int, tuple[int, int]] = field(default_factory=dict)
+    deep: dict[int, tuple[float, bool]] = field(default_factory=dict)
+    clear: list[int] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    bits: int | None = None
+
+    def notes(self, how: Decoding) -> tuple[str, ...]:
+        """Return what the user should know of how the images were read, one sentence each."""
+        notes = []
+        if self.deep and self.bits is not None:
+            top = max(value for value, _ in self.deep.values())
+            span = "values from 0 to 1" if self.bits == UNIT else f"values of {self.bits} bits"
+            notes.append(
+                f"{len(self.deep)} images have more than 8 bits a channel; the largest value is {top:g}, so all were "
+                f"read as {span} (data.bits) and brought to 8 bits"
+            )
+        if self.clear:
+            colour = "#" + bytes(how.background).hex()
+            notes.append(
+                f"{len(self.clear)} images are transparent in places; they were laid over {colour} (data.background)"
+            )
+        if self.frames:
+            notes.append(f"{len(self.frames)} files hold several frames or pages; the first of each was read")
+        return tuple(notes)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Images for one worker: their paths, the (C, H, W) of the result, and whether images are resized to it."""
+    """Images for one worker: their paths, the (C, H, W) of the result, and how they are decoded."""
 
     paths: tuple[str, ...]
     shape: tuple[int, int, int]
-    resize: bool
+    how: Decoding
 
 
-def image_shape(paths: Sequence[str], *, size: tuple[int, int] | None, grayscale: bool) -> tuple[int, int, int]:
-    """Return (channels, height, width) of the decoded images; without `size`, that of the first readable header.
-
-    Args:
-        paths: of the images.
-        size: (height, width) that images are resized to, or None.
-        grayscale: whether images get one channel instead of three.
+def image_shape(paths: Sequence[str], how: Decoding) -> tuple[int, int, int]:
+    """Return (channels, height, width) of decoded images; without a size, that of the first that can be decoded.
 
     Raises:
         DataError: no file can be read as an image.
     """
-    channels = 1 if grayscale else 3
-    if size is not None:
-        return channels, *size
-    from PIL import Image
-
+    if how.size is not None:
+        return 1 if how.grayscale else 3, *how.size
     with _quiet():
         for path in paths:
             try:
-                with Image.open(path) as image:
-                    return channels, image.height, image.width
-            except _unreadable():
+                channels, height, width = decode_image(path, how).x.shape
+            except Exception:  # noqa: BLE001 - as in `decode_job`
                 continue
+            return channels, height, width
     raise DataError(f"none of {len(paths)} files, such as {paths[0]}, can be read as an image")
 
 
-def decode_images(
-    paths: Sequence[str], *, size: tuple[int, int] | None, grayscale: bool, workers: int | None = None
-) -> Decoded:
+def decode_images(paths: Sequence[str], how: Decoding, *, workers: int | None = None) -> Decoded:
     """Decode images in parallel.
 
     Args:
         paths: of the images, in the order of the rows.
-        size: (height, width) to resize to, bilinear and antialiased; None: all must have the size of the first.
-        grayscale: one gray channel instead of three colours.
+        how: files become pixels. Without a size, all must have that of the first; without bits, those of deep images
+            are the smallest that hold the largest value of all.
         workers: number of processes; None: one for each usable core.
 
     Raises:
-        DataError: no file is an image, the pixels do not fit in memory, or a worker was killed.
+        DataError: no file is an image, the pixels do not fit in memory, a worker was killed, or no usual number of
+            bits holds the deep images.
     """
-    shape = image_shape(paths, size=size, grayscale=grayscale)
+    shape = image_shape(paths, how)
     try:
-        x = np.empty((len(paths), *shape), dtype=np.uint8)
+        decoded = Decoded(np.empty((len(paths), *shape), dtype=np.uint8), bits=how.bits)
     except (MemoryError, ValueError) as error:
         gigabytes = len(paths) * np.prod(shape, dtype=float) / 1e9
         raise DataError(
             f"{len(paths)} images of {shape[1]}x{shape[2]} need {gigabytes:.0f} GB of memory; set a smaller data.size"
         ) from error
-    decoded = Decoded(x)
-    rows = max(1, min(JOB_IMAGES, JOB_BYTES // max(1, int(np.prod(shape)))))
-    starts = range(0, len(paths), rows)
-    jobs = [Job(tuple(paths[s : s + rows]), shape, size is not None) for s in starts]
-    workers = (workers or usable_cores()) if len(paths) >= WORTH_WORKERS else 1
+    _decode_rows(decoded, paths, range(len(paths)), how=how, workers=workers)
+    if how.bits is not None or not decoded.deep:
+        return decoded
+    # One range for all: were each image stretched by itself, a dark one would look like a bright one.
+    bits = common_bits(decoded.deep.values())
+    if bits is None:
+        row = max(decoded.deep, key=lambda row: decoded.deep[row])
+        raise DataError(
+            f"{paths[row]} has values up to {decoded.deep[row][0]:g}, more than {DEPTHS[-1]} bits hold; "
+            "say how many its values have, such as `data.bits: 24`"
+        )
+    _decode_rows(decoded, paths, list(decoded.deep), how=replace(how, bits=bits), workers=workers)
+    return replace(decoded, bits=bits)
+
+
+def _decode_rows(
+    decoded: Decoded, paths: Sequence[str], rows: Sequence[int], *, how: Decoding, workers: int | None
+) -> None:
+    """Decode some of the images into their rows."""
+    shape: tuple[int, int, int] = decoded.x.shape[1:]
+    many = max(1, min(JOB_IMAGES, JOB_BYTES // max(1, int(np.prod(shape)))))
+    parts = [rows[start : start + many] for start in range(0, len(rows), many)]
+    jobs = [Job(tuple(paths[row] for row in part), shape, how) for part in parts]
+    workers = (workers or usable_cores()) if len(rows) >= WORTH_WORKERS else 1
     with _quiet():
         # Jobs end in any order, but their results come in the order of the jobs, so rows do not depend on the workers.
-        for start, part in zip(starts, _run(jobs, workers), strict=True):
-            x[start : start + len(part.x)] = part.x
-            decoded.bad.update({start + i: why for i, why in part.bad.items()})
-            decoded.odd.update({start + i: found for i, found in part.odd.items()})
-    return decoded
+        for part, found in zip(parts, _run(jobs, workers), strict=True):
+            decoded.x[part[0] : part[-1] + 1][np.asarray(part) - part[0]] = found.x
+            decoded.bad.update({part[i]: why for i, why in found.bad.items()})
+            decoded.odd.update({part[i]: size for i, size in found.odd.items()})
+            decoded.deep.update({part[i]: top for i, top in found.deep.items()})
+            if how.bits == decoded.bits:  # the second time, these are known
+                decoded.clear.extend(part[i] for i in found.clear)
+                decoded.frames.extend(part[i] for i in found.frames)
 
 
 def usable_cores() -> int:
@@ -143,10 +179,14 @@ def _executor(workers: int) -> Executor:
     if sys.platform != "linux":
         return ThreadPoolExecutor(workers)
     context = multiprocessing.get_context("fork")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_default_signals)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),))
 
 
-def _default_signals() -> None:
+def _begin_worker(parent: int) -> None:
+    # Of a parent that is killed, a worker hears nothing: the other workers keep its pipes open. The kernel tells it.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
     # A forked worker inherits the handlers of the parent, which note a request to stop and go on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent alone reports it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -154,41 +194,25 @@ def _default_signals() -> None:
 
 def decode_job(job: Job) -> Decoded:
     """Decode the images of one job, one after another."""
-    from PIL import Image
-
-    channels, height, width = job.shape
     decoded = Decoded(np.empty((len(job.paths), *job.shape), dtype=np.uint8))
     for row, path in enumerate(job.paths):
         try:
-            with Image.open(path) as opened:
-                image = to_8_bit(opened, grayscale=channels == 1)
-        except _unreadable() as error:
+            picture = decode_image(path, job.how)
+        except Exception as error:  # noqa: BLE001 - each of Pillow's decoders raises errors of its own
             decoded.bad[row] = " ".join(str(error).split()) or type(error).__name__
             continue
-        if job.resize and image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        if image.size != (width, height):
-            decoded.odd[row] = (image.height, image.width)
+        if picture.x.shape != job.shape:
+            _, *size = picture.x.shape
+            decoded.odd[row] = (size[0], size[1])
             continue
-        decoded.x[row] = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+        decoded.x[row] = picture.x
+        if picture.deep is not None:
+            decoded.deep[row] = (picture.deep, picture.floats)
+        if picture.clear:
+            decoded.clear.append(row)
+        if picture.frames:
+            decoded.frames.append(row)
     return decoded
-
-
-def to_8_bit(image: Image, *, grayscale: bool) -> Image:
-    """Return an image of mode L or RGB without alpha channel; of 16-bit pixels it keeps the upper 8 bits.
-
-    Raises:
-        ValueError: the pixels are floats, whose range is not known.
-    """
-    from PIL import Image as PILImage
-
-    if image.mode.startswith("I"):
-        image = PILImage.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 bits a channel")
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow asks for this detour by a warning
-    return image.convert("L" if grayscale else "RGB")
 
 
 @contextmanager
@@ -197,13 +221,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _unreadable() -> tuple[type[Exception], ...]:
-    """Return the errors that Pillow raises for damaged images and for files that are no images."""
-    from PIL.Image import DecompressionBombError
-
-    return (
-        OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-        struct.error, zlib.error, DecompressionBombError,
-    )  # fmt: skip

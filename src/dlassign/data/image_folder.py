@@ -9,11 +9,12 @@ import numpy as np
 
 from dlassign.data.bundle import Raw, Split, content_sha256
 from dlassign.data.image_cache import CacheEntry, checksum, default_cache, read_entry, read_pixels, write_cache
-from dlassign.data.image_decode import Decoded, Pixels, decode_images
-from dlassign.data.image_scan import ImageFile, Scan, scan_folders
+from dlassign.data.image_decode import Decoded, decode_images, image_shape
+from dlassign.data.image_pixels import Decoding, Pixels
+from dlassign.data.image_scan import ImageFile, scan_folders
 from dlassign.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 """Part of every cache key. Raise it when the same files decode to other pixels, or the cache files change."""
 
 
@@ -24,8 +25,7 @@ class FolderSource:
     Attributes:
         root: folder that holds train, val and test, relative to the working directory.
         train, val, test: subfolders with one folder for each class; None: no such part.
-        size: (height, width) that every image is resized to; None: all must have the same size.
-        grayscale: one gray channel instead of three colours.
+        size, grayscale, background, bits, as_before: how files become pixels, as in `image_pixels.Decoding`.
         skip_bad: leave out images that cannot be decoded.
         label: the name of the data in results; None: the name of the root folder.
         cache: folder for decoded images; None: `dlassign` in the user's cache folder.
@@ -37,24 +37,19 @@ class FolderSource:
     test: str | None = "test"
     size: tuple[int, int] | None = None
     grayscale: bool = False
+    background: tuple[int, int, int] = (255, 255, 255)
+    bits: int | None = None
+    as_before: bool = False
     skip_bad: bool = False
     label: str | None = None
     cache: str | None = None
 
-    def scan(self) -> Scan:
-        """Find the images.
+    def decoding(self) -> Decoding:
+        """Return how files become pixels."""
+        return Decoding(self.size, self.grayscale, self.background, self.bits, self.as_before)
 
-        Raises:
-            DataError: a folder is missing or empty, or the parts have different classes.
-        """
-        return scan_folders(self.root, train=self.train, val=self.val, test=self.test)
-
-    def key(self, scan: Scan) -> str:
-        """Return the cache key: it changes with every image file and every option that changes pixels."""
-        return scan.fingerprint(FORMAT, self.size, self.grayscale, self.skip_bad)[:32]
-
-    def cache_folder(self) -> Path:
-        """Return the folder that decoded images are cached in."""
+    def cache_folder(self) -> Path | None:
+        """Return the folder that decoded images are cached in, or None if there is no place for one."""
         return Path(self.cache).expanduser() if self.cache is not None else default_cache()
 
     def name(self) -> str:
@@ -62,79 +57,124 @@ class FolderSource:
         return self.label or Path(self.root).expanduser().resolve().name
 
 
-def image_folder(source: FolderSource) -> Raw:
-    """Return the images of a folder tree as x (N, C, H, W) uint8, ordered by class, then by path.
+class Images:
+    """The images of a folder tree as they lay there when this was made: one scan serves all that is asked of them.
+
+    Args:
+        source: which images are read and how.
+
+    Attributes:
+        scan: the files.
+        key: of the cache entry; see `Scan.quick_key`.
 
     Raises:
-        DataError: a folder is missing or empty, an image cannot be decoded, or sizes differ.
+        DataError: a folder is missing or empty, or the parts have different classes.
     """
-    scan = source.scan()
-    folder, key = source.cache_folder(), source.key(scan)
-    entry = read_entry(folder, key)
-    x = read_pixels(folder, key, entry=entry) if entry else None
-    note = ""
-    if entry is None or x is None:
-        x, entry = _decode(source, scan)
-        note = write_cache(folder, key, x=x, entry=entry)
-    return _raw(source, scan, x=x, entry=entry, note=note)
 
+    def __init__(self, source: FolderSource) -> None:
+        self.source = source
+        self.scan = scan_folders(source.root, train=source.train, val=source.val, test=source.test)
+        self.key = self.scan.quick_key(FORMAT, source.decoding(), source.skip_bad)
+        self._folder = source.cache_folder()
+        self._entry = read_entry(self._folder, self.key) if self._folder else None
+        self._raw: Raw | None = None
 
-def cached_sha256(source: FolderSource) -> str | None:
-    """Return the content digest that `image_folder` would give, or None if it is not cached; no pixel is read.
+    def shape(self) -> tuple[int, int, int]:
+        """Return (C, H, W) of the decoded images.
 
-    Raises:
-        DataError: the folders are not what the config says.
-    """
-    entry = read_entry(source.cache_folder(), source.key(source.scan()))
-    return entry.sha256 if entry else None
+        Raises:
+            DataError: no file can be read as an image.
+        """
+        if self._entry is not None:
+            channels, height, width = self._entry.shape[1:]
+            return channels, height, width
+        return image_shape([file.path for file in self.scan.files], self.source.decoding())
 
+    def known_sha256(self) -> str | None:
+        """Return the digest that `read` gives, or None if the images must be decoded first."""
+        return self._entry.sha256 if self._entry else None
 
-def _decode(source: FolderSource, scan: Scan) -> tuple[Pixels, CacheEntry]:
-    files = [file for _, part in scan.parts for file in part]
-    decoded = decode_images([file.path for file in files], size=source.size, grayscale=source.grayscale)
-    if decoded.bad and not source.skip_bad:
-        raise DataError(_bad_message(files, decoded))
-    if decoded.odd:
-        raise DataError(_odd_message(files, decoded))
-    bad = {scan.below(files[row].path): why for row, why in decoded.bad.items()}
-    x = np.delete(decoded.x, list(decoded.bad), axis=0) if bad else decoded.x
-    digest = content_sha256(_parts(source, scan, x=x, bad=bad), scan.classes)
-    return x, CacheEntry(x.shape, checksum(x), digest, bad)
+    def sha256(self) -> str:
+        """Return the digest of pixels, labels and class names.
 
+        Raises:
+            DataError: as `read`.
+        """
+        if self._entry is None:
+            self._raw = self.read()  # whoever asks for the digest of new images reads them next
+        assert self._entry is not None
+        return self._entry.sha256
 
-def _raw(source: FolderSource, scan: Scan, *, x: Pixels, entry: CacheEntry, note: str) -> Raw:
-    parts = _parts(source, scan, x=x, bad=entry.bad)
-    notes = [note] if note else []
-    if entry.bad:
-        shown = [f"{path} ({why})" for path, why in entry.bad.items()]
-        listed = ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
-        notes.append(f"{len(shown)} images were left out because they cannot be decoded: {listed}")
-    if scan.ignored:
-        notes.append(f"{scan.ignored} files in the class folders of {source.root} are no images and were ignored")
-    return Raw(
-        train=parts["train"],
-        val=parts.get("val"),
-        test=parts.get("test"),
-        classes=scan.classes,
-        sha256=entry.sha256,
-        label=source.name(),
-        notes=tuple(notes),
-    )
+    def read(self) -> Raw:
+        """Return the images as x (N, C, H, W) uint8, ordered by class, then by path.
 
+        Raises:
+            DataError: an image cannot be decoded, sizes differ, or the images have changed since they were found.
+        """
+        if self._raw is not None:
+            # Handed over, not kept: memory need not hold the images longer than their reader does.
+            raw, self._raw = self._raw, None
+            return raw
+        known, note = self._entry, ""
+        x = read_pixels(self._folder, self.key, entry=known) if known and self._folder else None
+        if known is None or x is None:
+            x, self._entry = self._decode()
+            if known is not None and self._entry.sha256 != known.sha256:
+                raise DataError(f"the images in {self.source.root} have just changed; give the same command again")
+            note = self._keep(x, self._entry)
+        assert self._entry is not None
+        return self._as_raw(x, self._entry, note)
 
-def _parts(source: FolderSource, scan: Scan, *, x: Pixels, bad: dict[str, str]) -> dict[str, Split]:
-    """Return the parts; their samples are views of x, the pixels of all images that are not bad."""
-    parts = {}
-    start = 0
-    for name, files in scan.parts:
-        # The cache holds no labels: those of the images that it kept follow from the scan.
-        y = np.array([f.label for f in files if not bad or scan.below(f.path) not in bad], dtype=np.int64)
-        empty = np.flatnonzero(np.bincount(y, minlength=len(scan.classes)) == 0)
-        if len(empty):
-            raise DataError(f"{source.root}: no image of class {scan.classes[empty[0]]!r} in {name} can be decoded")
-        parts[name] = Split(x[start : start + len(y)], y)
-        start += len(y)
-    return parts
+    def _keep(self, x: Pixels, entry: CacheEntry) -> str:
+        if self._folder is not None:
+            return write_cache(self._folder, self.key, x=x, entry=entry)
+        why = "this user has no home folder"
+        return f"the decoded images are not cached ({why}), so the next start decodes them again; set data.cache"
+
+    def _decode(self) -> tuple[Pixels, CacheEntry]:
+        files = self.scan.files
+        decoded = decode_images([file.path for file in files], self.source.decoding())
+        if decoded.bad and not self.source.skip_bad:
+            raise DataError(_bad_message(files, decoded))
+        if decoded.odd:
+            raise DataError(_odd_message(files, decoded))
+        x = np.delete(decoded.x, list(decoded.bad), axis=0) if decoded.bad else decoded.x
+        digest = content_sha256(self._parts(x, decoded.bad), self.scan.classes)
+        notes = decoded.notes(self.source.decoding())
+        return x, CacheEntry(x.shape, checksum(x), digest, decoded.bad, notes)
+
+    def _as_raw(self, x: Pixels, entry: CacheEntry, note: str) -> Raw:
+        parts = self._parts(x, entry.bad)
+        notes = [note] if note else []
+        if entry.bad:
+            files = self.scan.files
+            shown = [f"{files[row].path} ({why})" for row, why in entry.bad.items()]
+            listed = ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+            notes.append(f"{len(shown)} images were left out because they cannot be decoded: {listed}")
+        return Raw(
+            train=parts["train"],
+            val=parts.get("val"),
+            test=parts.get("test"),
+            classes=self.scan.classes,
+            sha256=entry.sha256,
+            label=self.source.name(),
+            notes=(*notes, *entry.notes, *self.scan.notes),
+        )
+
+    def _parts(self, x: Pixels, bad: dict[int, str]) -> dict[str, Split]:
+        """Return the parts; their samples are views of x, the pixels of all images that are not bad."""
+        parts = {}
+        row = start = 0
+        for name, files in self.scan.parts:
+            # The cache holds no labels: those of the images that it kept follow from the scan.
+            y = np.array([f.label for i, f in enumerate(files, row) if i not in bad], dtype=np.int64)
+            empty = np.flatnonzero(np.bincount(y, minlength=len(self.scan.classes)) == 0)
+            if len(empty):
+                missing = self.scan.classes[empty[0]]
+                raise DataError(f"{self.source.root}: no image of class {missing!r} in {name} can be decoded")
+            parts[name] = Split(x[start : start + len(y)], y)
+            row, start = row + len(files), start + len(y)
+        return parts
 
 
 def _bad_message(files: list[ImageFile], decoded: Decoded) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import stat
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +21,19 @@ IMAGE_ENDINGS = frozenset(
 
 
 class ImageFile(NamedTuple):
-    """One image file: its path, its class number, its size in bytes and the time of its last change."""
+    """One image file.
+
+    Attributes:
+        path: of the file, as the user wrote the root.
+        name: path below the folder of its class, with `/`.
+        label: class number.
+        state: size in bytes, times of the last change of content and of anything (ns), and inode.
+    """
 
     path: str
+    name: str
     label: int
-    size: int
-    mtime_ns: int
+    state: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -32,34 +41,31 @@ class Scan:
     """The images of a folder tree.
 
     Attributes:
-        root: the folder, as the user wrote it.
         classes: sorted names of the class folders.
-        parts: pairs of a name (`train`, `val` or `test`) and its images, sorted by class, then by path.
-        ignored: number of files that are not images.
+        parts: pairs of a name (`train`, `val` or `test`) and its images, sorted by class, then by name.
+        notes: what lies there and is not read, one sentence each.
     """
 
-    root: str
     classes: tuple[str, ...]
     parts: tuple[tuple[str, tuple[ImageFile, ...]], ...]
-    ignored: int
+    notes: tuple[str, ...]
 
-    def fingerprint(self, *options: object) -> str:
-        """Return a digest of every path (below the root), size and time of change, and of `options`."""
-        # Sizes and times stand for the content, so that a start with a cache opens no image.
-        digest = hashlib.sha256(repr((self.classes, options)).encode())
-        start = self._start()
+    @property
+    def files(self) -> list[ImageFile]:
+        """The images of all parts, in the order of the decoded rows."""
+        return [file for _, files in self.parts for file in files]
+
+    def quick_key(self, *options: object) -> str:
+        """Return a digest of the name, label and state of every file, and of `options`.
+
+        A changed image has another key. The other way round it proves nothing: a set that was copied or touched has
+        another key too, so the key may only save decoding.
+        """
+        digest = hashlib.sha256(repr((self.classes, options)).encode(errors="surrogateescape"))
         for part, files in self.parts:
-            lines = (f"{part} {f.path[start:]} {f.size} {f.mtime_ns}" for f in files)
+            lines = (f"{part} {f.label} {f.name} {f.state}" for f in files)
             digest.update("\n".join(lines).encode(errors="surrogateescape"))
-        return digest.hexdigest()
-
-    def below(self, path: str) -> str:
-        """Return the path of an image relative to the root."""
-        return path[self._start() :]
-
-    def _start(self) -> int:
-        base = str(Path(self.root).expanduser())
-        return 0 if base == "." else len(base.rstrip(os.sep)) + 1
+        return digest.hexdigest()[:32]
 
 
 def scan_folders(root: str, *, train: str, val: str | None, test: str | None) -> Scan:
@@ -83,48 +89,66 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
         )
     named = {"train": train, "val": val, "test": test}
     folders = {part: base / name for part, name in named.items() if name is not None}
-    taken = {folder.resolve() for folder in folders.values()}
+    taken = {_identity(folder) for folder in folders.values() if folder.is_dir()}
     classes: tuple[str, ...] = ()
     parts = []
-    ignored = 0
+    notes: list[str] = []
     for part, folder in folders.items():
-        found = _class_folders(part, folder, root=root, taken=taken)
-        classes = classes or found
-        _same_classes(part, folder, found=found, first=folders["train"], classes=classes)
-        files, others = _images_of(folder, classes)
+        try:
+            found, stray = _class_folders(part, folder, taken=taken)
+            classes = classes or tuple(found)
+            _same_classes(part, folder, found=found, first=folders["train"], classes=classes)
+            files, unread = _images_of([found[name] for name in classes], taken=taken)
+        except OSError as error:
+            raise DataError(_unreadable_message(error, part=part, folder=folder, root=root)) from error
         parts.append((part, files))
-        ignored += others
-    return Scan(root, classes, tuple(parts), ignored)
+        notes += [
+            *([f"{stray} images lie in {folder} itself, in no class folder, and were left out"] * bool(stray)),
+            *unread,
+        ]
+    return Scan(classes, tuple(parts), tuple(notes))
 
 
-def _class_folders(part: str, folder: Path, *, root: str, taken: set[Path]) -> tuple[str, ...]:
-    """Return the sorted names of the class folders.
+def _unreadable_message(error: OSError, *, part: str, folder: Path, root: str) -> str:
+    cure = "" if part == "train" else ", or set it to null"
+    where = "" if error.filename in (None, str(folder)) else f": {error.filename}"
+    return (
+        f"data.{part}: {folder} cannot be read ({error.strerror or error}{where}, "
+        f"working directory {Path.cwd()}); it must be a folder below data.root ({root}) "
+        f"with one folder a class{cure}"
+    )
+
+
+def _class_folders(part: str, folder: Path, *, taken: set[tuple[int, int]]) -> tuple[dict[str, Path], int]:
+    """Return the class folders by sorted name, and how many images lie beside them.
 
     Args:
         part: `train`, `val` or `test`.
         folder: of the part.
-        root: as the user wrote it, for messages.
         taken: the folders of all parts. With `train: .` the folder of another part lies among the class folders.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-    except OSError as error:
-        cure = "" if part == "train" else ", or set it to null"
-        raise DataError(
-            f"data.{part}: {folder} cannot be read ({error.strerror or error}, "
-            f"working directory {Path.cwd()}); it must be a folder below data.root ({root}) "
-            f"with one folder a class{cure}"
-        ) from error
-    found = sorted(name for name in names if (folder / name).resolve() not in taken)
+    found: dict[str, Path] = {}
+    stray = 0
+    for entry in _visible(folder):
+        # One system writes é as one character, another as e and an accent; both mean the same class.
+        name = unicodedata.normalize("NFC", entry.name)
+        path = folder / entry.name
+        if not _is_folder(entry):
+            stray += _is_image(entry)
+        elif _identity(path) in taken:
+            continue
+        elif name in found:
+            raise DataError(f"data.{part}: {folder} holds two folders called {name!r}, written in two ways; join them")
+        else:
+            found[name] = path
     if not found:
         raise DataError(f"data.{part}: {folder} holds no folders; there must be one a class, with its images in it")
     if len(found) < 2:
-        raise DataError(f"data.{part}: {folder} holds one class only, {found[0]!r}; classification needs at least 2")
-    return tuple(found)
+        raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
+    return dict(sorted(found.items())), stray
 
 
-def _same_classes(part: str, folder: Path, *, found: tuple[str, ...], first: Path, classes: tuple[str, ...]) -> None:
+def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path, classes: tuple[str, ...]) -> None:
     lacks, adds = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
     if not lacks and not adds:
         return
@@ -133,28 +157,84 @@ def _same_classes(part: str, folder: Path, *, found: tuple[str, ...], first: Pat
     raise DataError(f"data.{part}: {folder} must have the class folders of {first}, but it {' and '.join(parts)}")
 
 
-def _images_of(folder: Path, classes: tuple[str, ...]) -> tuple[tuple[ImageFile, ...], int]:
+def _images_of(folders: list[Path], *, taken: set[tuple[int, int]]) -> tuple[tuple[ImageFile, ...], list[str]]:
+    """Return the images of a part, and what lies beside them and is not read.
+
+    Args:
+        folders: of the classes, in the order of their numbers.
+        taken: the folders of all parts, none of which belongs to a class.
+    """
     images: list[ImageFile] = []
+    notes: list[str] = []
     ignored = 0
-    for label, name in enumerate(classes):
-        entries = list(_walk(folder / name))
-        found = [e for e in entries if os.path.splitext(e.name)[1].lower() in IMAGE_ENDINGS]  # noqa: PTH122
+    for label, folder in enumerate(folders):
+        entries, again = _walk(folder, taken)
+        found = [ImageFile(e.path, name, label, s) for e, name in entries if _is_image(e) and (s := _state(e))]
         if not found:
-            raise DataError(f"{folder / name}: this class folder holds no images")
-        stats = [(e.path, e.stat()) for e in found]
-        images += sorted((ImageFile(path, label, s.st_size, s.st_mtime_ns) for path, s in stats), key=lambda f: f.path)
+            raise DataError(f"{folder}: this class folder holds no images")
+        images += sorted(found, key=lambda f: unicodedata.normalize("NFC", f.name))
         ignored += len(entries) - len(found)
-    return tuple(images), ignored
+        if again:
+            listed = ", ".join(again[:5]) + (f" and {len(again) - 5} more" if len(again) > 5 else "")
+            notes.append(f"linked folders that lead to where images are read already were left out: {listed}")
+    if ignored:
+        notes.append(f"{ignored} files in the class folders of {folders[0].parent} are no images and were ignored")
+    return tuple(images), notes
 
 
-def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """Yield the files below a folder, except hidden ones."""
-    # Links to folders are not followed, because one that leads upwards would never end.
+def _walk(top: Path, taken: set[tuple[int, int]]) -> tuple[list[tuple[os.DirEntry[str], str]], list[str]]:
+    """Return what is no folder below `top`, each with its path from there, and the folders that were not read.
+
+    Linked folders are followed, but no folder is read twice, and none that holds `top`: a link upwards would never
+    end, or bring in the images of other classes.
+    """
+    found: list[tuple[os.DirEntry[str], str]] = []
+    left_out = []
+    seen = {*taken, *map(_identity, top.resolve().parents)}
+    folders, links = [(str(top), "")], list[tuple[str, str]]()
+    while folders or links:
+        # Links come last: a folder that is reached both ways is read at its own place.
+        path, below = folders.pop() if folders else links.pop(links.index(min(links)))
+        here = _identity(path)
+        if here in seen:
+            left_out.append(path)
+            continue
+        seen.add(here)
+        for entry in _visible(path):
+            if _is_folder(entry):
+                (links if entry.is_symlink() else folders).append((entry.path, f"{below}{entry.name}/"))
+            else:
+                found.append((entry, below + entry.name))
+    return found, left_out
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116
+    return status.st_dev, status.st_ino
+
+
+def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            elif entry.is_file():
-                yield entry
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS  # noqa: PTH122
+
+
+def _state(entry: os.DirEntry[str]) -> tuple[int, int, int, int] | None:
+    """Return `ImageFile.state`; None of what is no file, such as a pipe. A broken link is an image that is bad."""
+    try:
+        status = entry.stat()
+    except OSError:
+        status = entry.stat(follow_symlinks=False)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -7,15 +7,29 @@ from typing import Any, assert_never
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, Toy
 from dlassign.data import csv_table, known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
-from dlassign.data.image_decode import image_shape
-from dlassign.data.image_folder import FolderSource, cached_sha256, image_folder
+from dlassign.data.image_folder import FolderSource, Images
 from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
 from dlassign.data.variants import training_size
+from dlassign.errors import ConfigError
 
 
-def load_dataset(cfg: Data) -> Dataset:
+def find_images(cfg: Data, *, as_before: bool = False) -> Images | None:
+    """Find the images of a folder, for the functions below, which else look for them again; None for other sources.
+
+    Args:
+        cfg: section `data`.
+        as_before: decode them as earlier versions did (see `image_pixels.Decoding`).
+
+    Raises:
+        DataError: a folder is missing or empty.
+        ConfigError: there is no such colour as `data.background`.
+    """
+    return _images(cfg, as_before=as_before) if isinstance(cfg, ImageFolder) else None
+
+
+def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
     """Read a source and split it into train, val and test, without preprocessing.
 
     Raises:
@@ -23,10 +37,11 @@ def load_dataset(cfg: Data) -> Dataset:
         ConfigError: the split does not fit the source.
     """
     s = cfg.split
-    return deal(check_raw(_read(cfg)), train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
+    raw = check_raw(_read(cfg, images))
+    return deal(raw, train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
 
 
-def fingerprint(cfg: Data) -> str:
+def fingerprint(cfg: Data, *, images: Images | None = None) -> str:
     """Return the digest of a source's content, the `sha256` of its data set, without importing torch.
 
     The content of MNIST and CIFAR-10 is known and checked when it is read, so their files may be missing here.
@@ -42,20 +57,14 @@ def fingerprint(cfg: Data) -> str:
         case CIFAR10():
             return known_files.CIFAR10_FILES.sha256()
         case ImageFolder():
-            source = _folder_source(cfg)
-            return cached_sha256(source) or image_folder(source).sha256
+            return (images or _images(cfg)).sha256()
         case CSVTable() | Toy():
             return _read(cfg).sha256
         case _:
             assert_never(cfg)
 
 
-def cached_fingerprint(cfg: Data) -> str | None:
-    """Return the fingerprint, or None if it would need a folder of images to be decoded first."""
-    return cached_sha256(_folder_source(cfg)) if isinstance(cfg, ImageFolder) else fingerprint(cfg)
-
-
-def describe(cfg: Data) -> DataInfo:
+def describe(cfg: Data, *, images: Images | None = None) -> DataInfo:
     """Return shape, classes and split sizes without reading all data.
 
     The files of MNIST and CIFAR-10 may be missing. Images that `skip_bad` will leave out are counted too.
@@ -72,7 +81,9 @@ def describe(cfg: Data) -> DataInfo:
         case CIFAR10():
             return _info(cfg, (3, 32, 32), classes=sources.CIFAR10_NAMES, n_train=50_000, n_test=10_000)
         case ImageFolder():
-            return _describe_folder(cfg)
+            found = images or _images(cfg)
+            counts = {f"n_{part}": len(files) for part, files in found.scan.parts}
+            return _info(cfg, found.shape(), classes=found.scan.classes, **counts)
         case CSVTable():
             table = csv_table.read_table(
                 cfg.path, label_column=cfg.label_column, header=cfg.header, delimiter=cfg.delimiter
@@ -90,7 +101,7 @@ def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:
     return tuple(step.model_dump() for step in cfg.preprocess or ())
 
 
-def _read(cfg: Data) -> Raw:
+def _read(cfg: Data, images: Images | None = None) -> Raw:
     match cfg:
         case Digits():
             return sources.digits()
@@ -99,7 +110,7 @@ def _read(cfg: Data) -> Raw:
         case CIFAR10():
             return sources.cifar10(cfg.root, download=cfg.download)
         case ImageFolder():
-            raw = image_folder(_folder_source(cfg))
+            raw = (images or _images(cfg)).read()
             return raw if cfg.shuffle_seed is None else shuffled(raw, cfg.shuffle_seed)
         case CSVTable():
             return csv_table.csv_table(
@@ -111,27 +122,37 @@ def _read(cfg: Data) -> Raw:
             assert_never(cfg)
 
 
-def _folder_source(cfg: ImageFolder) -> FolderSource:
-    return FolderSource(
-        root=cfg.root,
-        train=cfg.train,
-        val=cfg.val,
-        test=cfg.test,
-        size=(cfg.size[0], cfg.size[1]) if cfg.size is not None else None,
-        grayscale=cfg.grayscale,
-        skip_bad=cfg.skip_bad,
-        label=cfg.label,
-        cache=cfg.cache,
+def _images(cfg: ImageFolder, *, as_before: bool = False) -> Images:
+    return Images(
+        FolderSource(
+            root=cfg.root,
+            train=cfg.train,
+            val=cfg.val,
+            test=cfg.test,
+            size=(cfg.size[0], cfg.size[1]) if cfg.size is not None else None,
+            grayscale=cfg.grayscale,
+            background=_colour(cfg.background),
+            bits=cfg.bits,
+            as_before=as_before,
+            skip_bad=cfg.skip_bad,
+            label=cfg.label,
+            cache=cfg.cache,
+        )
     )
 
 
-def _describe_folder(cfg: ImageFolder) -> DataInfo:
-    source = _folder_source(cfg)
-    scan = source.scan()
-    counts = {f"n_{part}": len(files) for part, files in scan.parts}
-    paths = [file.path for _, files in scan.parts for file in files]
-    shape = image_shape(paths, size=source.size, grayscale=source.grayscale)
-    return _info(cfg, shape, classes=scan.classes, **counts)
+def _colour(name: str) -> tuple[int, int, int]:
+    if name == "white":
+        return 255, 255, 255
+    from PIL import ImageColor
+
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(name)
+    except ValueError:
+        raise ConfigError.at(
+            "data.background", f"{name!r} is no colour; give a name such as black, or #rrggbb"
+        ) from None
+    return red, green, blue
 
 
 def _info(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dlassign.config.neutral_keys import REPEATS
+from dlassign.config.neutral_keys import LATER, REPEATS, without_later
 from dlassign.config.suggestion import did_you_mean
 from dlassign.errors import UserError
 
@@ -22,7 +22,7 @@ def experiment_of(config: Mapping[str, Any], sha256: Any) -> str:
         config: the resolved config.
         sha256: digest of the data, which counts in place of where the data lies.
     """
-    counted = {key: value for key, value in flat_config(config) if key not in REPEATS}
+    counted = {key: value for key, value in flat_config(without_later(config)) if key not in REPEATS}
     return json.dumps([counted, sha256], sort_keys=True)
 
 
@@ -35,7 +35,7 @@ def differing_keys(configs: Sequence[Mapping[str, Any]], *, seed: bool = False) 
     """
     flats = [dict(flat_config(config)) for config in configs]
     keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_DIFFERENCE or (seed and key == "seed"))
-    found = {key: [flat.get(key) for flat in flats] for key in keys}
+    found = {key: [flat.get(key, LATER.get(key)) for flat in flats] for key in keys}
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
 

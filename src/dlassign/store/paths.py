@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlassign.config.neutral_keys import REPEATS, without
+from dlassign.config.neutral_keys import REPEATS, without, without_later
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 
@@ -115,7 +115,7 @@ def config_hash(config: dict[str, Any], fingerprint: str) -> str:
     Raises:
         UserError: the pretrained weights that the config names are not there.
     """
-    named = without(config, REPEATS)
+    named = without(without_later(config), REPEATS)
     named["data"]["sha256"] = fingerprint
     if "weights" in config["init"]:
         named["init"] = identity_of(config["init"])

@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from dlassign.config.data import Data
+from dlassign.data.image_folder import Images
+from dlassign.data.load import find_images
+
 T = TypeVar("T")
 
 
@@ -34,6 +38,11 @@ class DataCache:
             self._kept[kind] = former = (key, make())
         value: T = former[1]
         return value
+
+
+def images_of(data: Data, cache: DataCache) -> Images | None:
+    """Return the images that a config names, looked for once; None if the data is no folder of images."""
+    return cache.get("images", data.model_dump_json(), lambda: find_images(data))
 
 
 def digest(value: Any) -> str:

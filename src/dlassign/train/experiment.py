@@ -25,7 +25,7 @@ from dlassign.store.files import hold_lock, make_folder, reason, remove_leftover
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
 from dlassign.store.summary import has_start
-from dlassign.train.cache import DataCache, digest
+from dlassign.train.cache import DataCache, digest, images_of
 from dlassign.train.checkpoint import CheckpointStore, to_numpy
 from dlassign.train.device import (
     describe_blas,
@@ -155,7 +155,7 @@ def assemble(
 def _read(cfg: RunConfig, former: Former | None, cache: DataCache) -> tuple[Dataset, Preprocess]:
     """Return the data set, and the preprocessing: that of the checkpoint, or measured on the training samples."""
     data_key = cfg.data.model_dump_json()
-    dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data))
+    dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data, images=images_of(cfg.data, cache)))
     # Measuring anew gives the same numbers only as long as the library computes means in the same order.
     if former is not None and former.state is not None:
         return dataset, Preprocess.from_state(to_numpy(former.state["preprocess"]))

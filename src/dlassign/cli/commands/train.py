@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dlassign.cli.views.run import LiveBar, PlainLines
     from dlassign.config.run import RunConfig
+    from dlassign.data.image_folder import Images
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import RunRecords
 
@@ -46,20 +47,25 @@ def train_command(
     from dlassign.config.load import load_located, placing
     from dlassign.store.clock import WallClock, since_process_start
     from dlassign.store.summary import finished_records
+    from dlassign.train.cache import DataCache, images_of
 
     located = load_located(config, overrides, seed=seed, device=device)
     with placing(located):
-        paths = find_folder(located.config, Path(out))
+        cache = DataCache()
+        images = images_of(located.config.data, cache)  # one look at the folder serves all that follows
+        paths = find_folder(located.config, Path(out), images)
         if again:
-            set_aside(located.config, paths)
+            set_aside(located.config, paths, images)
         records = finished_records(paths)
         if records is None:
             began = time.perf_counter()
             from dlassign.train.experiment import run_experiment  # imports torch
 
             wall = WallClock(since_process_start(), import_seconds=time.perf_counter() - began)
-            with _shown(located.config, paths) as display:
-                records = run_experiment(located.config, paths, say=display.say, on_record=display.on_record, wall=wall)
+            with _shown(located.config, paths, images) as display:
+                records = run_experiment(
+                    located.config, paths, say=display.say, on_record=display.on_record, wall=wall, cache=cache
+                )
         else:
             click.echo(
                 f"{paths.root}: already {records.end and records.end['status']}; --again trains it anew", err=True
@@ -67,49 +73,47 @@ def train_command(
     return _report(paths, records, as_json=as_json)
 
 
-def find_folder(config: RunConfig, out: Path) -> RunPaths:
+def find_folder(config: RunConfig, out: Path, images: Images | None) -> RunPaths:
     """Return the folder of a run; its name depends on the digest of the data, which is kept once it is known."""
-    from dlassign.data.load import cached_fingerprint, fingerprint
+    from dlassign.data.load import fingerprint
     from dlassign.store.paths import RunPaths
 
-    digest = cached_fingerprint(config.data)
-    if digest is None:
-        _check(config)  # a mistake in the config should show before gigabytes are read
+    if images is not None and images.known_sha256() is None:
+        _check(config, images)  # a mistake in the config should show before gigabytes are read
         click.echo("reading the data for the first time", err=True)
-        digest = fingerprint(config.data)
-    return RunPaths.of(out, config.model_dump(mode="json"), digest)
+    return RunPaths.of(out, config.model_dump(mode="json"), fingerprint(config.data, images=images))
 
 
-def set_aside(config: RunConfig, paths: RunPaths) -> None:
+def set_aside(config: RunConfig, paths: RunPaths, images: Images | None) -> None:
     """Move an earlier run aside, once it is sure that a new one can begin."""
     from dlassign.train.device import resolve_device
     from dlassign.train.experiment import only_writer
 
     if paths.root.exists():
-        _check(config)
+        _check(config, images)
         resolve_device(config.device)
         with only_writer(paths):
             click.echo(f"moved the earlier run to {paths.set_aside()}", err=True)
 
 
-def _check(config: RunConfig) -> None:
+def _check(config: RunConfig, images: Images | None) -> None:
     """Raise what would stop a run before its first step: shapes that do not fit, or missing weights."""
     from dlassign.checks.shapes import check_fit
     from dlassign.train.warm_start import check_weights
 
-    check_fit(config)
+    check_fit(config, images=images)
     check_weights(config.init, cfg=config.model)
 
 
 @contextmanager
-def _shown(config: RunConfig, paths: RunPaths) -> Iterator[PlainLines | LiveBar]:
+def _shown(config: RunConfig, paths: RunPaths, images: Images | None) -> Iterator[PlainLines | LiveBar]:
     """Check what would stop the run before its first step, and show how it goes; draw the curves if it diverges."""
     from dlassign.checks.shapes import check_fit
     from dlassign.cli.views.run import make_display
     from dlassign.errors import Diverged
     from dlassign.train.warm_start import check_weights
 
-    fit = check_fit(config)
+    fit = check_fit(config, images=images)
     if not paths.last.exists():
         check_weights(config.init, cfg=config.model)
     click.echo(f"run    {paths.root}", err=True)

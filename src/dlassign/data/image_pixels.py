@@ -1,0 +1,230 @@
+"""One image file as 8-bit pixels: the only place that says how files are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = NDArray[np.uint8]
+
+UNIT = 0
+"""Bits of floating-point pixels from 0 to 1."""
+DEPTHS = (8, 10, 12, 16)
+"""Bits that cameras and scanners write. Pixels of more than 8 bits use the smallest that holds the whole set."""
+_SWAPPED = {"B": "L", "L": "B", "N": "B"}
+"""Byte orders in Pillow's raw modes, each with the one that reads the lower byte in place of the upper."""
+_TAGGED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
+"""Where Pillow keeps what may say how a camera was held."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How image files become pixels.
+
+    Attributes:
+        size: (height, width) that images are resized to, bilinear and antialiased; None: they keep their size.
+        grayscale: one gray channel instead of three colours.
+        background: colour that transparent images are laid over.
+        bits: of pixels that have more than 8, in the whole set; UNIT: they are from 0 to 1. None: not known yet.
+        as_before: as in versions that did not turn images, dropped transparency and took all deep pixels for 16 bits.
+    """
+
+    size: tuple[int, int] | None = None
+    grayscale: bool = False
+    background: tuple[int, int, int] = (255, 255, 255)
+    bits: int | None = None
+    as_before: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image.
+
+    Attributes:
+        x: (C, H, W) uint8; of a deep image, without values until the bits of the set are known.
+        deep: the largest value, if pixels have more than 8 bits.
+        floats: whether pixels are floating-point numbers.
+        clear: whether pixels are transparent, in part or wholly.
+        frames: whether the file holds more than this frame or page.
+    """
+
+    x: Pixels
+    deep: float | None = None
+    floats: bool = False
+    clear: bool = False
+    frames: bool = False
+
+
+def decode_image(path: str, how: Decoding) -> Picture:
+    """Decode one image, turned as it was taken, over the background, with 8 bits a channel; the first of its frames.
+
+    Raises:
+        Exception: whatever Pillow raises of a file that it cannot read.
+        ValueError: pixels are below 0, not finite, or larger than `how.bits` allow.
+    """
+    from PIL import Image as PILImage
+
+    with PILImage.open(path) as opened:
+        # Of a file with a name, Pillow maps an uncompressed TIFF into memory, and takes the sides of a turned one for
+        # each other.
+        opened.filename = ""
+        values = None if how.as_before else _deep_values(opened, path)
+        opened.load()
+        image = _as_before(opened) if how.as_before else opened
+        if values is not None:
+            image = _with_8_bits(opened, values, how.bits)
+        clear = False
+        if not how.as_before:
+            image, clear = _over(image, how.background)
+        mode = "L" if how.grayscale else "RGB"
+        image = image if image.mode == mode else image.convert(mode)  # or it would be copied
+        if not how.as_before and (turn := _turn(opened)) is not None:
+            image = image.transpose(turn)
+        if how.size is not None and image.size != how.size[::-1]:
+            image = image.resize(how.size[::-1], PILImage.Resampling.BILINEAR)
+        x = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+        # At last: to look for a second frame, Pillow may leave the first.
+        frames = bool(getattr(opened, "is_animated", False))
+    if values is None:
+        return Picture(x, clear=clear, frames=frames)
+    return Picture(x, deep=float(values.max()), floats=values.dtype.kind == "f", clear=clear, frames=frames)
+
+
+def common_bits(pictures: Iterable[tuple[float, bool]]) -> int | None:
+    """Return the bits that hold all deep pixels of a set; None if they need more than DEPTHS have.
+
+    Args:
+        pictures: the largest value of each deep image, and whether its pixels are floating-point numbers.
+    """
+    tops, floats = zip(*pictures, strict=True)
+    depths = (UNIT, *DEPTHS) if all(floats) else DEPTHS
+    return next((bits for bits in depths if max(tops) <= _largest(bits)), None)
+
+
+def _largest(bits: int) -> int:
+    return 1 if bits == UNIT else 2**bits - 1
+
+
+def _deep_values(opened: Image, path: str) -> NDArray[Any] | None:
+    """Return (H, W) or (H, W, 3) values of an image with more than 8 bits a channel, else None; before it is loaded."""
+    values: NDArray[Any]
+    if opened.mode.startswith("I") or opened.mode == "F":
+        values = np.asarray(opened)
+    elif raw := _raw_mode(opened):
+        values = _two_bytes(path, raw)
+    else:
+        return None
+    if not np.isfinite(values).all():
+        raise ValueError("its pixels are not finite numbers")
+    if values.min() < 0:
+        raise ValueError(f"its pixels go down to {values.min():g}; save it with values from 0 on")
+    return values
+
+
+def _raw_mode(opened: Image) -> str:
+    """Return how the file holds 16 bits for each of several channels, such as `RGB;16B`; "" if it does not."""
+    tile = getattr(opened, "tile", None)
+    arguments = tile[0][3] if tile else ""
+    raw = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    return raw if opened.mode in ("RGB", "RGBA") and ";16" in raw else ""
+
+
+def _two_bytes(path: str, raw: str) -> NDArray[np.int64]:
+    """Return (H, W) or (H, W, 3) values of 16 bits, without alpha.
+
+    Pillow has no mode for them and takes the upper byte of each. Told the other byte order, it takes the lower one.
+    """
+    from PIL import Image as PILImage
+
+    halves: list[NDArray[np.int64]] = []
+    for mode in (raw, raw[:-1] + _SWAPPED[raw[-1]]):
+        with PILImage.open(path) as opened:
+            opened.filename = ""
+            codec, extents, offset, arguments = opened.tile[0]
+            # The four bytes of gray and alpha, which have no raw mode of the other order, are read as RGBA.
+            mode = "RGBA" if raw.startswith("LA;") else mode
+            changed = (mode, *arguments[1:]) if isinstance(arguments, tuple) else mode
+            opened.tile = [type(opened.tile[0])(codec, extents, offset, changed)]
+            halves.append(np.asarray(opened).astype(np.int64))
+    if raw.startswith("LA;"):
+        return halves[0][..., 0] << 8 | halves[0][..., 1]
+    return (halves[0] << 8 | halves[1])[..., :3]
+
+
+def _with_8_bits(opened: Image, values: NDArray[Any], bits: int | None) -> Image:
+    """Return deep values as an image of 8 bits, with the alpha of `opened`; all 0 while the bits are not known."""
+    from PIL import Image as PILImage
+
+    if bits is not None and values.max() > _largest(bits):
+        raise ValueError(
+            f"its pixels go up to {values.max():g}, but data.bits is {bits}; {bits} bits end at {_largest(bits)}"
+        )
+    if bits is None:
+        low = np.zeros(values.shape, np.uint8)
+    elif bits == UNIT:
+        low = np.rint(values * 255).astype(np.uint8)
+    else:
+        low = (np.rint(values).astype(np.int64) >> (bits - 8)).astype(np.uint8)
+    image = PILImage.fromarray(low)
+    if "transparency" in opened.info:  # one value that means "nothing here"
+        hidden = (values == np.asarray(opened.info["transparency"])).reshape(*low.shape[:2], -1).all(axis=2)
+        image.putalpha(PILImage.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+    elif opened.mode == "RGBA":
+        image.putalpha(opened.getchannel("A"))
+    return image
+
+
+def _over(image: Image, background: tuple[int, int, int]) -> tuple[Image, bool]:
+    """Return an image laid over a colour, and whether any of it was transparent."""
+    if not image.has_transparency_data:
+        return image, False
+    from PIL import Image as PILImage
+
+    image = image.convert("RGBA")
+    clear = bool(np.asarray(image.getchannel("A")).min() < 255)
+    return PILImage.alpha_composite(PILImage.new("RGBA", image.size, (*background, 255)), image).convert("RGB"), clear
+
+
+def _turn(opened: Image) -> Any:
+    """Return the transposition that an image needs to stand as it was taken, or None.
+
+    Source: Exif 2.32, tag Orientation.
+    """
+    # Pillow itself turns a TIFF. Its function for other files writes the metadata anew, which may fail where reading
+    # does not, and parses it for every image.
+    if opened.format == "TIFF" or _TAGGED.isdisjoint(opened.info):
+        return None
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        return turns.get(opened.getexif().get(Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - damaged metadata says nothing, and the pixels are whole
+        return None
+
+
+def _as_before(image: Image) -> Image:
+    """Return an image as earlier versions took it, so that the data of their runs can be recognised."""
+    from PIL import Image as PILImage
+
+    if image.mode.startswith("I"):
+        return PILImage.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers")
+    return image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
