@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from dlassign.cli.main import main
 from dlassign.plots import panel
 from dlassign.store.paths import RunPaths, find_runs
-from dlassign.store.records import read_records
-from dlassign.store.summary import PHASES, summarise
+from dlassign.store.records import PHASES, read_records
+from dlassign.store.summary import summarise
 from dlassign.train import arithmetic
 
 CONFIG = """\

@@ -52,7 +52,7 @@ def test_json_is_one_line(tmp_path: Path) -> None:
     result = sweep(path, "--json")
     [line] = result.stdout.splitlines()
     found = json.loads(line)
-    table = table_of(SweepPaths.of(tmp_path / "out", "grid"))
+    table = table_of(SweepPaths(tmp_path / "out" / "grid"))
     assert found["table"] == f"{tmp_path}/out/grid/table.json"
     assert found["best"] == table["rows"][0]
     assert found["counts"] == {"finished": 2}

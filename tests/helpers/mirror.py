@@ -67,7 +67,7 @@ TESTED_IN = {
     "report/weights.py": "report/test_report_data.py",
     "stats/compare.py": "stats/test_differences.py",
     "stats/power.py": "stats/test_differences.py",
-    "store/appending.py": "store/test_records.py",
+    "store/json_lines.py": "store/test_records.py",
     "store/manifest.py": "train/test_experiment.py",
     "store/run_group.py": "plots/test_groups.py",
     "store/sweep_paths.py": "store/test_sweep_journal.py",

@@ -65,6 +65,8 @@ def test_the_page_holds_every_run(mutants: Any) -> None:
         "end_seconds_total_text",
         "end_seconds_train_null",
         "end_best_text",
+        "end_images_per_second_list",
+        "final_confusion_text",
     ],
 )
 def test_damage_is_told(damage: Any, mutants: Any) -> None:
@@ -75,7 +77,7 @@ def test_damage_is_told(damage: Any, mutants: Any) -> None:
 
 
 def test_what_nothing_needs_may_be_missing(mutants: Any) -> None:
-    for damage in ("start_environment_gone", "train_lr_gone", "final_confusion_text", "end_images_per_second_list"):
+    for damage in ("start_environment_gone", "train_lr_gone", "final_confusion_gone"):
         assert mutants.by_folder[damage]["status"] == "finished", damage
 
 
@@ -83,7 +85,7 @@ def test_a_command_that_is_none_is_told(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, steps=4)
     run.log.write_text(run.log.read_text().replace('"environment":{}', '"environment":{"command":7}', 1))
     [found] = Report().collect(find_sources([str(run.root)], out=tmp_path)).runs
-    assert "`environment.command` is 7, expected a list" in found["reason"]
+    assert "environment.command: expected a list, got 7" in found["reason"]
 
 
 def test_a_config_nested_without_end_is_told(tmp_path: Path) -> None:
@@ -98,11 +100,12 @@ def test_a_number_without_end_of_a_plan_is_damage(tmp_path: Path) -> None:
     run = folder.make_run(tmp_path, steps=4)
     run.log.write_text(run.log.read_text().replace('"steps":4', '"steps":Infinity', 1))
     found = summarise(run)
-    assert (found.status, "OverflowError" in found.reason) == ("unreadable", True)
+    assert found.status == "unreadable"
+    assert "config.train.steps: expected a whole number or null, got inf" in found.reason
 
 
 def test_values_that_overflow_are_missing_in_curves(tmp_path: Path) -> None:
-    losses = {2: 1e308, 4: -1.7e308, 6: 10**400, 8: 3.0}
+    losses = {2: 1e308, 4: -1.7e308, 6: 1.1e300, 8: 3.0}
     run = folder.make_run(tmp_path, steps=8)
     lines = [json.loads(line) for line in run.log.read_text().splitlines()]
     for record in lines:

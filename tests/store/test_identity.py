@@ -46,10 +46,9 @@ def test_dotted_keys() -> None:
     config = {"a": {"b": [1, 2]}, "c": [{"d": 3}], "e": []}
     assert dict(flat_config(config)) == {"a.b": [1, 2], "c.0.d": 3, "e": []}
     assert inner_keys(config) == ["a", "a.b", "c", "c.0", "c.0.d", "e"]
-    assert config_value(config, "c.0.d") == 3
+    assert config_value(config, "c.0.d", None) == 3
     assert config_value(config, "a.x", None) is None
-    with pytest.raises(KeyError):
-        config_value(config, "c.1.d")
+    assert config_value(config, "c.1.d", 7) == 7
 
 
 def test_unknown_key_names_the_nearest() -> None:

@@ -16,11 +16,19 @@ from hypothesis import strategies as st
 
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.store.summary import finished_records, has_start, precision, result_line
+from dlassign.store.records import SCHEMA, MetricsWriter, Record, former_records, read_records
+from dlassign.store.summary import finished_records, precision, result_line
 from dlassign.store.summary import test_maximum as maximum_on_test
 
-START = {"schema": SCHEMA, "name": "a", "n_params": 3, "data": {"label": "digits ß"}}
+START = {
+    "schema": SCHEMA,
+    "time": "2026-01-01T10:00:00Z",
+    "name": "a",
+    "seed": 0,
+    "config": {"seed": 0, "train": {"steps": 9, "epochs": None, "metric": "accuracy"}},
+    "n_params": 3,
+    "data": {"label": "digits ß", "sha256": "ab"},
+}
 
 
 def write(path: Path, *records: tuple[str, dict[str, Any]]) -> None:
@@ -271,21 +279,20 @@ def test_cut_inside_the_start_record_a_new_start_is_written(data: Any) -> None:
         write(paths.log, ("start", START))
         raw = paths.log.read_bytes()
         paths.log.write_bytes(raw[: data.draw(st.integers(0, len(raw) - 2))])
-        assert not has_start(paths)
+        assert former_records(paths.log) is None
         assert finished_records(paths) is None
         MetricsWriter(paths.log).close()  # closes the torn line
-        assert not has_start(paths)
+        assert former_records(paths.log) is None
         assert finished_records(paths) is None
         write(paths.log, ("start", START), train(1))
-        assert has_start(paths)
+        assert former_records(paths.log) is not None
         assert steps(read_records(paths.log).train) == [1]
 
 
-def test_has_start(tmp_path: Path) -> None:
-    paths = RunPaths(tmp_path)
-    assert not has_start(paths)
-    write(paths.log, ("start", START))
-    assert has_start(paths)
+def test_whether_a_run_has_begun(log: Path) -> None:
+    assert former_records(log) is None
+    write(log, ("start", START))
+    assert former_records(log) is not None
 
 
 @pytest.mark.parametrize(("status", "over"), [("finished", True), ("diverged", True), ("interrupted", False)])

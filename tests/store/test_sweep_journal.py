@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from dlassign.errors import UserError
-from dlassign.store.sweep_journal import JournalWriter, read_journal
+from dlassign.store.json_lines import JsonLines
+from dlassign.store.sweep_journal import read_journal
 from dlassign.store.sweep_paths import SweepPaths, only_driver
 
 
 def write(path: Path, *entries: tuple[str, dict[str, Any]]) -> None:
-    with closing(JournalWriter(path)) as writer:
+    with closing(JsonLines(path)) as writer:
         for kind, values in entries:
-            writer.write(kind, **values)  # type: ignore[arg-type]
+            writer.write(kind, **values)
 
 
 def plan(search: str, **values: Any) -> tuple[str, dict[str, Any]]:
@@ -77,14 +78,14 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def full(*args: object) -> int:
         raise OSError(errno.ENOSPC, "no space")
 
-    with closing(JournalWriter(tmp_path / "sweep.jsonl")) as writer:
+    with closing(JsonLines(tmp_path / "sweep.jsonl")) as writer:
         monkeypatch.setattr(os, "write", full)
         with pytest.raises(UserError, match=r"sweep\.jsonl: no space left on the disk; free some space"):
             writer.write("tell", number=0, value=1.0)
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    paths = SweepPaths.of(tmp_path, "grid")
+    paths = SweepPaths(tmp_path / "grid")
     with (
         only_driver(paths),
         pytest.raises(UserError, match="another process is running the sweep"),

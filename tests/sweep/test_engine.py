@@ -82,7 +82,7 @@ def run(path: Path, executor: Executor | None = None, **options: Any) -> tuple[O
 
 
 def files(tmp_path: Path) -> SweepPaths:
-    return SweepPaths.of(tmp_path / "out", "grid")
+    return SweepPaths(tmp_path / "out" / "grid")
 
 
 def test_the_table_holds_what_the_logs_say(tmp_path: Path) -> None:

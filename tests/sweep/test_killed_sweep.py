@@ -63,7 +63,7 @@ def test_a_serial_driver_killed_five_times(fork: ForkServerContext, tmp_path: Pa
         process.start()
         return process
 
-    whole, broken = SweepPaths.of(tmp_path / "whole", "grid"), SweepPaths.of(tmp_path / "broken", "grid")
+    whole, broken = SweepPaths(tmp_path / "whole" / "grid"), SweepPaths(tmp_path / "broken" / "grid")
     process = start(tmp_path / "whole")
     process.join()
     assert process.exitcode == 0
@@ -103,7 +103,7 @@ def wait_for(paths: SweepPaths, more: int, alive: Callable[[], bool]) -> None:
 @pytest.mark.slow
 def test_the_command_with_worker_processes_killed_five_times(tmp_path: Path) -> None:
     path = sweep_of_24(tmp_path, steps=600)
-    whole, broken = SweepPaths.of(tmp_path / "whole", "grid"), SweepPaths.of(tmp_path / "broken", "grid")
+    whole, broken = SweepPaths(tmp_path / "whole" / "grid"), SweepPaths(tmp_path / "broken" / "grid")
     begun = time.monotonic()
     assert command(path, tmp_path / "whole").wait() == 0
     seconds = time.monotonic() - begun

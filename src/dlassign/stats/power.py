@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from dlassign.stats.intervals import t_quantile
@@ -50,26 +51,11 @@ def _beyond(noncentrality: float, df: float, alpha: float) -> float:
 def seeds_needed(effect: float, *, sds: Sequence[float], alpha: float = 0.05, goal: float = 0.8) -> int | None:
     """Return the smallest number of seeds (of each group) with which `power` reaches a goal.
 
-    Args:
-        effect: the true difference of the means.
-        sds: as for `power`.
-        alpha: as for `power`.
-        goal: the power to reach.
-
     Returns:
         At least 2; None if the effect is 0, the sds are, or more than `MOST_SEEDS` are needed.
     """
     if not effect or not any(sds):
         return None
-    few, enough = 1, 2
-    while power(enough, effect, sds=sds, alpha=alpha) < goal:
-        few, enough = enough, 2 * enough
-        if few >= MOST_SEEDS:
-            return None
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        if power(middle, effect, sds=sds, alpha=alpha) < goal:
-            few = middle
-        else:
-            enough = middle
-    return enough if enough <= MOST_SEEDS else None
+    # More seeds never find less, so the counts are sorted by their power.
+    found = bisect_left(range(MOST_SEEDS + 1), goal, lo=2, key=lambda n: power(n, effect, sds=sds, alpha=alpha))
+    return found if found <= MOST_SEEDS else None

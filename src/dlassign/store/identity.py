@@ -12,16 +12,10 @@ from dlassign.errors import UserError
 
 NO_DIFFERENCE = REPEATS | {"name"}
 """Keys that are not named where configs differ: the user chose the name, and the others make no other experiment."""
-_MISSING = object()
 
 
 def experiment_of(config: Mapping[str, Any], sha256: Any) -> str:
-    """Return a text that runs share if their configs differ in REPEATS alone.
-
-    Args:
-        config: the resolved config.
-        sha256: digest of the data, which counts in place of where the data lies.
-    """
+    """Return a text that runs share if configs differ in REPEATS alone; the data's digest stands for its place."""
     counted = {key: value for key, value in flat_config(without_later(config)) if key not in REPEATS}
     return json.dumps([counted, sha256], sort_keys=True)
 
@@ -29,9 +23,7 @@ def experiment_of(config: Mapping[str, Any], sha256: Any) -> str:
 def differing_keys(configs: Sequence[Mapping[str, Any]], *, seed: bool = False) -> dict[str, list[Any]]:
     """Return each dotted key in which configs differ, with its value in each; None where a config lacks it.
 
-    Args:
-        configs: resolved configs.
-        seed: whether the seed is such a key too.
+    The seed is such a key only if that is asked for.
     """
     flats = [dict(flat_config(config)) for config in configs]
     keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_DIFFERENCE or (seed and key == "seed"))
@@ -39,22 +31,16 @@ def differing_keys(configs: Sequence[Mapping[str, Any]], *, seed: bool = False) 
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
 
-def config_value(config: Mapping[str, Any], key: str, default: Any = _MISSING) -> Any:
-    """Return the value at a dotted key such as `optimizer.lr` or `loss.penalty.0.coefficient`.
-
-    Raises:
-        KeyError: there is none, and no default was given.
-    """
+def config_value(config: Mapping[str, Any], key: str, default: Any) -> Any:
+    """Return the value at a dotted key such as `optimizer.lr` or `loss.penalty.0.coefficient`, or the default."""
     here: Any = config
     for part in key.split("."):
         if isinstance(here, dict) and part in here:
             here = here[part]
         elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
             here = here[int(part)]
-        elif default is not _MISSING:
-            return default
         else:
-            raise KeyError(key)
+            return default
     return here
 
 

@@ -16,6 +16,16 @@ from dlassign.errors import UserError
 from dlassign.store.files import reason
 
 
+class Below:
+    """The path of a file or folder below the `root` of what it is an attribute of."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, paths: Any, kind: type) -> Path:
+        return Path(paths.root, *self._names)
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """File names of one run.
@@ -25,6 +35,23 @@ class RunPaths:
     """
 
     root: Path
+
+    config = Below("config.yaml")
+    """The resolved config, every default written out."""
+    manifest = Below("manifest.json")
+    """Versions, git state, device, data digest and status."""
+    log = Below("log.jsonl")
+    """The append-only log that everything is read from."""
+    checkpoints = Below("checkpoints")
+    """Folder of checkpoints."""
+    last = Below("checkpoints", "last.pt")
+    """Newest checkpoint, to go on from."""
+    previous = Below("checkpoints", "previous.pt")
+    """The checkpoint before the newest, used if that one is damaged."""
+    best = Below("checkpoints", "best.pt")
+    """Weights with the best validation metric."""
+    plots = Below("plots")
+    """Folder of the pictures."""
 
     @classmethod
     def of(cls, out: Path, config: dict[str, Any], fingerprint: str) -> RunPaths:
@@ -39,46 +66,6 @@ class RunPaths:
             UserError: the pretrained weights that the config names are not there.
         """
         return cls(out / config["name"] / f"{config_hash(config, fingerprint)}-s{config['seed']}")
-
-    @property
-    def config(self) -> Path:
-        """The resolved config, every default written out."""
-        return self.root / "config.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        """Versions, git state, device, data digest and status."""
-        return self.root / "manifest.json"
-
-    @property
-    def log(self) -> Path:
-        """The append-only log that everything is read from."""
-        return self.root / "log.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of checkpoints."""
-        return self.root / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        """Newest checkpoint, to go on from."""
-        return self.checkpoints / "last.pt"
-
-    @property
-    def previous(self) -> Path:
-        """The checkpoint before the newest, used if that one is damaged."""
-        return self.checkpoints / "previous.pt"
-
-    @property
-    def best(self) -> Path:
-        """Weights with the best validation metric."""
-        return self.checkpoints / "best.pt"
-
-    @property
-    def plots(self) -> Path:
-        """Folder of the pictures."""
-        return self.root / "plots"
 
     @property
     def lock(self) -> Path:

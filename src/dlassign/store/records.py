@@ -20,27 +20,57 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 from dlassign.errors import UserError
-from dlassign.store.appending import JsonLines, parsed_line
-from dlassign.store.files import reason
+from dlassign.store.json_lines import NUMBER, NUMBER_OR_NULL, JsonLines, Shape, read_json_lines
 
 LARGEST = 1e300
 """A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
 SCHEMA = 1
 Record = dict[str, Any]
 Kind = Literal["start", "train", "eval", "note", "tta", "resume", "end"]
-_KEYS: dict[str, dict[str, type]] = {
-    "start": {},
-    "train": {"step": int},
-    "eval": {"step": int, "split": str},
-    "note": {"step": int, "about": str, "text": str},
-    "tta": {"step": int, "split": str},
-    "resume": {"from_step": int},
-    "end": {"status": str},
+PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
+"""What the time of a run is made of; `compile` is there only if it compiled."""
+_LOSS = {"step": int, "loss": NUMBER_OR_NULL, "accuracy": NUMBER_OR_NULL}
+_TIMES = {"epoch?": NUMBER, "n?": int, "seconds?": NUMBER, "wall?": NUMBER}
+_SHAPES = {
+    "start": Shape(
+        {
+            "time": str,
+            "name": str,
+            "seed": int,
+            "config": {
+                "train": {"steps": (int, NoneType), "epochs": NUMBER_OR_NULL, "metric": str, "precision?": str},
+                "seed": int,
+            },
+            "environment?": {"packages?": dict, "command?": [str]},
+            "arithmetic?": ({"precision": str, "channels_last?": bool, "compile?": bool, "why?": str}, NoneType),
+            "data": {"label": str, "sha256": str, "classes?": [str]},
+            "n_params": int,
+            "steps?": int,
+            "steps_per_epoch?": int,
+        }
+    ),
+    "train": Shape({**_LOSS, **_TIMES, "lr?": NUMBER_OR_NULL, "penalty?": NUMBER_OR_NULL}),
+    "eval": Shape({**_LOSS, **_TIMES, "split": str, "final?": bool, "confusion?": [[int]]}),
+    "note": Shape({"step": int, "about": str, "text": str}),
+    "tta": Shape({**_LOSS, **_TIMES, "split": str, "views?": int}),
+    "resume": Shape({"from_step": int, "environment?": dict}),
+    "end": Shape(
+        {
+            "status": str,
+            "steps?": int,
+            "best?": ({"step": int, "metric": str, "value": NUMBER_OR_NULL}, NoneType),
+            "seconds?": {"total": NUMBER, **{f"{phase}?": NUMBER for phase in PHASES}},
+            "images_per_second?": NUMBER_OR_NULL,
+            "chosen?": {"weights": str, "step": int},
+            "weights_sha256?": str,
+        }
+    ),
 }
-"""What a line must hold to be taken for a record."""
+"""What each kind of record holds; a key that ends in `?` may be missing, as in logs of earlier versions."""
 
 
 class MetricsWriter:
@@ -62,7 +92,7 @@ class MetricsWriter:
             UserError: the disk is full or the log is gone.
         """
         record = {"kind": kind, **_finite(values)}
-        self._lines.write(record)
+        self._lines.write(**record)
         if self._on_record is not None:
             self._on_record(record)
         return record
@@ -145,44 +175,37 @@ def read_records(path: Path) -> RunRecords:
     Lines that are not JSON (torn by a killed process) are skipped and reported in `warnings`.
 
     Raises:
-        UserError: there is no log, it has no start record, or another version of dlassign wrote it.
+        UserError: there is no log, it has no start record or a damaged record, or another version wrote it.
     """
-    records: RunRecords | None = None
-    warnings = []
-    for number, line in enumerate(_lines(path), 1):
-        record = parse_record(line)
-        if record is None:
-            if line.strip():
-                warnings.append(
-                    f"{path}:{number}: not a complete record, skipped (a process was killed while writing it)"
-                )
-        elif records is None:
-            records = RunRecords(start=_check_start(record, path), warnings=warnings)
-        else:
-            records.add(record)
+    records = former_records(path)
+    if records is None and not path.exists():
+        raise UserError(f"cannot read the log {path}: No such file or directory")
     if records is None:
         raise UserError(f"{path} holds no complete record: the run was killed before it began; train it again")
     return records
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read the log {path}: {reason(error)}") from error
+def former_records(path: Path) -> RunRecords | None:
+    """Do as `read_records`, but return None of a run that has not begun: there is no log, or no record in it."""
+    records: RunRecords | None = None
+    warnings = []
+    for place, record in read_json_lines(path, what="the log"):
+        if record is None or str(record.get("kind")) not in _SHAPES:
+            warnings.append(f"{place}: not a complete record, skipped (a process was killed while writing it)")
+            continue
+        if records is None:
+            _check_start(record, path)
+        # Here, for all readers: none of them has to expect a text where a number belongs.
+        if wrong := _SHAPES[record["kind"]].misfit(record):
+            raise UserError(f"{place} is damaged: {wrong}; mend that line, or move {path.parent} away to train it anew")
+        if records is None:
+            records = RunRecords(start=record, warnings=warnings)
+        else:
+            records.add(record)
+    return records
 
 
-def parse_record(line: str) -> Record | None:
-    """Return the record that a line holds, or None if it holds none."""
-    record = parsed_line(line)
-    if record is None:
-        return None
-    keys = _KEYS.get(str(record.get("kind")))
-    complete = keys is not None and all(isinstance(record.get(key), kind) for key, kind in keys.items())
-    return record if complete else None
-
-
-def _check_start(record: Record, path: Path) -> Record:
+def _check_start(record: Record, path: Path) -> None:
     if record["kind"] != "start":
         what = "does not begin with a start record; it is damaged or was not written by dlassign"
         raise UserError(f"{path} {what}; move {path.parent} away to train it anew")
@@ -191,4 +214,3 @@ def _check_start(record: Record, path: Path) -> Record:
             f"{path} has log schema {record.get('schema')}, this version of dlassign reads {SCHEMA}; "
             "use the version that wrote it (manifest.json names it), or move the folder away and train again"
         )
-    return record

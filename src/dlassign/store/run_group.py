@@ -12,7 +12,7 @@ from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.store.identity import differing_keys, experiment_of, flat_config
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, parse_record
+from dlassign.store.records import read_records
 from dlassign.store.select import some_runs
 from dlassign.store.summary import RunSummary, summarise
 from dlassign.store.sweep_paths import SweepPaths
@@ -96,12 +96,10 @@ def _identity(run: RunSummary) -> str:
 def data_record(run: RunSummary) -> dict[str, Any]:
     """Return what the log's first record says of the data: label, sha256, n_train, n_val, n_test; {} if it is torn."""
     try:
-        with RunPaths(Path(run.run)).log.open(encoding="utf-8", errors="replace") as log:
-            first: Record = next((record for line in log if (record := parse_record(line))), {})
-    except OSError:
+        found: dict[str, Any] = read_records(RunPaths(Path(run.run)).log).start["data"]
+    except UserError:
         return {}
-    found = first.get("data")
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _ranked(place: str, folder: Path, rank: int) -> RunGroup:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, RunRecords, parse_record, read_records
+from dlassign.store.records import Record, RunRecords, former_records, read_records
 
 _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 
@@ -20,9 +20,6 @@ DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, R
 
 FINISHED = ("finished", "diverged")
 """Statuses of a run that is over: it does not go on."""
-
-PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
-"""What the time of a run is made of; `compile` is there only if it compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,19 +189,8 @@ def finished_records(paths: RunPaths) -> RunRecords | None:
     Raises:
         UserError: another version of dlassign wrote the log.
     """
-    if not has_start(paths):
-        return None
-    records = read_records(paths.log)
-    return records if records.end is not None and records.end["status"] in FINISHED else None
-
-
-def has_start(paths: RunPaths) -> bool:
-    """Return whether the log holds at least one complete record; a torn one that a later session closed is none."""
-    try:
-        with paths.log.open(encoding="utf-8", errors="replace") as log:
-            return any(parse_record(line) for line in log)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    records = former_records(paths.log)
+    return records if records is not None and records.end is not None and records.end["status"] in FINISHED else None
 
 
 def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:

@@ -16,55 +16,24 @@ How a run went is in the run's own log; of failed runs only this journal knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dlassign.errors import UserError
-from dlassign.store.appending import JsonLines, parsed_line
-from dlassign.store.files import reason
+from dlassign.store.json_lines import NUMBER_OR_NULL, Shape, read_json_lines
 
 SCHEMA = 1
 JournalEntry = dict[str, Any]
-Kind = Literal["plan", "ask", "report", "tell", "result", "session"]
-_KEYS: dict[str, tuple[str, ...]] = {
-    "plan": ("schema", "search", "file", "trials"),
-    "ask": ("number", "values"),
-    "report": ("number", "step", "value"),
-    "tell": ("number", "value"),
-    "result": ("run", "status"),
-    "session": (),
+_SHAPES = {
+    "plan": Shape({"schema": int, "search": str, "file": dict, "trials": [str]}),
+    "ask": Shape({"number": int, "values": dict}),
+    "report": Shape({"number": int, "step": int, "value": NUMBER_OR_NULL}),
+    "tell": Shape({"number": int, "value": NUMBER_OR_NULL}),
+    "result": Shape({"run": str, "status": str, "message?": str}),
+    "session": Shape({}),
 }
-"""What a line must hold to be taken for an entry."""
-
-
-class JournalWriter:
-    """Appends entries to a journal.
-
-    Args:
-        path: the journal; created if missing.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lines = JsonLines(path)
-
-    def write(self, kind: Kind, **values: Any) -> None:
-        """Append one entry; a result reaches the disk before this returns.
-
-        Raises:
-            UserError: the disk is full or the journal is gone.
-        """
-        self._lines.write({"kind": kind, **values})
-        if kind in ("plan", "result"):
-            self._lines.sync()
-
-    def close(self) -> None:
-        """Close the journal."""
-        self._lines.close()
+"""What each kind of entry holds; a key that ends in `?` may be missing."""
 
 
 @dataclass
@@ -104,39 +73,19 @@ def read_journal(path: Path) -> Journal:
     """Read a journal; a missing one is empty. Torn lines are skipped and reported in `warnings`.
 
     Raises:
-        UserError: it cannot be read, or another version of dlassign wrote it.
+        UserError: it cannot be read, an entry is damaged, or another version of dlassign wrote it.
     """
     journal = Journal()
-    for number, line in enumerate(_lines(path), 1):
-        entry = _parse(line)
-        if entry is not None:
-            _check_schema(entry, path)
-            journal.add(entry)
-        elif line.strip():
-            journal.warnings.append(f"{path}:{number}: not a complete entry, skipped (the driver was killed)")
+    for place, entry in read_json_lines(path, what="the journal"):
+        if entry is None or str(entry.get("kind")) not in _SHAPES:
+            journal.warnings.append(f"{place}: not a complete entry, skipped (the driver was killed)")
+            continue
+        if entry["kind"] == "plan" and entry.get("schema") != SCHEMA:
+            raise UserError(
+                f"{path} has schema {entry.get('schema')}, this version of dlassign reads {SCHEMA}; use the version "
+                "that wrote it, or move the folder away"
+            )
+        if wrong := _SHAPES[entry["kind"]].misfit(entry):
+            raise UserError(f"{place} is damaged: {wrong}; mend or remove that line")
+        journal.add(entry)
     return journal
-
-
-def _lines(path: Path) -> Sequence[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise UserError(f"cannot read the journal {path}: {reason(error)}") from error
-
-
-def _parse(line: str) -> JournalEntry | None:
-    entry = parsed_line(line)
-    if entry is None:
-        return None
-    keys = _KEYS.get(str(entry.get("kind")))
-    return entry if keys is not None and all(key in entry for key in keys) else None
-
-
-def _check_schema(entry: JournalEntry, path: Path) -> None:
-    if entry["kind"] == "plan" and entry["schema"] != SCHEMA:
-        raise UserError(
-            f"{path} has schema {entry['schema']}, this version of dlassign reads {SCHEMA}; use the version that wrote "
-            "it, or move the folder away"
-        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlassign.store.files import hold_lock
+from dlassign.store.paths import Below
 
 
 @dataclass(frozen=True)
@@ -20,50 +21,20 @@ class SweepPaths:
 
     root: Path
 
-    @classmethod
-    def of(cls, out: Path, name: str) -> SweepPaths:
-        """Return the files of a sweep.
-
-        Args:
-            out: folder of all runs.
-            name: the sweep's name, which is that of its runs too.
-        """
-        return cls(out / name)
-
-    @property
-    def config(self) -> Path:
-        """The sweep file as it was read last, every default written out."""
-        return self.root / "sweep.yaml"
-
-    @property
-    def journal(self) -> Path:
-        """What the driver did, line by line."""
-        return self.root / "sweep.jsonl"
-
-    @property
-    def table_csv(self) -> Path:
-        """The results, one row a point."""
-        return self.root / "table.csv"
-
-    @property
-    def table_json(self) -> Path:
-        """The same with every run."""
-        return self.root / "table.json"
-
-    @property
-    def token(self) -> Path:
-        """A file of a Ray driver, by which workers find out whether they see its folder."""
-        return self.root / ".ray-token"
-
-    @property
-    def plots(self) -> Path:
-        """Folder of the pictures."""
-        return self.root / "plots"
-
-    @property
-    def lock(self) -> Path:
-        """Lock file held by the driver."""
-        return self.root / ".sweep.lock"
+    config = Below("sweep.yaml")
+    """The sweep file as it was read last, every default written out."""
+    journal = Below("sweep.jsonl")
+    """What the driver did, line by line."""
+    table_csv = Below("table.csv")
+    """The results, one row a point."""
+    table_json = Below("table.json")
+    """The same with every run."""
+    token = Below(".ray-token")
+    """A file of a Ray driver, by which workers find out whether they see its folder."""
+    plots = Below("plots")
+    """Folder of the pictures."""
+    lock = Below(".sweep.lock")
+    """Lock file held by the driver."""
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from dlassign.config.data import has_test, has_validation
 from dlassign.config.load_sweep import LocatedSweep
@@ -25,8 +24,7 @@ class CheckedPoints:
 
     Attributes:
         points: those that are known before anything is trained; none of an adaptive search.
-        probes: the same; of an adaptive search, points at the ends of its space.
-        configs: of each probe.
+        probes: the same; of an adaptive search, points at the ends of its space. `configs` has the config of each.
         remarks: lines that the user should see.
     """
 
@@ -78,15 +76,12 @@ def _with_points(located: LocatedSweep, problem: Problem, points: list[Point], t
     if len(points) == total:
         return problem
     kind = "grid point" if isinstance(located.config.strategy, Grid) else "point"
-    common = {key: value for key, value in points[0].items() if all(_is_same(value, point, key) for point in points)}
+    first, *others = [{key: identity(value) for key, value in point.items()} for point in points]
+    common = {key: points[0][key] for key in first if all(other.get(key) == first[key] for other in others)}
     values = ", ".join(f"{key}={flow(value)}" for key, value in (common or points[0]).items())
     such = f"all with {values}" if common else f"such as {values}"
     where = f"in {kind} {values}" if len(points) == 1 else f"in {len(points)} of {total} {kind}s, {such}"
     return replace(problem, message=f"{problem.message} ({where})")
-
-
-def _is_same(value: Any, point: Point, key: str) -> bool:
-    return key in point and identity(point[key]) == identity(value)
 
 
 def _objective_problems(located: LocatedSweep, config: RunConfig) -> Iterator[Problem]:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from dlassign.errors import DlassignError, Interrupted, UserError
-from dlassign.store.records import Record
 from dlassign.store.sweep_table import Status
 from dlassign.sweep import worker as messages
 from dlassign.sweep.standing import ended
@@ -67,19 +66,6 @@ class Crew(Protocol[W]):
         """End all workers, also those that no longer answer."""
 
 
-class _Silent:
-    """A listener for the time after the sweep has ended, when only checkpoints are still written."""
-
-    def started(self, trial: Trial) -> None:
-        pass
-
-    def record(self, trial: Trial, record: Record) -> bool:
-        return False
-
-    def say(self, trial: Trial, text: str) -> None:
-        pass
-
-
 class Drive(Generic[W]):
     """One call of an executor's `run`.
 
@@ -129,12 +115,16 @@ class Drive(Generic[W]):
 
     def close(self) -> None:
         """End all workers; those that train write a checkpoint first."""
-        self._listener = _Silent()
         self._ask_to_stop()
         while self._busy() and not self._late():
             with suppress(DlassignError):  # the error that ends the sweep, if there is one, is on its way
-                for worker, message in self._crew.heard():
-                    self._take(worker, *message)
+                for worker, (kind, *_) in self._crew.heard():
+                    if kind == messages.QUESTION:  # the worker waits
+                        worker.answer(False)
+                    elif kind in (messages.RESULT, messages.FULL_DISK, LOST):
+                        worker.trial = None
+                    if kind == LOST:
+                        self._crew.remove(worker)
         self._crew.dismiss()
 
     def _busy(self) -> list[Trial]:

@@ -16,8 +16,9 @@ from dlassign.config.sweep import TPE, NoPruning
 from dlassign.errors import Interrupted, UserError
 from dlassign.store.clock import now
 from dlassign.store.files import write_text
+from dlassign.store.json_lines import JsonLines
 from dlassign.store.records import Record
-from dlassign.store.sweep_journal import SCHEMA, Journal, JournalEntry, JournalWriter, read_journal
+from dlassign.store.sweep_journal import SCHEMA, Journal, JournalEntry, read_journal
 from dlassign.store.sweep_paths import SweepPaths, only_driver
 from dlassign.store.sweep_table import Objective as TableObjective
 from dlassign.store.sweep_table import PointResult, SweepTable, table_content, write_table
@@ -57,12 +58,10 @@ class Outcome:
     """What a sweep came to.
 
     Attributes:
-        rows: the table, best first.
         content: what table.json holds.
         failed: the trials that failed.
     """
 
-    rows: list[PointResult]
     content: dict[str, Any]
     failed: list[Standing]
 
@@ -77,7 +76,7 @@ class Sweep:
         strategy: () -> what chooses the points, fresh; None is the one that the file names.
 
     Raises:
-        UserError: the data or a journal cannot be read.
+        UserError: the data cannot be read.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Sweep:
         strategy: Callable[[], Strategy] | None = None,
     ) -> None:
         self.config = located.config
-        self.paths = SweepPaths.of(out, located.config.name)
+        self.paths = SweepPaths(out / located.config.name)
         self._located = located
         self._strategy = strategy or (lambda: make_strategy(located))
         self.make = TrialMaker(located, checked, out)
@@ -103,9 +102,9 @@ class Sweep:
         every = {trial.run: trial for candidate in self.known for trial in reversed(candidate.trials)}
         return sorted(every.values(), key=lambda trial: trial.number)
 
-    def standings(self, journal: Journal | None = None) -> list[Standing]:
+    def standings(self) -> list[Standing]:
         """Return how the known trials stand; nothing is written."""
-        journal = journal or read_journal(self.paths.journal)
+        journal = read_journal(self.paths.journal)
         return [self.standing(trial, journal) for trial in self.trials()]
 
     def standing(self, trial: Trial, journal: Journal) -> Standing:
@@ -117,11 +116,10 @@ class Sweep:
     @property
     def total(self) -> int:
         """How many trials there will be, those that confirm included; a strategy may stop before."""
-        points = getattr(self.config.strategy, "trials", None) if not self.known else len(self.known)
-        seeds = len(self.config.seeds or (0,))
-        own = len(self.trials()) if self.known else (points or 0) * seeds
+        points = len(self.known) or getattr(self.config.strategy, "trials", 0)
+        own = len(self.trials()) or points * len(self.config.seeds or (0,))
         confirm = self.config.confirm
-        return own + (min(confirm.top, points or 0) * confirm.seeds if confirm else 0)
+        return own + (min(confirm.top, points) * confirm.seeds if confirm else 0)
 
     def run(self, executor: Executor, view: SweepView, *, retry: bool = False, fail_fast: bool = False) -> Outcome:
         """Train what is not there yet, and write the table.
@@ -140,14 +138,14 @@ class Sweep:
             journal = read_journal(self.paths.journal)
             for warning in journal.warnings:
                 view.say(warning)
-            with closing(JournalWriter(self.paths.journal)) as writer:
+            with closing(JsonLines(self.paths.journal)) as writer:
                 self._note_plan(journal, writer, view)
                 writer.write("session", time=now(), executor=type(executor).__name__)
                 search = Search(self._strategy(), self.make, journal=writer, calls=journal.calls)
                 session = _Session(self, search, journal=journal, writer=writer, view=view, retry=retry)
                 return session.go(executor, fail_fast=fail_fast)
 
-    def _note_plan(self, journal: Journal, writer: JournalWriter, view: SweepView) -> None:
+    def _note_plan(self, journal: Journal, writer: JsonLines, view: SweepView) -> None:
         """Write down what is planned, and say what has changed since the last time."""
         dump = json.loads(self.config.model_dump_json(by_alias=True))
         trials = [trial.run for trial in self.trials()]
@@ -160,6 +158,7 @@ class Sweep:
             view.say(_changes(former, dump, trials))
         write_text(self.paths.config, dump_sweep(self._located))
         writer.write("plan", time=now(), **plan)
+        writer.sync()
         journal.add({"kind": "plan", **plan})
 
     def _search_digest(self, dump: Mapping[str, Any]) -> str:
@@ -192,7 +191,7 @@ class _Session:
     sweep: Sweep
     search: Search
     journal: Journal
-    writer: JournalWriter
+    writer: JsonLines
     view: SweepView
     retry: bool
     standings: dict[str, Standing] = field(default_factory=dict)
@@ -213,17 +212,15 @@ class _Session:
                 raise Interrupted("interrupted")
         except Interrupted as error:
             self._write_table()
-            raise Interrupted(self._interrupted_text()) from error
+            over = sum(standing.over for standing in self.standings.values())
+            total = max(self.sweep.total, len(self.standings))
+            text = f"interrupted: {over} of {total} trials have ended; the same command goes on from there"
+            raise Interrupted(text) from error
         except UserError:  # such as a full disk, on which the table may not fit either
             with suppress(UserError):
                 self._write_table()
             raise
         return self._write_table()
-
-    def _interrupted_text(self) -> str:
-        over = sum(standing.over for standing in self.standings.values())
-        total = max(self.sweep.total, len(self.standings))
-        return f"interrupted: {over} of {total} trials have ended; the same command goes on from there"
 
     def _train(self, executor: Executor, trials: Iterator[Trial], *, fail_fast: bool) -> bool:
         """Train trials; False if one failed and that is to end the sweep."""
@@ -298,6 +295,7 @@ class _Session:
         confirms = standing.trial.confirms
         entry = {"run": standing.run, **values, "seconds": standing.seconds, "confirms": confirms}
         self.writer.write("result", **entry)
+        self.writer.sync()
         self.journal.add({"kind": "result", **entry})
 
     def _tell(self, candidate: Candidate) -> None:
@@ -335,7 +333,7 @@ class _Session:
         )
         write_table(table)
         failed = [self.standings[run.run] for row in rows for run in row.runs if run.status == "failed"]
-        return Outcome(rows=rows, content=table_content(table), failed=failed)
+        return Outcome(content=table_content(table), failed=failed)
 
     # What follows makes it a TrialListener.
 

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dlassign.config.places import KeyPath, dotted
@@ -59,7 +60,7 @@ class OptunaStrategy:
                     asked = self._known[identity(values)] = _Asked(trial)
                     self._asked.append(asked)
                     return len(self._asked) - 1, values
-                _finish(self._study, trial, known.value)
+                self._study.tell(trial, known.value)  # None: it failed
         return None
 
     def _propose(self, *, at_random: bool) -> tuple[optuna.trial.Trial, Point]:
@@ -101,18 +102,23 @@ class OptunaStrategy:
         asked.told = True
         asked.value = value if value is not None and math.isfinite(value) else None
         with _quiet():
-            _finish(self._study, asked.trial, asked.value, pruned=asked.given_up)
+            from optuna.trial import TrialState
+
+            if asked.given_up:
+                self._study.tell(asked.trial, state=TrialState.PRUNED)
+            else:
+                self._study.tell(asked.trial, asked.value)  # None: it failed
 
 
+@dataclass
 class _Asked:
     """A point that was asked for, and what is known of it."""
 
-    def __init__(self, trial: optuna.trial.Trial) -> None:
-        self.trial = trial
-        self.steps: set[int] = set()
-        self.given_up = False
-        self.told = False
-        self.value: float | None = None
+    trial: optuna.trial.Trial
+    steps: set[int] = field(default_factory=set)
+    given_up: bool = False
+    told: bool = False
+    value: float | None = None
 
 
 def _make_study(config: SweepConfig, pruning: Pruning) -> optuna.study.Study:
@@ -120,9 +126,7 @@ def _make_study(config: SweepConfig, pruning: Pruning) -> optuna.study.Study:
         import optuna
     except ImportError:
         raise UserError(INSTALL) from None
-    direction = optuna.study.StudyDirection.MAXIMIZE
-    if not config.objective.higher_is_better:
-        direction = optuna.study.StudyDirection.MINIMIZE
+    direction = "maximize" if config.objective.higher_is_better else "minimize"
     # Hyperband puts trials into brackets by the study's name, so a name that Optuna makes up would not do.
     return optuna.create_study(study_name="dlassign", direction=direction, pruner=_make_pruner(pruning))
 
@@ -159,17 +163,6 @@ def _choose(trial: optuna.trial.Trial, name: str, domain: Domain) -> Any:
     if domain.integer:
         return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
     return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
-
-
-def _finish(study: optuna.study.Study, trial: optuna.trial.Trial, value: float | None, *, pruned: bool = False) -> None:
-    from optuna.trial import TrialState
-
-    if pruned:
-        study.tell(trial, state=TrialState.PRUNED)
-    elif value is None:
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        study.tell(trial, value)
 
 
 @contextmanager

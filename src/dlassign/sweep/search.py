@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlassign.errors import UserError
-from dlassign.store.sweep_journal import JournalEntry, JournalWriter
+from dlassign.store.json_lines import JsonLines
+from dlassign.store.sweep_journal import JournalEntry
 from dlassign.sweep.trial import Candidate, Strategy, TrialMaker
 
 
@@ -25,7 +26,7 @@ class Search:
     """
 
     def __init__(
-        self, strategy: Strategy, make: TrialMaker, *, journal: JournalWriter, calls: Sequence[JournalEntry] = ()
+        self, strategy: Strategy, make: TrialMaker, *, journal: JsonLines, calls: Sequence[JournalEntry] = ()
     ) -> None:
         self._strategy = strategy
         self._make = make

@@ -30,12 +30,9 @@ Point = dict[str, Any]
 def grid_points(
     space: Mapping[str, Domain], when: Sequence[Condition], around: Mapping[str, Any] | None = None
 ) -> Iterator[Point]:
-    """Yield every combination of values, in the file's order, the last key fastest.
+    """Yield every combination of values, in the file's order, the last key fastest, added to the values `around`.
 
-    Args:
-        space: lists, and ranges with steps.
-        when: conditional parts; the keys of each come after those above it.
-        around: values to which those of the space are added.
+    The keys of each conditional part come after those above it.
     """
     for values in product(*(listed(domain) or () for domain in space.values())):
         yield from _with_conditions({**(around or {}), **dict(zip(space, values, strict=True))}, when)
@@ -165,16 +162,11 @@ def known_points(located: LocatedSweep) -> tuple[Point, ...]:
     return tuple(different.values())
 
 
-def point_config(located: LocatedSweep, values: Mapping[str, Any], seed: int | None = None) -> Located:
+def point_config(located: LocatedSweep, values: Mapping[str, Any]) -> Located:
     """Return the config of one run: the base with the values of a point, under the sweep's name.
 
     A section is replaced as a whole, and before what is in it is set. Where a point changes the `name` of a section,
     keys of the base that only the old name knows are dropped.
-
-    Args:
-        located: the sweep.
-        values: the point, by dotted key.
-        seed: the run's seed; None for that of the base.
 
     Raises:
         ConfigError: with every problem, at the place in the sweep file or in the base.
@@ -187,6 +179,4 @@ def point_config(located: LocatedSweep, values: Mapping[str, Any], seed: int | N
         paths[key] = located.places.get((key, identity(values[key])), in_range)
     document.problems += overlay(document, located.document, paths, deepcopy(dict(values)))
     set_option(document, "name", located.config.name, "name")
-    if seed is not None:
-        set_option(document, "seed", seed, "seeds")
     return check_document(document)

@@ -9,10 +9,9 @@ from typing import Any
 
 from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
-from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import RunRecords, read_records
-from dlassign.store.summary import FINISHED, has_start, is_locked, test_maximum
+from dlassign.store.records import RunRecords, former_records
+from dlassign.store.summary import FINISHED, is_locked, test_maximum
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial
 
@@ -23,15 +22,7 @@ OVER: frozenset[Status] = frozenset({"finished", "diverged", "pruned", "failed"}
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a trial stands.
-
-    Attributes:
-        trial: the trial.
-        status: `waiting` if it has not begun; `interrupted` if it can go on from a checkpoint.
-        value: the objective, raw (an accuracy from 0 to 1); None if it has none.
-        seconds: how long it took, over all sessions; None if unknown.
-        message: why it failed, in one line.
-    """
+    """How a trial stands; see SweepRun for the values."""
 
     trial: Trial
     status: Status
@@ -60,12 +51,9 @@ def read_standing(trial: Trial, failed: Mapping[str, Any] | None, objective: Obj
         prunes: whether the sweep prunes; if not, a run that an earlier sweep file had pruned is to go on.
     """
     try:
-        records = read_records(trial.paths.log) if has_start(trial.paths) else None
+        records = former_records(trial.paths.log)
     except UserError as error:
         return Standing(trial=trial, status="failed", message=str(error).splitlines()[0])
-    except OSError as error:
-        message = f"cannot read the log {trial.paths.log}: {reason(error)}"
-        return Standing(trial=trial, status="failed", message=message)
     seconds = _seconds(records) if records else None
     status = _status(records, prunes=prunes)
     if failed is not None and status in ("waiting", "interrupted"):
@@ -78,14 +66,13 @@ def _status(records: RunRecords | None, *, prunes: bool) -> Status:
     if records is None:
         return "waiting"
     match records.end and records.end["status"]:
-        case "finished":
-            return "finished"
-        case "diverged":
-            return "diverged"
+        case ("finished" | "diverged") as over:
+            status: Status = over
         case "pruned" if prunes:
-            return "pruned"
+            status = "pruned"
         case _:
-            return "interrupted"
+            status = "interrupted"
+    return status
 
 
 def objective_value(records: RunRecords, objective: Objective) -> float | None:
@@ -113,15 +100,10 @@ def wait_for_former(paths: RunPaths) -> None:
 
 
 def ended(paths: RunPaths, *, pruned: bool = False) -> Status | None:
-    """Return how a run ended, None if it has to go on.
-
-    Args:
-        paths: its folder.
-        pruned: whether a run that was given up counts as ended.
-    """
+    """Return how a run ended, None if it has to go on; `pruned` says whether one that was given up counts as ended."""
     try:
-        end = read_records(paths.log).end if has_start(paths) else None
-    except (UserError, OSError):  # the run itself will say what is wrong
+        records = former_records(paths.log)
+    except UserError:  # the run itself will say what is wrong
         return None
-    status: Status | None = None if end is None else end["status"]
+    status: Status | None = records.end["status"] if records is not None and records.end is not None else None
     return status if status in FINISHED or (pruned and status == "pruned") else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 
 from dlassign.config.load_sweep import LocatedSweep
 from dlassign.config.run import RunConfig
+from dlassign.config.space import identity
 from dlassign.data.load import fingerprint
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
@@ -54,7 +54,7 @@ class Candidate:
     Attributes:
         number: counted from 0, in the order of the strategy.
         values: by dotted key.
-        trials: one for each seed, in the order of the seeds.
+        trials: one for each seed, in that order.
     """
 
     number: int
@@ -69,14 +69,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a trial ended.
-
-    Attributes:
-        trial: the trial.
-        status: finished; diverged (the loss was not finite); pruned (a strategy ended it early); failed; interrupted
-            (Ctrl-C: a checkpoint was written).
-        message: why it failed, in one line.
-    """
+    """How a trial ended, and why it failed, in one line."""
 
     trial: Trial
     status: Status
@@ -132,18 +125,12 @@ class Strategy(Protocol):
 
 
 class TrialMaker:
-    """Makes trials; the data of each data section is identified once.
-
-    Args:
-        located: the sweep.
-        checked: points whose configs are known.
-        out: folder of all runs.
-    """
+    """Makes trials with folders below `out`; data is identified once, and the config of a point made once."""
 
     def __init__(self, located: LocatedSweep, checked: CheckedPoints, out: Path) -> None:
         self._located = located
         self._out = out
-        self._configs = {_key(values): config for values, config in zip(checked.probes, checked.configs, strict=True)}
+        self._configs = {identity(point): config for point, config in zip(checked.probes, checked.configs, strict=True)}
         self._fingerprints: dict[str, str] = {}
 
     def candidate(self, number: int, values: Point) -> Candidate:
@@ -152,27 +139,23 @@ class TrialMaker:
         Raises:
             ConfigError: the values make no valid config.
         """
-        config = self._config(values)
-        seeds = self._located.config.seeds or (config.seed,)
+        seeds = self._located.config.seeds or (self._config(values).seed,)
         first = number * len(seeds)
-        trials = tuple(self._trial(first + i, values, config, seed=seed) for i, seed in enumerate(seeds))
+        trials = tuple(self._trial(first + i, values, seed) for i, seed in enumerate(seeds))
         return Candidate(number=number, values=values, trials=trials)
 
     def confirming(self, candidate: Candidate, seeds: Sequence[int], *, first: int) -> list[Trial]:
         """Return trials of a candidate on other seeds, numbered from `first`."""
-        config = self._config(candidate.values)
-        return [
-            self._trial(first + i, candidate.values, config, seed=seed, confirms=True) for i, seed in enumerate(seeds)
-        ]
+        return [self._trial(first + i, candidate.values, seed, confirms=True) for i, seed in enumerate(seeds)]
 
     def _config(self, values: Point) -> RunConfig:
-        key = _key(values)
+        key = identity(values)
         if key not in self._configs:
             self._configs[key] = point_config(self._located, values).config
         return self._configs[key]
 
-    def _trial(self, number: int, values: Point, config: RunConfig, *, seed: int, confirms: bool = False) -> Trial:
-        config = config.model_copy(update={"seed": seed})
+    def _trial(self, number: int, values: Point, seed: int, *, confirms: bool = False) -> Trial:
+        config = self._config(values).model_copy(update={"seed": seed})
         paths = RunPaths.of(self._out, config.model_dump(mode="json"), self.fingerprint(config))
         return Trial(number=number, values=values, config=config, paths=paths, confirms=confirms)
 
@@ -182,7 +165,3 @@ class TrialMaker:
         if section not in self._fingerprints:
             self._fingerprints[section] = fingerprint(config.data)
         return self._fingerprints[section]
-
-
-def _key(values: Point) -> str:
-    return json.dumps(values, sort_keys=True)

@@ -23,8 +23,7 @@ from dlassign.errors import UserError
 from dlassign.store.clock import WallClock
 from dlassign.store.files import hold_lock, make_folder, reason, remove_leftovers
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
-from dlassign.store.summary import has_start
+from dlassign.store.records import MetricsWriter, Record, RunRecords, former_records, read_records
 from dlassign.train.cache import DataCache, digest, images_of
 from dlassign.train.checkpoint import CheckpointStore, to_numpy
 from dlassign.train.device import (
@@ -213,7 +212,8 @@ def read_former(paths: RunPaths, say: Say) -> Former | None:
     Raises:
         UserError: no checkpoint can be read, or it was copied here from another run and would mix two configs.
     """
-    if not has_start(paths):
+    records = former_records(paths.log)
+    if records is None:
         return None
     state, warnings = CheckpointStore(paths).load_newest()
     for warning in warnings:
@@ -222,7 +222,7 @@ def read_former(paths: RunPaths, say: Say) -> Former | None:
     if state is not None and state.get("run") != paths.root.name:
         message = f"the checkpoint in {paths.checkpoints} is that of another run, {state.get('run')}"
         raise UserError(f"{message}; remove it to train from the beginning, or use --again")
-    return Former(read_records(paths.log).start, state)
+    return Former(records.start, state)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,11 +300,8 @@ class Broken:
     def wish(self) -> str:
         return ""
 
-    def hire(self) -> str:
-        return "actor"
-
-    def greet(self, actor: str, token: Token) -> object:
-        return object()
+    def hire(self) -> SimpleNamespace:
+        return SimpleNamespace(hello=SimpleNamespace(remote=lambda token: object()))
 
     def ready(self, references: list[object], seconds: float) -> list[object]:
         return references
@@ -311,9 +309,9 @@ class Broken:
     def get(self, reference: object) -> None:
         raise ray_cluster.ActorLost("it could not start (No module named 'dlassign')")
 
-    def kill(self, actor: str) -> None: ...
+    def kill(self, actor: SimpleNamespace) -> None: ...
 
-    def dismiss(self, actors: list[str]) -> None:
+    def dismiss(self, actors: list[SimpleNamespace]) -> None:
         assert actors == []
 
 

@@ -14,7 +14,8 @@ from dlassign.config.values import value_text
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 from dlassign.store.identity import config_value, inner_keys, unknown_key
-from dlassign.store.summary import PHASES, RunSummary
+from dlassign.store.records import PHASES
+from dlassign.store.summary import RunSummary
 
 _CONDITION = re.compile(r"\s*(?P<key>[\w.]+)\s*(?P<sign>>=|<=|!=|=|>|<)(?P<value>.*)", re.DOTALL)
 _SIGNS: dict[str, Callable[[Any, Any], bool]] = {

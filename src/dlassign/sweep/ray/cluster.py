@@ -15,7 +15,7 @@ from typing import Any
 
 from dlassign.data.image_decode import usable_cores
 from dlassign.errors import ConfigError, UserError
-from dlassign.sweep.ray.worker import RayWorker, Token
+from dlassign.sweep.ray.worker import RayWorker
 from dlassign.sweep.worker import THREADS
 
 CONNECT_SECONDS = 10.0
@@ -27,17 +27,7 @@ HARDLY = 1e-6
 
 
 class Cluster:
-    """A Ray cluster.
-
-    Args:
-        address: `local` (it is started here), `auto` (the one that this machine belongs to) or host:port.
-        cpus: CPU cores of a trial.
-        gpus: GPUs of a trial.
-
-    Raises:
-        ConfigError: Ray does not know such a fraction.
-        UserError: Ray is not installed.
-    """
+    """A Ray cluster whose trials have so many CPU cores and GPUs each; see RayExecutor."""
 
     def __init__(self, address: str, *, cpus: float, gpus: float) -> None:
         for key, value in (("cpus_per_trial", cpus), ("gpus_per_trial", gpus)):
@@ -49,11 +39,6 @@ class Cluster:
         self._gpus = gpus
         self._joined = False
         self._mine = False
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is started here."""
-        return self._address == "local"
 
     def join(self) -> None:
         """Start or join the cluster, if that was not done yet.
@@ -68,13 +53,13 @@ class Cluster:
             with _own_signals():
                 self._connect()
         self._joined = True
-        if self.is_local and not self.holds():
+        if self._address == "local" and not self.holds():
             self.leave()
             raise UserError(f"this machine does not have {self.wish()}; lower executor.cpus_per_trial, gpus_per_trial")
 
     def _connect(self) -> None:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if self.is_local:
+        if self._address == "local":
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             quiet |= {"num_cpus": usable_cores(), "include_dashboard": False}
         elif self._address != "auto":
@@ -94,13 +79,10 @@ class Cluster:
 
     def holds(self) -> int:
         """Return how many trials the machines that are there now can hold at a time."""
-        return sum(self._holds(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
-
-    def _holds(self, resources: dict[str, float]) -> int:
-        counts = [resources.get("CPU", 0.0) / self._cpus]
-        if self._gpus:
-            counts.append(resources.get("GPU", 0.0) / self._gpus)
-        return math.floor(min(counts) + HARDLY)
+        wished = {"CPU": self._cpus, "GPU": self._gpus}
+        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        counts = [[there.get(kind, 0.0) / each for kind, each in wished.items() if each] for there in machines]
+        return sum(math.floor(min(count) + HARDLY) for count in counts)
 
     def wish(self) -> str:
         """Return in words what a trial needs."""
@@ -108,21 +90,13 @@ class Cluster:
         return f"{self._cpus:g} CPU core{'s' * (self._cpus != 1)}{gpus} for a trial"
 
     def hire(self) -> Any:
-        """Start an actor, as soon as a machine has room, and return its handle."""
+        """Start a RayWorker, as soon as a machine has room, and return its handle."""
         own = set(THREADS).isdisjoint(os.environ)
         actor = self._ray.remote(RayWorker).options(
             num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         threads = max(1, int(self._cpus)) if own else None
         return actor.remote(threads, str(Path.cwd()), gpu=self._gpus > 0)
-
-    def greet(self, actor: Any, token: Token) -> Any:
-        """Ask an actor where it is; return the reference of its answer."""
-        return actor.hello.remote(token)
-
-    def exchange(self, actor: Any, orders: list[tuple[Any, ...]]) -> Any:
-        """Send orders; return the reference of the messages that come back."""
-        return actor.exchange.remote(orders)
 
     def ready(self, references: list[Any], seconds: float) -> list[Any]:
         """Wait for the first answers; return the references of all that are there."""

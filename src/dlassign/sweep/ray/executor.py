@@ -85,7 +85,6 @@ class _Actor:
     """A worker on the cluster and what it is doing.
 
     Attributes:
-        cluster: where it is.
         handle: Ray's handle of the actor.
         call: reference of the answer that it owes; None if it is idle.
         machine: where it runs; None until it has started.
@@ -93,7 +92,6 @@ class _Actor:
         orders: what is sent to it with the next call.
     """
 
-    cluster: Cluster
     handle: Any
     call: Any
     machine: Machine | None = None
@@ -126,7 +124,7 @@ class _Actor:
         """Send the orders; what it has to say comes back as the answer."""
         orders = self.orders
         self.orders = []
-        self.call = self.cluster.exchange(self.handle, orders)
+        self.call = self.handle.exchange.remote(orders)
 
 
 class _Crew:
@@ -165,7 +163,7 @@ class _Crew:
             self._warned = True
             self._listener.say(trial, f"no machine of the cluster has {self._cluster.wish()}; waiting for one")
         handle = self._cluster.hire()
-        self.workers.append(_Actor(self._cluster, handle, self._cluster.greet(handle, self._token)))
+        self.workers.append(_Actor(handle, handle.hello.remote(self._token)))
 
     def heard(self) -> Iterator[tuple[_Actor, tuple[Any, ...]]]:
         """Wait a moment, then yield the messages in the answers that have come.

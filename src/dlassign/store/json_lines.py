@@ -1,0 +1,152 @@
+"""Files of JSON objects, one a line: appended to, and read back whatever a killed process has left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from dlassign.errors import UserError
+from dlassign.store.files import reason
+
+NUMBER = (int, float)
+NUMBER_OR_NULL = (int, float, NoneType)
+_NAMES = {list: "a list", str: "a text", dict: "an object", int: "a whole number", bool: "true or false"}
+_NAMES |= {float: "a number", NoneType: "null"}
+
+
+class JsonLines:
+    """Appends JSON objects to a file, one a line.
+
+    Args:
+        path: the file; created if missing. A torn line at its end is closed first, so that nothing runs into it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Append one object.
+
+        Raises:
+            UserError: the disk is full or the file is gone.
+        """
+        data = (json.dumps({"kind": kind, **values}, separators=(",", ":")) + "\n").encode()
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def sync(self) -> None:
+        """Flush to disk everything written so far.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Close the file; what was written but not synced may still be lost in a power cut."""
+        os.close(self._file)
+
+    def _failed(self, error: OSError) -> UserError:
+        return UserError(f"cannot write {self._path}: {reason(error)}")
+
+
+def read_json_lines(path: Path, *, what: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Yield `FILE:LINE` and the object of each line; None of a torn line. A missing file has no lines.
+
+    Raises:
+        UserError: it cannot be read; the message calls the file `what`.
+    """
+    try:
+        # A pipe under this name would keep the reader waiting for ever.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"cannot read {what} {path}: it is no ordinary file; move it away")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(f"cannot read {what} {path}: {reason(error)}") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"{path}:{number}", _parsed(line)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        found: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class Shape:
+    """What a JSON object must hold.
+
+    Args:
+        keys: for each key the type of its value; or `[type]`, a list of such values; or an object's keys again; or a
+            tuple of types, one of which it has. A key that ends in `?` may be missing. Other keys do not matter.
+    """
+
+    def __init__(self, keys: Mapping[str, Any]) -> None:
+        # Worked out once, for a long log is checked a million times.
+        self._keys = [(key.removesuffix("?"), not key.endswith("?"), _kinds(value)) for key, value in keys.items()]
+
+    def misfit(self, found: Mapping[str, Any]) -> str:
+        """Return where an object has another shape, and what was expected there; "" if it has this one."""
+        return self._misfit(found).removeprefix(".")
+
+    def _misfit(self, found: Mapping[str, Any]) -> str:
+        for name, required, kinds in self._keys:
+            if name in found:
+                if wrong := _wrong(found[name], kinds):
+                    return f".{name}{wrong}"
+            elif required:
+                return f".{name}: is missing"
+        return ""
+
+
+def _kinds(value: Any) -> tuple[Any, ...]:
+    """Return what a value may be: types, shapes, and lists that hold what their items may be."""
+    if isinstance(value, tuple):
+        return tuple(kind for one in value for kind in _kinds(one))
+    if isinstance(value, list):
+        return (list(_kinds(value[0])),)
+    return (Shape(value) if isinstance(value, Mapping) else value,)
+
+
+def _wrong(found: Any, kinds: Sequence[Any]) -> str:
+    kind = type(found)
+    if kind in kinds:
+        # JSON can hold numbers that are not finite, and whole ones that no float can hold.
+        if kind not in NUMBER or -sys.float_info.max <= found <= sys.float_info.max:
+            return ""
+        return f": expected a finite number, got {reprlib.repr(found)}"
+    for inner in kinds:
+        if kind is dict and isinstance(inner, Shape):
+            return inner._misfit(found)
+        if kind is list and isinstance(inner, list):
+            return next((f"[{i}]{wrong}" for i, item in enumerate(found) if (wrong := _wrong(item, inner))), "")
+    types = [dict if isinstance(one, Shape) else list if isinstance(one, list) else one for one in kinds]
+    expected = " or ".join(_NAMES[one] for one in types if one is not int or float not in types)
+    return f": expected {expected}, got {reprlib.repr(found)}"
