@@ -41,11 +41,7 @@ def open_to_replace(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Do as `open_to_replace`, with an error that the user understands.
-
-    Raises:
-        UserError: the folder cannot be written to, or the disk is full.
-    """
+    """Do as `open_to_replace`, with a UserError in place of an OSError."""
     try:
         with open_to_replace(path) as file:
             yield file
@@ -62,13 +58,8 @@ def write_text(path: Path, text: str) -> None:
 def check_output(path: Path, suffixes: tuple[str, ...], *, option: str) -> None:
     """Refuse to write a page over what is none, such as a log, a config or a device.
 
-    Args:
-        path: where the user wants it.
-        suffixes: endings that such a page may have.
-        option: that named it.
-
     Raises:
-        UserError: the name has another ending, or there is something that is no file.
+        UserError: the name that the option gave has another ending, or there is something that is no file.
     """
     if path.is_dir():
         example = path / f"page{suffixes[0]}"
@@ -122,14 +113,10 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def hold_lock(lock: Path, *, taken: str) -> Iterator[None]:
-    """Hold a lock file.
-
-    Args:
-        lock: its folder is made.
-        taken: what to tell the user if another process holds it.
+    """Hold a lock file, whose folder is made.
 
     Raises:
-        UserError: another process holds it, or the folder cannot be written.
+        UserError: another process holds it (with the text `taken`), or the folder cannot be written.
     """
     make_folder(lock.parent)
     file_lock = FileLock(lock, timeout=0)

@@ -17,13 +17,7 @@ _PACKAGES = ("dlassign", "torch", "torchvision", "numpy", "scikit-learn", "pydan
 
 
 def environment(device: str, device_name: str, threads: int) -> dict[str, Any]:
-    """Return versions, machine, device and the command, as plain values.
-
-    Args:
-        device: `cpu` or `cuda:N`.
-        device_name: what the maker calls it.
-        threads: threads that one operation may use.
-    """
+    """Return versions, machine, device and the command, as plain values."""
     return {
         "python": platform.python_version(),
         "packages": {name: installed for name in _PACKAGES if (installed := package_version(name))},

@@ -28,11 +28,7 @@ class Below:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """File names of one run.
-
-    Attributes:
-        root: the run folder, `out/<name>/<hash8>-s<seed>`.
-    """
+    """File names of one run, whose folder is `out/<name>/<hash8>-s<seed>`."""
 
     root: Path
 
@@ -55,16 +51,7 @@ class RunPaths:
 
     @classmethod
     def of(cls, out: Path, config: dict[str, Any], fingerprint: str) -> RunPaths:
-        """Return the folder that a run of this config on this data has.
-
-        Args:
-            out: folder of all runs.
-            config: the resolved config as plain values (`RunConfig.model_dump(mode="json")`).
-            fingerprint: content digest of the data set.
-
-        Raises:
-            UserError: the pretrained weights that the config names are not there.
-        """
+        """Return the folder of a run of this config (as plain values) on data of this digest; see config_hash."""
         return cls(out / config["name"] / f"{config_hash(config, fingerprint)}-s{config['seed']}")
 
     @property

@@ -74,12 +74,7 @@ _SHAPES = {
 
 
 class MetricsWriter:
-    """Appends records to a log.
-
-    Args:
-        path: the log; created if missing. A line torn by a killed process is closed first, so nothing runs into it.
-        on_record: called with every record after it was written (for the progress display).
-    """
+    """Appends records to a log, and calls `on_record` with each after it was written (for the progress display)."""
 
     def __init__(self, path: Path, *, on_record: Callable[[Record], None] | None = None) -> None:
         self._lines = JsonLines(path)

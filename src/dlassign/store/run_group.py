@@ -41,13 +41,7 @@ class SweepRank:
 
 @dataclass(frozen=True, kw_only=True)
 class RunGroup:
-    """Runs whose configs are equal but for the seed.
-
-    Attributes:
-        place: what the user called it.
-        runs: at least one, by rising seed.
-        rank: how it came out of a sweep, if it was named by its rank.
-    """
+    """Runs whose configs are equal but for the seed, by rising seed; how it came out of a sweep if so named."""
 
     place: str
     runs: tuple[RunSummary, ...]

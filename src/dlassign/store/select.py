@@ -64,17 +64,14 @@ def one_run(place: str) -> RunPaths:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What a report page is made of.
-
-    Attributes:
-        runs: run folders, each once.
-        sweeps: folders of sweeps that have a table.
-        tables: files that `dlassign reproduce` wrote.
-    """
+    """What a report page is made of: runs, folders of sweeps that have a table, and files of `dlassign reproduce`."""
 
     runs: tuple[RunPaths, ...] = ()
     sweeps: tuple[Path, ...] = ()
     tables: tuple[Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.sweeps or self.tables)
 
 
 def find_sources(places: Sequence[str], *, out: Path) -> Sources:
@@ -88,7 +85,7 @@ def find_sources(places: Sequence[str], *, out: Path) -> Sources:
         UserError: there is nothing at a place.
     """
     found = [_sources_at(place, out) for place in places] or [_sources_in(out)]
-    if not _any(found[0]):  # only `out` can be empty here
+    if not found[0]:  # only `out` can be empty here
         raise UserError(
             f"no runs and no tables under {out}; `dlassign train --config FILE` makes a run, --out names another folder"
         )
@@ -117,10 +114,6 @@ def _behind_link(path: Path) -> Path:
     return path.parent / path.readlink() if path.is_symlink() else path
 
 
-def _any(sources: Sources) -> bool:
-    return bool(sources.runs or sources.sweeps or sources.tables)
-
-
 def _sources_at(place: str, out: Path) -> Sources:
     path = _behind_link(Path(place))
     if path.is_file() and path.name != "log.jsonl":
@@ -132,7 +125,7 @@ def _sources_at(place: str, out: Path) -> Sources:
         found = Sources(runs=tuple(runs))
     else:
         found = Sources(tables=(table,) if table.is_file() else ())
-    if not _any(found):
+    if not found:
         raise UserError(_nothing_at(path, table.parent))
     return found
 
@@ -169,12 +162,7 @@ def _runs_of_table(table: Path) -> list[RunPaths]:
 
 
 def _nothing_at(path: Path, tables: Path | None = None) -> str:
-    """Return the message for a place that names nothing.
-
-    Args:
-        path: the place.
-        tables: the folder of tables, where a table would do too.
-    """
+    """Return the message for a place that names nothing; `tables` is their folder where a table would do too."""
     cure = "`dlassign runs` lists what there is"
     if path.is_dir():
         kinds = "runs" if tables is None else "runs and no tables"

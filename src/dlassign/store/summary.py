@@ -105,6 +105,7 @@ def _folder(paths: RunPaths) -> dict[str, Any]:
 def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
     start, end, config = records.start, records.end or {}, records.start["config"]
     maximum = test_maximum(records) or {}
+    count = maximum.get("evaluations", 0)
     seconds = end.get("seconds") or {}
     return RunSummary(
         **_folder(paths) | {"name": start["name"], "seed": start["seed"]},
@@ -118,9 +119,9 @@ def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
         **_scores(records, "val"),
         **_scores(records, "test"),
         **{f"{split}_tta_accuracy": record["accuracy"] for split, record in records.augmented.items()},
-        test_evaluations=maximum.get("evaluations", 0),
+        test_evaluations=count,
         test_max=maximum.get("accuracy"),
-        mark=_mark(maximum),
+        mark=f"max of {count} test evaluation{'s' * (count != 1)}" if count else "",
         seconds=seconds.get("total", max((r["seconds"] for r in _newest(records)), default=None)),
         seconds_by_phase={phase: spent for phase, spent in seconds.items() if phase != "total"},
         precision=precision(start),
@@ -145,11 +146,6 @@ def planned_steps(records: RunRecords) -> int | None:
             steps: int = round(record["step"] / record["epoch"] * train["epochs"])
             return steps
     return None
-
-
-def _mark(maximum: dict[str, Any]) -> str:
-    count = maximum.get("evaluations", 0)
-    return f"max of {count} test evaluation{'s' * (count != 1)}" if count else ""
 
 
 def _newest(records: RunRecords) -> list[Record]:

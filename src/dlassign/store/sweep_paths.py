@@ -13,11 +13,7 @@ from dlassign.store.paths import Below
 
 @dataclass(frozen=True)
 class SweepPaths:
-    """File names of one sweep; only its driver writes them. Its runs are folders beside them.
-
-    Attributes:
-        root: the folder of the sweep, `out/<name>`.
-    """
+    """File names of one sweep in `out/<name>`; only its driver writes them. Its runs are folders beside them."""
 
     root: Path
 

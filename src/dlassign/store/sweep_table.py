@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -25,13 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What the sweep looked for.
-
-    Attributes:
-        split: what was evaluated.
-        metric: accuracy is better the larger, loss the smaller it is.
-        of: the final value, or the maximum over a run's evaluations.
-    """
+    """What the sweep looked for; see config.sweep.Objective."""
 
     split: str
     metric: Literal["loss", "accuracy"]
@@ -147,9 +141,7 @@ class SweepTable:
     """All points of a sweep.
 
     Attributes:
-        folder: the sweep's folder under out/.
-        name: of the sweep.
-        objective: what it looked for.
+        folder: of the sweep, under out/.
         keys: dotted keys of its space, in the order of the sweep file.
         rows: its points, in the order in which they were asked for.
     """
@@ -222,17 +214,15 @@ def _csv(table: SweepTable) -> str:
     )
     for row in table.best_first:
         n = sum(run.value is not None for run in row.runs if not run.confirms)
+        values = [row.values.get(key) for key in table.keys]
+        cells = [json.dumps(value) if isinstance(value, dict | list | tuple) else value for value in values]
         writer.writerow(
-            [row.rank, row.number, row.point, *(_cell(row.values.get(key)) for key in table.keys)]
+            [row.rank, row.number, row.point, *cells]
             + [row.status, n, row.value, row.low, row.high]
             + [getattr(row.confirmed, key, None) for key in confirmed]
             + [row.seconds]
         )
     return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict | list | tuple) else value
 
 
 _CURE = "give `dlassign sweep` with the sweep's file again: it writes the table anew and trains nothing twice"
@@ -258,7 +248,7 @@ def read_table(folder: Path) -> SweepTable:
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}; {_CURE}") from None
     rows = sorted(table.rows, key=lambda row: row.number)
-    return SweepTable(folder=folder, name=table.name, objective=table.objective, keys=table.keys, rows=tuple(rows))
+    return replace(table, rows=tuple(rows))
 
 
 def _parsed(file: Path) -> Any:

@@ -67,15 +67,7 @@ class Crew(Protocol[W]):
 
 
 class Drive(Generic[W]):
-    """One call of an executor's `run`.
-
-    Args:
-        crew: the workers.
-        trials: taken from one by one, when a slot is free.
-        listener: told everything.
-        stop: whether a signal has come.
-        retries: how often a trial is tried again after its worker was lost.
-    """
+    """One call of an executor's `run`; a trial is tried again so many times after its worker was lost."""
 
     def __init__(
         self, crew: Crew[W], trials: Iterator[Trial], *, listener: TrialListener, stop: StopRequest, retries: int
@@ -151,11 +143,7 @@ class Drive(Generic[W]):
             idle.pop().train(trial)
 
     def _take(self, worker: W, kind: str, *content: Any) -> TrialResult | None:
-        """Take in one message; return the result that it makes, if any.
-
-        Raises:
-            UserError: a disk is full.
-        """
+        """Take in one message; return the result that it makes, if any."""
         if kind == LOST:
             return self._lost(worker, *content)
         trial = worker.trial
@@ -199,7 +187,8 @@ class Drive(Generic[W]):
         self._losses[trial.run] += 1
         lost = self._losses[trial.run]
         if lost > self._retries:
-            return TrialResult(trial=trial, status="failed", message=f"{why}, {_times(lost)}")
+            times = {1: "once", 2: "twice"}.get(lost, f"{lost} times")
+            return TrialResult(trial=trial, status="failed", message=f"{why}, {times}")
         self._waiting.appendleft(trial)
         again = "once more from its last checkpoint" if self._retries == 1 else f"again ({lost} of {self._retries})"
         self._listener.say(trial, f"{why}{worker.where}; trying {again}")
@@ -216,7 +205,3 @@ class Drive(Generic[W]):
 
     def _late(self) -> bool:
         return self._stopped_at is not None and time.monotonic() - self._stopped_at > GRACE_SECONDS
-
-
-def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")

@@ -55,12 +55,7 @@ class SweepView(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a sweep came to.
-
-    Attributes:
-        content: what table.json holds.
-        failed: the trials that failed.
-    """
+    """What a sweep came to: the content of table.json, and the trials that failed."""
 
     content: dict[str, Any]
     failed: list[Standing]
@@ -338,7 +333,6 @@ class _Session:
     # What follows makes it a TrialListener.
 
     def started(self, trial: Trial) -> None:
-        """Show that a trial begins or goes on."""
         self.view.started(trial)
 
     def record(self, trial: Trial, record: Record) -> bool:
@@ -351,5 +345,4 @@ class _Session:
         return self.search.report(number, record["step"], record[objective.metric])
 
     def say(self, trial: Trial, text: str) -> None:
-        """Show a line of a trial."""
         self.view.say(text, trial)

@@ -32,9 +32,6 @@ class OptunaStrategy:
     The same calls, in the same order, give the same answers in every process: each proposal is drawn with a generator
     of its own, seeded by the sweep's seed and the proposal's number. Nothing is stored but in memory.
 
-    Args:
-        config: a sweep with `strategy: tpe`.
-
     Raises:
         UserError: Optuna is not installed.
     """

@@ -53,7 +53,6 @@ class _Worker:
     where = ""
 
     def train(self, trial: Trial) -> None:
-        """Send it a trial, on its own device if the trial leaves that open."""
         self.trial = trial
         config = trial.config
         if self.device is not None and config.device == "auto":
@@ -61,11 +60,9 @@ class _Worker:
         self._send(messages.TRIAL, trial)
 
     def answer(self, prune: bool) -> None:
-        """Answer its question whether a trial is to be given up."""
         self._send(messages.ANSWER, prune)
 
     def stop(self) -> None:
-        """Ask it to write a checkpoint and end."""
         self.process.terminate()
 
     def _send(self, kind: str, content: Any) -> None:
@@ -97,7 +94,6 @@ class _Crew:
         self.workers: list[_Worker] = []
 
     def slots(self) -> int:
-        """Return the number of workers."""
         return self._size
 
     def idle(self, waiting: list[Trial]) -> list[_Worker]:
@@ -113,14 +109,10 @@ class _Crew:
         with _threads_in_environment(self._threads), _interrupts_held():
             process.start()
         theirs.close()  # or the worker's death would not end the pipe
-        worker = _Worker(process, mine, self._device())
+        used = [worker.device for worker in self.workers]
+        worker = _Worker(process, mine, min(self._devices, key=used.count, default=None))
         self.workers.append(worker)
         return worker
-
-    def _device(self) -> str | None:
-        """Return the device that the fewest workers have."""
-        used = [worker.device for worker in self.workers]
-        return min(self._devices, key=used.count, default=None)
 
     def heard(self) -> Iterator[tuple[_Worker, tuple[Any, ...]]]:
         """Wait a moment, then yield a message of each worker that has something to say or has died."""

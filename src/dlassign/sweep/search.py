@@ -15,11 +15,7 @@ from dlassign.sweep.trial import Candidate, Strategy, TrialMaker
 class Search:
     """Asks a strategy for points, and tells it what became of them; a killed driver's calls are repeated first.
 
-    Args:
-        strategy: what chooses, fresh.
-        make: makes the trials of a point.
-        journal: keeps what is asked and told.
-        calls: what earlier drivers asked and told, in that order.
+    `journal` keeps what is asked and told; `calls` are what earlier drivers asked and told, in that order.
 
     Raises:
         UserError: the strategy chooses otherwise now, so that what it was told means nothing.

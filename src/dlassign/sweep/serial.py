@@ -8,17 +8,13 @@ from collections.abc import Iterable, Iterator
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.store.records import Record
 from dlassign.sweep.standing import ended, wait_for_former
-from dlassign.sweep.trial import Trial, TrialListener, TrialResult
+from dlassign.sweep.trial import Trial, TrialListener, TrialResult, asks
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import run_experiment
 
 
 class SerialExecutor:
-    """Trains trials in this process. What no user can cause is raised as it is, with its traceback.
-
-    Args:
-        why: half a sentence for the user on why it was chosen.
-    """
+    """Trains trials in this process. What no user can cause is raised as it is, with its traceback."""
 
     slots = 1
 
@@ -34,12 +30,7 @@ class SerialExecutor:
 
 
 def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> TrialResult:
-    """Train one trial in this process.
-
-    Args:
-        trial: what to train; it goes on from its checkpoint.
-        listener: told everything.
-        cache: keeps the data for the next trial.
+    """Train one trial in this process, from its checkpoint on; the cache keeps the data for the next trial.
 
     Raises:
         Interrupted: a signal came; a checkpoint was written.
@@ -51,7 +42,7 @@ def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> T
         return TrialResult(trial=trial, status=over)
 
     def on_record(record: Record) -> None:
-        if not _is_question(record):  # a question comes to `prune` below
+        if not asks(record):  # a question comes to `prune` below
             listener.record(trial, record)
 
     try:
@@ -73,11 +64,6 @@ def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> T
         return TrialResult(trial=trial, status="failed", message=one_line(error))
     pruned = (records.end or {})["status"] == "pruned"
     return TrialResult(trial=trial, status="pruned" if pruned else "finished")
-
-
-def _is_question(record: Record) -> bool:
-    """Return whether a run asks, after this record, if it is to be given up."""
-    return record["kind"] == "eval" and not record.get("final")
 
 
 def is_full_disk(error: BaseException | None) -> bool:

@@ -76,12 +76,7 @@ def _drops(cfg: RunConfig) -> bool:
 
 
 class StackedExecutor:
-    """Trains trials of equal shape together, stack after stack.
-
-    Args:
-        at_most: members of a stack; None is AT_ONCE.
-        why: why it was chosen.
-    """
+    """Trains trials of equal shape together, stack after stack, of at most AT_ONCE members if no number is given."""
 
     def __init__(self, at_most: int | None = None, *, why: str = "as asked for") -> None:
         self.slots = at_most or AT_ONCE
@@ -123,12 +118,7 @@ def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
 
 
 def _run_stack(stack: list[Trial], listener: TrialListener, cache: DataCache) -> Iterator[TrialResult]:
-    """Train one stack, and yield how each member ended; one that was interrupted is yielded before the error.
-
-    Raises:
-        Interrupted: Ctrl-C or SIGTERM.
-        DlassignError: the disk is full.
-    """
+    """Train one stack, and yield how each member ended; one that was interrupted is yielded before the error."""
     left = []
     for trial in stack:
         listener.started(trial)

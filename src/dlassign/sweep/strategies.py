@@ -25,11 +25,7 @@ def make_strategy(located: LocatedSweep) -> Strategy:
 
 
 class ListStrategy:
-    """Goes through points that are known beforehand: those of a grid, or random draws.
-
-    Args:
-        points: in the order in which they are asked for.
-    """
+    """Goes through points that are known beforehand: those of a grid, or random draws."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = points

@@ -76,6 +76,11 @@ class TrialResult:
     message: str = ""
 
 
+def asks(record: Record) -> bool:
+    """Return whether a run asks, after this record, if it is to be given up."""
+    return record["kind"] == "eval" and not record.get("final")
+
+
 class TrialListener(Protocol):
     """Hears from an executor what its trials do, in the driver's process."""
 

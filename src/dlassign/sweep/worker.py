@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from dlassign.store.records import Record
-from dlassign.sweep.trial import Trial, TrialResult
+from dlassign.sweep.trial import Trial, TrialResult, asks
 
 if TYPE_CHECKING:
     from dlassign.train.cache import DataCache
@@ -31,9 +31,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def serve(connection: Connection, threads: int | None) -> None:
     """Train the trials that come over a pipe, until the driver closes it or dies.
 
-    Args:
-        connection: this worker's end of the pipe.
-        threads: threads that an operation may use; None if the user's environment says it.
+    An operation may use so many threads; None if the user's environment says it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which then sends SIGTERM
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the driver holds it back while a worker starts
@@ -141,7 +139,7 @@ class Link:
 
     def record(self, trial: Trial, record: Record) -> bool:
         """Send a log record; after an evaluation wait for the answer whether to go on."""
-        if record["kind"] != "eval" or record.get("final"):
+        if not asks(record):
             self.send(RECORD, record)
             return False
         if self._gone:
@@ -155,12 +153,7 @@ class Link:
 
 
 def cause_of_death(code: int | None, who: str) -> str:
-    """Return how a process ended.
-
-    Args:
-        code: its exit code, None if it is still there.
-        who: what the process is called in the message.
-    """
+    """Return how a process ended whose exit code this is, None if it is still there; `who` is its subject."""
     if code is None:
         return f"{who} no longer answered"
     if code >= 0:

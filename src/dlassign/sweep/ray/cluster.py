@@ -41,11 +41,7 @@ class Cluster:
         self._mine = False
 
     def join(self) -> None:
-        """Start or join the cluster, if that was not done yet.
-
-        Raises:
-            UserError: there is none, or its machines are too small.
-        """
+        """Start or join the cluster, if that was not done yet; a UserError says that none is large enough, or none."""
         if self._joined:
             return
         self._mine = not self._ray.is_initialized()
@@ -107,11 +103,7 @@ class Cluster:
         return found
 
     def get(self, reference: Any) -> Any:
-        """Return an answer.
-
-        Raises:
-            ActorLost: the actor, or its machine, is gone.
-        """
+        """Return an answer, or raise ActorLost."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
@@ -146,11 +138,7 @@ def _cannot_join(address: str) -> str:
 
 
 def import_ray() -> Any:
-    """Return the module ray.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """Return the module ray; a UserError says how to install it."""
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # or it would print to stdout that a machine was lost
     try:
         import ray

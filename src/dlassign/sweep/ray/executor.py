@@ -55,11 +55,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """How many trials the cluster can hold now, at least 1; it is joined for that.
-
-        Raises:
-            UserError: there is no such cluster.
-        """
+        """How many trials the cluster can hold now, at least 1; it is joined for that."""
         self._cluster.join()
         return max(1, self._cluster.holds())
 
@@ -100,7 +96,6 @@ class _Actor:
 
     @property
     def where(self) -> str:
-        """Its machine in brackets, for messages."""
         return f" ({self.machine.name})" if self.machine else ""
 
     def train(self, trial: Trial) -> None:
@@ -113,11 +108,9 @@ class _Actor:
         self.send()
 
     def answer(self, prune: bool) -> None:
-        """Answer, with the next call, its question whether a trial is to be given up."""
         self.orders.append((messages.ANSWER, prune))
 
     def stop(self) -> None:
-        """Ask it, with the next call, to write a checkpoint and end."""
         self.orders.append((STOP,))
 
     def send(self) -> None:
@@ -141,7 +134,6 @@ class _Crew:
         self.workers: list[_Actor] = []
 
     def slots(self) -> int:
-        """Return how many trials the cluster holds; machines may join and leave."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._slots = max(1, self._cluster.holds())
             self._looked = time.monotonic()
@@ -166,11 +158,6 @@ class _Crew:
         self.workers.append(_Actor(handle, handle.hello.remote(self._token)))
 
     def heard(self) -> Iterator[tuple[_Actor, tuple[Any, ...]]]:
-        """Wait a moment, then yield the messages in the answers that have come.
-
-        Raises:
-            UserError: no worker can be started, or a run folder that was sent back cannot be written.
-        """
         calls = {worker.call: worker for worker in self.workers if worker.call is not None}
         for call in self._cluster.ready(list(calls), POLL_SECONDS):
             worker = calls[call]
@@ -202,7 +189,6 @@ class _Crew:
             raise UserError(f"no worker starts on the Ray cluster: {why}; is dlassign installed on its machines?")
 
     def remove(self, worker: _Actor) -> None:
-        """Forget a worker that has ended or ends by itself."""
         worker.call = None
         self.workers = [known for known in self.workers if known is not worker]
         self._cluster.kill(worker.handle)
@@ -217,11 +203,7 @@ class _Crew:
 
 
 def _received(worker: _Actor, kind: str, *content: Any) -> tuple[Any, ...]:
-    """Put a run folder that was sent back with a message in its place; return the message without it.
-
-    Raises:
-        UserError: the disk is full, or what a dead worker left cannot be written.
-    """
+    """Put a run folder that was sent back with a message in its place; return the message without it."""
     if kind == DIED:
         why, archive = content
         if archive is not None and worker.trial is not None:
@@ -241,11 +223,6 @@ def _received(worker: _Actor, kind: str, *content: Any) -> tuple[Any, ...]:
 
 
 def _receive(archive: bytes, paths: RunPaths) -> None:
-    """Put a run folder that was sent back in its place.
-
-    Raises:
-        UserError: it cannot be written, or another process is training it.
-    """
     with only_writer(paths):
         unpack(archive, paths.root)
     paths.point_latest()

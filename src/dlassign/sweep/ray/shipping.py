@@ -26,14 +26,10 @@ def pack(root: Path) -> bytes | None:
     stream = io.BytesIO()
     try:
         with tarfile.open(fileobj=stream, mode="w", dereference=True) as archive:
-            archive.add(root, arcname=".", filter=_lasting)
+            archive.add(root, arcname=".", filter=lambda file: None if TEMPORARY in file.name else file)
     except OSError as error:
         raise UserError(f"cannot read {root}: {reason(error)}") from error
     return stream.getvalue()
-
-
-def _lasting(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if Path(member.name).name.startswith(TEMPORARY) else member
 
 
 def unpack(archive: bytes, root: Path) -> None:

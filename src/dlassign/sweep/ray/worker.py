@@ -57,12 +57,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a worker runs.
-
-    Attributes:
-        name: its host name.
-        shared: whether it sees the driver's folder of runs.
-    """
+    """The host name of where a worker runs, and whether it sees the driver's folder of runs."""
 
     name: str
     shared: bool
@@ -123,7 +118,9 @@ class RayWorker:
         """Give a trial to the process, unless the one that had it before has ended it after all."""
         self._shipped = None
         if shipped:
-            paths = self._unshared(trial.paths)
+            self._clean()
+            self._scratch = Path(tempfile.mkdtemp(prefix="dlassign-ray-"))
+            paths = RunPaths(self._scratch / trial.paths.root.parent.name / trial.run)
             self._shipped = paths
             if archive is not None:
                 unpack(archive, paths.root)
@@ -135,12 +132,6 @@ class RayWorker:
                 self._found.append((messages.RESULT, status, "", None))
                 return
         self._send(messages.TRIAL, trial)
-
-    def _unshared(self, paths: RunPaths) -> RunPaths:
-        """Return a place for a run on a disk of this machine."""
-        self._clean()
-        self._scratch = Path(tempfile.mkdtemp(prefix="dlassign-ray-"))
-        return RunPaths(self._scratch / paths.root.parent.name / paths.root.name)
 
     def _clean(self) -> None:
         """Remove what lies on this machine alone."""
