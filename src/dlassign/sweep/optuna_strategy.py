@@ -123,9 +123,12 @@ def _make_study(config: SweepConfig, pruning: Pruning) -> optuna.study.Study:
         import optuna
     except ImportError:
         raise UserError(INSTALL) from None
-    direction = "maximize" if config.objective.higher_is_better else "minimize"
     # Hyperband puts trials into brackets by the study's name, so a name that Optuna makes up would not do.
-    return optuna.create_study(study_name="dlassign", direction=direction, pruner=_make_pruner(pruning))
+    return optuna.create_study(
+        study_name="dlassign",
+        direction="maximize" if config.objective.higher_is_better else "minimize",
+        pruner=_make_pruner(pruning),
+    )
 
 
 def _make_pruner(pruning: Pruning) -> optuna.pruners.BasePruner:
