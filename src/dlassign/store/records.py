@@ -33,7 +33,8 @@ Record = dict[str, Any]
 Kind = Literal["start", "train", "eval", "note", "tta", "resume", "end"]
 PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
 """What the time of a run is made of; `compile` is there only if it compiled."""
-_LOSS = {"step": int, "loss": NUMBER_OR_NULL, "accuracy": NUMBER_OR_NULL}
+_LOSS = {"step": int, "loss": NUMBER_OR_NULL}
+_SCORES = {**_LOSS, "accuracy": NUMBER_OR_NULL}
 _TIMES = {"epoch?": NUMBER, "n?": int, "seconds?": NUMBER, "wall?": NUMBER}
 _SHAPES = {
     "start": Shape(
@@ -53,10 +54,10 @@ _SHAPES = {
             "steps_per_epoch?": int,
         }
     ),
-    "train": Shape({**_LOSS, **_TIMES, "lr?": NUMBER_OR_NULL, "penalty?": NUMBER_OR_NULL}),
-    "eval": Shape({**_LOSS, **_TIMES, "split": str, "final?": bool, "confusion?": [[int]]}),
+    "train": Shape({**_LOSS, **_TIMES, "accuracy?": NUMBER_OR_NULL, "lr?": NUMBER_OR_NULL, "penalty?": NUMBER_OR_NULL}),
+    "eval": Shape({**_SCORES, **_TIMES, "split": str, "final?": bool, "confusion?": [[int]]}),
     "note": Shape({"step": int, "about": str, "text": str}),
-    "tta": Shape({**_LOSS, **_TIMES, "split": str, "views?": int}),
+    "tta": Shape({**_SCORES, **_TIMES, "split": str, "views?": int}),
     "resume": Shape({"from_step": int, "environment?": dict}),
     "end": Shape(
         {

@@ -239,4 +239,4 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
 
 def _taken(record: Record | None, *more: str) -> dict[str, Any] | None:
     """Return loss, accuracy and other values of an evaluation; None of none."""
-    return record and {key: record[key] for key in (*more, "loss", "accuracy")}
+    return record and {key: record.get(key) for key in (*more, "loss", "accuracy")}
