@@ -165,7 +165,7 @@ def test_a_wrong_output_gradient_is_refused_and_the_right_one_still_taken() -> N
 
 @pytest.mark.parametrize("args", [(0, 1, 3), (1, 0, 3), (1, 1, 0), (1, 1, 3, 0), (1, 1, 3, 1, -1)])
 def test_sizes_without_meaning_are_refused(args: Any) -> None:
-    with pytest.raises(ValueError, match=r"Conv2d\(.*at least"):
+    with pytest.raises(ValueError, match=r"Conv2d.*at least"):
         Conv2d(*args)
 
 

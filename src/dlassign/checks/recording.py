@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlassign.errors import UserError
-from dlassign.numpy_nets.conv import pair
+from dlassign.numpy_nets.arguments import pair
 from dlassign.numpy_nets.dropout import Dropout
 from dlassign.numpy_nets.network import Network
 from dlassign.numpy_nets.pooling import MaxPool2d
@@ -137,7 +137,7 @@ class LargestOf(nn.Module):
         if not self.training:
             return y
         kernel, stride, padding = (
-            pair(size) for size in (self._pool.kernel_size, self._pool.stride, self._pool.padding)
+            pair(self._pool, name, getattr(self._pool, name)) for name in ("kernel_size", "stride", "padding")
         )
         padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=-math.inf)
         windows = F.unfold(padded, kernel, stride=stride).reshape(*x.shape[:2], math.prod(kernel), -1)

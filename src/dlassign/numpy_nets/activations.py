@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlassign.numpy_nets.arguments import only, real
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input
 
 # Table entries per unit: a power of two, so that x minus the nearest entry has no rounding error.
@@ -27,7 +28,9 @@ class _Elementwise(ABC):
 
     params = grads = buffers = NOTHING
 
-    def __init__(self) -> None:
+    def __init__(self, inplace: bool = False) -> None:
+        # No layer changes its input: the layer before may need it for its backward.
+        only(self, inplace=(inplace, False))
         self._kept = Saved[Any](self)
 
     def __repr__(self) -> str:
@@ -58,7 +61,10 @@ class _Elementwise(ABC):
 
 
 class Identity(_Elementwise):
-    """y = x, f' = 1."""
+    """y = x, f' = 1. As in torch, any arguments are taken and none is used."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
 
     def _f(self, x: Array) -> tuple[Array, Any]:
         return x.copy(), np.array(True)
@@ -86,9 +92,9 @@ class LeakyReLU(_Elementwise):
         negative_slope: s.
     """
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__()
-        self.negative_slope = float(negative_slope)
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.negative_slope = real(self, "negative_slope", negative_slope)
 
     def _f(self, x: Array) -> tuple[Array, Any]:
         y: Array = np.minimum(x, 0)
@@ -112,9 +118,9 @@ class ELU(_Elementwise):
         alpha: a.
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__()
-        self.alpha = float(alpha)
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = real(self, "alpha", alpha)
 
     def _f(self, x: Array) -> tuple[Array, tuple[Array, NDArray[np.bool_]]]:
         # expm1(x) keeps the digits of exp(x) - 1 near 0, and min(0, x) keeps exp finite for large x.
@@ -136,13 +142,14 @@ class ELU(_Elementwise):
 class GELU(_Elementwise):
     """y = x P(x), f' = P(x) + x p(x), with P and p the distribution and the density of the normal distribution.
 
-    This is the exact form with P(x) = (1 + erf(x / sqrt(2))) / 2, torch's approximate="none".
+    This is the exact form with P(x) = (1 + erf(x / sqrt(2))) / 2, torch's approximate="none"; there is no other here.
     Source: Hendrycks and Gimpel 2016.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        self.approximate = "none"
+        only(self, approximate=(approximate, "none"))
+        self.approximate = approximate
 
     def _f(self, x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         below, density = normal_distribution(x)
@@ -206,16 +213,16 @@ class Softmax:
     Source: UvA Deep Learning 2018, assignment 1, question 1.1.
 
     Args:
-        dim: the axis of the classes; only 1 is supported.
+        dim: the axis of the classes: 1, or -1 for the last one, which is the same.
 
     Raises:
-        ValueError: dim is not 1.
+        ValueError: dim is another.
     """
 
     params = grads = buffers = NOTHING
 
     def __init__(self, dim: int = 1) -> None:
-        if dim != 1:
+        if dim not in (1, -1):
             raise ValueError(f"Softmax: expected dim=1, the classes of (N, K); got dim={dim}")
         self.dim = dim
         self._y = Saved[Array](self)

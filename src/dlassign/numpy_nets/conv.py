@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dlassign.numpy_nets.arguments import float_type, only, pair, whole
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, zeros_like
 
 COLUMN_BYTES = 2 * 2**20
@@ -34,16 +35,21 @@ class Conv2d:
         out_channels: F.
         kernel_size: KH and KW, or one number for both; likewise the next two.
         stride: rows and columns from one place of the filter to the next, s and t.
-        padding: rows and columns of zeros on every side.
+        padding: rows and columns of zeros on every side; "valid" is 0, and "same" keeps the size of the image, with
+            stride 1 and odd kernels.
+        dilation: 1.
+        groups: 1.
         bias: whether there is b.
+        padding_mode: "zeros".
+        device: None.
+        dtype: float32, as which None counts, or float64.
         rng: draws the initial weights, uniform in +-1/sqrt(C*KH*KW), as PyTorch does; None: seeded with 0.
-        dtype: float32 or float64.
 
     Attributes:
         params: weight (F, C, KH, KW), bias (F,).
 
     Raises:
-        ValueError: a size is below 1, or padding below 0.
+        ValueError: a size is below 1, or padding below 0, or a value is not computed in NumPy.
     """
 
     def __init__(
@@ -52,30 +58,49 @@ class Conv2d:
         out_channels: int,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        *,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
         bias: bool = True,
-        rng: np.random.Generator | None = None,
+        padding_mode: str = "zeros",
+        device: None = None,
         dtype: Any = np.float32,
+        *,
+        rng: np.random.Generator | None = None,
     ) -> None:
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = pair(kernel_size)
-        self.stride = pair(stride)
-        self.padding = pair(padding)
-        self.dtype = np.dtype(dtype)
+        only(self, dilation=(pair(self, "dilation", dilation), (1, 1)), groups=(groups, 1))
+        only(self, padding_mode=(padding_mode, "zeros"), device=(device, None))
+        self.in_channels = whole(self, "in_channels", in_channels)
+        self.out_channels = whole(self, "out_channels", out_channels)
+        self.kernel_size = pair(self, "kernel_size", kernel_size)
+        self.stride = pair(self, "stride", stride)
+        self.padding = self._around(padding)
+        self.dtype = float_type(self, dtype)
         self._has_bias = bias
-        if min(in_channels, out_channels, *self.kernel_size, *self.stride) < 1 or min(self.padding) < 0:
-            raise ValueError(f"{self}: channels, kernel_size and stride must be at least 1, padding at least 0")
+        if min(*self.kernel_size, *self.stride) < 1 or min(self.padding) < 0:
+            raise ValueError(f"{self}: kernel_size and stride must be at least 1, padding at least 0")
         rng = rng or np.random.default_rng(0)
         bound = 1 / math.sqrt(in_channels * math.prod(self.kernel_size))
         shapes: dict[str, tuple[int, ...]] = {"weight": (out_channels, in_channels, *self.kernel_size)}
         if bias:
             shapes["bias"] = (out_channels,)
-        self.params = {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}
+        self.params = {name: rng.uniform(-bound, bound, shape).astype(self.dtype) for name, shape in shapes.items()}
         self.grads = zeros_like(self.params)
         self.buffers = NOTHING
         self._x = Saved[Array](self)
+
+    def _around(self, padding: int | tuple[int, int] | str) -> tuple[int, int]:
+        """Return the rows and columns of zeros on every side."""
+        if not isinstance(padding, str):
+            return pair(self, "padding", padding)
+        if padding == "valid":
+            return 0, 0
+        # An even kernel would need one row more on one side than on the other.
+        if padding != "same" or self.stride != (1, 1) or 0 in (side % 2 for side in self.kernel_size):
+            given = f"{padding!r} with stride {self.stride} and kernel_size {self.kernel_size}"
+            cure = "'valid', or 'same' with stride 1 and an odd kernel_size"
+            raise ValueError(f"Conv2d: padding must be one whole number or two, {cure}; got {given}")
+        return self.kernel_size[0] // 2, self.kernel_size[1] // 2
 
     def __repr__(self) -> str:
         padding = f", padding={self.padding}" if any(self.padding) else ""
@@ -171,14 +196,6 @@ class Conv2d:
         image_bytes = oh * ow * max(self.out_channels, self.params["weight"][0].size) * self.dtype.itemsize
         size = max(1, COLUMN_BYTES // image_bytes)
         return (slice(start, start + size) for start in range(0, n, size))
-
-
-def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (rows, columns) for a size given as one number or two."""
-    if isinstance(size, int):
-        return size, size
-    rows, columns = size
-    return rows, columns
 
 
 def places(

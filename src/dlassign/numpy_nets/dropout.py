@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dlassign.numpy_nets.arguments import only, real
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input
 
 
@@ -30,10 +31,13 @@ class Dropout:
 
     params = grads = buffers = NOTHING
 
-    def __init__(self, p: float = 0.5, *, inverted: bool = True, rng: np.random.Generator | None = None) -> None:
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *, inverted: bool = True, rng: np.random.Generator | None = None
+    ) -> None:
+        only(self, inplace=(inplace, False))
+        self.p = real(self, "p", p)
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: expected p, the probability to drop, in [0, 1); got {p}")
-        self.p = float(p)
         self.inverted = inverted
         self.rng = rng or np.random.default_rng(0)
         self.mask: Array | None = None

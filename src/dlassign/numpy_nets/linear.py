@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlassign.numpy_nets.arguments import float_type, only, whole
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, zeros_like
 
 
@@ -20,32 +21,38 @@ class Linear:
         in_features: values per sample, D.
         out_features: outputs per sample, H.
         bias: whether there is b.
+        device: None; NumPy computes on the CPU.
+        dtype: float32, as which None counts, or float64.
         rng: draws the initial weights, uniform in +-1/sqrt(D), as PyTorch does; None is a generator seeded with 0.
-        dtype: float32 or float64.
 
     Attributes:
         params: weight (H, D), bias (H,).
+
+    Raises:
+        ValueError: an argument has a value that is not computed in NumPy; so every layer.
     """
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        *,
         bias: bool = True,
-        rng: np.random.Generator | None = None,
+        device: None = None,
         dtype: Any = np.float32,
+        *,
+        rng: np.random.Generator | None = None,
     ) -> None:
-        self.in_features = in_features
-        self.out_features = out_features
-        self.dtype = np.dtype(dtype)
+        only(self, device=(device, None))
+        self.in_features = whole(self, "in_features", in_features)
+        self.out_features = whole(self, "out_features", out_features)
+        self.dtype = float_type(self, dtype)
         rng = rng or np.random.default_rng(0)
         bound = 1 / math.sqrt(in_features)
         # Drawn in float64, then rounded: both precisions of one seed start from the same weights.
         # W lies in memory as W^T, row by row ("F"): BLAS multiplies it by a batch faster that way.
-        params = {"weight": rng.uniform(-bound, bound, (out_features, in_features)).astype(dtype, order="F")}
+        params = {"weight": rng.uniform(-bound, bound, (out_features, in_features)).astype(self.dtype, order="F")}
         if bias:
-            params["bias"] = rng.uniform(-bound, bound, out_features).astype(dtype)
+            params["bias"] = rng.uniform(-bound, bound, out_features).astype(self.dtype)
         self.params = params
         self.grads = zeros_like(params)
         self.buffers = NOTHING
@@ -89,7 +96,8 @@ class Flatten:
 
     params = grads = buffers = NOTHING
 
-    def __init__(self) -> None:
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        only(self, start_dim=(start_dim, 1), end_dim=(end_dim, -1))
         self._shape = Saved[tuple[int, ...]](self)
 
     def __repr__(self) -> str:

@@ -13,10 +13,12 @@ All groups that share g and b add to their gradients: dL/dg = sum(d xh), dL/db =
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from dlassign.numpy_nets.arguments import float_type, only, real, whole
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, described, zeros_like
 
 
@@ -31,12 +33,15 @@ class BatchNorm1d:
     Args:
         num_features: features per sample, C.
         eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics; EECS 598's momentum is 1 minus this.
+        momentum: weight of the newest batch in the running statistics; EECS 598's momentum is 1 minus this. Torch's
+            None, an average of all batches, is not computed in NumPy.
         affine: whether there are g and b.
         track_running_stats: whether evaluation uses running statistics; otherwise those of its own batch, as UvA 2018.
+        device: None.
+        dtype: float32, as which None counts, or float64.
+        bias: whether there is b; never without g.
         from_zero: start both statistics at 0 and let the variance follow the biased one, as EECS 598 does; otherwise
             they start at 0 and 1. Without running statistics it changes nothing.
-        dtype: float32 or float64.
 
     Attributes:
         params: weight (C,), which is g, and bias (C,), which is b.
@@ -53,17 +58,22 @@ class BatchNorm1d:
         momentum: float = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        *,
-        from_zero: bool = False,
+        device: None = None,
         dtype: Any = np.float32,
+        *,
+        bias: bool = True,
+        from_zero: bool = False,
     ) -> None:
-        self.num_features = num_features
-        self.eps = float(eps)
-        self.momentum = float(momentum)
+        only(self, device=(device, None))
+        self.num_features = whole(self, "num_features", num_features)
+        self.eps = real(self, "eps", eps)
+        self.momentum = real(self, "momentum", momentum)
         self.from_zero = from_zero
-        self.dtype = np.dtype(dtype)
-        zeros, ones = np.zeros(num_features, dtype), np.ones(num_features, dtype)
-        self.params = {"weight": ones.copy(), "bias": zeros.copy()} if affine else {}
+        self.dtype = float_type(self, dtype)
+        zeros, ones = np.zeros(num_features, self.dtype), np.ones(num_features, self.dtype)
+        self.params = {"weight": ones.copy()} if affine else {}
+        if affine and bias:
+            self.params["bias"] = zeros.copy()
         self.grads = zeros_like(self.params)
         statistics = {"running_mean": zeros, "running_var": zeros.copy() if from_zero else ones}
         self.buffers = statistics if track_running_stats else {}
@@ -72,10 +82,11 @@ class BatchNorm1d:
         self._kept = Saved[tuple[Array, Array]](self)
 
     def __repr__(self) -> str:
+        bias = "" if "bias" in self.params or not self.params else ", bias=False"
         end = ", from_zero=True" if self.from_zero else ""
         return (
             f"{type(self).__name__}({self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={bool(self.params)}, track_running_stats={bool(self.buffers)}{end})"
+            f"affine={bool(self.params)}{bias}, track_running_stats={bool(self.buffers)}{end})"
         )
 
     def forward(self, x: Array, *, train: bool) -> Array:
@@ -102,7 +113,7 @@ class BatchNorm1d:
         r: Array = 1 / np.sqrt(var + self.eps)
         # r and g are multiplied first, as C numbers: the batch is then gone through once and not twice.
         y: Array = centered * self._wide(r * self.params["weight"] if self.params else r)
-        if self.params:
+        if "bias" in self.params:
             y += self._wide(self.params["bias"])
         self._kept.keep((centered, r), y, train=train)
         return y
@@ -114,8 +125,9 @@ class BatchNorm1d:
         # xh = r centered, so r is taken out of the sums: dL/dg = sum(d xh) = r sum(d centered).
         of_bias, of_weight = dy.sum(axis=self._axes), self._dots(dy, centered) * r
         if self.params:
-            self.grads["bias"][...] = of_bias
             self.grads["weight"][...] = of_weight
+        if "bias" in self.params:
+            self.grads["bias"][...] = of_bias
         # The means of the formula are the gradients of b and g divided by M. Forward keeps `centered` for this one
         # backward, so dx is computed in its memory.
         dx = centered
@@ -166,7 +178,8 @@ class LayerNorm:
         eps: added to the variance.
         elementwise_affine: whether there is g.
         bias: whether there is b; never without g.
-        dtype: float32 or float64.
+        device: None.
+        dtype: float32, as which None counts, or float64.
 
     Attributes:
         params: weight, which is g, and bias, which is b; both of the normalized shape.
@@ -174,21 +187,23 @@ class LayerNorm:
 
     def __init__(
         self,
-        normalized_shape: int | tuple[int, ...],
+        normalized_shape: int | Sequence[int],
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
-        *,
+        device: None = None,
         dtype: Any = np.float32,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        only(self, device=(device, None))
+        axes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        shape = tuple(whole(self, "normalized_shape", axis) for axis in axes)
         self.normalized_shape = shape
-        self.eps = float(eps)
-        self.dtype = np.dtype(dtype)
+        self.eps = real(self, "eps", eps)
+        self.dtype = float_type(self, dtype)
         # At the start y = xh.
-        self.params = {"weight": np.ones(shape, dtype)} if elementwise_affine else {}
+        self.params = {"weight": np.ones(shape, self.dtype)} if elementwise_affine else {}
         if elementwise_affine and bias:
-            self.params["bias"] = np.zeros(shape, dtype)
+            self.params["bias"] = np.zeros(shape, self.dtype)
         self.grads = zeros_like(self.params)
         self.buffers = NOTHING
         self._kept = Saved[tuple[Array, Array]](self)

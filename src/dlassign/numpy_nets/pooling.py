@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.numpy_nets.conv import pair, places
+from dlassign.numpy_nets.arguments import only, pair
+from dlassign.numpy_nets.conv import places
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input
 
 Shape = tuple[int, ...]
@@ -42,9 +43,9 @@ class _Pool2d:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
-        self._kernel = pair(kernel_size)
-        self._steps = pair(self.stride)
-        self._pad = pair(padding)
+        self._kernel = pair(self, "kernel_size", kernel_size)
+        self._steps = pair(self, "stride", self.stride)
+        self._pad = pair(self, "padding", padding)
         if min(*self._kernel, *self._steps) < 1 or min(self._pad) < 0:
             raise ValueError(f"{self}: kernel_size and stride must be at least 1, padding at least 0")
         # With more padding a window could hold nothing of the image: its maximum would be -inf.
@@ -90,6 +91,19 @@ class MaxPool2d(_Pool2d):
 
     largest: NDArray[Any] | None = None
 
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        only(self, dilation=(pair(self, "dilation", dilation), (1, 1)))
+        only(self, return_indices=(return_indices, False), ceil_mode=(ceil_mode, False))
+        super().__init__(kernel_size, stride, padding)
+
     def forward(self, x: Array, *, train: bool) -> Array:
         """x: (N, C, H, W). Returns (N, C, H', W') with H' = (H + 2 padding - KH) // s + 1, W' likewise."""
         # The padding is -inf, not 0: a 0 would win over negative values.
@@ -124,6 +138,19 @@ class AvgPool2d(_Pool2d):
     Backward: every value of a window has the share 1/(KH KW) in it, so dL/dx_ncpq = 1/(KH KW) times the sum of
     dL/dy_ncij over the windows that hold x_ncpq. Source: own derivation, checked by tests against PyTorch.
     """
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        only(self, ceil_mode=(ceil_mode, False), count_include_pad=(count_include_pad, True))
+        only(self, divisor_override=(divisor_override, None))
+        super().__init__(kernel_size, stride, padding)
 
     def forward(self, x: Array, *, train: bool) -> Array:
         """x: (N, C, H, W). Returns (N, C, H', W') with H' = (H + 2 padding - KH) // s + 1, W' likewise."""
