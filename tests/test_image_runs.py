@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from dlassign.cli.main import main
-from dlassign.data import image_folder, image_scan
+from dlassign.config.load import load_config
+from dlassign.data import image_folder, image_scan, load
+from dlassign.train.experiment import run_experiment
+from helpers.runs import paths_of
 
 CONFIG = """\
 data: {name: image_folder, root: d, cache: k}
@@ -64,6 +67,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """A working directory; returns `dlassign train` that gives the result."""
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text(CONFIG)
+    monkeypatch.setattr("dlassign.plots.curves.draw_run", lambda paths: [])  # pictures take longer than training
 
     def run(*arguments: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(dlassign("train", "--config", "a.yaml", "--json", *arguments).stdout)
@@ -118,3 +122,57 @@ def test_a_start_looks_at_the_folder_once_and_decodes_once(train: Train, monkeyp
     assert seen == {"scan_folders": 1, "decode_images": 1}
     train("--set", "train.epochs=1", "--seed", "1")
     assert seen == {"scan_folders": 2, "decode_images": 1}
+
+
+@pytest.fixture
+def earlier_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Decode as earlier versions did, until `undo` is called on it."""
+    now = load._images
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "_images", lambda cfg, as_before=False: now(cfg, as_before=True))
+        yield patch
+
+
+def test_a_run_of_an_earlier_version_is_evaluated_on_the_pixels_it_saw(
+    train: Train, earlier_version: pytest.MonkeyPatch
+) -> None:
+    make("turned")
+    old = train("--set", "train.epochs=2")
+    earlier_version.undo()
+    result = dlassign("evaluate", old["run"], "--json")
+    assert json.loads(result.stdout)["accuracy"] == old["test"]["accuracy"]
+    assert "an earlier version decoded them: EXIF was ignored" in result.stderr
+    again = dlassign("train", "--config", "a.yaml", "--set", "train.epochs=2", "--json")
+    assert json.loads(again.stdout)["run"] != old["run"]
+    assert f"{old['run']} has the same config and seed on other images: the files are the same, but" in again.stderr
+
+
+def test_an_interrupted_run_of_an_earlier_version_goes_on_with_the_pixels_it_saw(
+    train: Train, earlier_version: pytest.MonkeyPatch
+) -> None:
+    make("turned")
+    changes = ("data.split.val=0.2", "train.epochs=4")
+    cfg = load_config("a.yaml", changes)
+    paths = paths_of(cfg, Path("out"))
+    run_experiment(cfg, paths, prune=lambda record: True)
+    earlier_version.undo()
+    result = dlassign("train", "--config", "a.yaml", *(word for change in changes for word in ("--set", change)))
+    assert str(paths.root) in result.stdout
+    assert "going on from step 2 of 8" in result.stderr
+    assert "an earlier version decoded them" in result.stderr
+
+
+def test_what_has_changed_in_the_data_is_said(train: Train) -> None:
+    make("plain")
+    old = train("--set", "train.epochs=1")
+    assert str(old["run"]) in dlassign("evaluate", old["run"]).stdout
+    swap()
+    result = dlassign("train", "--config", "a.yaml", "--set", "train.epochs=1")
+    assert f"{old['run']} has the same config and seed on other images: pixels, labels or class names" in result.stderr
+    result = CliRunner().invoke(main, ["evaluate", old["run"]])
+    assert "not that of the run (values or labels have changed, though sizes and classes are the same)" in result.output
+    for part in ("train", "test"):
+        Path("d", part, "left").rename(Path("d", part, "right"))
+    Path("d/train/right/0.bmp").unlink()
+    result = CliRunner().invoke(main, ["evaluate", old["run"]])
+    assert "(classes is ['right', 'topp'], the run's ['left', 'topp']; n_train is 39, the run's 40)" in result.output

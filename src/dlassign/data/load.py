@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, assert_never
 
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, Toy
@@ -12,7 +15,13 @@ from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
 from dlassign.data.variants import training_size
-from dlassign.errors import ConfigError
+from dlassign.errors import ConfigError, DataError
+
+AS_BEFORE = (
+    "the images are those of the run, but an earlier version decoded them: EXIF was ignored, transparency dropped, and "
+    "deep pixels taken for 16 bits; they were decoded in that way again"
+)
+"""What is said where a run of an earlier version goes on or is evaluated."""
 
 
 def find_images(cfg: Data, *, as_before: bool = False) -> Images | None:
@@ -39,6 +48,42 @@ def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
     s = cfg.split
     raw = check_raw(_read(cfg, images))
     return deal(raw, train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
+
+
+def data_of_run(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> Dataset:
+    """Return the data that a run was trained on: `dataset`, or the same images decoded as earlier versions did.
+
+    Args:
+        cfg: section `data`.
+        dataset: what it gives today.
+        recorded: `data` of the first record of the run's log.
+
+    Raises:
+        DataError: it is other data; the message says in what it differs.
+    """
+    if dataset.sha256 == recorded["sha256"]:
+        return dataset
+    if (images := find_images(cfg, as_before=True)) is not None:
+        with suppress(DataError):  # such as pixels that earlier versions could not read
+            former = load_dataset(cfg, images=images)
+            if former.sha256 == recorded["sha256"]:
+                return replace(former, notes=(*former.notes, AS_BEFORE))
+    raise DataError(
+        f"the data is not that of the run ({_difference(cfg, dataset, recorded)}): its digest is "
+        f"{dataset.sha256[:12]}, the run's {recorded['sha256'][:12]}; point to the right data with --set data.root=..."
+    )
+
+
+def _difference(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> str:
+    """Return in what data differs from that of a run, as far as the run's log tells."""
+    sizes = {name: len(split) for name, split in dataset.splits.items()}
+    sizes["train"] = training_size(sizes["train"], make_steps(preprocess_steps(cfg)))
+    found: dict[str, Any] = {"classes": list(dataset.classes), "raw_shape": list(dataset.train.x.shape[1:])}
+    found |= {f"n_{name}": size for name, size in sizes.items()}
+    changed = [key for key, value in found.items() if recorded.get(key, value) != value]
+    if not changed:
+        return "values or labels have changed, though sizes and classes are the same"
+    return "; ".join(f"{key} is {found[key]}, the run's {recorded[key]}" for key in changed)
 
 
 def fingerprint(cfg: Data, *, images: Images | None = None) -> str:

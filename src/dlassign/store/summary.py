@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dlassign.errors import UserError
+from dlassign.store.identity import experiment_of
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, RunRecords, former_records, read_records
+from dlassign.store.records import Record, RunRecords, former_records, parse_record, read_records
 
 _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 
@@ -187,6 +190,22 @@ def finished_records(paths: RunPaths) -> RunRecords | None:
     """
     records = former_records(paths.log)
     return records if records is not None and records.end is not None and records.end["status"] in FINISHED else None
+
+
+def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[tuple[RunPaths, Record]]:
+    """Yield the runs beside a new one that have its config and seed but other data, each with its first record.
+
+    Args:
+        paths: of the new run.
+        config: the resolved config as plain values.
+    """
+    wanted = experiment_of(config, None)
+    for folder in sorted(paths.root.parent.glob(f"*-s{config['seed']}")):
+        with suppress(OSError, *DAMAGE):
+            with (folder / "log.jsonl").open(encoding="utf-8") as log:
+                start = parse_record(log.readline()) or {}
+            if folder != paths.root and experiment_of(start["config"], None) == wanted:
+                yield RunPaths(folder), start
 
 
 def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:

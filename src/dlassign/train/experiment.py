@@ -14,7 +14,7 @@ from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
 from dlassign.data.batches import Batches, Order
 from dlassign.data.bundle import Dataset, Split
-from dlassign.data.load import load_dataset
+from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.numpy_batches import numpy_batches
 from dlassign.data.prepare import Preprocess
 from dlassign.data.torch_batches import TensorSplit
@@ -155,6 +155,8 @@ def _read(cfg: RunConfig, former: Former | None, cache: DataCache) -> tuple[Data
     """Return the data set, and the preprocessing: that of the checkpoint, or measured on the training samples."""
     data_key = cfg.data.model_dump_json()
     dataset = cache.get("dataset", data_key, lambda: load_dataset(cfg.data, images=images_of(cfg.data, cache)))
+    if former is not None:
+        dataset = data_of_run(cfg.data, dataset, former.start["data"])
     # Measuring anew gives the same numbers only as long as the library computes means in the same order.
     if former is not None and former.state is not None:
         return dataset, Preprocess.from_state(to_numpy(former.state["preprocess"]))
@@ -188,7 +190,7 @@ def _place(
         layout, place = numpy_layout(cfg), partial(place_numpy, cfg, preprocess=preprocess)
     else:
         layout, place = torch_layout(cfg, learner), partial(place_torch, cfg, learner, preprocess=preprocess)
-    key = digest([cfg.data.model_dump_json(), preprocess.state(), layout])
+    key = digest([cfg.data.model_dump_json(), dataset.sha256, preprocess.state(), layout])
     splits: dict[str, Any] = cache.get(
         "splits", key, lambda: {name: place(split, train=name == "train") for name, split in dataset.splits.items()}
     )

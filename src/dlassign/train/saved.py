@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
-from dlassign.data.load import load_dataset
+from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
-from dlassign.errors import ConfigError, DataError, Problem, UserError
+from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
@@ -35,6 +35,7 @@ class Report:
         evaluation: of the images as they are.
         views: the same of `n_views` views of each image; None if they were not asked for.
         n_views: views of an image.
+        notes: what the user should know of the data.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Report:
     evaluation: Evaluation
     views: Evaluation | None = None
     n_views: int = 0
+    notes: tuple[str, ...] = ()
 
     def per_class(self) -> list[dict[str, Any]]:
         """Return precision, recall, F1 and sample count of each class; a score without a sample to count is None."""
@@ -93,14 +95,8 @@ def evaluate_run(
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
     state = _load_weights(paths, weights)
-    dataset = load_dataset(cfg.data)
-    trained_on = records.start["data"]["sha256"]
-    if dataset.sha256 != trained_on:
-        # Accuracy on other data would look like a result of this run.
-        raise DataError(
-            f"the data is not that of the run: its digest is {dataset.sha256[:12]}, the run's {trained_on[:12]}; "
-            "point to the right data with --set data.root=..."
-        )
+    # Accuracy on other data would look like a result of this run.
+    dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
     samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
     if samples is None:
         raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
@@ -115,6 +111,7 @@ def evaluate_run(
         evaluation=learner.evaluate(placed),
         views=learner.evaluate(placed, views=learner.views) if views else None,
         n_views=len(learner.views) if views and learner.views else 0,
+        notes=dataset.notes,
     )
 
 

@@ -59,6 +59,8 @@ def evaluate_command(
 
     paths = one_run(run)
     report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
+    for note in report.notes:
+        click.echo(note, err=True)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
     title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"
     save_figure(build_confusion(report.evaluation.confusion, report.classes, title=title), picture)

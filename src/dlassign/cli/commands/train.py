@@ -81,7 +81,33 @@ def find_folder(config: RunConfig, out: Path, images: Images | None) -> RunPaths
     if images is not None and images.known_sha256() is None:
         _check(config, images)  # a mistake in the config should show before gigabytes are read
         click.echo("reading the data for the first time", err=True)
-    return RunPaths.of(out, config.model_dump(mode="json"), fingerprint(config.data, images=images))
+    paths = RunPaths.of(out, config.model_dump(mode="json"), fingerprint(config.data, images=images))
+    if images is None or paths.root.exists():
+        return paths
+    return _on_former_images(config, paths) or paths
+
+
+def _on_former_images(config: RunConfig, paths: RunPaths) -> RunPaths | None:
+    """Say what a new run has to do with those of the same config on other images, or return the one that goes on."""
+    from dlassign.data.load import find_images, fingerprint
+    from dlassign.errors import DataError
+    from dlassign.store.summary import finished_records, same_on_other_data
+
+    former: str | None = None
+    for other, start in same_on_other_data(paths, config.model_dump(mode="json")):
+        if former is None:
+            try:
+                former = fingerprint(config.data, images=find_images(config.data, as_before=True))
+            except DataError:
+                former = ""
+        if start["data"]["sha256"] != former:
+            why = "pixels, labels or class names have changed since"
+        elif finished_records(other) is None:
+            return other
+        else:
+            why = "the files are the same, but an earlier version decoded them: it ignored EXIF, transparency and bits"
+        click.echo(f"{other.root} has the same config and seed on other images: {why}; this is another run", err=True)
+    return None
 
 
 def set_aside(config: RunConfig, paths: RunPaths, images: Images | None) -> None:
