@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from dlassign.errors import UserError
 from dlassign.store.identity import experiment_of
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, RunRecords, former_records, parse_record, read_records
+from dlassign.store.records import Record, RunRecords, former_records, read_records
 
 _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 
@@ -192,8 +192,8 @@ def finished_records(paths: RunPaths) -> RunRecords | None:
     return records if records is not None and records.end is not None and records.end["status"] in FINISHED else None
 
 
-def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[tuple[RunPaths, Record]]:
-    """Yield the runs beside a new one that have its config and seed but other data, each with its first record.
+def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[tuple[RunPaths, RunRecords]]:
+    """Yield the runs beside a new one that have its config and seed but other data.
 
     Args:
         paths: of the new run.
@@ -201,11 +201,10 @@ def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[t
     """
     wanted = experiment_of(config, None)
     for folder in sorted(paths.root.parent.glob(f"*-s{config['seed']}")):
-        with suppress(OSError, *DAMAGE):
-            with (folder / "log.jsonl").open(encoding="utf-8") as log:
-                start = parse_record(log.readline()) or {}
-            if folder != paths.root and experiment_of(start["config"], None) == wanted:
-                yield RunPaths(folder), start
+        with suppress(UserError):  # an unreadable run is no reason not to train
+            records = former_records(folder / "log.jsonl")
+            if folder != paths.root and records and experiment_of(records.start["config"], None) == wanted:
+                yield RunPaths(folder), records
 
 
 def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:

@@ -91,18 +91,18 @@ def _on_former_images(config: RunConfig, paths: RunPaths) -> RunPaths | None:
     """Say what a new run has to do with those of the same config on other images, or return the one that goes on."""
     from dlassign.data.load import find_images, fingerprint
     from dlassign.errors import DataError
-    from dlassign.store.summary import finished_records, same_on_other_data
+    from dlassign.store.summary import FINISHED, same_on_other_data
 
     former: str | None = None
-    for other, start in same_on_other_data(paths, config.model_dump(mode="json")):
+    for other, records in same_on_other_data(paths, config.model_dump(mode="json")):
         if former is None:
             try:
                 former = fingerprint(config.data, images=find_images(config.data, as_before=True))
             except DataError:
                 former = ""
-        if start["data"]["sha256"] != former:
+        if records.start["data"]["sha256"] != former:
             why = "pixels, labels or class names have changed since"
-        elif finished_records(other) is None:
+        elif records.end is None or records.end["status"] not in FINISHED:
             return other
         else:
             why = "the files are the same, but an earlier version decoded them: it ignored EXIF, transparency and bits"
