@@ -188,17 +188,85 @@ def test_a_layer_of_the_user(run: Run, where: str) -> None:
     assert row[:2] == ["Swish", "input"]
     assert row[3] == "-"
     result = layer(run, where, "--arg", "beta=2.5", "--torch", "swishes.py:TorchSwish", "--input", "2,3,4", "--json")
-    [found] = json.loads(result.stdout)["rows"]
+    found, large = json.loads(result.stdout)["rows"]
     assert (found["form"], found["size"], found["ok"]) == ("beta 2.5", 24, True)
+    assert (large["form"], large["ok"]) == ("beta 2.5, large x", True)
     assert found["autograd"] < 1e-14
     assert layer(run, where, "--torch", "torch.nn:SiLU").exit_code == 0
     assert not list(Path().glob("__pycache__"))
 
 
 def test_a_layer_that_takes_rng_and_dtype(run: Run) -> None:
-    result = layer(run, "swishes:Noise")
+    result = layer(run, "swishes:Noise", "--json")
     assert result.exit_code == 0, result.stderr
-    assert [line.split()[1] for line in result.stdout.splitlines()[6:-2]] == ["input", "scale"]
+    assert [row["tensor"] for row in json.loads(result.stdout)["rows"]] == ["input", "scale"] * 2
+
+
+FORGETFUL = """\
+import numpy as np
+
+
+class Layer:
+    def __init__(self, {arguments}):
+        self.factor, self.power, self.params, self.grads, self.buffers = {values}, {{}}, {{}}, {{}}
+
+    def forward(self, x, *, train):
+        self.x = x
+        return {forward}
+
+    def backward(self, dy):
+        return dy * {slope}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forward", "slope", "form"),
+    [
+        ("factor=1.0", "self.factor * x", "1", "factor 0.7"),
+        ("factor=1", "self.factor * x", "self.factor**2", "factor 0.7"),
+        ("factor=0.0", "x + self.factor * x**3", "1", "factor 0.3"),
+        ("factor=2.0", "self.factor * x", "2", "factor 1.7"),
+        ("power=2", "x**self.power", "2 * self.x", "power 3"),
+        ("power=1", "x * abs(x)**(self.power - 1)", "1 + 0 * self.x", "power 0.7"),
+        ("factor=0.5", "self.factor * np.clip(x, 0, 6)", "self.factor * (self.x > 0)", "large x"),
+    ],
+)
+def test_a_factor_that_backward_forgets_shows_where_its_default_would_hide_it(
+    run: Run, arguments: str, forward: str, slope: str, form: str
+) -> None:
+    name = arguments.partition("=")[0]
+    values = "factor, 0" if name == "factor" else "0, power"
+    Path("mine.py").write_text(FORGETFUL.format(arguments=arguments, values=values, forward=forward, slope=slope))
+    result = layer(run, "mine.py:Layer", "--json")
+    assert result.exit_code == 1, result.output
+    assert [row["form"] for row in json.loads(result.stdout)["rows"] if not row["ok"]] == [form]
+
+
+def test_a_value_that_cannot_be_varied_is_said(run: Run) -> None:
+    source = FORGETFUL.format(arguments="factor=1", values="factor, 0", forward="x * self.factor", slope="self.factor")
+    check = "        if factor != 1:\n            raise ValueError('one factor only')\n"
+    Path("mine.py").write_text(source.replace("        self.factor, self", f"{check}        self.factor, self"))
+    result = layer(run, "mine.py:Layer")
+    assert result.exit_code == 0, result.output
+    note = "factor was tried at 1 alone, which can hide a factor; another value fails: --layer: Layer(factor=0.7) fails"
+    assert result.stdout.splitlines()[-1].startswith(note)
+    assert note in json.loads(layer(run, "mine.py:Layer", "--json").stdout)["notes"][0]
+
+
+def test_the_peer_of_another_value_is_one_that_takes_it(run: Run) -> None:
+    """torch.nn.SiLU has no beta: with beta 0.7 it would be another function, and is not asked."""
+    rows = json.loads(layer(run, "swishes:Swish", "--torch", "torch.nn:SiLU", "--json").stdout)["rows"]
+    assert [(row["form"], row["autograd"] is None) for row in rows] == [
+        ("", False),
+        ("beta 0.7", True),
+        ("large x", False),
+    ]
+    rows = json.loads(layer(run, "swishes:Swish", "--torch", "swishes:TorchSwish", "--json").stdout)["rows"]
+    assert all(row["autograd"] < 1e-14 for row in rows)
+
+
+def test_that_the_file_of_a_layer_is_run_stands_in_the_help(run: Run) -> None:
+    assert "This runs the code of that file" in " ".join(run("--help").stdout.split())
 
 
 def test_a_wrong_layer_of_the_user(run: Run) -> None:

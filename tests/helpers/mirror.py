@@ -51,6 +51,7 @@ TESTED_IN = {
     "errors.py": "cli/test_train.py",
     # Parts of one piece of work that is tested as a whole.
     "checks/layer_cases.py": "checks/test_gradients.py",
+    "checks/own_layer.py": "cli/test_gradcheck_command.py",
     "checks/user_layer.py": "cli/test_gradcheck_command.py",
     "checks/random_data.py": "checks/test_crosscheck.py",
     "nets/preact.py": "nets/test_convnets.py",

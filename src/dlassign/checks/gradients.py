@@ -108,7 +108,14 @@ def check_case(case: LayerCase, *, seed: int) -> list[CheckedGradient]:
 
 
 def check_layer(
-    layer: Layer, name: str, *, form: str, shape: tuple[int, ...], peer: nn.Module | None, rng: Rng
+    layer: Layer,
+    name: str,
+    *,
+    form: str,
+    shape: tuple[int, ...],
+    peer: nn.Module | None,
+    rng: Rng,
+    scale: float = 1.0,
 ) -> list[CheckedGradient]:
     """Check the gradients by the input and all parameters of a layer.
 
@@ -119,11 +126,12 @@ def check_layer(
         shape: of the input, which is random.
         peer: the same in PyTorch, with parameters of the same names, which get the layer's values.
         rng: draws input, entries and directions; the layer may draw from it too.
+        scale: the standard deviation of the input.
 
     Raises:
         UserError: the layer breaks a rule of layers, or the peer has other parameters.
     """
-    probe = Probe(layer, name, shape=shape, rng=rng)
+    probe = Probe(layer, name, shape=shape, rng=rng, scale=scale)
     grads = probe.gradients()
     autograd = {} if peer is None else _peer_errors(probe, layer, name, peer=peer, grads=grads)
     entries_rng = rng.spawn(1)[0]

@@ -31,6 +31,7 @@ class Probe:
         name: shown in errors.
         shape: of the input.
         rng: draws input, weights and moves; the layer may draw from it too.
+        scale: the standard deviation of the input.
 
     Attributes:
         x: the input.
@@ -41,14 +42,14 @@ class Probe:
         UserError: a member is missing, the layer fails, or forward breaks a rule.
     """
 
-    def __init__(self, layer: Layer, name: str, *, shape: tuple[int, ...], rng: Rng) -> None:
+    def __init__(self, layer: Layer, name: str, *, shape: tuple[int, ...], rng: Rng, scale: float = 1.0) -> None:
         _check_members(layer, name)
         self._layer = layer
         self._name = name
         self._held = {kind: dict(getattr(layer, kind)) for kind in HOLDERS}
         self._check_held()
-        self.x: Array = rng.standard_normal(shape)
-        self._other: Array = rng.standard_normal(shape)
+        self.x: Array = scale * rng.standard_normal(shape)
+        self._other: Array = scale * rng.standard_normal(shape)
         for p in layer.params.values():
             p += 0.1 * rng.standard_normal(p.shape)
         self.tensors = {"input": self.x, **layer.params}

@@ -61,7 +61,7 @@ def build_layer(cls: type[Any], arguments: Mapping[str, Any], *, rng: np.random.
 
 def dtype_and_rng(cls: type[Any], rng: np.random.Generator) -> dict[str, Any]:
     """Return float64 and the generator as arguments of a layer, as far as its constructor takes them."""
-    taken = _parameters(cls)
+    taken = parameters(cls)
     return {key: value for key, value in (("dtype", np.float64), ("rng", rng)) if key in taken}
 
 
@@ -80,15 +80,14 @@ def build_peer(cls: type[Any], arguments: Mapping[str, Any], *, seed: int) -> nn
         return module
 
 
-def default_peer(name: str, arguments: Mapping[str, Any], *, seed: int) -> nn.Module | None:
-    """Return the layer of torch.nn with this name, made with the same arguments; None if it does not take them.
+def default_peer(name: str, arguments: Mapping[str, Any]) -> type[nn.Module] | None:
+    """Return the layer of torch.nn with this name; None if it does not take the arguments.
 
     Dropout has none: it would drop other values.
     """
-    cls = getattr(nn, name, None)
-    if cls is None or name == "Dropout" or not set(arguments) <= set(_parameters(cls)):
-        return None
-    return build_peer(cls, arguments, seed=seed)
+    cls: type[nn.Module] | None = getattr(nn, name, None)
+    known = cls is not None and name != "Dropout" and set(arguments) <= set(parameters(cls))
+    return cls if known else None
 
 
 def _build(cls: type[Any], arguments: Mapping[str, Any], option: str) -> Any:
@@ -97,18 +96,19 @@ def _build(cls: type[Any], arguments: Mapping[str, Any], option: str) -> Any:
     try:
         return cls(**arguments)
     except TypeError as error:
-        known = ", ".join(key for key in _parameters(cls) if key not in ("dtype", "rng", "self"))
+        known = ", ".join(key for key in parameters(cls) if key not in ("dtype", "rng", "self"))
         cure = f"give arguments with --arg KEY=VALUE; it takes: {known or 'none'}"
         raise ConfigError(f"{option}: {call} fails: {error}; {cure}") from error
     except (Exception, SystemExit) as error:
         raise UserError(f"{option}: {call} fails: {type(error).__name__}: {error}; --traceback shows where") from error
 
 
-def _parameters(cls: type[Any]) -> list[str]:
+def parameters(cls: type[Any]) -> dict[str, Any]:
+    """Return the arguments that a constructor takes, with their defaults; nothing where Python cannot tell."""
     try:
-        return list(inspect.signature(cls).parameters)
+        return {name: one.default for name, one in inspect.signature(cls).parameters.items()}
     except (TypeError, ValueError):
-        return []
+        return {}
 
 
 def _import(name: str, option: str) -> ModuleType:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 @click.command("gradcheck")
-@click.option("--layer", metavar="NAME", help="One layer or loss, or one of your own: MODULE:CLASS or FILE.py:CLASS.")
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="One layer or loss, or one of your own: MODULE:CLASS or FILE.py:CLASS. This runs the code of that file.",
+)
 @click.option("--config", metavar="FILE", help="The net of this YAML config, with its loss and penalty.")
 @set_option
 @click.option(
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     "--torch",
     "torch_peer",
     metavar="MODULE:CLASS",
-    help="A module with the same --arg and parameters, to compare with.",
+    help="A module with the same --arg and parameters, to compare with; runs its code, too.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of inputs, weights and dropout.")
 @json_option
@@ -43,7 +47,8 @@ def gradcheck_command(
     """Check hand-written gradients against differences, PyTorch and random directions; exit code 1 if one is wrong.
 
     Errors are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out.
-    Without --layer and --config: all layers and losses.
+    Without --layer and --config: all layers and losses. A layer of your own is also checked with other values for
+    arguments of 0, 1 or 2, which hide a forgotten factor, and with an input 8 times as large.
 
     Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=0.5 --input 3,4
     """
@@ -53,6 +58,7 @@ def gradcheck_command(
     from dlassign.checks.net_gradients import MAX_ENTRIES as MAX_ENTRIES_OF_NET
     from dlassign.cli.views.gradients import gradient_lines, gradients_json
 
+    notes: list[str] = []
     of_layer = bool(arguments or input_shape is not None or torch_peer)
     _check_options(layer, config, overrides=overrides, of_layer=of_layer)
     if config is not None:
@@ -63,12 +69,12 @@ def gradcheck_command(
         given = dict(map(_argument, arguments))
         shape = _shape(input_shape or "5,4")
         title = layer
-        rows = _of_layer(layer, given, shape=shape, peer=torch_peer, all_forms=not of_layer, seed=seed or 0)
+        rows, notes = _of_layer(layer, given, shape=shape, peer=torch_peer, all_forms=not of_layer, seed=seed or 0)
     if as_json:
-        click.echo(json.dumps(gradients_json(rows)))
+        click.echo(json.dumps(gradients_json(rows) | {"notes": notes}))
     else:
         most = MAX_ENTRIES if config is None else MAX_ENTRIES_OF_NET
-        click.echo("\n".join(gradient_lines(title, rows, most=most)))
+        click.echo("\n".join([*gradient_lines(title, rows, most=most), *notes]))
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -97,31 +103,28 @@ def _of_config(config: str, overrides: tuple[str, ...], seed: int | None) -> tup
 
 def _of_layer(
     layer: str, arguments: dict[str, Any], *, shape: tuple[int, ...], peer: str | None, all_forms: bool, seed: int
-) -> list[CheckedGradient]:
-    """Check one layer or loss of ours in all its forms, or a layer as the options describe it."""
-    import numpy as np
-
-    from dlassign.checks.gradients import check_known, check_layer, known_classes
-    from dlassign.checks.user_layer import build_layer, build_peer, default_peer, load_class
+) -> tuple[list[CheckedGradient], list[str]]:
+    """Check one layer or loss of ours in all its forms, or a layer as the options describe it; the rest are notes."""
+    from dlassign.checks.gradients import check_known, known_classes
+    from dlassign.checks.own_layer import check_built, check_own
+    from dlassign.checks.user_layer import default_peer, load_class
     from dlassign.errors import ConfigError
 
     own = ":" in layer
     name = layer if own else _known_name(layer)
     if not own and all_forms:
-        return list(check_known([name], seed=seed))
+        return list(check_known([name], seed=seed)), []
     if not own and name not in known_classes():
         raise ConfigError(f"--arg, --input and --torch are for layers; {name} is a loss")
     if peer is not None and ":" not in peer:
         raise ConfigError(f"--torch: {peer!r} is no import path; expected one such as torch.nn:SiLU")
-    cls = load_class(layer, option="--layer") if own else known_classes()[name]
-    rng = np.random.default_rng(seed)
-    built = build_layer(cls, arguments, rng=rng)
-    if peer is not None:
-        module: Any = build_peer(load_class(peer, option="--torch"), arguments, seed=seed)
-    else:
-        module = None if own else default_peer(cls.__name__, arguments, seed=seed)
-    form = ", ".join(f"{key} {value}" for key, value in arguments.items())
-    return check_layer(built, cls.__name__, form=form, shape=shape, peer=module, rng=rng)
+    of_torch = None if peer is None else load_class(peer, option="--torch")
+    if own:
+        return check_own(load_class(layer, option="--layer"), arguments, shape=shape, peer=of_torch, seed=seed)
+    # All forms of ours are checked elsewhere, so one alone may have any values.
+    cls = known_classes()[name]
+    of_torch = of_torch or default_peer(name, arguments)
+    return check_built(cls, arguments, shape=shape, peer=of_torch, seed=seed), []
 
 
 def _known_name(word: str) -> str:
