@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from dlassign.checks.memory import check_step_memory, saved_for_backward
+from dlassign.config.data import PCA
 from dlassign.config.model import MLP
 from dlassign.config.optim import Muon
 from dlassign.config.run import RunConfig
@@ -53,11 +54,14 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
         ConfigError: with every problem found; each names its key.
         DataError: not even the headers of the data can be read.
     """
+    if cfg.backend == "torch":
+        resolve_device(cfg.device)
     info = describe(cfg.data, images=images)
     problems: list[Problem] = []
     in_shape, n_params, plan = None, None, None
     try:
         in_shape = preprocessed_shape(info.shape, steps_by_default(cfg.data, cfg.init))
+        check_pca(cfg, info.n_train)
         check_augmentation(cfg, info.shape)
     except ConfigError as error:
         problems += error.problems
@@ -81,6 +85,23 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     if in_shape is not None and n_params is not None and needs_building(cfg):
         check_learner(cfg, in_shape, info, plan=plan)
     return Fit(info=info, in_shape=in_shape, n_params=n_params, plan=plan)
+
+
+def check_pca(cfg: RunConfig, n_train: int) -> None:
+    """Refuse more components than there are training samples, and a share of the variance where a model needs images.
+
+    Raises:
+        ConfigError: with the problem.
+    """
+    for place, step in enumerate(cfg.data.preprocess or ()):
+        if not isinstance(step, PCA):
+            continue
+        if not isinstance(cfg.model, MLP):
+            message = f"pca makes rows of the samples, and {cfg.model.name} needs images; use mlp, or remove pca"
+            raise ConfigError.at("model.name", message)
+        if isinstance(step.components, int) and step.components > n_train:
+            message = f"{step.components} components of {n_train} training samples; give at most {n_train}"
+            raise ConfigError.at(f"data.preprocess.{place}.components", message)
 
 
 def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:

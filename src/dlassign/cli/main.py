@@ -30,6 +30,7 @@ COMMANDS = (
     "train",
 )
 INTERRUPTED = 130
+_GIVEN = "dlassign.given"
 
 
 class Commands(click.Group):
@@ -49,6 +50,11 @@ class Commands(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command, and keep what follows for `_name_config_key`."""
+        ctx.meta[_GIVEN] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and exit with the code that it returns, or with that of the error it raised."""
         for stream in (sys.stdout, sys.stderr):
@@ -60,6 +66,9 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = INTERRUPTED
+        except click.NoSuchOption as error:
+            _name_config_key(error, ctx.meta[_GIVEN])
+            raise
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise  # click prints its own
         except Exception as error:
@@ -67,6 +76,18 @@ class Commands(click.Group):
             if code is None:
                 raise
         ctx.exit(code or 0)
+
+
+def _name_config_key(error: click.NoSuchOption, given: list[str]) -> None:
+    """Say how to set a config key where its name was taken for an option, as in `--lr 3`."""
+    if error.ctx is None or not any("--set" in param.opts for param in error.ctx.command.params):
+        return
+    from dlassign.config.schema import keys_called
+
+    keys = keys_called(error.option_name.lstrip("-").replace("-", "_"))
+    rest = "\n".join(given).partition(error.option_name)[2]  # either `=3`, or what the next argument is
+    value = rest[1:].partition("\n")[0] or "VALUE"
+    error.possibilities = [f"--set {key}={value}" for key in keys] or error.possibilities
 
 
 def _tell(error: Exception) -> int | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dlassign.config.base import Config, Count, Many, Pair, Positive, Share, broken_rule
+from dlassign.config.base import Config, Many, Pair, Pixels, Positive, Share, Side, broken_rule
 
 Padding = Literal["reflect", "edge", "zeros"]
 
@@ -29,7 +29,7 @@ class Translate(Config):
     """Move each image by a random whole number of pixels in both directions."""
 
     name: Literal["translate"]
-    pixels: Count = 2
+    pixels: Side = 2
     """Largest move, in pixels; every move from -pixels to pixels is equally likely."""
     padding: Padding = "reflect"
     """What fills the free border: the image mirrored at its outermost pixels, these pixels repeated, or zeros."""
@@ -39,9 +39,9 @@ class Crop(Config):
     """Pad each image on all sides and cut a window out at a random place."""
 
     name: Literal["crop"]
-    pixels: Annotated[int, Field(ge=0)] = 4
+    pixels: Pixels = 4
     """Width of the padding on each side, in pixels."""
-    size: Pair[Count] | None = None
+    size: Pair[Side] | None = None
     """Height and width of the window. null: those of the image. Evaluation sees whole images whatever the size."""
     padding: Padding = "zeros"
     """What fills the padding: zeros, the image mirrored at its outermost pixels, or these pixels repeated."""
@@ -51,7 +51,7 @@ class Cutout(Config):
     """Paint a square of one colour over each image, at a random place wholly inside it."""
 
     name: Literal["cutout"]
-    size: Annotated[Count, Field(examples=[8])]
+    size: Annotated[Side, Field(examples=[8])]
     """Side of the square, in pixels."""
     fill: Literal["mean", "zeros"] = "mean"
     """Colour of the square: each channel's mean over the training images, or zeros, both in raw pixel values."""
@@ -77,7 +77,7 @@ class RandAugment(Config):
     """Apply torchvision's RandAugment to each image alone. This is slow, and a GPU must wait for the CPU."""
 
     name: Literal["rand_augment"]
-    n_ops: Count = 2
+    n_ops: Annotated[int, Field(ge=1, le=100)] = 2
     """Operations in a row, drawn for each image."""
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     """Strength of all operations, from 0 to 30."""

@@ -38,11 +38,23 @@ Many = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 """A YAML list, kept as a tuple so that a config cannot change."""
 Several = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
 """A list with at least one item."""
+Stages = Annotated[tuple[T, ...], Field(min_length=1, max_length=32), BeforeValidator(_as_tuple)]
+"""A list with one item for each stage of a network, which halves the image."""
+Layers = Annotated[tuple[T, ...], Field(max_length=1000), BeforeValidator(_as_tuple)]
+"""A list with one item for each layer."""
 Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
 """A list of two items."""
 
-Count = Annotated[int, Field(ge=1)]
-BatchSize = Annotated[int, Field(ge=1, lt=2**31)]
+COUNTS_END = 2**31
+"""Where indices of torch and the numbers of many file formats end."""
+Count = Annotated[int, Field(ge=1, lt=COUNTS_END)]
+Depth = Annotated[int, Field(ge=0, le=1000)]
+"""Layers or blocks in a row."""
+Pixels = Annotated[int, Field(ge=0, le=2**14)]
+"""A length in an image; memory ends with its square."""
+Side = Annotated[int, Field(ge=1, le=2**14)]
+"""A length in an image, of at least one pixel."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -51,9 +63,13 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _no_impossible_path(value: str) -> str:
+def _no_null(value: str) -> str:
     if "\0" in value:
         raise broken_rule("", "a path cannot hold a null character; remove it")
+    return value
+
+
+def _no_unknown_home(value: str) -> str:
     try:
         Path(value).expanduser()
     except (RuntimeError, ValueError):
@@ -61,7 +77,9 @@ def _no_impossible_path(value: str) -> str:
     return value
 
 
-PathText = Annotated[str, AfterValidator(_no_impossible_path)]
+FolderName = Annotated[str, AfterValidator(_no_null)]
+"""A path below another folder."""
+PathText = Annotated[FolderName, AfterValidator(_no_unknown_home)]
 """A path as the user writes it; `~` is the home folder."""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Many, Rate, Several, broken_rule
+from dlassign.config.base import Config, Count, Depth, Layers, Pixels, Rate, Side, Stages, broken_rule
 
 Activation = Literal["relu", "elu", "gelu", "identity", "leaky_relu", "sigmoid", "silu", "tanh"]
 BatchNorm = Literal["batch", "batch_from_zero", "batch_without_running", "batch_autograd", "batch_manual"]
@@ -26,7 +26,7 @@ class VGG(Config):
     """
 
     name: Literal["vgg"]
-    stages: Several[Several[Count]] = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+    stages: Stages[Stages[Count]] = ((64,), (128,), (256, 256), (512, 512), (512, 512))
     """Output channels of the convolutions of each stage."""
     norm: Literal["none"] | BatchNorm = "batch"
     """Normalisation after every convolution; the names are those of the MLP's norm."""
@@ -36,13 +36,13 @@ class VGG(Config):
     """Whether convolutions have a bias."""
     pool: Literal["max", "avg"] = "max"
     """What a pool takes of its window."""
-    pool_size: Count = 3
+    pool_size: Side = 3
     """Height and width of a pool; its stride is 2."""
-    pool_padding: Annotated[int, Field(ge=0)] = 1
+    pool_padding: Pixels = 1
     """Rows and columns added on each side before pooling."""
     global_pool: Literal["none", "max", "avg"] = "none"
     """What becomes of the last stage's image: flattened as it is, or its maximum or mean over all places."""
-    hidden: Many[Count] = ()
+    hidden: Layers[Count] = ()
     """Widths of linear layers before the last one."""
     dropout: Rate = 0.0
     """Probability to drop a value before every linear layer."""
@@ -57,9 +57,9 @@ class PreactResNet(Config):
     """The pre-activation net of UvA 2020: residual blocks x + Conv(ReLU(BatchNorm(x))), 1x1 convolutions between."""
 
     name: Literal["preact_resnet"]
-    widths: Several[Count] = (64, 128, 256, 512, 512)
+    widths: Stages[Count] = (64, 128, 256, 512, 512)
     """Channels of each stage. Every stage ends in a 3x3 max-pool with stride 2."""
-    blocks: Several[Annotated[int, Field(ge=0)]] = (1, 2, 2, 2, 2)
+    blocks: Stages[Depth] = (1, 2, 2, 2, 2)
     """Residual blocks in each stage."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
@@ -84,15 +84,15 @@ class WhitenedCNN(Config):
     """A small network for fast training: a whitening convolution, stages of 3x3 convolutions, a global max-pool."""
 
     name: Literal["whitened_cnn"]
-    widths: Several[Count] = (32, 128, 256)
+    widths: Stages[Count] = (32, 128, 256)
     """Channels of each stage. Every stage has a 2x2 max-pool after its first convolution."""
-    depths: Several[Count] = (2, 2, 2)
+    depths: Stages[Annotated[Depth, Field(ge=1)]] = (2, 2, 2)
     """Convolutions of each stage."""
-    patch: Annotated[int, Field(ge=2)] = 2
+    patch: Annotated[Side, Field(ge=2)] = 2
     """Height and width of the patches that the first convolution whitens."""
-    stride: Count = 1
+    stride: Side = 1
     """Pixels between two patches; larger is cheaper, since all that follows sees a smaller image."""
-    filters: Annotated[int, Field(ge=2)] = 24
+    filters: Annotated[Count, Field(ge=2)] = 24
     """Channels of the whitening convolution: half of them leading components of the patches, half their negatives."""
     activation: Activation = "silu"
     """Activation after every convolution."""

@@ -9,7 +9,20 @@ from pydantic import ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.augment import Augments
-from dlassign.config.base import Config, Count, Finite, Fraction, Many, Pair, PathText, Positive, broken_rule
+from dlassign.config.base import (
+    Config,
+    Count,
+    Finite,
+    FolderName,
+    Fraction,
+    Many,
+    Pair,
+    PathText,
+    Positive,
+    Seed,
+    Side,
+    broken_rule,
+)
 
 Size = Count | Fraction
 
@@ -34,7 +47,7 @@ class Split(Config):
     """How samples are chosen: at random, at random with the same class shares in each split, or in file order."""
     val_at: Literal["start", "end"] = "end"
     """With `by: position`, whether validation is the start or the end of the training part."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the split. It is not the seed of the run, so runs with several seeds share one split."""
 
 
@@ -105,7 +118,7 @@ class AppendVariants(Config):
     """
 
     name: Literal["append_variants"]
-    seed: Annotated[int, Field(ge=0)] = 10
+    seed: Seed = 10
     """Seed of the draw. It is not the seed of the run, so runs with several seeds share one set of copies."""
 
 
@@ -170,13 +183,13 @@ class ImageFolder(Source):
     name: Literal["image_folder"]
     root: Annotated[PathText, Field(examples=["data/pets"])]
     """Folder that holds the folders named in `train`, `val` and `test`, relative to the working directory."""
-    train: str = "train"
+    train: FolderName = "train"
     """Subfolder of `root` to train on, with one folder for each class; `.` if they lie in `root` itself."""
-    val: str | None = None
+    val: FolderName | None = None
     """Subfolder with validation images. null: none; `split.val` may hold some out of train."""
-    test: str | None = "test"
+    test: FolderName | None = "test"
     """Subfolder with test images. null: none; `split.test` may hold some out."""
-    size: Pair[Count] | None = None
+    size: Pair[Side] | None = None
     """Height and width that every image is resized to. null: all images must have the same size."""
     grayscale: bool = False
     """Read images as one gray channel instead of three colours."""
@@ -185,7 +198,7 @@ class ImageFolder(Source):
     bits: Annotated[int, Field(ge=8, le=32)] | None = None
     """Bits of the values in images that have more than 8 for each channel, which are brought to 8. null: the smallest
     of 8, 10, 12 and 16 that holds all values of the set; floating-point values up to 1 are taken for 0 to 1."""
-    shuffle_seed: Annotated[int, Field(ge=0)] | None = None
+    shuffle_seed: Seed | None = None
     """Seed with which the images of each part are shuffled once. null: sorted by class, as the folders are."""
     skip_bad: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
@@ -207,7 +220,7 @@ class CSVTable(Source):
     name: Literal["csv_table"]
     path: Annotated[PathText, Field(examples=["data/table.csv"])]
     """The file, relative to the working directory."""
-    label_column: str | int = "label"
+    label_column: str | Annotated[int, Field(gt=-(2**31), lt=2**31)] = "label"
     """Name of the label column, or its number counted from 0 (-1 is the last)."""
     header: bool = True
     """Whether the first line holds column names."""

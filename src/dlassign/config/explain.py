@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from dlassign.config.base import COUNTS_END
 from dlassign.config.places import Document, KeyPath, at, dotted
 from dlassign.config.schema import Node, child, choices, example, expected, follow, member, members
 from dlassign.config.suggestion import did_you_mean
@@ -176,7 +177,13 @@ def _has(node: Node, key: str) -> bool:
 
 def _hint(node: Node, value: Any) -> str:
     """Return a cure for values that miss by their spelling only, with a leading `; `."""
-    kinds = {option.get("type") for option in [node, *node.get("anyOf", ())]}
+    options = [node, *node.get("anyOf", ())]
+    kinds = {option.get("type") for option in options}
+    for option in options:
+        if isinstance(value, list) and 2 < option.get("maxItems", 0) < len(value):
+            return f"; use at most {option['maxItems']}"
+        if isinstance(value, int) and value >= option.get("exclusiveMaximum", value + 1) == COUNTS_END:
+            return "; use less than 2^31"
     if isinstance(value, bool) and "on" in node.get("enum", ()):
         return f"; write {'on' if value else 'off'}"
     if isinstance(value, str):
@@ -184,7 +191,7 @@ def _hint(node: Node, value: Any) -> str:
     whole = isinstance(value, float) and value.is_integer() and value >= 1
     if whole and "integer" in kinds and "number" not in kinds:
         return f"; write {int(value)}"
-    free = not any("enum" in option or "const" in option for option in [node, *node.get("anyOf", ())])
+    free = not any("enum" in option or "const" in option for option in options)
     if isinstance(value, int | float) and free and "string" in kinds and re.match(node.get("pattern", ""), show(value)):
         return f"; use quotes: '{show(value)}'"
     return ""

@@ -15,6 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config
 from dlassign.config.explain import explain, explain_rule
+from dlassign.config.indentation import mend_indentation
+from dlassign.config.ordinary_file import open_ordinary
 from dlassign.config.overrides import apply_overrides, extend, set_option
 from dlassign.config.places import Document, KeyPath, Place
 from dlassign.config.rules import broken_rules
@@ -141,7 +143,7 @@ def read_yaml(path: Path) -> Document:
     """
     file = str(path)
     try:
-        with path.open("rb") as stream:
+        with open_ordinary(path) as stream:
             raw = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise ConfigError([Problem(file=file, message=_unreadable(path, error))]) from None
@@ -236,14 +238,23 @@ def validate(document: Document, kind: type[C], rules: Rules, root: Node) -> tup
         rules: those between its sections.
         root: its JSON Schema.
     """
+    config, found = _checked(document, kind, rules, root)
+    if found:
+        mended, told = mend_indentation(document, root)
+        told += _checked(mended, kind, rules, root)[1] if told else found
+        found = min(found, told, key=len)  # one wrong indentation makes many keys unknown or missing
+    return config, document.problems + found
+
+
+def _checked(document: Document, kind: type[C], rules: Rules, root: Node) -> tuple[C | None, list[Problem]]:
     try:
-        return kind.model_validate(document.data), document.problems
+        return kind.model_validate(document.data), []
     except ValidationError as error:
         known = {(problem.file, problem.line, problem.path) for problem in document.problems}
         wrong_sections = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
         sections = _valid_sections(document.data, kind, wrong_sections)
         found = explain(error, document, root) + [explain_rule(rule, document) for rule in rules(sections)]
-        return None, document.problems + [p for p in found if (p.file, p.line, p.path) not in known]
+        return None, [p for p in found if (p.file, p.line, p.path) not in known]
 
 
 def _valid_sections(data: Mapping[str, Any], kind: type[Config], wrong: set[str]) -> dict[str, Any]:

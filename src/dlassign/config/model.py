@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Many, NonNegative, Positive, Rate, broken_rule
+from dlassign.config.base import Config, Count, Layers, Many, NonNegative, Positive, Rate, Side, broken_rule
 from dlassign.config.convnets import (
     VGG,
     Activation,
@@ -30,7 +30,7 @@ class MLP(Config):
     """Linear layers with an activation between; images are flattened channel by channel."""
 
     name: Literal["mlp"]
-    hidden: Many[Count] = (100,)
+    hidden: Layers[Count] = (100,)
     """Width of each hidden layer. [] is no hidden layer: softmax or logistic regression, or a linear SVM."""
     activation: Activation | Many[Activation] = "relu"
     """Activation after every hidden layer, or a list with one for each."""
@@ -65,9 +65,9 @@ class EECSConvNet(Config):
     name: Literal["eecs_convnet"]
     filters: Count = 32
     """Number of filters."""
-    kernel_size: Count = 7
+    kernel_size: Side = 7
     """Height and width of a filter."""
-    pool: Count = 2
+    pool: Side = 2
     """Height, width and stride of the max-pool."""
     hidden: Count = 100
     """Width of the hidden linear layer."""

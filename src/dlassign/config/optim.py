@@ -122,7 +122,7 @@ class Muon(Config):
     """Share of the last momentum that is kept."""
     nesterov: bool = True
     """Look ahead along the momentum."""
-    ns_steps: Count = 3
+    ns_steps: Annotated[int, Field(ge=1, le=100)] = 3
     """Newton-Schulz steps that make the momentum orthogonal."""
     ns_precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of these steps; auto takes bf16 on hardware that multiplies matrices in it. Weights in fp64 stay so

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config
+from dlassign.config.base import Config, Seed
 from dlassign.config.data import Data
 from dlassign.config.model import CrossEntropy, Init, LossFunction, Model, PytorchInit
 from dlassign.config.optim import Constant, LRSchedule, Optimizer
@@ -31,7 +31,7 @@ Name = Annotated[
 Device = Annotated[
     str,
     Field(
-        pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$",
+        pattern=r"^(auto|cpu|cuda(:(0|[1-9][0-9]?))?)$",
         json_schema_extra={"patternErrorMessage": "expected auto, cpu, cuda or cuda:N, such as cuda:0"},
     ),
 ]
@@ -60,7 +60,7 @@ class RunConfig(Config):
     """The learning rate over time."""
     train: Train
     """Batches, length, evaluation, early stopping, checkpoints."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Seed of initial weights, batches and dropout."""
     device: Device = "auto"
     """Where to compute: auto (CUDA if there is one), cpu, cuda or cuda:N."""

@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any, TypeAlias
 
-from dlassign.config.base import Config
+from dlassign.config.base import COUNTS_END, Config
 from dlassign.config.places import KeyPath, at
 from dlassign.config.run import RunConfig
 from dlassign.config.sweep import SweepConfig
@@ -161,6 +161,24 @@ def members(node: Node, root: Node) -> Iterator[Node]:
         yield resolve(option, root)
 
 
+def keys_called(name: str) -> list[str]:
+    """Return the dotted keys of a run's config that have this name, of those the ones nearest to the top level."""
+    root = run_schema()
+    level: dict[str, Node] = {"": root}
+    while level:
+        inner = {
+            f"{path}.{key}".removeprefix("."): node
+            for path, section in level.items()
+            for option in members(section, root)
+            for key, node in option.get("properties", {}).items()
+        }
+        found = [key for key in inner if key.rpartition(".")[2] == name]
+        if found:
+            return [f"{key}.name" if "discriminator" in resolve(inner[key], root) else key for key in found]
+        level = inner
+    return []
+
+
 def example(node: Node, root: Node) -> Any:
     """Return a small value that the schema accepts."""
     node = resolve(node, root)
@@ -220,7 +238,7 @@ def _expected_number(node: Node) -> str:
     below, high = node.get("exclusiveMaximum"), node.get("maximum")
     if (above, below) == (0, 1):
         return "a fraction between 0 and 1"
-    if whole and low == 1 and below is None:
+    if whole and low == 1 and below == COUNTS_END:
         return "a count (whole number, 1 or more)"
     if (low, below) == (0, 1):
         return "a number from 0 to less than 1"

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Many, NonNegative, PathText, Positive, Several, broken_rule
+from dlassign.config.base import Config, Count, Many, NonNegative, PathText, Positive, Seed, Several, broken_rule
 from dlassign.config.run import Name
 from dlassign.config.space import Condition, Space
 from dlassign.config.sweep_rules import broken_sweep_rules
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Factor = Annotated[int, Field(ge=2)]
+Factor = Annotated[int, Field(ge=2, le=1000)]
 
 
 class Grid(Config):
@@ -77,7 +76,7 @@ class TPE(Config):
     name: Literal["tpe"]
     trials: Annotated[Count, Field(examples=[50])]
     """Number of points."""
-    startup: Annotated[int, Field(ge=0)] = 10
+    startup: Annotated[int, Field(ge=0, lt=2**31)] = 10
     """Points drawn at random before the estimator is asked."""
     pruning: Pruning = NoPruning(name="none")
     """When a run that does badly is given up."""
@@ -157,7 +156,7 @@ class RayExecutor(Config):
     """CPU cores of a run."""
     gpus_per_trial: NonNegative = 0.0
     """GPUs of a run; 0.25 puts four on one."""
-    retries: Annotated[int, Field(ge=0)] = 3
+    retries: Annotated[int, Field(ge=0, le=1000)] = 3
     """Times that a run is started again after its machine or process was lost."""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import BatchSize, Config, Count, Duration, Many, NonNegative, Positive, broken_rule
+from dlassign.config.base import Config, Count, Duration, Many, NonNegative, Pixels, Positive, broken_rule
 from dlassign.config.optim import Average, Pattern
 
 SplitName = Literal["train", "val", "test"]
@@ -46,7 +46,7 @@ class TestTimeAugmentation(Config):
 
     flip: bool = True
     """Each view also mirrored left to right."""
-    shift: Annotated[int, Field(ge=0)] = 1
+    shift: Pixels = 1
     """Views moved by this many pixels towards the upper left and the lower right, each with half the weight of the
     image itself; the border shows the image mirrored. 0: none."""
 
@@ -56,7 +56,7 @@ class Train(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"epochs": 10}]})
 
-    batch_size: BatchSize = 64
+    batch_size: Count = 64
     """Samples a step. Not used with `order: full`."""
     order: Order = "shuffled"
     """How batches are drawn: shuffled epochs; as the UvA starter code does (first epoch in file order, tail
@@ -72,11 +72,11 @@ class Train(Config):
     training, and the result is marked so."""
     eval_every: Duration = Duration(epochs=1.0)
     """Time between two evaluations; there is always one after the last step."""
-    eval_offset: Annotated[int, Field(ge=0)] = 0
+    eval_offset: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Evaluate this many steps later: with 1 and `eval_every: {steps: 100}` after steps 1, 101, 201, ..."""
     log_every: Duration = Duration(steps=50)
     """Time between two log records of training loss and accuracy."""
-    eval_batch_size: BatchSize = 2048
+    eval_batch_size: Count = 2048
     """Samples evaluated at once; changes memory, not results beyond rounding, unless a norm without running statistics
     uses those of the evaluated batch."""
     metric: Literal["accuracy", "loss"] = "accuracy"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, PathText, Rate, broken_rule
+from dlassign.config.base import Config, PathText, Rate, broken_rule
 from dlassign.config.data import Normalize, Preprocess, Scale
 
 IMAGENET = "imagenet"
@@ -43,7 +43,7 @@ class ResNet(Config):
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """The first layers: a 7x7 convolution of stride 2 and a max-pool, for images of about 224 pixels; or a 3x3
     convolution of stride 1, for images of about 32 pixels, which ImageNet weights do not fit."""
-    resize: Count | None = None
+    resize: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Height and width that images are resized to in the model, on its device: 224 is what ImageNet weights were
     trained on. null: images keep their size."""
     dropout: Rate = 0.0

@@ -57,6 +57,9 @@ def _check_padding(step: Step, side: int, *, path: str) -> None:
     if step["padding"] == "reflect" and step["pixels"] >= side:
         message = f"{step['pixels']} mirrored pixels of an image with {side}; give at most {side - 1}, or padding: edge"
         raise ConfigError.at(f"{path}.pixels", message)
+    if step["pixels"] > side:  # nothing would be left of some images, and of memory
+        message = f"{step['pixels']} pixels around an image with {side}; give at most {side}"
+        raise ConfigError.at(f"{path}.pixels", message)
 
 
 def _window(step: Step, height: int, width: int, *, path: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.suggestion import did_you_mean
 from dlassign.data.bundle import Raw, Split, content_sha256
 from dlassign.errors import DataError
@@ -141,7 +142,7 @@ def _lines(path: str, delimiter: str) -> Iterator[Row]:
 
 def _text(path: str) -> str:
     try:
-        data = Path(path).expanduser().read_bytes()
+        data = read_ordinary(Path(path).expanduser())
     except FileNotFoundError as error:
         raise DataError(
             f"there is no file {path} (working directory {Path.cwd()}); set data.path, `--set data.path=FILE`"

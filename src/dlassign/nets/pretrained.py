@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.transfer import IMAGENET, IMAGENET_PREPROCESS
 from dlassign.errors import UserError
 from dlassign.nets.freezing import belongs_to
@@ -172,7 +173,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _state_dict(path: Path) -> dict[str, Tensor]:
     content: Any
     try:
-        data = io.BytesIO(path.read_bytes())
+        data = io.BytesIO(read_ordinary(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {reason(error)}") from error
     try:

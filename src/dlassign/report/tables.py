@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.report.damage import checked_list, checked_number
@@ -85,7 +86,7 @@ def _interval(mean: PointResult | SeedMean) -> dict[str, float | None]:
 def reproduced_view(file: Path, known: Container[str]) -> dict[str, Any] | Unread:
     """Return the table out/tables/NAME.json that `dlassign reproduce` wrote: reported beside measured."""
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(read_ordinary(file))
         if data["schema"] != SCHEMA:
             why = f"it has schema {data['schema']!r}, this version of dlassign reads {SCHEMA}"
             return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 
@@ -79,10 +80,7 @@ def read_json_lines(path: Path, *, what: str) -> Iterator[tuple[str, dict[str, A
         UserError: it cannot be read; the message calls the file `what`.
     """
     try:
-        # A pipe under this name would keep the reader waiting for ever.
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise UserError(f"cannot read {what} {path}: it is no ordinary file; move it away")
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_ordinary(path).decode(errors="replace").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.neutral_keys import REPEATS, without, without_later
+from dlassign.config.ordinary_file import open_ordinary
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 
@@ -131,7 +133,7 @@ def identity_of(init: dict[str, Any]) -> dict[str, Any]:
         return kept
     file = weights_file(init["weights"])
     try:
-        with file.open("rb") as stream:
+        with open_ordinary(file) as stream:
             return {**kept, "weights": "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()}
     except OSError as error:
         raise UserError(f"{file} cannot be read: {reason(error)}") from error
@@ -143,11 +145,13 @@ def find_runs(root: Path) -> Iterator[RunPaths]:
     Args:
         root: a run folder, the folder of one experiment, or the whole out folder.
     """
-    if (root / "log.jsonl").is_file():
-        yield RunPaths(root)
-        return
-    if not root.is_dir():
-        return
-    for child in sorted(root.iterdir()):
-        if child.is_dir() and not child.is_symlink() and not child.name.startswith(".") and ".old-" not in child.name:
-            yield from find_runs(child)
+    waiting = [root]  # a list, as folders may be nested deeper than functions may call themselves
+    while waiting:
+        folder = waiting.pop()
+        if not (folder / "log.jsonl").is_file():
+            children = folder.iterdir() if folder.is_dir() else ()
+            found = (child for child in children if child.is_dir() and not child.is_symlink())
+            waiting += sorted((child for child in found if not child.name.startswith(".")), reverse=True)
+        elif folder == root or not re.search(r"\.old-[0-9]+$", folder.name):
+            # Only of a run does the ending say that it was set aside: an experiment may be called x.old-2.
+            yield RunPaths(folder)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths, find_runs
 from dlassign.store.summary import DAMAGE
@@ -154,7 +155,7 @@ def _sources_in(folder: Path) -> Sources:
 def _runs_of_table(table: Path) -> list[RunPaths]:
     """Return the runs of a table that are there; a damaged table has none (its reader says so)."""
     try:
-        data = json.loads(table.read_bytes())
+        data = json.loads(read_ordinary(table))
         runs = [run_of_table(table, str(run)) for row in data["rows"] for run in row.get("runs") or ()]
         return [paths for paths in runs if paths.log.is_file()]
     except (OSError, *DAMAGE):

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.errors import UserError
 from dlassign.store.files import reason, write_text
 from dlassign.store.records import LARGEST
@@ -253,7 +254,7 @@ def read_table(folder: Path) -> SweepTable:
 
 def _parsed(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(read_ordinary(file))
     except FileNotFoundError:
         folder = file.parent
         if not folder.exists():

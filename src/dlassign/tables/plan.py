@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from dlassign.config.load_table import LocatedTable, Wanted
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.run import RunConfig
 from dlassign.config.table import TableRow
 from dlassign.config.values import value_text
@@ -179,7 +180,7 @@ def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
 def former_runs(plan: PlannedRow, folder: Path) -> list[str]:
     """Return the runs of a row as its table was written last, or before that if it had none then."""
     try:
-        content = json.loads((folder / f"{plan.table.name}.json").read_text())
+        content = json.loads(read_ordinary(folder / f"{plan.table.name}.json"))
         [row] = [row for row in content["rows"] if row["row"] == plan.name]
         return [run for run in row["runs"] or row.get("former", []) if isinstance(run, str)]
     except (OSError, *DAMAGE):

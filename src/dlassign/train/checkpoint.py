@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dlassign.config.ordinary_file import open_ordinary, read_ordinary
 from dlassign.errors import UserError
 from dlassign.store.files import TEMPORARY, reason, replacing
 from dlassign.store.paths import RunPaths
@@ -109,7 +110,7 @@ def _seal(content: bytes | memoryview) -> bytes:
 def is_checkpoint(path: Path) -> bool:
     """Return whether a file ends as those do that dlassign writes."""
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             file.seek(-73, os.SEEK_END)
             return file.read()[2:9] == b"sha256:"
     except OSError:
@@ -123,7 +124,7 @@ def load_checkpoint(path: Path) -> State:
         UserError: it is missing, damaged, of another schema version, or carries code.
     """
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
     except OSError as error:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from dlassign.cli.options import out_option
+from dlassign.cli.options import PLACE, out_option
 
 EVERY = 5.0
 
 
 @click.command("report")
-@click.argument("places", nargs=-1, metavar="[PATH]...")
-@click.option("-o", "--output", default="report.html", metavar="FILE", show_default=True, help="The page to write.")
+@click.argument("places", type=PLACE, nargs=-1, metavar="[PATH]...")
+@click.option(
+    "-o", "--output", type=PLACE, default="report.html", metavar="FILE", show_default=True, help="The page to write."
+)
 @out_option
 @click.option("--title", help="Title of the page.")
 @click.option("--live", is_flag=True, help="Write the page again and again until all runs have ended, or Ctrl-C.")
