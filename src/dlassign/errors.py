@@ -15,6 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LONGEST = 200
+"""Characters of a line of a file that a message shows."""
+
 
 class DlassignError(Exception):
     """Base of all errors that dlassign raises on purpose."""
@@ -70,10 +73,10 @@ class Problem:
         if not self.line or not self.source:
             return head
         gutter = f"{self.line:>5} | "
-        shown = self.source.replace("\t", " ")
-        return (
-            f"{head}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {' ' * (self.column - 1)}{'^' * max(1, self.width)}"
-        )
+        cut = max(0, self.column - LONGEST // 2) if len(self.source) > LONGEST else 0
+        shown = self.source[cut : cut + LONGEST].replace("\t", " ")
+        marks = "^" * max(1, min(self.width, len(shown) - self.column + 1 + cut))
+        return f"{head}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {' ' * (self.column - 1 - cut)}{marks}"
 
 
 class ConfigError(DlassignError):

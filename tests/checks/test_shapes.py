@@ -164,3 +164,28 @@ def test_checking_draws_no_random_numbers(images: Path) -> None:
     torch.manual_seed(3)
     check_fit(config(images))
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_pca_before_a_convolution_is_refused_as_in_training(images: Path) -> None:
+    for components in (0.5, 3):
+        steps = [{"name": "pca", "components": components}]
+        with pytest.raises(
+            ConfigError, match="pca makes rows of the samples, and vgg needs images; use mlp, or remove pca"
+        ):
+            check_fit(config(images, data__preprocess=steps))
+
+
+def test_more_components_than_samples_are_refused_as_in_training(images: Path) -> None:
+    cfg = config(images, model={"name": "mlp"}, data__preprocess=[{"name": "pca", "components": 17}])
+    with pytest.raises(ConfigError, match="17 components of 16 training samples; give at most 16"):
+        check_fit(cfg)
+
+
+def test_a_device_that_is_not_there_is_refused_as_in_training(images: Path) -> None:
+    with pytest.raises(ConfigError, match="cuda:93 is not there"):
+        check_fit(config(images, model={"name": "mlp"}, device="cuda:93"))
+
+
+def test_padding_wider_than_the_image_is_refused(images: Path) -> None:
+    with pytest.raises(ConfigError, match="17 pixels around an image with 16; give at most 16"):
+        check_fit(config(images, data__augment=[{"name": "crop", "pixels": 17}]))

@@ -88,3 +88,29 @@ def test_nothing_of_it_is_imported_without_the_option(monkeypatch: pytest.Monkey
     assert "dlassign.checks.summary" not in sys.modules
     check("--summary")
     assert "dlassign.checks.summary" in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("{name: mnist, root: nowhere}", "it cannot be trained yet: "),
+        ("{name: image_folder, root: nowhere}", "its keys are right, but all else depends on its data: "),
+        ("{name: csv_table, path: nowhere.csv}", "its keys are right, but all else depends on its data: "),
+    ],
+)
+def test_a_missing_data_root_is_told_and_exits_1(data: str, said: str) -> None:
+    result = CliRunner().invoke(main, ["check", "a.yaml", "--set", f"data={data}"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"a.yaml: {said}")
+    assert "nowhere" in result.stderr
+
+
+def test_data_that_training_downloads_is_not_missing() -> None:
+    check("--set", "data={name: mnist, root: nowhere, download: true}")
+
+
+def test_missing_weights_exit_1() -> None:
+    result = CliRunner().invoke(main, ["check", "a.yaml", "--set", "init={name: pretrained, weights: nowhere.pt}"])
+    assert result.exit_code == 1
+    assert "a.yaml: ok: " in result.stdout
+    assert "a.yaml: it cannot be trained yet: " in result.stderr

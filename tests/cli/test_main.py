@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import dlassign.cli.main as main_module
 from dlassign.cli.main import COMMANDS, main
+from dlassign.cli.options import PLACE
 
 FOLDER = Path(main_module.__file__).parent
 HEAVY = {"torch", "numpy", "pydantic", "matplotlib", "rich", "yaml", "dlassign.errors", "dataclasses", "json"}
@@ -85,3 +86,35 @@ def test_an_error_of_the_system_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.exit_code in (1, 2)
     assert "Traceback" not in done.stderr
     assert str(tmp_path) in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["--lr", "3"], "--set optimizer.lr=3"),
+        (["--lr=3"], "--set optimizer.lr=3"),
+        (["--batch-size", "8", "--seed", "1"], "--set train.batch_size=8"),
+        (["--model", "vgg"], "--set model.name=vgg"),
+        (["--epochs"], "--set train.epochs=VALUE"),
+    ],
+)
+def test_a_config_key_given_as_an_option_is_named(given: list[str], meant: str) -> None:
+    done = CliRunner().invoke(main, ["train", "--config", "a.yaml", *given])
+    assert done.exit_code == 2
+    assert f"Did you mean '{meant}'?" in done.stderr
+
+
+def test_other_unknown_options_are_told_as_before() -> None:
+    assert "--set" not in CliRunner().invoke(main, ["train", "--confi", "a.yaml"]).stderr
+    assert "--set" not in CliRunner().invoke(main, ["runs", "--lr", "3"]).stderr
+
+
+def test_a_tilde_in_out_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert PLACE.convert("~/x", None, None) == str(tmp_path / "x")
+    assert PLACE.convert("a/~", None, None) == "a/~"
+    done = CliRunner().invoke(main, ["train", "--config=~/none.yaml", "--out=~/x"])
+    assert done.stderr.startswith(f"{tmp_path}/none.yaml: no such file")
+    done = CliRunner().invoke(main, ["train", "--config=a.yaml", "--out=~nobody-here/x"])
+    assert "there is no user '~nobody-here'" in done.stderr

@@ -114,7 +114,7 @@ def test_options() -> None:
         (b"\xff\xfed\0", "a.yaml:1:1: not UTF-8 text (byte 0xff at 0 of the file); save the file as UTF-8"),
         (
             b"a: 1\n" * 300_000,
-            "a.yaml:1:1: larger than 1 MB, so hardly a config; give the YAML file of a run",
+            "a.yaml:1:1: larger than 100 kB, so hardly a config; give the YAML file of a run",
         ),
     ],
 )
@@ -154,3 +154,54 @@ def test_quotes_are_no_cure_where_they_would_not_help(override: str) -> None:
 @pytest.mark.parametrize(("given", "meant"), [("true", "write on"), ("false", "write off"), ("yes", "'on'")])
 def test_switches_are_on_and_off(given: str, meant: str) -> None:
     assert meant in str(message("right.yaml", [f"train.channels_last={given}"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("device=cuda:99999999999999999999", "expected auto, cpu, cuda or cuda:N"),
+        ("device=cuda:128", "expected auto, cpu, cuda or cuda:N"),
+        ("model={name: preact_resnet, blocks: [1, 3, 2147483648]}", "at most 1000, got 2147483648"),
+        ("model={name: whitened_cnn, depths: [2, 2, 2147483648]}", "at most 1000, got 2147483648"),
+        ("model={name: vgg, stages: [[2147483648]]}", "got 2147483648; use less than 2^31"),
+        ("model={name: resnet18, resize: 100000}", "at most 1024"),
+        ("optimizer={name: muon, ns_steps: 1000000, rest: {name: sgd, lr: 0.1}}", "at most 100"),
+        ("data.augment=[{name: crop, pixels: 2147483648}]", "at most 16384"),
+        ("data.augment=[{name: rand_augment, n_ops: 2147483648}]", "at most 100"),
+        ("train.test_time_augmentation.shift=2147483648", "at most 16384"),
+        (f"model.hidden={[1] * 1001}", "got a list of 1001 items; use at most 1000"),
+        (f"model={{name: vgg, stages: {[[1]] * 33}}}", "got a list of 33 items; use at most 32"),
+        ("data={name: image_folder, root: x, shuffle_seed: 9223372036854775808}", "below 2^63"),
+    ],
+)
+def test_no_size_is_without_end(override: str, part: str) -> None:
+    assert part in str(message("right.yaml", [override]))
+
+
+@pytest.mark.parametrize("key", ["train", "val", "test"])
+def test_a_null_character_in_a_folders_name_is_told(key: str) -> None:
+    text = f'data={{name: image_folder, root: x, {key}: "a\\0b"}}'
+    assert f"data.{key}: a path cannot hold a null character" in str(message("right.yaml", [text]))
+
+
+@pytest.mark.parametrize("line", ['notes: "\\uD800"', '"\\uDFFF": 1', 'data: {name: csv_table, path: "a\\uD800b"}'])
+def test_half_a_character_is_told(line: str) -> None:
+    Path("a.yaml").write_text(f"{line}\n")
+    assert "half a character, \\uD800 to \\uDFFF, which cannot be stored; remove it" in str(message("a.yaml"))
+
+
+def test_thousands_of_problems_are_told_in_part() -> None:
+    Path("a.yaml").write_text("extends: right.yaml\n" + "".join(f"k{number}: 1\n" for number in range(500)))
+    assert len((error := message("a.yaml")).problems) == 101
+    assert str(error).startswith("a.yaml: 400 more problems; mend the first 100, then give the command again\n")
+    Path("b.yaml").write_text("extends: right.yaml\n" + "seed: -1\n" * 500)
+    assert len(message("b.yaml").problems) == 102
+
+
+def test_of_a_long_line_the_part_with_the_problem_is_shown() -> None:
+    Path("a.yaml").write_text(f"extends: right.yaml\nmodel: {{hidden: [{'10, ' * 300}0, {'10, ' * 300}]}}\n")
+    head, source, marks = str(message("a.yaml")).splitlines()
+    assert head.startswith("a.yaml:2:1218: model.hidden.300: expected a count")
+    assert len(source) < 220
+    assert source[marks.index("^")] == "0"
+    assert marks.count("^") == 1

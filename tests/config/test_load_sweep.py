@@ -176,7 +176,7 @@ def test_every_broken_rule_at_once(refused: Any) -> None:
         "my_sweep.yaml:2:24: set.name: all runs have the sweep's name; give `name` at the top level",
         "my_sweep.yaml:4:17: space.optimizer.lr: a grid needs values; add `steps: 5`, or give a list, or use "
         "`strategy: {name: random}`",
-        "my_sweep.yaml:6:3: space.device: cannot be searched: where runs are trained changes no result; put one device "
+        "my_sweep.yaml:6:3: space.device: cannot be searched: it is no setting of a run; put one device "
         "under set, or choose an executor",
         "my_sweep.yaml:8:27: when.0.if.optimizer.name: is never adamm in this space. Did you mean 'adam'? Use sgd or "
         "adam",

@@ -143,3 +143,7 @@ def test_one_clear_problem(text: str) -> None:
     (problem,) = caught.value.problems
     assert problem.line >= 1
     assert "\n" not in problem.message
+
+
+def test_a_character_in_two_halves_is_one() -> None:
+    assert value('"\\uD83D\\uDE00"') == "\U0001f600"

@@ -69,7 +69,6 @@ TESTED_IN = {
     "stats/compare.py": "stats/test_differences.py",
     "stats/power.py": "stats/test_differences.py",
     "store/json_lines.py": "store/test_records.py",
-    "store/manifest.py": "train/test_experiment.py",
     "store/run_group.py": "plots/test_groups.py",
     "store/sweep_paths.py": "store/test_sweep_journal.py",
     "sweep/check_points.py": "sweep/test_space.py",

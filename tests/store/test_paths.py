@@ -196,3 +196,22 @@ def test_file_names() -> None:
         "plots",
     ]
     assert paths.lock.parent == paths.root.parent  # not inside, so that the folder can be set aside
+
+
+def test_a_config_called_like_a_run_that_was_set_aside_is_listed(tmp_path: Path) -> None:
+    for name in ("net.old-2/12345678-s0", "net.old-2/12345678-s0.old-1", "net/12345678-s0.old-1", "net.old-x"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "log.jsonl").touch()
+    assert [str(paths.root.relative_to(tmp_path)) for paths in find_runs(tmp_path)] == [
+        "net.old-2/12345678-s0",
+        "net.old-x",
+    ]
+
+
+def test_folders_nested_without_end_are_searched(tmp_path: Path) -> None:
+    deepest = tmp_path.joinpath(*"a" * 1200)
+    for folder in reversed([deepest, *deepest.parents]):
+        folder.mkdir(exist_ok=True)
+    (deepest / "log.jsonl").touch()
+    [found] = find_runs(tmp_path)
+    assert found.root == deepest

@@ -21,6 +21,7 @@ from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model, check_model, size_key
 from dlassign.train.device import resolve_device
+from dlassign.train.experiment import naming_memory
 from dlassign.train.make_torch import make_torch_learner, make_views
 from dlassign.train.plan import Plan, check_batches, check_loss, make_plan, samples_a_step
 from dlassign.train.warm_start import steps_by_default
@@ -53,6 +54,7 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     Raises:
         ConfigError: with every problem found; each names its key.
         DataError: not even the headers of the data can be read.
+        UserError: memory ran out while a step was measured.
     """
     if cfg.backend == "torch":
         resolve_device(cfg.device)
@@ -83,7 +85,8 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     if problems or plan is None:
         raise ConfigError(problems)
     if in_shape is not None and n_params is not None and needs_building(cfg):
-        check_learner(cfg, in_shape, info, plan=plan)
+        with naming_memory():
+            check_learner(cfg, in_shape, info, plan=plan)
     return Fit(info=info, in_shape=in_shape, n_params=n_params, plan=plan)
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dlassign.config.base import COUNTS_END
-from dlassign.config.places import Document, KeyPath, at, dotted
+from dlassign.config.places import Document, KeyPath, Place, at, dotted
 from dlassign.config.schema import Node, child, choices, example, expected, follow, member, members
 from dlassign.config.suggestion import did_you_mean
 from dlassign.config.values import flow, short, show
@@ -37,6 +37,8 @@ FOREIGN = {
     "weights": "That is init: {name: pretrained, weights: imagenet}, or a file or run folder",
 }
 """What keys of other frameworks are called here."""
+MOST = 100
+"""Problems that are told at once."""
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -50,12 +52,23 @@ def explain(error: ValidationError, document: Document, root: Node) -> list[Prob
     """
     explainer = _Explainer(document, root)
     found: dict[KeyPath, Problem] = {}
-    for details in error.errors(include_url=False):
-        if details["loc"]:
-            path, problem = explainer.problem(details)
-            found.setdefault(path, problem)
+    errors = [details for details in error.errors(include_url=False) if details["loc"]]
+    for details in errors[:MOST]:
+        path, problem = explainer.problem(details)
+        found.setdefault(path, problem)
     inner = {path[:length] for path in found for length in range(len(path))}
-    return [problem for path, problem in found.items() if path not in inner]
+    problems = [problem for path, problem in found.items() if path not in inner]
+    return problems + _others(len(errors) - MOST, document)
+
+
+def first(problems: list[Problem], document: Document) -> list[Problem]:
+    """Return as many problems as are told at once, and how many more there are."""
+    return problems[:MOST] + _others(len(problems) - MOST, document)
+
+
+def _others(number: int, document: Document) -> list[Problem]:
+    message = f"{number:,} more problems; mend the first {MOST}, then give the command again"
+    return [Place(document.file, line=0, column=0).problem(message)] if number > 0 else []
 
 
 def explain_rule(rule: PydanticCustomError, document: Document) -> Problem:

@@ -62,6 +62,8 @@ def mend_indentation(document: Document, root: Node) -> tuple[Document, list[Pro
             if at(mended.data, *group.target) is None:  # a section that held nothing for want of indentation
                 at(mended.data, *group.target[:-1])[group.target[-1]] = {}
             mended.put(there, part)
+        if not group.around and "name" in group.keys:  # then the file's name is that of the run
+            mended.data["name"] = "name"
     return mended, [group.problem(document) for group in groups]
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config
-from dlassign.config.explain import explain, explain_rule
+from dlassign.config.explain import explain, explain_rule, first
 from dlassign.config.indentation import mend_indentation
 from dlassign.config.ordinary_file import open_ordinary
 from dlassign.config.overrides import apply_overrides, extend, set_option
@@ -26,7 +26,8 @@ from dlassign.config.values import show
 from dlassign.config.yamlpos import EXPECTED, parse_yaml, plain_value
 from dlassign.errors import ConfigError, Problem
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
+"""No config is so long, and PyYAML would read it for minutes."""
 C = TypeVar("C", bound=Config)
 T = TypeVar("T")
 Rules: TypeAlias = Callable[[Mapping[str, Any]], Iterable[PydanticCustomError]]
@@ -148,7 +149,7 @@ def read_yaml(path: Path) -> Document:
     except (OSError, ValueError) as error:
         raise ConfigError([Problem(file=file, message=_unreadable(path, error))]) from None
     if len(raw) > MAX_BYTES:
-        raise ConfigError([Place(file).problem("larger than 1 MB, so hardly a config; give the YAML file of a run")])
+        raise ConfigError([Place(file).problem("larger than 100 kB, so hardly a config; give the YAML file of a run")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -243,7 +244,7 @@ def validate(document: Document, kind: type[C], rules: Rules, root: Node) -> tup
         mended, told = mend_indentation(document, root)
         told += _checked(mended, kind, rules, root)[1] if told else found
         found = min(found, told, key=len)  # one wrong indentation makes many keys unknown or missing
-    return config, document.problems + found
+    return config, first(document.problems, document) + found
 
 
 def _checked(document: Document, kind: type[C], rules: Rules, root: Node) -> tuple[C | None, list[Problem]]:

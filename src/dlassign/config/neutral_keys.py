@@ -1,4 +1,4 @@
-"""The one list of config keys that change no result; hashes, groups, comparisons and searches leave them out."""
+"""The one list of config keys that are no part of what a run is; hashes, groups and comparisons leave them out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 NEUTRAL = frozenset({"device", "notes", "train.checkpoint_seconds", "data.cache", "data.download", "init.download"})
-"""Keys that say where and how a run is trained and kept, never what is trained."""
+"""Keys that say where and how a run is trained and kept, never what is trained.
+
+On another kind of device dropout and augmentation draw other numbers, as they do with another seed.
+"""
 PLACES = frozenset({"data.root", "data.path"})
 """Where data lies. The digest of its content counts instead, so that data may be moved."""
 REPEATS = NEUTRAL | PLACES | {"seed"}

@@ -19,7 +19,7 @@ NOT_SEARCHED = {
     **dict.fromkeys(NEUTRAL, "it changes no result, so there is nothing to search; put one value under set"),
     "seed": "every point can have several seeds; give `seeds: [0, 1, 2]` at the top level",
     "name": "all runs have the sweep's name; give `name` at the top level",
-    "device": "where runs are trained changes no result; put one device under set, or choose an executor",
+    "device": "it is no setting of a run; put one device under set, or choose an executor",
     "extends": "the runs start from one base; give sections of it as values, or write a sweep file for each base",
 }
 """Keys of a config that are no part of a space, and what to do instead."""

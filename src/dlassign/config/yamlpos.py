@@ -172,13 +172,26 @@ class _Builder:
             message = "tags (a word after `!`) are not allowed; remove it, a config holds plain values only"
             self.document.problems.append(place.problem(message, path))
 
+    def whole(self, event: yaml.ScalarEvent, path: KeyPath) -> str:
+        """Return the text of a scalar, with characters that JSON writes as two halves put together.
+
+        Raises:
+            ConfigError: one half stands alone, which no file and no terminal can hold.
+        """
+        try:
+            return event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            message = "half a character, \\uD800 to \\uDFFF, which cannot be stored; remove it, or add the other half"
+            raise ConfigError([self.around(event).problem(message, path)]) from None
+
     def scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> Any:
         """Return what a scalar means; in quotes it is text."""
+        value = self.whole(event, path)
         if event.style is None:
-            if not event.value and path in self.document.keys:
+            if not value and path in self.document.keys:
                 self.document.values[path] = self.document.keys[path]
-            return plain_value(event.value)
-        return event.value
+            return plain_value(value)
+        return value
 
     def sequence(self, start: yaml.Event, path: KeyPath) -> list[Any]:
         """Return a list, whose items have their numbers as the last part of their paths."""
@@ -209,14 +222,15 @@ class _Builder:
         place = self.around(event)
         if not isinstance(event, yaml.ScalarEvent):
             raise ConfigError([place.problem("a key must be one word; expected `key: value`", path)])
-        here = (*path, event.value)
+        name = self.whole(event, path)
+        here = (*path, name)
         self.refuse(event, place, here)
         message = ""
-        if event.value in found:
+        if name in found:
             message = f"this key stands twice, first in line {self.document.keys[here].line}; remove one"
-        elif event.value == "<<":
+        elif name == "<<":
             message = "merge keys (<<) are not allowed; remove it and write the keys out, or use `extends`"
-        elif not event.value:
+        elif not name:
             message = "a key is missing before the colon; expected `key: value`"
         if message:
             self.document.problems.append(place.problem(message, here))

@@ -76,6 +76,16 @@ def missing_files(known: KnownSet, root: str) -> list[str]:
     return [file.name for file in known.files if not (folder / file.name).is_file()]
 
 
+def require_files(known: KnownSet, root: str) -> None:
+    """See that all files exist, without reading them.
+
+    Raises:
+        DataError: one does not.
+    """
+    if missing := missing_files(known, root):
+        raise DataError(_missing_message(known, root, missing=missing))
+
+
 def folder_of(known: KnownSet, root: str) -> Path:
     """Return the folder that holds the files below `root`."""
     return Path(root).expanduser() / known.folder
@@ -88,8 +98,7 @@ def check_files(known: KnownSet, root: str) -> Path:
         DataError: a file is missing, unreadable or damaged.
     """
     folder = folder_of(known, root)
-    if missing := missing_files(known, root):
-        raise DataError(_missing_message(known, root, missing=missing))
+    require_files(known, root)
     for file in known.files:
         wrong = _what_is_wrong(folder / file.name, file)
         if wrong:

@@ -141,6 +141,17 @@ def describe(cfg: Data, *, images: Images | None = None) -> DataInfo:
             assert_never(cfg)
 
 
+def require_data(cfg: Data) -> None:
+    """See that the files of a set that `describe` knows by heart are there, unless training will download them.
+
+    Raises:
+        DataError: one is not.
+    """
+    if isinstance(cfg, MNIST | CIFAR10) and not cfg.download:
+        known = known_files.MNIST_FILES if isinstance(cfg, MNIST) else known_files.CIFAR10_FILES
+        known_files.require_files(known, cfg.root)
+
+
 def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:
     """Return the descriptions of the preprocessing steps, plain values that `prepare` takes."""
     return tuple(step.model_dump() for step in cfg.preprocess or ())

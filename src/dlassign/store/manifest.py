@@ -32,10 +32,17 @@ def environment(device: str, device_name: str, threads: int) -> dict[str, Any]:
 
 
 def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return what differs between two environments and may change the last bits of a result, one text each."""
+    """Return what differs between two environments, and what that means for the result of a run, one sentence each."""
+    devices = [str(environment.get("device")) for environment in (before, now)]
+    moved = devices[0].partition(":")[0] != devices[1].partition(":")[0]
     pairs = [(name, before["packages"].get(name), now["packages"].get(name)) for name in ("torch", "numpy")]
-    pairs += [(key, before.get(key), now.get(key)) for key in ("device_name", "threads")]
-    return [f"{name.replace('_', ' ')} was {old}, is {new}" for name, old, new in pairs if old != new]
+    pairs += [(key, before.get(key), now.get(key)) for key in ("threads", *(() if moved else ("device_name",)))]
+    bits = "the result may differ in its last bits from that of an unbroken run"
+    told = [f"{name.replace('_', ' ')} was {old}, is {new}: {bits}" for name, old, new in pairs if old != new]
+    if moved:
+        why = "dropout and augmentation draw other numbers there, so with them the result is another one"
+        told.append(f"device was {devices[0]}, is {devices[1]}: {why}")
+    return told
 
 
 def package_version(name: str) -> str | None:

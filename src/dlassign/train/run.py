@@ -152,7 +152,7 @@ class Run:
             self._log.write("start", schema=SCHEMA, time=now(), **facts)
             return
         for difference in numeric_differences(former.start["environment"], self._environment):
-            self._say(f"{difference}: the result may differ in its last bits from that of an unbroken run")
+            self._say(difference)
         if former.state is not None:
             self._go_back(former.state)
             self._say(f"going on from step {self.step} of {self._plan.steps}")

@@ -11,7 +11,7 @@ from dlassign.cli.options import PLACE, set_option
 if TYPE_CHECKING:
     from dlassign.checks.shapes import Fit
     from dlassign.config.run import RunConfig
-    from dlassign.errors import Problem
+    from dlassign.errors import Problem, UserError
 
 
 @click.command("check")
@@ -26,22 +26,24 @@ def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: b
     from dlassign.errors import ConfigError, DataError
 
     problems: list[Problem] = []
-    without_data: list[str] = []
+    lacking: list[str] = []
     for file in files:
         try:
-            click.echo("\n".join(_check(file, overrides, summary=summary)))
+            lines, error = _check(file, overrides, summary=summary)
+            click.echo("\n".join(lines))
+            lacking += [f"{file}: it cannot be trained yet: {error}"] if error else []
         except ConfigError as error:  # the other files are checked too; all problems are told at the end
             problems += error.problems
         except DataError as error:
-            without_data.append(f"{file}: no mistake was found without its data, but it cannot be trained yet: {error}")
+            lacking.append(f"{file}: its keys are right, but all else depends on its data: {error}")
     if problems:
         raise ConfigError(problems)
-    if without_data:
-        raise DataError("\n".join(without_data))
+    if lacking:
+        raise DataError("\n".join(lacking))
 
 
-def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> list[str]:
-    """Return the lines on one file.
+def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> tuple[list[str], UserError | None]:
+    """Return the lines on one file, and what training would lack, if anything.
 
     Raises:
         ConfigError: the file is wrong; every problem has its place.
@@ -49,25 +51,21 @@ def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> list[str]
     """
     from dlassign.checks.shapes import check_fit
     from dlassign.config.load import load_located, placing
+    from dlassign.data.load import require_data
+    from dlassign.errors import UserError
+    from dlassign.train.warm_start import check_weights
 
     located = load_located(file, overrides)
     cfg = located.config
     with placing(located):
         fit = check_fit(cfg)
-        line = f"{file}: {_in_a_line(cfg, fit)}{_missing_weights(cfg)}"
-        return [line, *(_summary(cfg, fit) if summary else [])]
-
-
-def _missing_weights(cfg: RunConfig) -> str:
-    """Return why the pretrained weights that a run begins with cannot be had, or ""."""
-    from dlassign.errors import UserError
-    from dlassign.train.warm_start import check_weights
-
-    try:
-        check_weights(cfg.init, cfg=cfg.model)
-    except UserError as error:
-        return f"; it cannot be trained yet: {error}"
-    return ""
+        lines = [f"{file}: {_in_a_line(cfg, fit)}", *(_summary(cfg, fit) if summary else [])]
+        try:
+            require_data(cfg.data)
+            check_weights(cfg.init, cfg=cfg.model)
+        except UserError as error:
+            return lines, error
+        return lines, None
 
 
 def _in_a_line(cfg: RunConfig, fit: Fit) -> str:
