@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import dlassign.cli.main as main_module
 from dlassign.cli.main import COMMANDS, main
-from dlassign.cli.options import PLACE
+from dlassign.cli.options import place
 
 FOLDER = Path(main_module.__file__).parent
 HEAVY = {"torch", "numpy", "pydantic", "matplotlib", "rich", "yaml", "dlassign.errors", "dataclasses", "json"}
@@ -112,8 +112,8 @@ def test_other_unknown_options_are_told_as_before() -> None:
 def test_a_tilde_in_out_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert PLACE.convert("~/x", None, None) == str(tmp_path / "x")
-    assert PLACE.convert("a/~", None, None) == "a/~"
+    assert place("~/x") == str(tmp_path / "x")
+    assert place("a/~") == "a/~"
     done = CliRunner().invoke(main, ["train", "--config=~/none.yaml", "--out=~/x"])
     assert done.stderr.startswith(f"{tmp_path}/none.yaml: no such file")
     done = CliRunner().invoke(main, ["train", "--config=a.yaml", "--out=~nobody-here/x"])

@@ -51,7 +51,7 @@ class Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options before the command, and keep what follows for `_name_config_key`."""
+        """Read the options before the command, and keep what follows for `_naming_config_key`."""
         ctx.meta[_GIVEN] = list(args)
         return super().parse_args(ctx, args)
 
@@ -67,8 +67,7 @@ class Commands(click.Group):
             click.echo("interrupted", err=True)
             code = INTERRUPTED
         except click.NoSuchOption as error:
-            _name_config_key(error, ctx.meta[_GIVEN])
-            raise
+            raise _naming_config_key(error, ctx.meta[_GIVEN]) from None
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise  # click prints its own
         except Exception as error:
@@ -78,16 +77,18 @@ class Commands(click.Group):
         ctx.exit(code or 0)
 
 
-def _name_config_key(error: click.NoSuchOption, given: list[str]) -> None:
-    """Say how to set a config key where its name was taken for an option, as in `--lr 3`."""
+def _naming_config_key(error: click.NoSuchOption, given: list[str]) -> click.UsageError:
+    """Return the error with how to set the config key whose name was taken for an option, as in `--lr 3`."""
     if error.ctx is None or not any("--set" in param.opts for param in error.ctx.command.params):
-        return
+        return error
     from dlassign.config.schema import keys_called
 
     keys = keys_called(error.option_name.lstrip("-").replace("-", "_"))
     rest = "\n".join(given).partition(error.option_name)[2]  # either `=3`, or what the next argument is
     value = rest[1:].partition("\n")[0] or "VALUE"
-    error.possibilities = [f"--set {key}={value}" for key in keys] or error.possibilities
+    meant = " or ".join(f"'--set {key}={value}'" for key in keys)
+    message = f"No such option {error.option_name!r}. It is a key of the config. Did you mean {meant}?"
+    return click.UsageError(message, ctx=error.ctx) if keys else error
 
 
 def _tell(error: Exception) -> int | None:

@@ -1,28 +1,26 @@
 """The options that several commands have."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 
-class _Place(click.ParamType):
-    """A path as text, `~` expanded: a shell expands `--out ~/x`, but not `--out=~/x`, nor what stands in quotes."""
+def place(value: str) -> str:
+    """Return a path with `~` expanded: a shell expands `--out ~/x`, but not `--out=~/x`, nor what stands in quotes.
 
-    name = "place"
+    Raises:
+        click.BadParameter: there is no such user.
+    """
+    try:
+        return str(Path(value).expanduser()) if value.startswith("~") else value
+    except RuntimeError:
+        message = f"there is no user {value.split('/')[0]!r}; write the path of the folder out"
+        raise click.BadParameter(message) from None
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the path; a user that is not there is an error."""
-        try:
-            return str(Path(value).expanduser()) if value.startswith("~") else value
-        except RuntimeError:
-            self.fail(f"there is no user {value.split('/')[0]!r}; write the path of the folder out", param, ctx)
 
-
-PLACE = _Place()
 EXECUTORS = ("auto", "serial", "processes", "stacked", "ray")
 
-config_option = click.option("--config", type=PLACE, required=True, metavar="FILE", help="The YAML config.")
+config_option = click.option("--config", type=place, required=True, metavar="FILE", help="The YAML config.")
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a config key; VALUE is YAML. Repeatable."
 )
@@ -32,6 +30,6 @@ workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Number of worker processes, for the executors auto and processes."
 )
 out_option = click.option(
-    "--out", type=PLACE, default="out", metavar="DIR", show_default=True, help="Folder of all runs."
+    "--out", type=place, default="out", metavar="DIR", show_default=True, help="Folder of all runs."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")

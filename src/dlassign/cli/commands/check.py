@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import PLACE, set_option
+from dlassign.cli.options import place, set_option
 
 if TYPE_CHECKING:
     from dlassign.checks.shapes import Fit
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("files", type=PLACE, nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", type=place, nargs=-1, required=True, metavar="FILE...")
 @set_option
 @click.option("--summary", is_flag=True, help="Also print layers, shapes, parameters, FLOPs and memory.")
 def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import PLACE, json_option
+from dlassign.cli.options import json_option, place
 
 if TYPE_CHECKING:
     from dlassign.cli.views.comparison import MetricName, SplitName
@@ -16,7 +16,7 @@ MOST_GROUPS = 26
 
 
 @click.command("compare")
-@click.argument("groups", type=PLACE, nargs=-1, required=True, metavar="A B...")
+@click.argument("groups", type=place, nargs=-1, required=True, metavar="A B...")
 @click.option("--split", type=click.Choice(["val", "test"]), help="Whose figures.  [default: test if all have them]")
 @click.option(
     "--metric", type=click.Choice(["accuracy", "loss"]), default="accuracy", show_default=True, help="What to compare."

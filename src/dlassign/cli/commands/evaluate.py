@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import PLACE, device_option, json_option
+from dlassign.cli.options import device_option, json_option, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("run", type=PLACE)
+@click.argument("run", type=place)
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import PLACE, json_option, set_option
+from dlassign.cli.options import json_option, place, set_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="One layer or loss, or one of your own: MODULE:CLASS or FILE.py:CLASS. This runs the code of that file.",
 )
-@click.option("--config", type=PLACE, metavar="FILE", help="The net of this YAML config, with its loss and penalty.")
+@click.option("--config", type=place, metavar="FILE", help="The net of this YAML config, with its loss and penalty.")
 @set_option
 @click.option(
     "--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of --layer; VALUE is YAML. Repeatable."

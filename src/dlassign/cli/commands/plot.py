@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dlassign.cli.options import PLACE
+from dlassign.cli.options import place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plot")
-@click.argument("runs", type=PLACE, nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", type=place, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--metric",
     type=click.Choice(["loss", "accuracy", "both", "confusion"]),
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), help="Kind of file. Repeatable."
 )
-@click.option("--output", type=PLACE, metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
+@click.option("--output", type=place, metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
 @click.option("--title", help="Title of the picture.")
 @click.option("--weights", is_flag=True, help="Draw the first layer's weights instead of curves.")
 @click.option("--last", is_flag=True, help="With --weights: the last weights, not those that were best on validation.")

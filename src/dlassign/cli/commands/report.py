@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from dlassign.cli.options import PLACE, out_option
+from dlassign.cli.options import out_option, place
 
 EVERY = 5.0
 
 
 @click.command("report")
-@click.argument("places", type=PLACE, nargs=-1, metavar="[PATH]...")
+@click.argument("places", type=place, nargs=-1, metavar="[PATH]...")
 @click.option(
-    "-o", "--output", type=PLACE, default="report.html", metavar="FILE", show_default=True, help="The page to write."
+    "-o", "--output", type=place, default="report.html", metavar="FILE", show_default=True, help="The page to write."
 )
 @out_option
 @click.option("--title", help="Title of the page.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import EXECUTORS, PLACE, device_option, json_option, out_option, workers_option
+from dlassign.cli.options import EXECUTORS, device_option, json_option, out_option, place, workers_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ FOLDER = "tables"
 )
 @workers_option
 @device_option
-@click.option("--page", "page_file", type=PLACE, metavar="FILE", help="Write all tables as one Markdown page too.")
+@click.option("--page", "page_file", type=place, metavar="FILE", help="Write all tables as one Markdown page too.")
 @json_option
 def reproduce_command(
     tables: tuple[str, ...],

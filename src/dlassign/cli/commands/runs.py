@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from dlassign.cli.options import PLACE, json_option
+from dlassign.cli.options import json_option, place
 
 COLUMNS = "run,status,data,params,steps,val,test,seconds,age"
 
 
 @click.command("runs")
-@click.argument("out", type=PLACE, default="out", metavar="[DIR]")
+@click.argument("out", type=place, default="out", metavar="[DIR]")
 @click.option(
     "--where", multiple=True, metavar="KEY=VALUE", help="= != < > <= >=; val and test are in percent. Repeatable."
 )
