@@ -36,10 +36,67 @@ def test_text_labels(write: Any) -> None:
     assert csv_table(write(GOOD), label="mine").label == "mine"
 
 
-def test_numeric_labels_are_in_numeric_order_and_one_number_is_one_class(write: Any) -> None:
-    raw = csv_table(write("label,a\n10,1\n9,2\n9.0,3\n-1,4\n"))
+def test_labels_that_are_numbers_are_in_the_order_of_numbers(write: Any) -> None:
+    raw = csv_table(write("label,a\n10,1\n9,2\n9,3\n-1,4\n"))
     assert raw.classes == ("-1", "9", "10")
     assert raw.train.y.tolist() == [2, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("9007199254740992", "9007199254740993", "9007199254740995"),  # float64 holds every other one
+        ("-18446744073709551617", "-18446744073709551616"),
+        ("1.1", "1.10"),
+        ("7", "007"),
+        ("1e400", "2e400"),
+        ("0.1", "0.1000000000000000055"),
+    ],
+)
+def test_labels_that_floats_cannot_tell_apart_stay_apart_and_keep_their_names(
+    labels: tuple[str, ...], write: Any
+) -> None:
+    raw = csv_table(write("label,a\n" + "".join(f"{name},{place}\n" for place, name in enumerate(labels))))
+    assert sorted(raw.classes) == sorted(labels)
+    assert [raw.classes[y] for y in raw.train.y] == list(labels)
+
+
+def test_a_label_in_composed_and_decomposed_unicode_is_one_class_and_so_it_is_said(write: Any) -> None:
+    raw = csv_table(write("label,a\ncaf\u00e9,1\ncafe\u0301,2\ntea,3\n"))
+    assert raw.classes == ("caf\u00e9", "tea")
+    assert raw.train.y.tolist() == [0, 0, 1]
+    assert raw.notes == (
+        "column 'label': 'caf\u00e9': written in composed and in decomposed Unicode; the composed form, NFC, decides, "
+        "so each is one class",
+    )
+    decomposed = "catee\u0301,a\nx,1\ny,2\n"
+    assert csv_table(write(decomposed), label_column="cate\u00e9").classes == ("x", "y")
+
+
+def test_columns_are_left_out_by_name_and_number(write: Any) -> None:
+    path = write("id,a,b,label\n17,1,2,x\n4,3,4,y\n")
+    assert_array_equal(csv_table(path, drop=["id"]).train.x, [[1, 2], [3, 4]])
+    assert_array_equal(csv_table(path, drop=[0, -2]).train.x, [[1], [3]])
+    assert csv_table(path, drop=["id"]).sha256 != csv_table(path).sha256
+    assert csv_table(path, drop=["id"]).sha256 == csv_table(path, drop=[0]).sha256
+    names = write("name,a,label\nAda,1,x\nBob,3,y\n")
+    with pytest.raises(DataError, match=r"'Ada', not a finite number; .* or the column, by data\.drop: \[name\]"):
+        csv_table(names)
+    assert_array_equal(csv_table(names, drop=["name"]).train.x, [[1], [3]])
+
+
+@pytest.mark.parametrize(
+    ("drop", "message"),
+    [
+        (["c"], "no column is called 'c'.* Columns: a, b, label. Set data.drop"),
+        ([3], "no column 3; there are 3"),
+        (["label"], "data.drop leaves out the label, column 'label'; take it off the list"),
+        (["a", "b"], "data.drop leaves no column besides the label"),
+    ],
+)
+def test_columns_that_cannot_be_left_out(drop: list[str | int], message: str, write: Any) -> None:
+    with pytest.raises(DataError, match=message):
+        csv_table(write(GOOD), drop=drop)
 
 
 def test_label_column_by_number_and_no_header(write: Any) -> None:

@@ -89,3 +89,33 @@ def test_before_the_first_pca_steps_are_left_alone() -> None:
 def test_a_step_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="no preprocessing is called 'sharpen'"):
         make_steps([{"name": "sharpen"}])
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-19, 1.0, 1e15, 1e300])
+def test_a_column_is_constant_by_its_own_size_not_by_its_unit(size: float) -> None:
+    x = size * np.array([[1.0, 1.0, 3.0], [2.0, 1.0, 3.0], [1.0, 1.0, 3.0 * (1 + 2**-52)], [2.0, 1.0, 3.0]])
+    preprocess = fit_preprocess([{"name": "normalize"}], Split(x, np.zeros(4, np.int64)))
+    assert preprocess.notes == ("data.preprocess.0: 2 of 3 features are constant on train; their std is taken as 1",)
+    np.testing.assert_allclose(preprocess.apply(x, "float64")[:, 0], [-1, 1, -1, 1])
+    assert not preprocess.apply(x, "float64")[:, 1].any()
+
+
+def test_whole_numbers_around_a_large_one_are_not_constant() -> None:
+    x = 1e15 + np.array([[0.0], [1.0], [1.0], [0.0]])
+    preprocess = fit_preprocess([{"name": "normalize"}], Split(x, np.zeros(4, np.int64)))
+    assert preprocess.notes == ()
+    np.testing.assert_array_equal(preprocess.apply(x)[:, 0], [-1, 1, 1, -1])
+
+
+def test_a_large_constant_becomes_zero_whatever_its_sum_rounds() -> None:
+    x = np.full((100_000, 2), [1.7e18 + 0.1, 0.1])
+    preprocess = fit_preprocess([{"name": "normalize"}], Split(x, np.zeros(len(x), np.int64)))
+    assert not preprocess.apply(x[:3], "float64").any()
+
+
+def test_directions_without_variance_are_constant_after_pca() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3)) @ np.random.default_rng(1).normal(size=(3, 6))
+    preprocess = fit_preprocess(
+        [{"name": "pca", "components": 5}, {"name": "normalize"}], Split(x, np.zeros(50, np.int64))
+    )
+    assert preprocess.notes == ("data.preprocess.1: 2 of 5 features are constant on train; their std is taken as 1",)

@@ -226,6 +226,8 @@ class CSVTable(Source):
     """Whether the first line holds column names."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """The character between two values."""
+    drop: Many[str | int] = ()
+    """Columns that are left out, such as an id: their names, or their numbers counted from 0 (-1 is the last)."""
     label: str | None = None
     """Name of the data in results. null: the name of the file without its ending."""
     split: WholeSplit = WholeSplit()
@@ -236,6 +238,9 @@ class CSVTable(Source):
         if not self.header and isinstance(self.label_column, str):
             cure = "give label_column as a number, such as -1 for the last column"
             yield broken_rule("label_column", f"`header: false` leaves no column names; {cure}")
+        if not self.header and any(isinstance(column, str) for column in self.drop):
+            cure = "give columns as numbers counted from 0"
+            yield broken_rule("drop", f"`header: false` leaves no column names; {cure}")
 
 
 class Toy(Source):

@@ -15,7 +15,7 @@ PLACES = frozenset({"data.root", "data.path"})
 REPEATS = NEUTRAL | PLACES | {"seed"}
 """Keys in which two runs of one experiment may differ."""
 
-LATER: Mapping[str, Any] = {"data.background": "white", "data.bits": None}
+LATER: Mapping[str, Any] = {"data.background": "white", "data.bits": None, "data.drop": []}
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the
 default, so runs of earlier versions keep their names."""
 

@@ -79,6 +79,7 @@ class DataInfo:
         n_train: training samples, including the copies that preprocessing appends.
         n_val, n_test: samples in these splits; 0 if there is no such split.
         classes: class names.
+        notes: messages as those of `Raw`, of a source that is read for these facts.
     """
 
     shape: tuple[int, ...]
@@ -87,6 +88,7 @@ class DataInfo:
     n_val: int
     n_test: int
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def content_sha256(parts: Mapping[str, Split], classes: tuple[str, ...]) -> str:

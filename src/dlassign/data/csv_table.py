@@ -7,13 +7,16 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.suggestion import did_you_mean
 from dlassign.data.bundle import Raw, Split, content_sha256
+from dlassign.data.table_notes import Column, notes_of_features, notes_of_header, notes_of_labels, notes_of_numbers
 from dlassign.errors import DataError
 
 Row = tuple[int, list[str]]
@@ -25,66 +28,89 @@ class Table:
 
     Attributes:
         path: the file, as the user wrote it.
-        columns: names, or `column 0` and so on if the file has no header.
+        columns: all columns of the file.
         rows: pairs of a line number and the cells of that line, one for each column.
-        label: index of the label column.
+        label: number of the label column.
+        features: numbers of the other columns, without those that are dropped.
+        notes: what is odd about the header.
     """
 
     path: str
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     rows: list[Row]
     label: int
+    features: tuple[int, ...]
+    notes: tuple[str, ...]
 
-    def labels(self) -> tuple[list[str], tuple[str, ...]]:
-        """Return the label of each row, and the class names, sorted by value if all are numbers.
+    def raw(self, label: str | None) -> Raw:
+        """Return x (N, D) float64 and y (N,), in file order, without a test set; label: the name of the data, if given.
 
         Raises:
-            DataError: a label is empty or not a finite number, or there are fewer than two classes.
+            DataError: a label is empty or no class name, there is one class only, or a cell is not a finite number.
         """
-        names = [self._label(line, cells[self.label].strip()) for line, cells in self.rows]
-        classes = set(names)
+        names, classes, notes = self._labels()
+        number = {name: i for i, name in enumerate(classes)}
+        split = Split(self._values(), np.array([number[name] for name in names], dtype=np.int64))
+        columns = [self.columns[i] for i in self.features]
+        for place, i in zip(split.x.T, self.features, strict=True):
+            notes += notes_of_numbers(self.columns[i], place, [(line, cells[i]) for line, cells in self.rows])
+        return Raw(
+            train=split,
+            classes=classes,
+            sha256=content_sha256({"train": split}, classes),
+            label=label or Path(self.path).stem,
+            notes=(*self.notes, *notes, *notes_of_features(columns, split.x, split.y)),
+        )
+
+    def _labels(self) -> tuple[list[str], tuple[str, ...], list[str]]:
+        """Return the label of each row, the class names, sorted by value if all are numbers, and notes."""
+        texts = [self._label(line, cells[self.label].strip()) for line, cells in self.rows]
+        # Labels are text: as numbers, 9007199254740992 and ...993 would be one class. Only the ways in which Unicode
+        # writes one text are made equal.
+        names = [normalize("NFC", text) for text in texts]
+        classes = sorted(set(names))
         if all(_number(name) is not None for name in classes):
-            tidy = {name: _tidy(name) for name in classes}
-            names = [tidy[name] for name in names]
-            ordered = sorted(set(names), key=float)
-        else:
-            ordered = sorted(classes)
-        if len(ordered) < 2:
+            classes.sort(key=Decimal)
+        if len(classes) < 2:
             raise DataError(
-                f"{self.path}: column {self.columns[self.label]!r} holds one class only, {ordered[0]!r}; "
+                f"{self.path}: {self.columns[self.label]} holds one class only, {classes[0]!r}; "
                 "is it the label column? Set data.label_column"
             )
-        return names, tuple(ordered)
-
-    def features(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """Return x: (N, D) float64, without the label column.
-
-        Raises:
-            DataError: a cell is empty or not a finite number; the message names line and column.
-        """
-        columns = [i for i in range(len(self.columns)) if i != self.label]
-        x = np.empty((len(self.rows), len(columns)))
-        for row, (line, cells) in enumerate(self.rows):
-            x[row] = [self._value(line, i, text=cells[i]) for i in columns]
-        return x
+        return names, tuple(classes), notes_of_labels(self.columns[self.label], texts)
 
     def _label(self, line: int, text: str) -> str:
         number = _number(text)
-        if text and (number is None or math.isfinite(number)):
+        # 1e999 is a name as good as any; nan and inf are what programs write for a value that is missing or went wrong
+        if text and (number is None or math.isfinite(number) or any(char.isdigit() for char in text)):
             return text
         what = "is empty" if not text else f"is {text!r}"
-        raise DataError(f"{self.path}:{line}: the label in column {self.columns[self.label]!r} {what}")
+        cure = "fill it in or leave the row out"
+        raise DataError(f"{self.path}:{line}: the label in {self.columns[self.label]} {what}; {cure}")
 
-    def _value(self, line: int, column: int, *, text: str) -> float:
+    def _values(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """Return x: (N, D) float64."""
+        x = np.empty((len(self.rows), len(self.features)))
+        for row, (line, cells) in enumerate(self.rows):
+            x[row] = [self._value(line, self.columns[i], text=cells[i]) for i in self.features]
+        return x
+
+    def _value(self, line: int, column: Column, *, text: str) -> float:
         number = _number(text)
         if number is not None and math.isfinite(number):
             return number
         what = "is empty" if not text.strip() else f"is {text.strip()!r}, not a finite number"
-        raise DataError(f"{self.path}:{line}: column {self.columns[column]!r} {what}; fill it in or leave the row out")
+        cure = f"fill it in or leave the row out, or the column, by data.drop: [{column.key}]"
+        raise DataError(f"{self.path}:{line}: {column} {what}; {cure}")
 
 
 def csv_table(
-    path: str, *, label_column: str | int = "label", header: bool = True, delimiter: str = ",", label: str | None = None
+    path: str,
+    *,
+    label_column: str | int = "label",
+    header: bool = True,
+    delimiter: str = ",",
+    drop: Sequence[str | int] = (),
+    label: str | None = None,
 ) -> Raw:
     """Return a table as x (N, D) float64 and y (N,), in file order, without a test set of its own.
 
@@ -93,40 +119,35 @@ def csv_table(
         label_column: of the labels: its name, or its number from 0 (negative: from the end).
         header: whether the first line holds column names.
         delimiter: the character between two values.
+        drop: columns that are left out, by name or number.
         label: the name of the data in results; None: the name of the file without its ending.
 
     Raises:
-        DataError: the file or the column is missing, or a row has a wrong length or a value that is no number.
-    """
-    table = read_table(path, label_column=label_column, header=header, delimiter=delimiter)
-    names, classes = table.labels()
-    number = {name: i for i, name in enumerate(classes)}
-    split = Split(table.features(), np.array([number[name] for name in names], dtype=np.int64))
-    sha256 = content_sha256({"train": split}, classes)
-    return Raw(train=split, classes=classes, sha256=sha256, label=label or Path(path).stem)
-
-
-def read_table(path: str, *, label_column: str | int, header: bool, delimiter: str) -> Table:
-    """Return the cells of a table as text.
-
-    Raises:
-        DataError: the file cannot be read, has no rows or rows of different lengths, or lacks the label column.
+        DataError: the file or a column is missing, or a row has a wrong length or a value that is no number.
     """
     lines = _lines(path, delimiter)
     first = next(lines, None)
     if first is None:
         raise DataError(f"{path}: the file is empty")
-    columns = tuple(name.strip() for name in first[1]) if header else tuple(f"column {i}" for i in range(len(first[1])))
+    names = [normalize("NFC", name.strip()) if header else None for name in first[1]]
+    columns = tuple(Column(number, name) for number, name in enumerate(names))
     rows = list(lines) if header else [first, *lines]
     if not rows:
         raise DataError(f"{path}: there is a header, but no row of values below it")
     for line, cells in rows:
         if len(cells) != len(columns):
             raise DataError(f"{path}:{line}: {len(cells)} values, but line {first[0]} has {len(columns)}")
-    label = _label_index(path, columns, wanted=label_column, delimiter=delimiter)
-    if len(columns) < 2:
-        raise DataError(f"{path}: no column besides the label; is data.delimiter ({delimiter!r}) the right character?")
-    return Table(path, columns, rows, label)
+    if len(columns) == 1:
+        what = "one column only" if label_column not in ("", 0, -1, *names) else "no column besides the label"
+        raise DataError(f"{path}: {what}; is data.delimiter ({delimiter!r}) the right character?")
+    label_number = _find(path, columns, wanted=label_column, key="data.label_column")
+    dropped = {_find(path, columns, wanted=wanted, key="data.drop") for wanted in drop}
+    if label_number in dropped:
+        raise DataError(f"{path}: data.drop leaves out the label, {columns[label_number]}; take it off the list")
+    features = tuple(i for i in range(len(columns)) if i != label_number and i not in dropped)
+    if not features:
+        raise DataError(f"{path}: data.drop leaves no column besides the label; take one off the list")
+    return Table(path, columns, rows, label_number, features, notes_of_header(columns, first[0])).raw(label)
 
 
 def _lines(path: str, delimiter: str) -> Iterator[Row]:
@@ -157,23 +178,20 @@ def _text(path: str) -> str:
         raise DataError(f"{path}:{line}: {what}; save the file as UTF-8") from error
 
 
-def _label_index(path: str, columns: Sequence[str], *, wanted: str | int, delimiter: str) -> int:
+def _find(path: str, columns: Sequence[Column], *, wanted: str | int, key: str) -> int:
+    """Return the number of the column that a key of the config names."""
     if isinstance(wanted, int):
         if -len(columns) <= wanted < len(columns):
             return wanted % len(columns)
         raise DataError(f"{path}: no column {wanted}; there are {len(columns)}, counted from 0 (-1 is the last)")
-    found = [i for i, name in enumerate(columns) if name == wanted]
+    names = [column.name or "" for column in columns]
+    found = [column.number for column in columns if column.name == normalize("NFC", wanted)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{path}: {len(found)} columns are called {wanted!r}; give data.label_column as a number")
-    if len(columns) == 1:
-        raise DataError(f"{path}: one column only; is data.delimiter ({delimiter!r}) the right character?")
-    shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    raise DataError(
-        f"{path}: no column is called {wanted!r}.{did_you_mean(wanted, columns)} Columns: {shown}. "
-        "Set data.label_column"
-    )
+        raise DataError(f"{path}: {len(found)} columns are called {wanted!r}; give {key} as a number")
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise DataError(f"{path}: no column is called {wanted!r}.{did_you_mean(wanted, names)} Columns: {shown}. Set {key}")
 
 
 def _number(text: str) -> float | None:
@@ -181,9 +199,3 @@ def _number(text: str) -> float | None:
         return None if "_" in text else float(text)  # for Python 1_000 is a number, for other programs it is not
     except ValueError:
         return None
-
-
-def _tidy(text: str) -> str:
-    """Return the same text for the same number, so that `1`, `1.0` and `+1` are one class."""
-    number = float(text)
-    return str(int(number)) if number.is_integer() else str(number)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, Toy
-from dlassign.data import csv_table, known_files, sources
+from dlassign.data import known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
+from dlassign.data.csv_table import csv_table
 from dlassign.data.image_folder import FolderSource, Images
 from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
@@ -130,11 +131,9 @@ def describe(cfg: Data, *, images: Images | None = None) -> DataInfo:
             counts = {f"n_{part}": len(files) for part, files in found.scan.parts}
             return _info(cfg, found.shape(), classes=found.scan.classes, **counts)
         case CSVTable():
-            table = csv_table.read_table(
-                cfg.path, label_column=cfg.label_column, header=cfg.header, delimiter=cfg.delimiter
-            )
-            classes = table.labels()[1]
-            return _info(cfg, (len(table.columns) - 1,), classes=classes, n_train=len(table.rows))
+            raw = _read(cfg)
+            info = _info(cfg, raw.train.x.shape[1:], classes=raw.classes, n_train=len(raw.train))
+            return replace(info, notes=raw.notes)
         case Toy():
             return _info(cfg, (4,), classes=("0", "1", "2"), n_train=5)
         case _:
@@ -169,8 +168,13 @@ def _read(cfg: Data, images: Images | None = None) -> Raw:
             raw = (images or _images(cfg)).read()
             return raw if cfg.shuffle_seed is None else shuffled(raw, cfg.shuffle_seed)
         case CSVTable():
-            return csv_table.csv_table(
-                cfg.path, label_column=cfg.label_column, header=cfg.header, delimiter=cfg.delimiter, label=cfg.label
+            return csv_table(
+                cfg.path,
+                label_column=cfg.label_column,
+                header=cfg.header,
+                delimiter=cfg.delimiter,
+                drop=cfg.drop,
+                label=cfg.label,
             )
         case Toy():
             return sources.toy()

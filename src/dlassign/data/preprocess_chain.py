@@ -110,19 +110,40 @@ class TrainSamples:
         return np.asarray(total / len(self.raw))
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Return mean and population standard deviation of each channel, or of each feature of flat samples."""
+        """Return mean and population standard deviation of each channel, or of each feature of flat samples.
+
+        Where all values are equal, the mean is that value and the deviation 0, whatever a sum would round.
+        """
         if _has_table(self.raw, self.before):
             table = pixel_table(self.raw.shape[1], self.before)
             share = _pixel_counts(self.raw) / self.raw[:, 0].size
             mean = (share * table).sum(axis=0)
-            return mean, np.sqrt((share * np.square(table - mean)).sum(axis=0))
-        mean_sample = self.mean_sample()
-        mean = mean_sample.reshape(len(mean_sample), -1).mean(axis=1)
-        squares = np.zeros_like(mean)
+            std = np.sqrt((share * np.square(table - mean)).sum(axis=0))
+            alone, value = share.max(axis=0) == 1, table[share.argmax(axis=0), range(len(mean))]
+        else:
+            mean_sample = self.mean_sample()
+            mean = mean_sample.reshape(len(mean_sample), -1).mean(axis=1)
+            least, most = self._range()
+            alone, value = least == most, least
+            # Squares of numbers around 1e-200 are 0. A power of two as the unit changes no bit of others.
+            unit = np.ldexp(1.0, np.frexp(np.maximum(np.abs(least), np.abs(most)))[1] - 1)
+            squares = np.zeros_like(mean)
+            for chunk in self._by_channel():
+                squares += np.square((chunk - mean[:, None]) / unit[:, None]).sum(axis=(0, 2))
+            std = unit * np.sqrt(squares / (len(self.raw) * (mean_sample.size // len(mean))))
+        return np.where(alone, value, mean), np.where(alone, 0.0, std)
+
+    def _range(self) -> tuple[Float64, Float64]:
+        """Return the smallest and the largest value of each channel."""
+        ends = [(chunk.min(axis=(0, 2)), chunk.max(axis=(0, 2))) for chunk in self._by_channel()]
+        least, most = zip(*ends, strict=True)
+        return np.min(least, axis=0), np.max(most, axis=0)
+
+    def _by_channel(self) -> Iterator[Float64]:
+        """Yield chunks as (B, C, values of a channel)."""
         for _, chunk in chunks(self.raw, self.before):
             after = through(self.before, chunk)
-            squares += np.square(after.reshape(*after.shape[:2], -1) - mean[:, None]).sum(axis=(0, 2))
-        return mean, np.sqrt(squares / (len(self.raw) * (mean_sample.size // len(mean))))
+            yield after.reshape(*after.shape[:2], -1)
 
 
 def through(steps: Sequence[PreprocessStep], chunk: Float64) -> Float64:

@@ -63,7 +63,10 @@ class Normalize(PreprocessStep):
             self.shape_after(shape, path=path)  # known only now if a PCA by variance comes before
             return Normalize(np.asarray(self.mean, dtype=np.float64), np.asarray(self.std, dtype=np.float64)), ""
         mean, std = train.moments()
-        constant = std <= 1e-12 * np.maximum(1.0, np.abs(mean))
+        # By the column's own size: a column of values around 1e-19 may decide the class.
+        constant = std <= np.finfo(np.float64).eps * np.abs(mean)
+        if any(step.multiplies for step in train.before):
+            constant |= std <= 1e-12 * std.max(initial=0.0)  # what rounding leaves of directions without variance
         std[constant] = 1.0
         kind = "channels" if len(shape) > 1 else "features"
         note = f"{constant.sum()} of {len(std)} {kind} are constant on train; their std is taken as 1"

@@ -59,7 +59,8 @@ def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> tuple[lis
     cfg = located.config
     with placing(located):
         fit = check_fit(cfg)
-        lines = [f"{file}: {_in_a_line(cfg, fit)}", *(_summary(cfg, fit) if summary else [])]
+        lines = [f"{file}: {_in_a_line(cfg, fit)}", *(f"{file}: {note}" for note in fit.info.notes)]
+        lines += _summary(cfg, fit) if summary else []
         try:
             require_data(cfg.data)
             check_weights(cfg.init, cfg=cfg.model)
@@ -72,7 +73,8 @@ def _in_a_line(cfg: RunConfig, fit: Fit) -> str:
     params = "?" if fit.n_params is None else f"{fit.n_params:,}"
     sizes = f"{fit.info.n_train:,} train, {fit.info.n_val:,} val, {fit.info.n_test:,} test"
     model = f"{cfg.model.name} with {params} parameters"
-    return f"ok: {model} on {cfg.data.name} ({sizes}), {fit.plan.steps:,} steps; data not read"
+    read = "" if cfg.data.name == "csv_table" else "; data not read"  # a table must be read to know its classes
+    return f"ok: {model} on {cfg.data.name} ({sizes}), {fit.plan.steps:,} steps{read}"
 
 
 def _summary(cfg: RunConfig, fit: Fit) -> list[str]:

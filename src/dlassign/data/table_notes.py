@@ -1,0 +1,174 @@
+"""What a user should know of a table before trusting what is learnt from it, one sentence each.
+
+Nothing here changes what is read. A column that only names its row, or that repeats the label, makes a test accuracy
+that no new sample will have; a number with more digits than float64 holds is another number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from itertools import pairwise
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.data.bundle import Labels
+
+_ENOUGH_TO_COUNT = 5
+"""Rows from which evenly spaced numbers are no chance."""
+_ENOUGH_TO_DIFFER = 10
+"""Rows from which whole numbers that all differ are hardly a measurement."""
+_EXACT = 15
+"""Significant digits that float64 holds, whatever they are."""
+_SHORTEST_ZERO = 5
+"""Length of text that is too short for a number below the smallest of float64."""
+_ID = re.compile(r"(?i:index|row|(?:.*[\W_])?(?:id|idx|uuid))|.*[a-z]I[dD]", re.DOTALL)
+_NOT_PLAIN = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+"""Names that YAML reads as something else."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a file: its number, counted from 0, and its name; "" if it has none, None if the file has no header.
+
+    As text it is what a message calls it.
+    """
+
+    number: int
+    name: str | None
+
+    def __str__(self) -> str:
+        """Return `column 'age'`, or `column 3` if it has no name."""
+        return f"column {self.name!r}" if self.name else f"column {self.number}"
+
+    @property
+    def key(self) -> str:
+        """What names it in `data.drop`, as YAML."""
+        plain = re.fullmatch(r"[^\W\d]\w*", self.name or "") and str(self.name).lower() not in _NOT_PLAIN
+        return str(self.name) if plain else str(self.number)
+
+
+def notes_of_header(columns: Sequence[Column], line: int) -> tuple[str, ...]:
+    """Return a note if the names of columns look like a sample; line: where they stand."""
+    names = [_decimal(column.name or "") for column in columns]
+    numbers = [name for name in names if name is not None]
+    # One name that is text may be a label. 0, 1, 2 ... are what programs call columns without names.
+    if len(numbers) < max(2, len(names) - 1) or all(b - a == 1 for a, b in pairwise(numbers)):
+        return ()
+    text = f"line {line} is read as the names of columns, but they are numbers; if it is a sample, set data.header"
+    return (f"{text}: false",)
+
+
+def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
+    """Return what is odd about labels.
+
+    Args:
+        column: of the labels.
+        texts: the label of each row, as the file has it.
+    """
+    notes = []
+    forms: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        forms.setdefault(normalize("NFC", text), []).append(text)
+    if several := [repr(name) for name, written in forms.items() if len(written) > 1]:
+        what = "written in composed and in decomposed Unicode; the composed form, NFC, decides, so each is one class"
+        notes.append(f"{column}: {_listed(several)}: {what}")
+    alike: dict[Decimal | str, list[str]] = {}
+    for name in forms:
+        number = _decimal(name)
+        alike.setdefault(name.casefold() if number is None else number, []).append(name)
+    for names in [names for names in alike.values() if len(names) > 1][:_SHOWN]:
+        what = "differ in upper and lower case alone" if _decimal(names[0]) is None else "are one number"
+        classes = f"but labels are text, so they are {len(names)} classes; if they are one, write them alike"
+        notes.append(f"{column}: {_listed([repr(name) for name in names])} {what}, {classes}")
+    if 2 * len(forms) > max(len(texts), 2 * _ENOUGH_TO_DIFFER):
+        notes.append(f"{column}: {len(forms)} classes in {len(texts)} rows; is it the label? Set data.label_column")
+    return notes
+
+
+def notes_of_numbers(column: Column, x: NDArray[np.float64], cells: Sequence[tuple[int, str]]) -> list[str]:
+    """Return a note if float64 does not hold the numbers of a column.
+
+    Args:
+        column: of the cells.
+        x: (N,) what was read.
+        cells: line number and text of each.
+    """
+    exact: dict[float, Decimal] = {}
+    for (line, text), value in zip(cells, x.tolist(), strict=True):
+        # Nothing is lost of a short text, but where a number is too small, as 1e-400 is.
+        if len(text) <= _EXACT and (value or len(text) <= _SHORTEST_ZERO):
+            continue
+        given = Decimal(text)
+        # Fractions are always rounded. It matters where two become one, or one becomes 0.
+        rounded = given == given.to_integral_value() and given != Decimal(value)
+        if rounded or (given and not value) or exact.setdefault(value, given) != given:
+            what = f"{text.strip()} in line {line} is read as {int(value) if value.is_integer() else value}"
+            why = "float64 has no room for all its digits, and other numbers of the column may become the same"
+            return [f"{column}: {what}: {why}; if it is an id, set data.drop: [{column.key}]"]
+    return []
+
+
+def notes_of_features(columns: Sequence[Column], x: NDArray[np.float64], y: Labels) -> list[str]:
+    """Return notes of columns that name their row or repeat the label, and how to leave them out.
+
+    Args:
+        columns: of x.
+        x: (N, D).
+        y: (N,) class numbers.
+    """
+    found: dict[str, list[Column]] = {}
+    with np.errstate(over="ignore", invalid="ignore"):  # differences of huge numbers
+        for column, values in zip(columns, x.T, strict=True):
+            if reason := next(_reasons(column, values, y), ""):
+                found.setdefault(reason, []).append(column)
+    notes = []
+    for reason, those in found.items():
+        named = _listed([str(column) for column in those])
+        keys = ", ".join(column.key for column in those[:_SHOWN]) + (", ..." if len(those) > _SHOWN else "")
+        cure = f"if a new sample would not have {'it' if len(those) == 1 else 'them'}, set data.drop: [{keys}]"
+        notes.append(f"{named}: {reason}; {cure}")
+    return notes
+
+
+def _reasons(column: Column, x: NDArray[np.float64], y: Labels) -> Iterator[str]:
+    """Yield why a column may be none to learn from, the strongest reason first."""
+    of_class = x[np.unique(y, return_index=True)[1]]  # every class of a table has a row
+    if len(x) >= 2 * len(of_class) and np.ptp(of_class) > 0 and np.array_equal(x, of_class[y]):
+        yield "it equals the label" if len(np.unique(of_class)) == len(of_class) else "it follows from the label"
+    steps = np.diff(x)
+    if len(x) >= _ENOUGH_TO_COUNT and steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-6, atol=0):
+        yield "it counts the rows, as an index does"
+    if column.name == "" or (column.name or "").startswith("Unnamed: "):  # so pandas calls a column without name
+        yield "it has no name, as the index that a program wrote"
+    if _all_differ(x):
+        yield "it has another whole number in each row, as an id does"
+    if column.name and _ID.fullmatch(column.name):
+        yield "it has the name of an id"
+
+
+def _all_differ(x: NDArray[np.float64]) -> bool:
+    """Return whether these are whole numbers, each another one, of enough rows."""
+    # Fewer places than numbers: some are equal. This spares the sort for columns of pixels.
+    if len(x) < _ENOUGH_TO_DIFFER or np.ptp(x) < len(x) - 1 or not np.array_equal(x, np.rint(x)):
+        return False
+    return len(np.unique(x)) == len(x)
+
+
+def _decimal(text: str) -> Decimal | None:
+    """Return the exact value of a number; None of other text and of what is not finite."""
+    try:
+        number = Decimal(text) if "_" not in text else Decimal("nan")
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
