@@ -55,6 +55,7 @@ TESTED_IN = {
     "checks/user_layer.py": "cli/test_gradcheck_command.py",
     "checks/random_data.py": "checks/test_crosscheck.py",
     "nets/preact.py": "nets/test_convnets.py",
+    "nets/tensor_file.py": "nets/test_pretrained.py",
     "nets/vgg.py": "nets/test_convnets.py",
     "nets/whitened.py": "nets/test_convnets.py",
     "plots/panel.py": "plots/test_curves.py",

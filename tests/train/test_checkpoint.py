@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
-from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, sealed, to_numpy, to_tensors, weights_sha256
+from dlassign.train.checkpoint import (
+    CheckpointStore,
+    _seal,
+    load_checkpoint,
+    sealed,
+    to_numpy,
+    to_tensors,
+    using,
+    weights_sha256,
+)
 
 
 @pytest.fixture
@@ -31,11 +40,15 @@ def paths(tmp_path: Path) -> RunPaths:
 def state(value: float) -> dict[str, Any]:
     return {
         "learner": {
-            "w": torch.full((50, 7), float(value)),
-            "count": torch.tensor(3),
-            "half": torch.ones(2).double() / 3,
+            "model": {
+                "w": torch.full((50, 7), float(value)),
+                "count": torch.tensor(3),
+                "half": torch.ones(2).double() / 3,
+            },
         },
         "progress": {"step": int(value), "losses": [0.1 + 0.2, 1e-300], "stopped": False, "none": None},
+        "hooks": {},
+        "preprocess": [],
         "classes": ["a", "ß"],
     }
 
@@ -92,7 +105,7 @@ def test_no_checkpoint_yet(paths: RunPaths) -> None:
 
 def test_best_is_apart_from_the_others(paths: RunPaths) -> None:
     store = CheckpointStore(paths)
-    store.save_best({"weights": {"w": torch.ones(2)}, "chosen": "best"}, step=4)
+    store.save_best({"weights": {"w": torch.ones(2)}, "chosen": "best", "preprocess": []}, step=4)
     assert equal(load_checkpoint(paths.best)["weights"], {"w": torch.ones(2)})
     assert load_checkpoint(paths.best)["step"] == 4
     assert store.load_newest() == (None, [])
@@ -204,6 +217,71 @@ def test_another_schema_is_refused(saved: Any, found: str, paths: RunPaths) -> N
         load_checkpoint(paths.last)
 
 
+def test_a_value_that_does_not_fit_is_one_line_and_a_full_memory_is_not_its_fault(paths: RunPaths) -> None:
+    with (
+        pytest.raises(UserError, match=r"does not hold what this run saves \(KeyError: 'rng'\); --again"),
+        using(paths),
+    ):
+        raise KeyError("rng")
+    with pytest.raises(torch.OutOfMemoryError), using(paths):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+class Affine(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def script() -> bytes:
+    """What torch.jit writes: a zip file too."""
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(Affine()), file)
+    return file.getvalue()
+
+
+def with_seal(content: bytes) -> bytes:
+    return content + _seal(content)
+
+
+FOREIGN: dict[str, Callable[[], bytes]] = {
+    "a schema alone": lambda: sealed({"schema": 1}),
+    "no step": lambda: sealed({"schema": 1, **state(1)}),
+    "the seal alone": lambda: with_seal(b""),
+    "a script": lambda: with_seal(script()[:-2]),
+    "a text": lambda: with_seal(b"hello"),
+    **{
+        name: lambda change=change: sealed({"schema": 1, "step": 1, **state(1), **change})  # type: ignore[misc]
+        for name, change in {
+            "a step that is a text": {"step": "x"},
+            "a learner without a model": {"learner": {}},
+            "a model that is a list": {"learner": {"model": [1]}},
+            "weights that are numbers": {"learner": {"model": {"w": 1.0}}},
+            "progress that is null": {"progress": None},
+            "losses that are a number": {"progress": {"step": 1, "losses": 3}},
+            "a watcher that is a list": {"hooks": {"keep_best": []}},
+            "best weights that are numbers": {"hooks": {"keep_best": {"weights": {"w": 1}}}},
+            "preprocessing of another name": {"preprocess": [{"name": "nobody"}]},
+            "preprocessing that is a number": {"preprocess": [7]},
+            "best weights that are a text": {"weights": "x"},
+        }.items()
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_checkpoint_whose_seal_is_right_and_whose_content_is_wrong_is_one_line(kind: str, paths: RunPaths) -> None:
+    store = CheckpointStore(paths)
+    store.save(state(1), step=1)
+    store.save(state(2), step=2)
+    paths.last.write_bytes(FOREIGN[kind]())
+    found, [warning] = store.load_newest()
+    assert equal(found, {"schema": 1, "step": 1, **state(1)})
+    assert warning.startswith(f"the checkpoint {paths.last} ")
+    assert "not written by dlassign" in warning or "only use checkpoints that dlassign wrote" in warning.lower()
+    assert "\n" not in warning
+
+
 FULL_DISK = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -312,8 +390,8 @@ def test_arrays_travel_as_tensors(paths: RunPaths) -> None:
     value = [{"name": "normalize", "mean": np.array([0.1, 0.2]), "n": 3, "inner": [np.arange(3, dtype=np.uint8)]}]
     tensors = to_tensors(value)
     assert isinstance(tensors[0]["mean"], torch.Tensor)
-    CheckpointStore(paths).save({"preprocess": tensors}, step=1)
-    (found,) = to_numpy(load_checkpoint(paths.last)["preprocess"])
+    CheckpointStore(paths).save({**state(1), "arrays": tensors}, step=1)
+    (found,) = to_numpy(load_checkpoint(paths.last)["arrays"])
     assert (found["name"], found["n"]) == ("normalize", 3)
     np.testing.assert_array_equal(found["mean"], value[0]["mean"])
     assert (found["mean"].dtype, found["inner"][0].dtype) == (np.float64, np.uint8)

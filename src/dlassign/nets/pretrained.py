@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
-import struct
 import sys
-import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -23,9 +18,9 @@ from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.transfer import IMAGENET, IMAGENET_PREPROCESS
 from dlassign.errors import UserError
 from dlassign.nets.freezing import belongs_to
+from dlassign.nets.tensor_file import load_tensors
 from dlassign.store.files import reason
 from dlassign.store.paths import hub_folder, weights_file
-from dlassign.store.summary import DAMAGE
 
 IMAGENET_URL = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
@@ -38,9 +33,6 @@ WRAPPERS = ("state_dict", "model", "weights")
 _COUNTER = "num_batches_tracked"  # of nn.BatchNorm*; not used with a momentum, and old files lack it
 _SHOWN = 5
 _HOW_TO_SAVE = "save weights with torch.save(model.state_dict(), FILE)"
-# what unpacking and unpickling raise on flipped bytes; nothing documents it, so this was found by flipping them
-_DAMAGE = (*DAMAGE, OSError, RuntimeError, EOFError, AssertionError, struct.error, zipfile.BadZipFile, zlib.error)
-
 Weights = Mapping[str, Tensor]
 
 
@@ -173,21 +165,15 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _state_dict(path: Path) -> dict[str, Tensor]:
     content: Any
     try:
-        data = io.BytesIO(read_ordinary(path))
+        content = load_tensors(read_ordinary(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {reason(error)}") from error
-    try:
-        if zipfile.is_zipfile(data) and (broken := zipfile.ZipFile(data).testzip()):  # torch checks no sums
-            raise UserError(f"{path} is damaged: the sum of {broken} in it is wrong; get it anew")
-        data.seek(0)
-        with warnings.catch_warnings(action="ignore"):  # torch's own, of what is an error here or does no harm
-            content = torch.load(data, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} was not loaded: it is damaged, or holds something other than tensors and plain values, which "
             "could run code. Save weights with torch.save(model.state_dict(), FILE) or as safetensors"
         ) from error
-    except _DAMAGE as error:
+    except ValueError as error:
         raise UserError(f"{path} is damaged or was not written by torch.save; get it anew") from error
     inner = (content[key] for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict))
     weights = next(inner, content)

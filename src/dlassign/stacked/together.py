@@ -21,8 +21,9 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
 from dlassign.train.cache import DataCache
 from dlassign.train.device import keep_memory, resolve_device
-from dlassign.train.experiment import assemble, naming_memory, only_writer, open_log, read_former
+from dlassign.train.experiment import assemble, only_writer, open_log, read_former
 from dlassign.train.loop import fit
+from dlassign.train.memory import naming_memory
 from dlassign.train.run import Run
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner

@@ -48,7 +48,7 @@ _SHAPES = {
             },
             "environment?": {"packages?": dict, "command?": [str]},
             "arithmetic?": ({"precision": str, "channels_last?": bool, "compile?": bool, "why?": str}, NoneType),
-            "data": {"label": str, "sha256": str, "classes?": [str]},
+            "data": {"label": str, "sha256": str, "classes?": [str], "raw_shape?": [int], "shape?": [int]},
             "n_params": int,
             "steps?": int,
             "steps_per_epoch?": int,

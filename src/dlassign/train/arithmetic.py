@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from dlassign.config.train import Train
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.optim.muon import gpu_has_bf16
 
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp64")
 FAST_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
@@ -71,11 +72,24 @@ def choose_arithmetic(
 
     Raises:
         ConfigError: the device cannot do what the config asks for.
+        UserError: the log is damaged, or of another version.
     """
     # A run that goes on keeps its arithmetic, even on a machine where `auto` would choose another: resume is exact.
-    chosen = Arithmetic(**recorded) if recorded is not None else _choose(train, device, model)
+    chosen = _recorded(recorded) if recorded is not None else _choose(train, device, model)
     _check_possible(chosen, device)
     return chosen
+
+
+def _recorded(values: dict[str, Any]) -> Arithmetic:
+    try:
+        found = Arithmetic(**values)
+    except TypeError as error:
+        raise UserError(f"the log's `arithmetic` is not what this version of dlassign reads: {error}") from error
+    # Any other word would be computed as fp32 without a sign.
+    if found.precision not in PRECISIONS:
+        expected = ", ".join(PRECISIONS)
+        raise UserError(f"the log's `arithmetic.precision` is {found.precision!r}, expected one of {expected}")
+    return found
 
 
 def _choose(train: Train, device: torch.device, model: nn.Module) -> Arithmetic:

@@ -15,12 +15,23 @@ import numpy as np
 import torch
 
 from dlassign.config.ordinary_file import open_ordinary, read_ordinary
+from dlassign.data.prepare import Preprocess
 from dlassign.errors import UserError
+from dlassign.nets.tensor_file import load_tensors
 from dlassign.store.files import TEMPORARY, reason, replacing
+from dlassign.store.json_lines import NUMBER, Shape
 from dlassign.store.paths import RunPaths
+from dlassign.store.summary import DAMAGE
 from dlassign.train.learner import State
+from dlassign.train.memory import is_out_of_memory
 
 SCHEMA = 1
+_SAVED_BY_ALL = {"step": int, "preprocess": list}
+_PROGRESS = {"step": int, "images?": int, "stopped?": bool, "other_seconds?": dict}
+_PROGRESS |= {f"{kind}_seconds?": NUMBER for kind in ("train", "eval", "wall")}
+_PROGRESS |= {f"{name}?": list for name in ("losses", "penalties", "corrects", "counts")}
+_BEST = Shape({**_SAVED_BY_ALL, "weights": dict})
+_LAST = Shape({**_SAVED_BY_ALL, "learner": {"model": dict}, "progress": _PROGRESS, "hooks": dict})
 
 
 class CheckpointStore:
@@ -133,16 +144,61 @@ def load_checkpoint(path: Path) -> State:
     if _seal(data[:-73]) != data[-73:]:
         raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign (its digest is wrong)")
     try:
-        state: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state: Any = load_tensors(data)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"the checkpoint {path} holds something other than tensors and plain values and was not loaded: "
             "it could run code. Only use checkpoints that dlassign wrote"
         ) from error
+    except ValueError as error:  # a seal is no proof: anyone can make one
+        raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign ({error})") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         found = state.get("schema") if isinstance(state, dict) else None
         raise UserError(f"the checkpoint {path} has schema {found}; this version of dlassign reads {SCHEMA}")
+    if wrong := _misfit(state):
+        raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign ({wrong})")
     return state
+
+
+def _misfit(state: State) -> str:
+    """Return what of a checkpoint is not what a run saves, "" if all of it is."""
+    if wrong := (_BEST if "weights" in state else _LAST).misfit(state):
+        return wrong
+    learner, hooks = state.get("learner", {}), state.get("hooks", {})
+    if not all(isinstance(kept, dict) for kept in hooks.values()):
+        return "hooks: expected objects"
+    kept = (hooks.get("keep_best", {}).get("weights"), learner.get("evaluated"), learner.get("model"))
+    for weights in (state.get("weights"), *kept):
+        if weights is not None and not _are_weights(weights):
+            return "its weights are no tensors by name"
+    try:
+        Preprocess.from_state(to_numpy(state["preprocess"]))
+    except (UserError, *DAMAGE) as error:
+        return f"preprocess: {error}"
+    return ""
+
+
+def _are_weights(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
+    )
+
+
+@contextmanager
+def using(paths: RunPaths) -> Iterator[None]:
+    """Turn what a checkpoint raises that has the right keys and wrong values into one line.
+
+    Raises:
+        UserError: it does.
+    """
+    try:
+        yield
+    except (RuntimeError, *DAMAGE) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        message = f"a checkpoint in {paths.checkpoints} does not hold what this run saves ({reason})"
+        raise UserError(f"{message}; --again, or moving the folder away, trains anew") from error
 
 
 def weights_sha256(weights: State) -> str:

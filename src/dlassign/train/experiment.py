@@ -37,6 +37,7 @@ from dlassign.train.device import (
 from dlassign.train.loop import Alone, fit
 from dlassign.train.make_numpy import make_numpy_learner, numpy_layout, place_numpy
 from dlassign.train.make_torch import make_torch_learner, place_torch, torch_layout, torch_training_batches
+from dlassign.train.memory import naming_memory
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.parts import Former, Parts
 from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step
@@ -257,21 +258,3 @@ def only_writer(paths: RunPaths) -> Iterator[None]:
             yield
         except OSError as error:  # of the data or the log: a sweep goes on after a UserError of one trial
             raise UserError(f"{error.filename or paths.root}: {reason(error)}") from error
-
-
-@contextmanager
-def naming_memory() -> Iterator[None]:
-    """Say in plain words that memory has run out.
-
-    Raises:
-        UserError: it has.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # On the CPU torch raises a plain RuntimeError, which only its text tells from others.
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-            message = "out of memory; use a smaller train.batch_size, train.eval_batch_size or model, then go on"
-            details = f" ({str(error).splitlines()[0]})" if str(error) else ""
-            raise UserError(f"{message}{details}") from error
-        raise

@@ -17,7 +17,7 @@ from dlassign.store.files import write_text
 from dlassign.store.manifest import environment, numeric_differences, write_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.train.checkpoint import CheckpointStore, weights_sha256
+from dlassign.train.checkpoint import CheckpointStore, using, weights_sha256
 from dlassign.train.learner import Evaluation, Learner, State, Steps
 from dlassign.train.parts import Former, Parts, about, start_facts
 from dlassign.train.progress import Progress
@@ -154,7 +154,8 @@ class Run:
         for difference in numeric_differences(former.start["environment"], self._environment):
             self._say(difference)
         if former.state is not None:
-            self._go_back(former.state)
+            with using(self._paths):
+                self._go_back(former.state)
             self._say(f"going on from step {self.step} of {self._plan.steps}")
         self._log.write("resume", from_step=self.step, time=now(), environment=self._environment)
 

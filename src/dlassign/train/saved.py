@@ -16,11 +16,12 @@ from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
-from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
+from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy, using
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Evaluation, Learner, State
 from dlassign.train.make_numpy import make_numpy_learner, place_numpy
 from dlassign.train.make_torch import make_torch_learner, place_torch
+from dlassign.train.memory import naming_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +101,20 @@ def evaluate_run(
     samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
     if samples is None:
         raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
-    learner, placed = _prepare(
-        cfg, state, samples, n_classes=len(dataset.classes), recorded=_arithmetic(records.start, cfg)
-    )
-    return Report(
-        name=cfg.name,
-        label=dataset.label,
-        classes=dataset.classes,
-        step=state["step"],
-        evaluation=learner.evaluate(placed),
-        views=learner.evaluate(placed, views=learner.views) if views else None,
-        n_views=len(learner.views) if views and learner.views else 0,
-        notes=dataset.notes,
-    )
+    recorded = _arithmetic(records.start, cfg)
+    with naming_memory():
+        with using(paths):
+            learner, placed = _prepare(cfg, state, samples, n_classes=len(dataset.classes), recorded=recorded)
+        return Report(
+            name=cfg.name,
+            label=dataset.label,
+            classes=dataset.classes,
+            step=state["step"],
+            evaluation=learner.evaluate(placed),
+            views=learner.evaluate(placed, views=learner.views) if views else None,
+            n_views=len(learner.views) if views and learner.views else 0,
+            notes=dataset.notes,
+        )
 
 
 def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
@@ -203,7 +205,7 @@ def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
         UserError: there is no such run or checkpoint, no layer to show, or its weights are not finite.
     """
     data = read_records(paths.log).start["data"]
-    shape = tuple(int(size) for size in data.get("raw_shape", data["shape"]))
+    shape = tuple(data.get("raw_shape") or data.get("shape") or ())
     state = _load_weights(paths, weights)
     # In the order of the layers: the first weight of two or four axes is the first layer's.
     layers = (key for key, tensor in state["weights"].items() if key.endswith(".weight") and tensor.ndim in (2, 4))
@@ -213,7 +215,8 @@ def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
     name, array = key.removesuffix(".weight"), to_numpy(state["weights"][key]).astype(np.float64)
     if not np.isfinite(array).all():
         raise UserError(f"{paths.root}: the {weights} weights of {name} are not finite; training diverged")
-    array, components = Preprocess.from_state(to_numpy(state["preprocess"])).before_pca(array)
+    with using(paths):
+        array, components = Preprocess.from_state(to_numpy(state["preprocess"])).before_pca(array)
     return FirstLayerWeights(
         name=name,
         array=array,
