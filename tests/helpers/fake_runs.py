@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dlassign.config.run import RunConfig
 from dlassign.data.batches import Batches, Order
@@ -66,16 +67,16 @@ class FakeLearner:
         return Evaluation(loss=abs(self.w), accuracy=self.steps / 1000, n=len(split), confusion=((1,),))
 
     def weights(self) -> State:
-        return {"w": self.w}
+        return {"w": torch.tensor(self.w, dtype=torch.float64)}
 
     def load_weights(self, weights: State) -> None:
-        self.w = weights["w"]
+        self.w = float(weights["w"])
 
     def state_dict(self) -> State:
-        return {"w": self.w, "steps": self.steps}
+        return {"model": self.weights(), "steps": self.steps}
 
     def load_state_dict(self, state: State) -> None:
-        self.w = state["w"]
+        self.load_weights(state["model"])
         self.steps = state["steps"]
 
 

@@ -135,7 +135,7 @@ def test_a_checkpoint_holds_everything_under_the_names_of_earlier_versions(tmp_p
     assert (saved["run"], saved["classes"], saved["learner"]) == (
         tmp_path.name,
         ["cat", "dog"],
-        {"w": 0.25, "steps": 0},
+        {"model": {"w": 0.25}, "steps": 0},
     )
     counted = {"step", "images", "stopped", "losses", "penalties", "corrects", "counts"}
     clocks = {"train_seconds", "eval_seconds", "wall_seconds", "other_seconds"}
