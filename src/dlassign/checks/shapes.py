@@ -21,8 +21,8 @@ from dlassign.data.prepare import preprocessed_shape
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model, check_model, size_key
 from dlassign.train.device import resolve_device
-from dlassign.train.experiment import naming_memory
 from dlassign.train.make_torch import make_torch_learner, make_views
+from dlassign.train.memory import naming_memory
 from dlassign.train.plan import Plan, check_batches, check_loss, make_plan, samples_a_step
 from dlassign.train.warm_start import steps_by_default
 
