@@ -257,10 +257,21 @@ def test_mixed_labels_weigh_two_losses() -> None:
     before = [p.detach().clone() for p in model.parameters()]
     stats = learner(model).step(data.x, Mixed(data.y, other, torch.tensor(0.3, dtype=torch.float64)), 1.0)
     assert stats.loss.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert int(stats.correct) == int((scores.argmax(1) == data.y).sum())
-    assert int(stats.correct) != int((scores.argmax(1) == other).sum())
+    right = [int((scores.argmax(1) == y).sum()) for y in (data.y, other)]
+    assert right[0] != right[1]
+    assert float(stats.correct) == pytest.approx(0.3 * right[0] + 0.7 * right[1], rel=1e-12)
     for p, old, grad in zip(model.parameters(), before, grads, strict=True):
         torch.testing.assert_close(p.detach(), old - 0.1 * grad, rtol=1e-12, atol=1e-14)
+
+
+def test_a_net_that_is_right_about_every_mixed_image_has_all_right() -> None:
+    """Mixed with images of their own class: what is logged is not the share of the first image."""
+    data = samples()
+    labels = net()(data.x).argmax(1)
+    for share in (0.1, 0.3, 0.5, 0.7):
+        assert float(learner(net()).step(data.x, Mixed(labels, labels, torch.tensor(share)), 1.0).correct) == len(data)
+    stats = learner(net()).step(data.x, Mixed((labels + 1) % 3, labels, torch.tensor(0.25)), 1.0)
+    assert float(stats.correct) == 0.75 * len(data)
 
 
 def averaged(cfg: EMA | Lookahead, total: int = 100) -> TorchLearner:

@@ -84,7 +84,7 @@ class RandAugment(Config):
 
 
 class Mixup(Config):
-    """Blend each image with another of the batch, and their losses in the same ratio."""
+    """Blend each image with another of the batch, and their losses and training accuracies in the same ratio."""
 
     name: Literal["mixup"]
     alpha: Positive = 0.2
@@ -92,7 +92,7 @@ class Mixup(Config):
 
 
 class CutMix(Config):
-    """Paste a rectangle of another image of the batch into each, and weigh their losses by area."""
+    """Paste a rectangle of another image of the batch into each; weigh losses and training accuracies by area."""
 
     name: Literal["cutmix"]
     alpha: Positive = 1.0

@@ -174,7 +174,8 @@ class CrossEntropy(Loss):
 
     name: Literal["cross_entropy"]
     label_smoothing: Rate = 0.0
-    """Share of the target taken from the true class and spread evenly over all classes."""
+    """Share of the target taken from the true class and spread evenly over all classes. It is in the losses of val and
+    test too, so losses compare among runs with the same smoothing alone; accuracies compare always."""
 
 
 class DoubleSoftmax(Loss):

@@ -20,9 +20,10 @@ class EarlyStop(Config):
     """Stop when the validation metric has not improved for a while."""
 
     patience: Annotated[Count, Field(examples=[10])]
-    """Evaluations without improvement after which training stops."""
+    """Evaluations in a row without improvement after which training stops; they are counted, not epochs or steps."""
     min_delta: NonNegative = 0.0
-    """An improvement smaller than this does not count."""
+    """An evaluation must be better than the best one by more than this to count. `keep: best` keeps the best whatever
+    this is."""
 
 
 class Clip(Config):

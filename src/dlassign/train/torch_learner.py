@@ -153,9 +153,7 @@ class TorchLearner:
         if penalty is not None:
             loss = loss + penalty
         (loss if self._loss_scale is None else self._loss_scale.scaled(loss)).backward()  # type: ignore[no-untyped-call]
-        # Of mixed images the first label alone counts as right, so this accuracy is too low with mixup.
-        labels = y.y if isinstance(y, Mixed) else y
-        return loss.detach(), (predict(scores.detach()) == labels).sum()
+        return loss.detach(), _right(scores.detach(), y)
 
     def _loss_of(self, scores: Tensor, y: Tensor | Mixed) -> Tensor:
         if isinstance(y, Mixed):
@@ -289,6 +287,16 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     # Deterministic: kernels are chosen by rules, not by timing them.
     compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False, options={"deterministic": True})
     return compiled
+
+
+def _right(scores: Tensor, y: Tensor | Mixed) -> Tensor:
+    """Return the number of right predictions; of a mixed image each label counts by its share."""
+    predicted = predict(scores)
+    if not isinstance(y, Mixed):
+        return (predicted == y).sum()
+    own, other = (predicted == y.y).sum().double(), (predicted == y.other).sum().double()
+    # lerp, not two products: they could add up to more than there are samples. Doubles: parts add up to the whole.
+    return torch.lerp(other, own, y.weight.double())
 
 
 def _split(y: Tensor | Mixed, parts: int) -> Iterator[Tensor | Mixed]:
