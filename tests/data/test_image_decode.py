@@ -100,8 +100,8 @@ def test_an_error_that_pillow_has_never_raised_is_a_bad_image(tmp_path: Path, mo
 
     save(tmp_path / "x.png", np.zeros((2, 2), np.uint8))
     monkeypatch.setattr(image_decode, "decode_image", fail)
-    job = image_decode.Job((str(tmp_path / "x.png"),), (3, 2, 2), Decoding())
-    assert image_decode.decode_job(job).bad == {0: "Failed to decode image: Bad data"}
+    found = image_decode.decode_job([str(tmp_path / "x.png")], shape=(3, 2, 2), how=Decoding())
+    assert found.bad == {0: "Failed to decode image: Bad data"}
 
 
 def test_jpeg_is_close(tmp_path: Path) -> None:

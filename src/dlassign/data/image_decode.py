@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -69,15 +70,6 @@ class Decoded:
         if self.frames:
             notes.append(f"{len(self.frames)} files hold several frames or pages; the first of each was read")
         return tuple(notes)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Images for one worker: their paths, the (C, H, W) of the result, and how they are decoded."""
-
-    paths: tuple[str, ...]
-    shape: tuple[int, int, int]
-    how: Decoding
 
 
 def image_shape(paths: Sequence[str], how: Decoding) -> tuple[int, int, int]:
@@ -141,11 +133,12 @@ def _decode_rows(
     shape: tuple[int, int, int] = decoded.x.shape[1:]
     many = max(1, min(JOB_IMAGES, JOB_BYTES // max(1, int(np.prod(shape)))))
     parts = [rows[start : start + many] for start in range(0, len(rows), many)]
-    jobs = [Job(tuple(paths[row] for row in part), shape, how) for part in parts]
+    jobs = [[paths[row] for row in part] for part in parts]
+    job = partial(decode_job, shape=shape, how=how)
     workers = (workers or usable_cores()) if len(rows) >= WORTH_WORKERS else 1
     with _quiet():
         # Jobs end in any order, but their results come in the order of the jobs, so rows do not depend on the workers.
-        for part, found in zip(parts, _run(jobs, workers), strict=True):
+        for part, found in zip(parts, _run(job, jobs, workers), strict=True):
             decoded.x[part[0] : part[-1] + 1][np.asarray(part) - part[0]] = found.x
             decoded.bad.update({part[i]: why for i, why in found.bad.items()})
             decoded.odd.update({part[i]: size for i, size in found.odd.items()})
@@ -160,13 +153,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[Decoded]:
+def _run(job: Callable[[list[str]], Decoded], jobs: list[list[str]], workers: int) -> Iterator[Decoded]:
     if workers == 1:
-        yield from map(decode_job, jobs)
+        yield from map(job, jobs)
         return
     try:
         with _executor(workers) as executor:
-            yield from executor.map(decode_job, jobs)
+            yield from executor.map(job, jobs)
     except BrokenProcessPool as error:
         raise DataError("a process that decoded images was killed; is there enough memory?") from error
 
@@ -192,22 +185,22 @@ def _begin_worker(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def decode_job(job: Job) -> Decoded:
-    """Decode the images of one job, one after another."""
-    decoded = Decoded(np.empty((len(job.paths), *job.shape), dtype=np.uint8))
-    for row, path in enumerate(job.paths):
+def decode_job(paths: list[str], *, shape: tuple[int, int, int], how: Decoding) -> Decoded:
+    """Decode the images of one worker's job, one after another; `shape` is (C, H, W) of each result."""
+    decoded = Decoded(np.empty((len(paths), *shape), dtype=np.uint8))
+    for row, path in enumerate(paths):
         try:
-            picture = decode_image(path, job.how)
+            picture = decode_image(path, how)
         except Exception as error:  # noqa: BLE001 - each of Pillow's decoders raises errors of its own
             decoded.bad[row] = " ".join(str(error).split()) or type(error).__name__
             continue
-        if picture.x.shape != job.shape:
+        if picture.x.shape != shape:
             _, *size = picture.x.shape
             decoded.odd[row] = (size[0], size[1])
             continue
         decoded.x[row] = picture.x
         if picture.deep is not None:
-            decoded.deep[row] = (picture.deep, picture.floats)
+            decoded.deep[row] = picture.deep
         if picture.clear:
             decoded.clear.append(row)
         if picture.frames:

@@ -20,6 +20,7 @@ DEPTHS = (8, 10, 12, 16)
 """Bits that cameras and scanners write. Pixels of more than 8 bits use the smallest that holds the whole set."""
 _SWAPPED = {"B": "L", "L": "B", "N": "B"}
 """Byte orders in Pillow's raw modes, each with the one that reads the lower byte in place of the upper."""
+_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _TAGGED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 """Where Pillow keeps what may say how a camera was held."""
 
@@ -49,15 +50,13 @@ class Picture:
 
     Attributes:
         x: (C, H, W) uint8; of a deep image, without values until the bits of the set are known.
-        deep: the largest value, if pixels have more than 8 bits.
-        floats: whether pixels are floating-point numbers.
+        deep: if pixels have more than 8 bits, the largest value and whether they are floating-point numbers.
         clear: whether pixels are transparent, in part or wholly.
         frames: whether the file holds more than this frame or page.
     """
 
     x: Pixels
-    deep: float | None = None
-    floats: bool = False
+    deep: tuple[float, bool] | None = None
     clear: bool = False
     frames: bool = False
 
@@ -72,29 +71,26 @@ def decode_image(path: str, how: Decoding) -> Picture:
     from PIL import Image as PILImage
 
     with PILImage.open(path) as opened:
-        # Of a file with a name, Pillow maps an uncompressed TIFF into memory, and takes the sides of a turned one for
-        # each other.
+        # With a name, Pillow maps an uncompressed TIFF into memory, and confuses the sides of one that is to be turned.
         opened.filename = ""
         values = None if how.as_before else _deep_values(opened, path)
         opened.load()
-        image = _as_before(opened) if how.as_before else opened
-        if values is not None:
-            image = _with_8_bits(opened, values, how.bits)
-        clear = False
-        if not how.as_before:
-            image, clear = _over(image, how.background)
+        clear, turn = False, None
+        if how.as_before:
+            image = _as_before(opened)
+        else:
+            image, clear = _over(opened if values is None else _with_8_bits(opened, values, how.bits), how.background)
+            turn = _turn(opened)
         mode = "L" if how.grayscale else "RGB"
         image = image if image.mode == mode else image.convert(mode)  # or it would be copied
-        if not how.as_before and (turn := _turn(opened)) is not None:
-            image = image.transpose(turn)
+        image = image if turn is None else image.transpose(turn)
         if how.size is not None and image.size != how.size[::-1]:
             image = image.resize(how.size[::-1], PILImage.Resampling.BILINEAR)
         x = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
         # At last: to look for a second frame, Pillow may leave the first.
         frames = bool(getattr(opened, "is_animated", False))
-    if values is None:
-        return Picture(x, clear=clear, frames=frames)
-    return Picture(x, deep=float(values.max()), floats=values.dtype.kind == "f", clear=clear, frames=frames)
+    deep = None if values is None else (float(values.max()), values.dtype.kind == "f")
+    return Picture(x, deep=deep, clear=clear, frames=frames)
 
 
 def common_bits(pictures: Iterable[tuple[float, bool]]) -> int | None:
@@ -183,7 +179,9 @@ def _with_8_bits(opened: Image, values: NDArray[Any], bits: int | None) -> Image
 
 def _over(image: Image, background: tuple[int, int, int]) -> tuple[Image, bool]:
     """Return an image laid over a colour, and whether any of it was transparent."""
-    if not image.has_transparency_data:
+    # Not `has_transparency_data`, which fails where Pillow keeps no palette, as of an icon.
+    palette = image.palette.mode if image.mode == "P" and image.palette else ""
+    if image.mode not in _ALPHA and not palette.endswith("A") and "transparency" not in image.info:
         return image, False
     from PIL import Image as PILImage
 

@@ -88,11 +88,13 @@ def _check_fit(located: LocatedSweep, checked: CheckedPoints) -> None:
     from dlassign.checks.shapes import check_fit
     from dlassign.errors import ConfigError, Problem
     from dlassign.sweep.space import point_config
+    from dlassign.train.cache import DataCache, images_of
 
+    cache = DataCache()
     problems: dict[Problem, None] = {}
     for values, config in zip(checked.probes, checked.configs, strict=True):
         try:
-            check_fit(config)
+            check_fit(config, images=images_of(config.data, cache))
         except ConfigError as error:
             found = point_config(located, values)
             problems |= dict.fromkeys(found.place(problem) for problem in error.problems)
