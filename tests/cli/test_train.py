@@ -102,6 +102,7 @@ def test_same_command_again_returns_the_same_at_once_and_again_trains_anew(train
     assert (old / "log.jsonl").read_bytes() == log
 
 
+@pytest.mark.draws
 def test_plots_and_files_of_a_run(train: Train) -> None:
     result = train()
     paths = only_run()
@@ -134,15 +135,6 @@ def test_finished_run_and_help_import_no_torch(train: Train) -> None:
     found, said = modules("train", "--config", "a.yaml")
     assert "already finished" in said
     assert not {"torch", "matplotlib"} & found
-
-
-def test_a_run_does_not_import_the_compiler(train: Train) -> None:
-    code = (
-        "import sys\nfrom dlassign.cli.main import main\n"
-        "try:\n    main(['train', '--config', 'a.yaml'])\nexcept SystemExit as end:\n    assert not end.code\n"
-        "assert 'torch' in sys.modules\nassert 'torch._dynamo' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_divergence_exits_3_names_the_step_and_draws(train: Train) -> None:
@@ -424,11 +416,17 @@ def test_an_endless_rise_of_the_rate_diverges(train: Train) -> None:
     assert "the loss became" in result.stderr
 
 
-def test_a_terminal_without_unicode_gets_escapes(train: Train) -> None:
+def test_a_terminal_without_unicode_gets_escapes_and_a_run_imports_no_compiler(train: Train) -> None:
+    """In one child process, since each takes seconds to import torch."""
     Path("d.csv").write_text(encoding="utf-8", data="x,label\n" + "1,ä\n2,\u4e2d\n" * 20)
-    train("--set", "data={name: csv_table, path: d.csv}", "--set", "train.batch_size=5")
-    line = [sys.executable, "-m", "dlassign", "evaluate", str(only_run().root)]
+    data = ["--set", "data={name: csv_table, path: d.csv}", "--set", "train.batch_size=5"]
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom dlassign.cli.main import main\n"
+        f"for line in (['train', '--config', 'a.yaml', *{data}], ['evaluate', 'out/small']):\n"
+        "    try:\n        main(line)\n    except SystemExit as end:\n        assert not end.code\n"
+        "assert 'torch' in sys.modules\nassert 'torch._dynamo' not in sys.modules"
+    )
     env = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
-    done = subprocess.run(line, capture_output=True, env=env, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True)
     assert "ä ".encode("latin-1") in done.stdout
     assert b"\\u4e2d" in done.stdout
