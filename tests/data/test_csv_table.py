@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from dlassign.data.bundle import content_sha256
 from dlassign.data.csv_table import csv_table
 from dlassign.errors import DataError
 
@@ -59,6 +60,14 @@ def test_labels_that_floats_cannot_tell_apart_stay_apart_and_keep_their_names(
     raw = csv_table(write("label,a\n" + "".join(f"{name},{place}\n" for place, name in enumerate(labels))))
     assert sorted(raw.classes) == sorted(labels)
     assert [raw.classes[y] for y in raw.train.y] == list(labels)
+
+
+def test_a_table_whose_labels_are_floats_is_the_data_of_earlier_runs(write: Any) -> None:
+    raw = csv_table(write("label,a\n2.0,1\n1.0,2\n0.50,2\n"))
+    assert raw.classes == ("0.50", "1.0", "2.0")
+    assert raw.sha256 == content_sha256({"train": raw.train}, ("0.5", "1", "2"))
+    lost = csv_table(write(f"label,a\n{2**53 + 1},1\n5,2\n"))
+    assert lost.sha256 == content_sha256({"train": lost.train}, ("5", "9007199254740993"))
 
 
 def test_a_label_in_composed_and_decomposed_unicode_is_one_class_and_so_it_is_said(write: Any) -> None:

@@ -57,7 +57,7 @@ class Table:
         return Raw(
             train=split,
             classes=classes,
-            sha256=content_sha256({"train": split}, classes),
+            sha256=content_sha256({"train": split}, _names_in_digest(classes)),
             label=label or Path(self.path).stem,
             notes=(*self.notes, *notes, *notes_of_features(columns, split.x, split.y)),
         )
@@ -192,6 +192,17 @@ def _find(path: str, columns: Sequence[Column], *, wanted: str | int, key: str) 
         raise DataError(f"{path}: {len(found)} columns are called {wanted!r}; give {key} as a number")
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise DataError(f"{path}: no column is called {wanted!r}.{did_you_mean(wanted, names)} Columns: {shown}. Set {key}")
+
+
+def _names_in_digest(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return class names with numbers as earlier versions wrote them, `1.0` as `1`: runs of theirs are the same runs.
+
+    That is so only where floats tell the numbers apart and lose none of their digits.
+    """
+    numbers = [_number(name) for name in classes]
+    tidy = tuple(str(int(x)) if x.is_integer() else str(x) for x in numbers if x is not None and math.isfinite(x))
+    alike = len(set(tidy)) == len(classes) and all(map(lambda a, b: Decimal(a) == Decimal(b), tidy, classes))
+    return tidy if alike else classes
 
 
 def _number(text: str) -> float | None:
