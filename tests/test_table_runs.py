@@ -64,6 +64,19 @@ def test_a_column_in_a_small_unit_is_learnt_from(size: float) -> None:
     assert log.start["data"]["notes"] == []
 
 
+def test_a_column_that_float32_rounds_away_is_told_with_the_cure() -> None:
+    y = np.arange(N) // 3 % 2
+    write(("a", 2**24 + y), ("label", [f"c{i}" for i in y + np.arange(N) % 2]))
+    note = (
+        "of features 0 (counted from 0) float32 does not tell the values apart; add normalize to data.preprocess, or "
+        "set train.precision: fp64"
+    )
+    short = ("train.epochs=null", "train.steps=2")
+    assert train(*short, "data.preprocess=null")[1].start["data"]["notes"] == [note]
+    assert train(*short, "data.preprocess=null", "train.precision=fp64")[1].start["data"]["notes"] == []
+    assert train(*short)[1].start["data"]["notes"] == []
+
+
 def test_an_index_that_was_saved_with_a_sorted_table_is_named_and_can_be_left_out() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(N) // (N // 2)

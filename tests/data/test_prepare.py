@@ -214,3 +214,22 @@ def test_looking_pixels_up_gives_the_bits_of_arithmetic(dtype: str, monkeypatch:
     for key in ("mean", "std"):
         assert_allclose(looked_up.state()[2][key], computed.state()[2][key], rtol=1e-12, atol=1e-15)
     assert_array_equal(found, looked_up.apply(x, dtype))
+
+
+@pytest.mark.parametrize(
+    ("column", "lost"),
+    [
+        (2.0**24 + np.arange(40) % 2, True),
+        (1e-60 * (1 + np.arange(40) % 2), True),
+        (1e300 * (1 + np.arange(40) % 2), True),
+        (1.7e9 + 1e6 * np.sin(np.arange(40)), False),
+        (1e-30 * np.sin(np.arange(40)), False),
+        (np.full(40, 0.1), False),
+    ],
+)
+def test_what_float32_does_not_tell_apart_is_noted(column: Any, lost: bool) -> None:
+    x = np.column_stack([np.arange(40.0), column])
+    notes = Preprocess().checked_in_float32(x).notes
+    assert [note.partition(" (")[0] for note in notes] == ["of features 1"] * lost
+    normalized = fit_preprocess([{"name": "normalize"}], Split(x, np.zeros(40, np.int64)))
+    assert normalized.checked_in_float32(x).notes == normalized.notes

@@ -25,6 +25,8 @@ from dlassign.data.preprocess_chain import (
 from dlassign.data.preprocess_steps import PCA, make_steps
 from dlassign.data.variants import AppendVariants, find_variants
 
+ROUNDED_AWAY = 0.01
+"""Share of a feature's range from which a rounding error hides what the feature tells."""
 Description = Mapping[str, Any]
 """A step in plain values, such as `{"name": "scale", "divisor": 255.0}`."""
 
@@ -71,6 +73,21 @@ class Preprocess:
             variants.change(copies, kinds[start : start + len(copies)])
             out[n + start : n + start + len(copies)] = through(self.steps[place:], copies)
         return Split(out, np.concatenate([split.y, split.y]))
+
+    def checked_in_float32(self, x: Samples) -> Preprocess:
+        """Return the same with a note if float32 does not tell apart what the values of flat samples, (N, D), tell."""
+        if x.ndim != 2 or x.dtype != np.float64:
+            return self
+        exact = self.apply(x, "float64")
+        with np.errstate(over="ignore", invalid="ignore"):
+            error, span = np.abs(exact.astype(np.float32) - exact).max(axis=0), np.ptp(exact, axis=0)
+            lost = np.flatnonzero((error > ROUNDED_AWAY * span) & (span > 0))
+        if not len(lost):
+            return self
+        named = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        what = f"of features {named} (counted from 0) float32 does not tell the values apart"
+        cure = "add normalize to data.preprocess, or set train.precision: fp64"
+        return replace(self, notes=(*self.notes, f"{what}; {cure}"))
 
     def without_copies(self) -> Preprocess:
         """Return the same but for copies, which belong to the training set that they were made of."""

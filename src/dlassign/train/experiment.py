@@ -162,9 +162,14 @@ def _read(cfg: RunConfig, former: Former | None, cache: DataCache) -> tuple[Data
     if former is not None and former.state is not None:
         return dataset, Preprocess.from_state(to_numpy(former.state["preprocess"]))
     steps = steps_by_default(cfg.data, cfg.init)
-    key = digest([data_key, cfg.init.model_dump(), list(steps)])
-    fitted = cache.get("preprocess", key, lambda: fit_steps(steps, dataset.train, data=cfg.data, init=cfg.init))
-    return dataset, fitted
+    single = cfg.train.precision != "fp64"
+
+    def fit_and_check() -> Preprocess:
+        fitted = fit_steps(steps, dataset.train, data=cfg.data, init=cfg.init)
+        return fitted.checked_in_float32(dataset.train.x) if single else fitted
+
+    key = digest([data_key, cfg.init.model_dump(), list(steps), single])
+    return dataset, cache.get("preprocess", key, fit_and_check)
 
 
 def _durations(cfg: RunConfig, dataset: Dataset, preprocess: Preprocess) -> tuple[Order, Plan]:
