@@ -27,3 +27,11 @@ def test_another_kind_of_device_changes_dropout_and_augmentation() -> None:
         "device was cpu, is cuda:0: dropout and augmentation draw other numbers there, so with them the result is "
         "another one"
     ]
+
+
+def test_another_driver_or_none_in_an_old_log_is_said_or_not() -> None:
+    now = {"device": "cuda:0", "threads": 1, "packages": {}, "cuda": "12.8", "driver": "550.1"}
+    assert numeric_differences({**now, "driver": "535.2"}, now) == [
+        "driver was 535.2, is 550.1: the result may differ in its last bits from that of an unbroken run"
+    ]
+    assert numeric_differences({"device": "cuda:0", "threads": 1}, now) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from dlassign.config.run import RunConfig
 from dlassign.store.paths import RunPaths, config_hash, find_runs
+from dlassign.store.summary import summarise
 from helpers.runs import with_changes
 
 BASE: dict[str, Any] = {
@@ -181,6 +184,22 @@ def test_find_runs(tmp_path: Path) -> None:
     assert [paths.root for paths in find_runs(tmp_path / "a" / "latest")] == [tmp_path / "a" / "latest"]
     assert list(find_runs(tmp_path / "none")) == []
     assert list(find_runs(tmp_path / "a" / "file")) == []
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [make(tmp_path / name) for name in ("a/1-s0", "c/1-s0")]
+    closed = tmp_path / "b"
+    closed.mkdir()
+    list_folder = Path.iterdir
+
+    def iterdir(self: Path) -> Iterator[Path]:  # a mode would not keep root out
+        if self == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return list_folder(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert [paths.root for paths in find_runs(tmp_path)] == [runs[0], closed, runs[1]]
+    assert summarise(RunPaths(closed)).status == "unreadable"
 
 
 def test_file_names() -> None:

@@ -182,6 +182,53 @@ def test_another_schema_is_refused(schema: Any, log: Path) -> None:
         read_records(log)
 
 
+WRONG = {
+    "config: is missing": ("start", {"config": ...}),
+    "time: is missing": ("start", {"time": ...}),
+    "data: expected an object, got 7": ("start", {"data": 7}),
+    "config.train: expected an object, got []": ("start", {"config": {"seed": 0, "train": []}}),
+    "arithmetic.precision: is missing": ("start", {"arithmetic": {}}),
+    "arithmetic.compile: expected true or false, got 'x'": (
+        "start",
+        {"arithmetic": {"precision": "fp32", "compile": "x"}},
+    ),
+    "n_params: expected a whole number, got 1.5": ("start", {"n_params": 1.5}),
+    "loss: expected a number or null, got 'x'": ("train", {"loss": "x"}),
+    "loss: expected a number or null, got True": ("train", {"loss": True}),
+    "step: is missing": ("train", {"step": ...}),
+    "step: expected a whole number, got None": ("eval", {"step": None}),
+    "split: expected a text, got {}": ("eval", {"split": {}}),
+    "confusion[0][1]: expected a whole number, got 'a'": ("eval", {"confusion": [[1, "a"]]}),
+    "accuracy: expected a finite number, got inf": ("eval", {"accuracy": math.inf}),
+    "seconds.total: expected a number, got None": ("end", {"seconds": {"total": None}}),
+    "seconds: expected an object, got 3": ("end", {"seconds": 3}),
+    "best.step: is missing": ("end", {"best": {"metric": "loss", "value": 1.0}}),
+    "chosen: expected an object, got 'best'": ("end", {"chosen": "best"}),
+    "about: expected a text, got []": ("note", {"about": []}),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_record_of_another_shape_is_one_line_for_every_reader(message: str, log: Path) -> None:
+    kind, change = WRONG[message]
+    note = ("note", {"step": 1, "about": "one_class", "text": "all are cats"})
+    records = {
+        name: {"kind": name, **values} for name, values in (("start", START), train(1), evaluation(1), note, end())
+    }
+    records[kind] = {key: value for key, value in {**records[kind], **change}.items() if value is not ...}
+    log.write_text("".join(json.dumps(record) + "\n" for record in records.values()))
+    line = list(records).index(kind) + 1
+    with pytest.raises(UserError) as caught:
+        read_records(log)
+    assert str(caught.value).startswith(f"{log}:{line} is damaged: {message}; mend that line, or move ")
+
+
+def test_a_pipe_in_place_of_a_log_is_refused_and_not_waited_for(log: Path) -> None:
+    os.mkfifo(log)
+    with pytest.raises(UserError, match=r"cannot read the log .*no ordinary file"):
+        read_records(log)
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", '{"kind":"start","sch', "hello\n", "[1]\n", '{"step":1}\n', "null\n"])
 def test_no_complete_record(content: str, log: Path) -> None:
     log.write_text(content)

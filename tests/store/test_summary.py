@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from dlassign.store.files import hold_lock, is_locked
+from dlassign.store.manifest import write_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
-from dlassign.store.summary import is_locked, summarise
+from dlassign.store.summary import finished_records, summarise
 from helpers.synthetic import make_run
 
 
@@ -107,3 +111,43 @@ def test_no_log_at_all(tmp_path: Path) -> None:
 
 def test_summary_is_plain(tmp_path: Path) -> None:
     assert asdict(summarise(make_run(tmp_path)))["config"]["seed"] == 0
+
+
+def test_looking_at_a_run_does_not_keep_another_process_from_training_it(tmp_path: Path) -> None:
+    """As `dlassign runs` in a loop does while runs are started."""
+    lock = tmp_path / ".a.lock"
+    with hold_lock(lock, taken="taken"):
+        assert is_locked(lock)
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            is_locked(lock)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(300):
+            with hold_lock(lock, taken="another process is training"):
+                pass
+    finally:
+        done.set()
+        for looker in lookers:
+            looker.join()
+    assert not is_locked(lock)
+
+
+@pytest.mark.parametrize("status", ["finished", "diverged"])
+def test_a_kill_before_the_manifest_is_mended_when_the_run_is_opened(tmp_path: Path, status: str) -> None:
+    paths = make_run(tmp_path, status=status)
+    write_manifest(paths.manifest, schema=1, status="running", name="toy", seed=0)
+    with hold_lock(paths.lock, taken=""):
+        assert finished_records(paths) is not None
+        assert json.loads(paths.manifest.read_text())["status"] == "running"  # who holds the lock will write it
+    assert finished_records(paths) is not None
+    assert json.loads(paths.manifest.read_text()) == {"schema": 1, "status": status, "name": "toy", "seed": 0}
+    for damaged in ("", "[]", '{"status": 3}'):
+        paths.manifest.write_text(damaged)
+        assert finished_records(paths) is not None
+        assert paths.manifest.read_text() == damaged

@@ -74,6 +74,25 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         read_journal(path)
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (("result", {"run": [], "status": "finished"}), "run: expected a text, got []"),
+        (("result", {"run": "a"}), "status: is missing"),
+        (("ask", {"number": 0, "values": 3}), "values: expected an object, got 3"),
+        (("tell", {"number": "0", "value": 1.0}), "number: expected a whole number, got '0'"),
+        (("report", {"number": 0, "step": 1, "value": "x"}), "value: expected a number or null, got 'x'"),
+        (plan("a", trials=[1]), "trials[0]: expected a text, got 1"),
+    ],
+)
+def test_an_entry_of_another_shape_is_one_line(entry: tuple[str, dict[str, Any]], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    write(path, plan("a"), entry)
+    with pytest.raises(UserError) as caught:
+        read_journal(path)
+    assert str(caught.value) == f"{path}:2 is damaged: {message}; mend or remove that line"
+
+
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> int:
         raise OSError(errno.ENOSPC, "no space")

@@ -129,7 +129,7 @@ def test_a_signal_stops_every_worker_and_begins_nothing_more(tmp_path: Path) -> 
     drive, stop = make(crew, trials, notes)
     results = drive.results()
     assert next(results).status == "interrupted"
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="every running trial has written a checkpoint"):
         next(results)
     assert (notes.begun, crew.workers) == ([0], [])
 
@@ -139,10 +139,12 @@ def test_workers_that_do_not_stop_are_left_after_a_while(tmp_path: Path, monkeyp
     monkeypatch.setattr(Acting, "stop", lambda worker: None)
     crew = OneWorker((RECORD, {"kind": "train", "step": 1}))
     notes = Notes(on_record=lambda trial, record: setattr(stop, "requested", True))
-    drive, stop = make(crew, [make_trial(tmp_path)], notes)
+    trial = make_trial(tmp_path)
+    drive, stop = make(crew, [trial], notes)
     results = drive.results()
     assert next(results).status == "interrupted"
-    with pytest.raises(Interrupted):
+    # It must not say that a checkpoint was written.
+    with pytest.raises(Interrupted, match=rf"{trial.run} did not end within 0\.05 s and will go on from an earlier"):
         next(results)
 
 

@@ -59,6 +59,17 @@ def test_workers_are_as_many_as_asked_for_or_as_gpus_allow(tmp_path: Path, monke
     assert (executor.slots, executor.why) == (6, "6 worker processes on 2 GPUs")
 
 
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", ["cuda:0"]), ("cuda:1", ["cuda:1"])])
+def test_trials_that_name_a_gpu_do_not_get_a_worker_for_each_core(
+    device: str, gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "usable_cores", lambda: 16)
+    monkeypatch.setattr(executors.torch.cuda, "device_count", lambda: 2)
+    named = [one.model_copy(update={"device": device}) for one in configs(tmp_path, 20)]
+    assert gpus_for(named) == gpus
+    assert make_executor(config.ProcessesExecutor(name="processes"), named).slots == 1
+
+
 def test_workers_of_another_executor_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--workers is for the executor processes, not serial"):
         make_executor(config.SerialExecutor(name="serial"), configs(tmp_path, 2), workers=2)

@@ -163,7 +163,9 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_devices_are_dealt_to_trials_that_leave_theirs_open(tmp_path: Path) -> None:
+def test_the_device_that_a_worker_was_dealt_stands_in_no_config(tmp_path: Path) -> None:
+    """A run's config must be good on any machine: `evaluate` reads it there."""
+
     class Pipe:
         def send(self, message: tuple[str, Trial]) -> None:
             sent.append(message[1])
@@ -173,7 +175,23 @@ def test_devices_are_dealt_to_trials_that_leave_theirs_open(tmp_path: Path) -> N
     open_ = Trial(number=1, values={}, config=fixed.config.model_copy(update={"device": "auto"}), paths=fixed.paths)
     for device, trial in (("cuda:1", open_), ("cuda:1", fixed), (None, open_)):
         _Worker(process=None, connection=Pipe(), device=device).train(trial)  # type: ignore[arg-type]
-    assert [trial.config.device for trial in sent] == ["cuda:1", "cpu", "auto"]
+    assert [trial.config.device for trial in sent] == ["auto", "cpu", "auto"]
+
+
+def test_devices_are_dealt_to_workers_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlassign.sweep.processes import _Crew
+
+    class Process:
+        def __init__(self, *, kwargs: dict[str, str], **more: object) -> None:
+            dealt.append(kwargs["device"])
+
+        def start(self) -> None: ...
+
+    dealt: list[str] = []
+    crew = _Crew(3, ("cuda:0", "cuda:1"))
+    monkeypatch.setattr(type(crew._context), "Process", Process)
+    crew.idle([None] * 3)  # type: ignore[list-item]
+    assert dealt == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 @pytest.mark.slow

@@ -5,21 +5,27 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import dlassign.sweep.stacked as stacked
 from dlassign.config.load import load_config
+from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted, UserError
+from dlassign.stacked.together import run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.stacked import StackedExecutor, stack_key, stacks
 from dlassign.sweep.trial import Trial
 from dlassign.train.experiment import only_writer
+from dlassign.train.memory import naming_memory
+from helpers.tiny_trials import Notes, make_trial
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SHORT = "train.epochs=null", "train.steps=30", "train.eval_every={steps: 10}", "device=cpu", "train.precision=fp64"
@@ -177,3 +183,30 @@ def test_a_stack_waits_for_the_worker_of_a_killed_driver(make: Any, monkeypatch:
 def test_stacks_have_a_largest_size() -> None:
     assert StackedExecutor(at_most=3).slots == 3
     assert StackedExecutor().slots == stacked.AT_ONCE
+
+
+def test_a_stack_that_does_not_fit_into_memory_is_trained_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 20 large networks at once do on a GPU."""
+    tried: list[int] = []
+
+    def at_most_two(cfgs: list[RunConfig], paths: list[RunPaths], **options: Any) -> Iterator[tuple[int, Any]]:
+        tried.append(len(cfgs))
+        if len(cfgs) <= 2:
+            yield from run_together(cfgs, paths, **options)
+            return
+        for place in range(len(cfgs)):
+            try:
+                with naming_memory():
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            except UserError as error:
+                yield place, error
+
+    monkeypatch.setattr(stacked, "run_together", at_most_two)
+    notes = Notes()
+    trials = [make_trial(tmp_path, n, lr=0.05 * (n + 1), steps=10) for n in range(5)]
+    results = list(StackedExecutor().run(trials, notes))
+    assert sorted((result.trial.number, result.status) for result in results) == [(n, "finished") for n in range(5)]
+    assert tried == [5, 3, 2, 2]
+    assert notes.said[0] == "5 at once do not fit into memory; trying 3 at once"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from dlassign.train.device import cuda_versions
 
 FAULTS = """
 import resource, sys, torch
@@ -36,3 +40,12 @@ def test_kept_memory_is_not_cleared_again() -> None:
         done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
         found[how] = int(done.stdout)
     assert found["keep"] < 0.2 * found["leave"], found
+
+
+def test_what_a_gpu_computes_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC version: 12.2"
+    monkeypatch.setattr(Path, "read_text", lambda self: line)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert cuda_versions("cuda:1") == {"cuda": "12.8", "cudnn": "91002", "driver": "535.104.05"}
+    assert cuda_versions("cpu") == {}

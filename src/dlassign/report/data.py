@@ -24,10 +24,10 @@ from dlassign.report.runs import (
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
 from dlassign.report.weights import WeightPictures
 from dlassign.store.clock import now
+from dlassign.store.files import is_locked
 from dlassign.store.identity import NO_DIFFERENCE
 from dlassign.store.paths import RunPaths
 from dlassign.store.select import Sources
-from dlassign.store.summary import is_locked
 from dlassign.store.sweep_paths import SweepPaths
 
 _MOST_POINTS = 400_000

@@ -12,10 +12,11 @@ from dlassign.errors import UserError
 from dlassign.plots.series import steps_per_epoch
 from dlassign.report.curves import Drawn, drawn_curves, short
 from dlassign.report.damage import check_depth, check_summary, checked_list
+from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
 from dlassign.store.run_group import group_by_config
-from dlassign.store.summary import DAMAGE, RunSummary, is_locked, summarise, unreadable
+from dlassign.store.summary import DAMAGE, RunSummary, summarise, unreadable
 
 _MOST_CLASSES = 200
 _SIZES = ("params", "steps", "planned")

@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from dlassign.errors import UserError
 
 TEMPORARY = ".tmp-"
+GLANCE_SECONDS = 0.5
+"""How long to wait for a lock that is taken: who only looks whether it is held gives it back in microseconds."""
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def hold_lock(lock: Path, *, taken: str) -> Iterator[None]:
         UserError: another process holds it (with the text `taken`), or the folder cannot be written.
     """
     make_folder(lock.parent)
-    file_lock = FileLock(lock, timeout=0)
+    file_lock = FileLock(lock, timeout=GLANCE_SECONDS, poll_interval=0.01)
     try:
         # The system gives the lock back when a process dies, however it dies; a file that says "running" would stay.
         file_lock.acquire()
@@ -131,3 +133,23 @@ def hold_lock(lock: Path, *, taken: str) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether a living process holds a lock file; a missing one is not created."""
+    try:
+        handle = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        import fcntl  # not on every system
+
+        # A shared lock, so that several processes may look at once; the kernel has no way of looking without one.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, ImportError):  # a file system or a system without such locks
+        return False
+    finally:
+        os.close(handle)
+    return False

@@ -7,10 +7,13 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from dlassign.config.ordinary_file import read_ordinary
+from dlassign.errors import UserError
 from dlassign.store.files import write_text
 
 _PACKAGES = ("dlassign", "torch", "torchvision", "numpy", "scikit-learn", "pydantic")
@@ -35,7 +38,10 @@ def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str
     """Return what differs between two environments, and what that means for the result of a run, one sentence each."""
     devices = [str(environment.get("device")) for environment in (before, now)]
     moved = devices[0].partition(":")[0] != devices[1].partition(":")[0]
-    pairs = [(name, before["packages"].get(name), now["packages"].get(name)) for name in ("torch", "numpy")]
+    packages = [environment.get("packages", {}) for environment in (before, now)]
+    pairs = [(name, packages[0].get(name), packages[1].get(name)) for name in ("torch", "numpy")]
+    # Logs of earlier versions lack these, and so do those of a CPU.
+    pairs += [(key, before[key], now[key]) for key in ("cuda", "cudnn", "driver") if key in before and key in now]
     pairs += [(key, before.get(key), now.get(key)) for key in ("threads", *(() if moved else ("device_name",)))]
     bits = "the result may differ in its last bits from that of an unbroken run"
     told = [f"{name.replace('_', ' ')} was {old}, is {new}: {bits}" for name, old, new in pairs if old != new]
@@ -67,6 +73,15 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def mend_manifest(path: Path, *, status: str) -> None:
+    """Write into the manifest of a run that is over how it ended, if a kill after its last record has kept that out."""
+    # What reads a run must not fail where nothing can be written, or where the manifest is damaged or gone.
+    with suppress(OSError, ValueError, UserError):
+        values = json.loads(read_ordinary(path))
+        if isinstance(values, dict) and values.get("status") == "running":
+            write_manifest(path, **{**values, "status": status})
 
 
 def write_manifest(path: Path, **values: Any) -> None:

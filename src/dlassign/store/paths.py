@@ -142,15 +142,22 @@ def identity_of(init: dict[str, Any]) -> dict[str, Any]:
 def find_runs(root: Path) -> Iterator[RunPaths]:
     """Yield every run at or below `root`, sorted by name; links and folders set aside by --again are left out.
 
+    A folder that cannot be read is given as a run, so that its reader says why and the others are found.
+
     Args:
         root: a run folder, the folder of one experiment, or the whole out folder.
     """
     waiting = [root]  # a list, as folders may be nested deeper than functions may call themselves
     while waiting:
         folder = waiting.pop()
-        if not (folder / "log.jsonl").is_file():
-            children = folder.iterdir() if folder.is_dir() else ()
-            found = (child for child in children if child.is_dir() and not child.is_symlink())
+        try:
+            is_run = (folder / "log.jsonl").is_file()
+            children = () if is_run or not folder.is_dir() else folder.iterdir()
+            found = [child for child in children if child.is_dir() and not child.is_symlink()]
+        except OSError:
+            yield RunPaths(folder)
+            continue
+        if not is_run:
             waiting += sorted((child for child in found if not child.name.startswith(".")), reverse=True)
         elif folder == root or not re.search(r"\.old-[0-9]+$", folder.name):
             # Only of a run does the ending say that it was set aside: an experiment may be called x.old-2.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -182,7 +183,7 @@ def _nothing_at(path: Path, tables: Path | None = None) -> str:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    if path.is_dir():
+    with suppress(OSError):  # one that cannot be read holds nothing to name
         inner = sorted(path.iterdir())
         yield from (child for child in inner if child.is_dir() and not child.is_symlink() and child.name[0] != ".")
 

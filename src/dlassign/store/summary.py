@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from dlassign.errors import UserError
+from dlassign.store.files import is_locked
 from dlassign.store.identity import experiment_of
+from dlassign.store.manifest import mend_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, former_records, read_records
 
@@ -169,19 +168,6 @@ def _best(records: RunRecords, metric: str) -> dict[str, Any] | None:
     return {"step": best["step"], "metric": metric, "value": best[metric]}
 
 
-def is_locked(lock: Path) -> bool:
-    """Return whether a living process holds a lock file; a missing one is not created."""
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except (OSError, NotImplementedError):  # a read-only folder, or a file system without locks
-        return False
-
-
 def finished_records(paths: RunPaths) -> RunRecords | None:
     """Return the records of a run that is over (finished or diverged), else None.
 
@@ -189,7 +175,11 @@ def finished_records(paths: RunPaths) -> RunRecords | None:
         UserError: another version of dlassign wrote the log.
     """
     records = former_records(paths.log)
-    return records if records is not None and records.end is not None and records.end["status"] in FINISHED else None
+    if records is None or records.end is None or records.end["status"] not in FINISHED:
+        return None
+    if not is_locked(paths.lock):  # a living process writes the manifest itself
+        mend_manifest(paths.manifest, status=records.end["status"])
+    return records
 
 
 def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[tuple[RunPaths, RunRecords]]:

@@ -102,8 +102,14 @@ class Drive(Generic[W]):
                 if result is not None:
                     yield result
         if self._stop():
-            yield from [TrialResult(trial=trial, status="interrupted") for trial in self._busy()]
-            raise Interrupted("interrupted; every running trial has written a checkpoint")
+            late = self._busy()
+            yield from [TrialResult(trial=trial, status="interrupted") for trial in late]
+            if not late:
+                raise Interrupted("interrupted; every running trial has written a checkpoint")
+            runs = ", ".join(trial.run for trial in late)
+            raise Interrupted(
+                f"interrupted; {runs} did not end within {GRACE_SECONDS:g} s and will go on from an earlier checkpoint"
+            )
 
     def close(self) -> None:
         """End all workers; those that train write a checkpoint first."""

@@ -110,7 +110,9 @@ def make_processes(
 
 
 def gpus_for(configs: Sequence[RunConfig]) -> list[str]:
-    """Return the CUDA devices that trials may be dealt to: those that leave their device open."""
-    if not any(config.device == "auto" and config.backend == "torch" for config in configs):
-        return []
-    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    """Return the CUDA devices that trials compute on: all for one that leaves its device open, else those named."""
+    named = {config.device for config in configs if config.backend == "torch"}
+    found = {"cuda:0" if name == "cuda" else name for name in named if name.startswith("cuda")}
+    if "auto" in named:
+        found |= {f"cuda:{index}" for index in range(torch.cuda.device_count())}
+    return sorted(found, key=lambda name: int(name.partition(":")[2]))

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -54,9 +54,6 @@ class _Worker:
 
     def train(self, trial: Trial) -> None:
         self.trial = trial
-        config = trial.config
-        if self.device is not None and config.device == "auto":
-            trial = replace(trial, config=config.model_copy(update={"device": self.device}))
         self._send(messages.TRIAL, trial)
 
     def answer(self, prune: bool) -> None:
@@ -105,12 +102,13 @@ class _Crew:
 
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
-        process = self._context.Process(target=messages.serve, args=(theirs, self._threads))
+        used = [worker.device for worker in self.workers]
+        device = min(self._devices, key=used.count, default=None)  # that of the fewest workers
+        process = self._context.Process(target=messages.serve, args=(theirs, self._threads), kwargs={"device": device})
         with _threads_in_environment(self._threads), _interrupts_held():
             process.start()
         theirs.close()  # or the worker's death would not end the pipe
-        used = [worker.device for worker in self.workers]
-        worker = _Worker(process, mine, min(self._devices, key=used.count, default=None))
+        worker = _Worker(process, mine, device)
         self.workers.append(worker)
         return worker
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet
 from dlassign.config.model import MLP, EECSConvNet
@@ -17,6 +18,7 @@ from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
 from dlassign.train.device import resolve_device
+from dlassign.train.memory import free_memory, is_out_of_memory
 from dlassign.train.stopping import StopRequest
 
 AT_ONCE = 128
@@ -94,14 +96,22 @@ class StackedExecutor:
         """
         cache = DataCache()
         with StopRequest() as stop:
-            for stack in stacks(list(trials), self.slots):
+            waiting = deque(stacks(list(trials), self.slots))
+            while waiting:
+                stack = waiting.popleft()
                 if stop.requested:
                     raise Interrupted("interrupted between two stacks")
                 if len(stack) == 1:
                     listener.started(stack[0])
                     yield train_trial(stack[0], listener, cache=cache)
-                else:
-                    yield from _run_stack(stack, listener, cache)
+                    continue
+                too_many = yield from _run_stack(stack, listener, cache)
+                if too_many:
+                    # What a member needs on a GPU is known only when it is there: what its kernels work in counts too.
+                    free_memory()
+                    half = (len(too_many) + 1) // 2
+                    listener.say(too_many[0], f"{len(stack)} at once do not fit into memory; trying {half} at once")
+                    waiting.extendleft(part for part in (too_many[half:], too_many[:half]) if part)
 
 
 def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
@@ -117,8 +127,15 @@ def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
     return cut
 
 
-def _run_stack(stack: list[Trial], listener: TrialListener, cache: DataCache) -> Iterator[TrialResult]:
-    """Train one stack, and yield how each member ended; one that was interrupted is yielded before the error."""
+def _run_stack(
+    stack: list[Trial], listener: TrialListener, cache: DataCache
+) -> Generator[TrialResult, None, list[Trial]]:
+    """Train one stack, and yield how each member ended; one that was interrupted is yielded before the error.
+
+    Returns:
+        The members for which there was too little memory.
+    """
+    too_many = []
     left = []
     for trial in stack:
         listener.started(trial)
@@ -148,10 +165,13 @@ def _run_stack(stack: list[Trial], listener: TrialListener, cache: DataCache) ->
                 yield TrialResult(trial=trial, status="interrupted")
             case _ if is_full_disk(error):
                 stopping = error
+            case _ if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                too_many.append(trial)
             case _:
                 yield TrialResult(trial=trial, status="failed", message=one_line(error))
     if stopping is not None:
         raise stopping
+    return too_many
 
 
 def _show(listener: TrialListener, trial: Trial, record: Record) -> None:

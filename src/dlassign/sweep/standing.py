@@ -9,9 +9,10 @@ from typing import Any
 
 from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
+from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, former_records
-from dlassign.store.summary import FINISHED, is_locked, test_maximum
+from dlassign.store.summary import FINISHED, test_maximum
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial
 

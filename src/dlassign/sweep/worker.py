@@ -28,17 +28,21 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that libraries read when they are loaded."""
 
 
-def serve(connection: Connection, threads: int | None) -> None:
+def serve(connection: Connection, threads: int | None, *, device: str | None = None) -> None:
     """Train the trials that come over a pipe, until the driver closes it or dies.
 
-    An operation may use so many threads; None if the user's environment says it.
+    Args:
+        connection: this worker's end of the pipe.
+        threads: threads that an operation may use; None if the user's environment says it.
+        device: the CUDA device of trials that leave theirs open. It is not written into their configs: the run is
+            the same on any device, and must be found and evaluated on a machine that has another number of them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which then sends SIGTERM
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the driver holds it back while a worker starts
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     link = Link(connection)
     try:
-        cache = _prepare(threads)
+        cache = _prepare(threads, device)
         link.send(READY)
         while (trial := link.next_trial()) is not None and _train(trial, link, cache):
             pass
@@ -49,12 +53,15 @@ def serve(connection: Connection, threads: int | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _prepare(threads: int | None) -> DataCache:
+def _prepare(threads: int | None, device: str | None) -> DataCache:
     """Import what trains; after that, small networks may again use fewer threads than the environment says."""
     import torch
 
     from dlassign.train.cache import DataCache
 
+    if device is not None:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.set_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
         for name in THREADS:
@@ -66,6 +73,7 @@ def _train(trial: Trial, link: Link, cache: DataCache) -> bool:
     """Train a trial and send its result; False if the worker should end."""
     from dlassign.errors import DlassignError, Interrupted
     from dlassign.sweep.serial import one_line, train_trial
+    from dlassign.train.memory import free_memory
 
     try:
         result = train_trial(trial, link, cache=cache)
@@ -78,20 +86,9 @@ def _train(trial: Trial, link: Link, cache: DataCache) -> bool:
     except Exception as error:  # noqa: BLE001  # whatever it is, the sweep goes on
         result = TrialResult(trial=trial, status="failed", message=one_line(error))
     if result.status == "failed":
-        _free_memory()
+        free_memory()
     link.send(RESULT, result.status, result.message)
     return True
-
-
-def _free_memory() -> None:
-    """Give back what a failed trial may have left on a GPU."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 class Link:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,13 +25,16 @@ SMALL_STEP = 2**24
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device; `auto` is the first CUDA device if there is one, else the CPU.
+    """Return the device; `auto` is this process's CUDA device, the first if it chose none, else the CPU.
 
     Raises:
         ConfigError: that CUDA device is not there.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # A worker process of a sweep has chosen its own, when it started.
+        return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
     device = torch.device("cuda:0" if name == "cuda" else name)
     # torch says this only when the first tensor is made, after the data has been read.
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -46,6 +50,17 @@ def describe_device(device: torch.device) -> tuple[str, str, int]:
     """Return the device, what it is called, and the threads that one operation may use."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return str(device), name, torch.get_num_threads()
+
+
+def cuda_versions(device: str) -> dict[str, str]:
+    """Return the versions of CUDA, cuDNN and the driver, as far as they are known; {} for the CPU."""
+    if device == "cpu":
+        return {}
+    found = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    with suppress(OSError):  # torch tells the driver's interface only
+        text = Path("/proc/driver/nvidia/version").read_text()
+        found["driver"] = next(iter(re.findall(r"\b\d{3}\.[\d.]*\d\b", text)), None)
+    return {name: str(version) for name, version in found.items() if version is not None}
 
 
 def describe_blas() -> tuple[str, str, int]:

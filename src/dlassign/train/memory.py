@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,3 +45,10 @@ def naming_memory() -> Iterator[None]:
         message = "out of memory; use a smaller train.batch_size, train.eval_batch_size or model, then go on"
         details = f" ({str(error).splitlines()[0]})" if str(error) else ""
         raise UserError(f"{message}{details}") from error
+
+
+def free_memory() -> None:
+    """Give back what a failed run may have left on a GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

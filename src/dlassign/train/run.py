@@ -18,6 +18,7 @@ from dlassign.store.manifest import environment, numeric_differences, write_mani
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
 from dlassign.train.checkpoint import CheckpointStore, using, weights_sha256
+from dlassign.train.device import cuda_versions
 from dlassign.train.learner import Evaluation, Learner, State, Steps
 from dlassign.train.parts import Former, Parts, about, start_facts
 from dlassign.train.progress import Progress
@@ -136,7 +137,9 @@ class Run:
     def begin(self, former: Former | None) -> None:
         """Write what the run is, or go back to the newest checkpoint of earlier sessions."""
         parts = self.parts
-        self._environment = environment(*parts.machine())  # now, when it is settled how many threads there are
+        device, name, threads = parts.machine()
+        # Now, when it is settled how many threads there are.
+        self._environment = environment(device, name, threads) | cuda_versions(device)
         # Before the first record: whoever finds a log finds what wrote it.
         self._write_manifest("running")
         self._paths.point_latest()
@@ -151,7 +154,7 @@ class Run:
             facts = start_facts(self.cfg, parts, environment=self._environment)
             self._log.write("start", schema=SCHEMA, time=now(), **facts)
             return
-        for difference in numeric_differences(former.start["environment"], self._environment):
+        for difference in numeric_differences(former.start.get("environment", {}), self._environment):
             self._say(difference)
         if former.state is not None:
             with using(self._paths):
