@@ -25,6 +25,7 @@ from dlassign.sweep.stacked import StackedExecutor, stack_key, stacks
 from dlassign.sweep.trial import Trial
 from dlassign.train.experiment import only_writer
 from dlassign.train.memory import naming_memory
+from dlassign.train.torch_learner import TorchLearner
 from helpers.tiny_trials import Notes, make_trial
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -122,11 +123,17 @@ def test_a_full_disk_ends_the_sweep(make: Any, monkeypatch: pytest.MonkeyPatch) 
     assert results == []
 
 
-def test_out_of_memory_fails_the_stack_alone(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_even_alone_fails_that_trial_alone(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = TorchLearner.step
+
     def no_memory(*args: Any, **kwargs: Any) -> None:
         raise MemoryError
 
+    def only_in_parts(learner: TorchLearner, *batch: Any) -> Any:
+        return step(learner, *batch) if learner._accumulate > 1 else no_memory()
+
     monkeypatch.setattr("dlassign.stacked.trainer.StackTrainer.advance", no_memory)
+    monkeypatch.setattr(TorchLearner, "step", only_in_parts)
     trials = [make(0), make(1, seed=1), make(2, "train.accumulate=2")]
     found = {r.trial.number: r for r in StackedExecutor().run(trials, Recorder())}
     assert [found[n].status for n in range(3)] == ["failed", "failed", "finished"]
