@@ -95,17 +95,14 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
     notes: list[str] = []
     for part, folder in folders.items():
         try:
-            found, stray = _class_folders(part, folder, taken=taken)
+            found, beside = _class_folders(part, folder, taken=taken)
             classes = classes or tuple(found)
             _same_classes(part, folder, found=found, first=folders["train"], classes=classes)
             files, unread = _images_of([found[name] for name in classes], taken=taken)
         except OSError as error:
             raise DataError(_unreadable_message(error, part=part, folder=folder, root=root)) from error
         parts.append((part, files))
-        notes += [
-            *([f"{stray} images lie in {folder} itself, in no class folder, and were left out"] * bool(stray)),
-            *unread,
-        ]
+        notes += [*beside, *unread]
     return Scan(classes, tuple(parts), tuple(notes))
 
 
@@ -119,8 +116,8 @@ def _unreadable_message(error: OSError, *, part: str, folder: Path, root: str) -
     )
 
 
-def _class_folders(part: str, folder: Path, *, taken: set[tuple[int, int]]) -> tuple[dict[str, Path], int]:
-    """Return the class folders by sorted name, and how many images lie beside them.
+def _class_folders(part: str, folder: Path, *, taken: set[tuple[int, int]]) -> tuple[dict[str, Path], list[str]]:
+    """Return the class folders by sorted name, and what is to be said of images that lie beside them.
 
     Args:
         part: `train`, `val` or `test`.
@@ -145,7 +142,8 @@ def _class_folders(part: str, folder: Path, *, taken: set[tuple[int, int]]) -> t
         raise DataError(f"data.{part}: {folder} holds no folders; there must be one a class, with its images in it")
     if len(found) < 2:
         raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
-    return dict(sorted(found.items())), stray
+    beside = f"{stray} images lie in {folder} itself, in no class folder, and were left out"
+    return dict(sorted(found.items())), [beside] * bool(stray)
 
 
 def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path, classes: tuple[str, ...]) -> None:
