@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from dlassign.errors import DlassignError, Interrupted
 from dlassign.stacked import together, trainer
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, read_records
-from dlassign.train import saved
+from dlassign.train import loop, saved
 from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.torch_learner import TorchLearner
 from helpers.gpu_cases import CIFAR, NARROW, QUICK, data_at_hand, parts_of, random_data, small_config
+from helpers.pretended_gpu import pretended_gpu
 from helpers.runs import Stop, stop_after_steps
 
 LENGTH = (
@@ -126,6 +128,27 @@ def test_runs_together_are_interrupted_and_go_on(
         assert len(broken.resumes) == 1
         assert whole.end["weights_sha256"] == broken.end["weights_sha256"]
         assert whole.start["arithmetic"]["compile"] is False
+
+
+def test_the_seconds_of_training_are_those_of_its_work_not_of_its_launches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step returns when its kernels are launched; a clock that stops then has not seen them run."""
+    step, launched = TorchLearner.step, []
+
+    def counted(self: TorchLearner, *arguments: Any) -> Any:
+        before = machine.launches
+        stats = step(self, *arguments)
+        launched.append(machine.launches - before)
+        return stats
+
+    monkeypatch.setattr(TorchLearner, "step", counted)
+    with pretended_gpu() as machine:
+        # The clock of this GPU: an operator takes a second, and it is seen to be over when the host has waited for it.
+        monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: machine.done))
+        records = train(small_config(QUICK, *LENGTH, "model.hidden=[8]"), tmp_path / "run")
+    assert len(launched) == 9
+    assert records.end["seconds"]["train"] >= sum(launched)
 
 
 @pytest.mark.gpu

@@ -38,6 +38,8 @@ STACKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "ema": (QUICK, (PLAIN, "train.average={name: ema, decay: 0.9}"), SEEDS[:3]),
     "penalties": (QUICK, (PLAIN, "loss.penalty=[{name: l2, coefficient: 1e-3}]"), SEEDS),
     "vgg, adam, bf16": (VGG, ("model.stages=[[8], [16]]",), ("optimizer.lr=1e-3", "optimizer.lr=1e-2", *SEEDS[2:])),
+    # Four or more of one SGD are updated by one fused kernel, which takes gradients in one layout only.
+    "vgg, sgd alike": (VGG, ("model.stages=[[8], [16]]", f"optimizer={SGD}"), SEEDS),
     "preact, fp32": (
         PREACT,
         ("model.widths=[8, 16]", "model.blocks=[1, 1]", "train.precision=fp32"),

@@ -72,6 +72,7 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         "mem_get_info": lambda device=None: (2**36, 2**36),
         "memory_reserved": memory,
         "memory_allocated": memory,
+        "max_memory_allocated": memory,
         "manual_seed_all": lambda seed: [
             generator.manual_seed(seed + GENERATOR_SEED) for generator in machine.generators
         ],

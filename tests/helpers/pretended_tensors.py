@@ -18,7 +18,10 @@ HOST = torch.device("cpu")
 PROTOTYPE = "Synchronization debug mode is a prototype feature and does not yet detect all synchronizing operations"
 ACROSS = {"copy_", "_to_copy", "_foreach_copy_"}
 """Operators that take operands on two devices."""
-NO_HOST_SCALARS = {"cat", "stack", "index_select", "index_add_", "gather", "scatter_"}
+NO_HOST_SCALARS = {
+    "cat", "stack", "index_select", "index_add_", "gather", "scatter_",
+    "_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_",
+}  # fmt: skip
 """Operators that refuse even a scalar on the CPU beside operands on the GPU."""
 
 
@@ -38,6 +41,7 @@ class Machine:
         capability: of each, as `torch.cuda.get_device_capability` has it.
         current: index of the current one.
         sync_mode: 0 default, 1 warn, 2 error.
+        done: operators that the host knows to be done, since it has waited for them; the rest may still run.
     """
 
     def __init__(self, capability: Sequence[tuple[int, int]]) -> None:
@@ -45,6 +49,7 @@ class Machine:
         self.generators = [torch.Generator() for _ in capability]
         self.current = 0
         self.sync_mode = 0
+        self.done = 0
         self.reset()
 
     def reset(self) -> None:
@@ -57,6 +62,7 @@ class Machine:
     def wait(self, what: str) -> None:
         """Count that the host waits; refuse it if the mode says so."""
         self.waits.append(what)
+        self.done = self.launches
         if self.sync_mode == 2:
             raise Waited(f"called a synchronizing CUDA operation: {what}")
 
