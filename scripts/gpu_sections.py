@@ -94,7 +94,7 @@ def attempt(what: str, act: Callable[[], tuple[str, str]]) -> Row:
         gc.collect()  # so that a case does not find the memory of the one before in use
 
 
-def random_images(n: int, cfg: Any) -> Dataset:
+def random_images(n: int, cfg: Any, **_: Any) -> Dataset:
     """Return n training images whose brightness tells the class."""
     rng, shape = np.random.default_rng(0), SHAPES.get(cfg.name, (3, 32, 32))
 

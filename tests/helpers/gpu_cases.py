@@ -121,7 +121,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
-def random_data(cfg: Any) -> Dataset:
+def random_data(cfg: Any, **_: Any) -> Dataset:
     """Stand for load_dataset: 20, 12 and 12 samples, of ten classes of small images or two of tables."""
     rng = np.random.default_rng(0)
     classes = tuple("abcdefghij"[: 10 if cfg.name in SHAPES else 2])
