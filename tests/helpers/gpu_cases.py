@@ -156,7 +156,7 @@ def small_config(file: str, *changes: str) -> RunConfig:
 
 def parts_of(cfg: RunConfig, device: str, *, recorded: dict[str, Any] | None = None) -> Parts:
     """Assemble a run; recorded: the arithmetic that it began with elsewhere."""
-    former = None if recorded is None else Former({"arithmetic": recorded}, None)
+    former = None if recorded is None else Former({"arithmetic": recorded, "data": {"sha256": "0" * 64}}, None)
     with data_at_hand():
         return experiment.assemble(cfg, torch.device(device), former=former)
 
