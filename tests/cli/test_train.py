@@ -416,15 +416,25 @@ def test_an_endless_rise_of_the_rate_diverges(train: Train) -> None:
     assert "the loss became" in result.stderr
 
 
-def test_a_terminal_without_unicode_gets_escapes_and_a_run_imports_no_compiler(train: Train) -> None:
-    """In one child process, since each takes seconds to import torch."""
+def test_a_terminal_without_unicode_gets_escapes_and_no_command_imports_the_compiler(train: Train) -> None:
+    """In one child process, since each takes seconds to import torch; the compiler would take as long again."""
     Path("d.csv").write_text(encoding="utf-8", data="x,label\n" + "1,ä\n2,\u4e2d\n" * 20)
-    data = ["--set", "data={name: csv_table, path: d.csv}", "--set", "train.batch_size=5"]
+    sets = [
+        *(
+            "--set",
+            "data={name: csv_table, path: d.csv}",
+            "--set",
+            "train={batch_size: 4, steps: 10, clip: {norm: 1.0}}",
+        ),
+        *("--set", "model={name: mlp, hidden: [4], norm: batch, dropout: 0.1}", "--set", "optimizer={name: adam}"),
+        *("--set", "loss.penalty=[{name: l2, coefficient: 0.1}]"),
+    ]
+    summary = ["check", "a.yaml", "--summary", "--set", "model={name: eecs_convnet, filters: 2, kernel_size: 3}"]
     code = (
         "import sys\nfrom pathlib import Path\nfrom dlassign.cli.main import main\n"
-        f"for line in (['train', '--config', 'a.yaml', *{data}], ['evaluate', 'out/small']):\n"
+        f"for line in (['train', '--config', 'a.yaml', *{sets}], ['evaluate', 'out/small'], {summary}):\n"
         "    try:\n        main(line)\n    except SystemExit as end:\n        assert not end.code\n"
-        "assert 'torch' in sys.modules\nassert 'torch._dynamo' not in sys.modules"
+        "assert 'torch' in sys.modules\nassert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)"
     )
     env = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True)

@@ -100,7 +100,7 @@ def files(path: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-@pytest.mark.parametrize(("enough", "seed"), [(8, 0), pytest.param(20, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("enough", "seed"), [(4, 0), pytest.param(20, 1, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(
     fork: ForkServerContext, unbroken: tuple[list[Record], float], tmp_path: Path, *, enough: int, seed: int
 ) -> None:
