@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 import dlassign.cli.main as main_module
+from dlassign.__main__ import run
 from dlassign.cli.main import COMMANDS, main
 from dlassign.cli.options import place
 
@@ -118,3 +124,60 @@ def test_a_tilde_in_out_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.M
     assert done.stderr.startswith(f"{tmp_path}/none.yaml: no such file")
     done = CliRunner().invoke(main, ["train", "--config=a.yaml", "--out=~nobody-here/x"])
     assert "there is no user '~nobody-here'" in done.stderr
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """A process that ends ignores signals; this one goes on with the next test."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+def test_ctrl_c_while_the_program_is_imported_gives_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Importing(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "dlassign.cli.main", Importing("dlassign.cli.main"))
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
+def test_a_second_sigterm_while_the_first_is_told_still_exits_130(
+    signals: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    told = []
+
+    def echo(text: str, **where: Any) -> None:
+        told.append(text)
+        if len(told) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    command = main.get_command(click.Context(main), "schema")
+    assert command is not None
+    monkeypatch.setattr(command, "callback", interrupted)
+    monkeypatch.setattr(main_module.click, "echo", echo)
+    monkeypatch.setattr(sys, "argv", ["dlassign", "schema"])
+    with pytest.raises(SystemExit) as ended:
+        main_module.run_process()
+    assert (ended.value.code, set(told)) == (130, {"interrupted"})
+    assert "Aborted" not in capsys.readouterr().err
+    os.kill(os.getpid(), signal.SIGTERM)  # a third one, while the interpreter ends, finds nobody
+
+
+def test_a_wrong_option_of_the_process_exits_2(
+    signals: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dlassign", "schema", "--nothing"])
+    with pytest.raises(SystemExit) as ended:
+        main_module.run_process()
+    assert ended.value.code == 2
+    assert "--nothing" in capsys.readouterr().err

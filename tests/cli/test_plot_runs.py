@@ -223,7 +223,7 @@ class TestWeights:
         """Titles of the pictures that are written, instead of the pictures."""
         found: list[str] = []
 
-        def note(figure: Figure, path: Path) -> None:
+        def note(figure: Figure, path: Path, **more: Any) -> None:
             found.append(figure.axes[0].get_title())
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -293,24 +293,21 @@ class TestRuns:
     def test_table_is_greppable(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         runs_command(str(out))
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0].split() == [
-            "run",
-            "status",
-            "data",
-            "params",
-            "steps",
-            "val",
-            "%",
-            "test",
-            "%",
-            "seconds",
-            "age",
-        ]
+        assert lines[0].split() == ["run", "status", "data", "steps", "val", "%", "test", "%", "age"]
         assert [line.split()[0] for line in lines[1:]] == [str(next(out.glob(g))) for g in ("a/*-s0", "a/*-s1", "b/*")]
         assert "\x1b" not in "".join(lines)
         assert [line.split()[1] for line in lines[1:]] == ["finished", "interrupted", "finished"]
         assert lines[1].endswith("5 h")
         assert "(max of 10 test evaluations: " in lines[3]
+
+    def test_an_ordinary_table_fits_into_80_columns(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for status in ("finished", "interrupted"):
+            make_run(Path("out"), name="quickstart", seed=len(status), status=status)
+        runs_command("out")
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
     def test_json_has_everything(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         found = rows(capsys, out)

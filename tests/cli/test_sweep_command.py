@@ -152,6 +152,23 @@ def test_the_table_shows_confirmed_values_beside_raw_ones() -> None:
     assert "2: 0.4500 (0.4100 to 0.4900), 5 seeds" in line
 
 
+def test_seeds_that_agree_are_said_to_leave_no_interval(tmp_path: Path) -> None:
+    objective = {"split": "val", "metric": "accuracy", "of": "final"}
+    run = {"value": 0.5, "confirms": False, "seconds": 1.0}
+    row = {"rank": 1, "value": 0.5, "low": None, "high": None, "values": {}, "status": "finished", "runs": [run, run]}
+    fresh = {"n": 2, "value": 0.5, "low": None, "high": None, "rank": 1}
+    line = result_table({"rows": [row | {"confirmed": fresh}], "keys": [], "objective": objective}).splitlines()[1]
+    assert "0.5000  all equal  1: 0.5000 (all equal), 2 seeds" in line
+    alone = row | {"runs": [run], "confirmed": None}
+    assert "equal" not in result_table({"rows": [alone], "keys": [], "objective": objective})
+
+
+def test_confirmations_of_an_earlier_session_count_as_finished(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, space={"optimizer.lr": [0.1, 0.2]}, confirm={"top": 1, "seeds": 2})
+    assert sweep(path).stderr.splitlines()[1] == "4 trials"
+    assert sweep(path).stderr.splitlines()[-1] == "4 trials: 4 finished already"
+
+
 def test_time_left_counts_what_was_trained_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("dlassign.cli.views.sweep.time.monotonic", lambda: now[0])

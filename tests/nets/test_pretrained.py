@@ -96,6 +96,20 @@ class TestLoadState:
             lambda: load_state(net(), state, head="fc", source="s")
         )
 
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "model._orig_mod."])
+    def test_weights_saved_from_a_wrapped_model_fit(self, prefix: str, tmp_path: Path) -> None:
+        source, model = net(), net()
+        state = {prefix + name: value for name, value in source.state_dict().items()}
+        torch.save(state | {"n_averaged": torch.tensor(3)}, tmp_path / "a.pt")
+        report = load_pretrained(model, str(tmp_path / "a.pt"), name="mlp", head="fc")
+        assert str(report).startswith(f"7 tensors loaded from {tmp_path / 'a.pt'} (names without {prefix});")
+        assert torch.equal(model.conv.weight, source.conv.weight)
+
+    def test_another_prefix_is_named(self) -> None:
+        state = {"backbone." + name: value for name, value in net().state_dict().items()}
+        said = message_of(lambda: load_state(net(), state, head="fc", source="s"))
+        assert "'backbone.' stands before the names that would fit" in said
+
     def test_another_architecture(self) -> None:
         model = net()
         before = copy_of(model)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 
 from dlassign.plots.confusion import build_confusion
 from dlassign.plots.style import save_figure
@@ -74,3 +78,61 @@ def test_dollar_signs_are_no_mathematics(tmp_path: Path) -> None:
     odd = "$x \\frac{$"
     save_figure(build_confusion([[1, 2], [3, 4]], [odd, "b"], title=odd), tmp_path / "a.png")
     assert (tmp_path / "a.png").is_file()
+
+
+def font_with(letter: str, path: Path) -> None:
+    """Write a font whose only letter is a square."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for point in ((0, 700), (700, 700), (700, 0)):
+        pen.lineTo(point)
+    pen.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "square"])
+    builder.setupCharacterMap({ord(letter): "square"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "square": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (800, 0), "square": (800, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Square Letters", "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
+    builder.setupPost()
+    builder.save(path)
+
+
+class TestLettersOfClassNames:
+    """Warnings are errors here, so matplotlib's own words on a missing letter would fail these tests."""
+
+    NAMES = ("\u732b", "\u72ac", "caf\u00e9")
+
+    def draw(self, path: Path) -> list[str]:
+        said: list[str] = []
+        save_figure(build_confusion(matrix(3), self.NAMES, title="\u732b"), path, say=said.append)
+        return said
+
+    def test_letters_that_no_font_has_are_told_once_and_plainly(self, tmp_path: Path) -> None:
+        [text] = self.draw(tmp_path / "a.png")
+        assert text.startswith("warning: no installed font has \u72ac\u732b: boxes stand for these letters")
+
+    @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+    def test_a_font_that_has_them_is_found(self, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fonts = font_manager.fontManager
+        monkeypatch.setattr(fonts, "ttflist", [*fonts.ttflist])
+        font_with("\u732b", tmp_path / "square.ttf")
+        fonts.addfont(tmp_path / "square.ttf")
+        [text] = self.draw(tmp_path / f"a.{ending}")
+        assert "has \u72ac:" in text
+        assert (tmp_path / f"a.{ending}").stat().st_size > 0
+
+    def test_letters_of_the_usual_font_need_no_other(self, tmp_path: Path) -> None:
+        figure = build_confusion(matrix(2), ["caf\u00e9", "\u0436"], title="\u03b1")
+        said: list[str] = []
+        save_figure(figure, tmp_path / "a.png", say=said.append)
+        assert not said
+
+
+def test_a_picture_that_was_being_drawn_when_its_process_was_killed_is_cleared_away(tmp_path: Path) -> None:
+    killed, alive = (tmp_path / f".tmp-{process}-0a-a.png" for process in (2**31 - 1, os.getpid()))
+    for left in (killed, alive, tmp_path / f".tmp-{2**31 - 1}-0a-b.png"):
+        left.touch()
+    save_figure(build_confusion(matrix(2), ["a", "b"], title=""), tmp_path / "a.png")
+    assert {path.name for path in tmp_path.iterdir()} == {alive.name, f".tmp-{2**31 - 1}-0a-b.png", "a.png"}

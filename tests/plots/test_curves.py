@@ -287,3 +287,16 @@ def test_dollar_signs_are_no_mathematics(tmp_path: Path) -> None:
     save_figure(build_figure(load(paths), metrics=("loss",), options=CurveOptions()), tmp_path / "a.png")
     save_figure(build_figure(load(paths), metrics=("loss",), options=CurveOptions(title=odd)), tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()
+
+
+@pytest.mark.parametrize("group", [None, "seed"])
+def test_a_run_keeps_its_colour_in_whatever_order_the_runs_are_given(group: Any, tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, name=name, seed=seed) for name in "abc" for seed in (0, 1)]
+
+    def colours(*runs: RunPaths) -> dict[str, Any]:
+        handles = axes_of(*runs, group=group).get_legend().legend_handles
+        return {handle.get_label(): handle.get_color() for handle in handles if handle.get_label()[0] in "abc"}
+
+    first = colours(*runs)
+    assert len(set(first.values())) == len(first) > 1
+    assert colours(*reversed(runs)) == first

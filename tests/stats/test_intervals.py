@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dlassign.stats.intervals import NO_SPREAD, ONE_VALUE, mean_interval, moments, t_quantile, two_sided_p
+from dlassign.stats.intervals import NO_SPREAD, ONE_VALUE, SHARE, mean_interval, moments, t_quantile, two_sided_p
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 200])
@@ -59,3 +59,10 @@ def test_t_of_fractional_degrees() -> None:
     assert two_sided_p(-3.0, 2.7) == pytest.approx(2 * stats.t.sf(3.0, 2.7), rel=1e-12)
     assert two_sided_p(60.0, 50) == pytest.approx(2 * stats.t.sf(60.0, 50), rel=1e-9)
     assert two_sided_p(0.0, 5) == 1.0
+
+
+def test_an_interval_of_accuracies_ends_at_100_percent() -> None:
+    found = mean_interval([0.97, 1.0], within=SHARE)
+    assert (found.low, found.high) == (pytest.approx(0.985 - 0.19059, abs=1e-4), 1.0)
+    assert mean_interval([0.0, 0.02], within=SHARE).low == 0.0
+    assert (mean_interval([0.97, 1.0]).high or 0.0) > 1

@@ -134,3 +134,31 @@ class TestSources:
     def test_a_run_whose_name_cannot_be_one_is_not_there(self, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "mine", ["x" * 5000], [folder.figure()])
         assert find_sources([str(path)], out=tmp_path).runs == ()
+
+    def test_a_link_that_leads_to_itself_or_nowhere_is_told_as_such(self, tmp_path: Path) -> None:
+        for target in ("latest", "gone"):
+            link = tmp_path / "latest"
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+            with pytest.raises(UserError, match=f"a link that leads to no run: it points to {target}; remove it"):
+                some_runs([str(link)])
+            with pytest.raises(UserError, match="a link that leads to no run"):
+                find_sources([str(link)], out=tmp_path)
+
+    def test_a_folder_that_cannot_be_read_hides_no_others(
+        self, filled: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shut = filled.out / "shut"
+        shut.mkdir(exist_ok=True)
+        is_file = Path.is_file
+
+        def refused(path: Path) -> bool:
+            if shut in path.parents:
+                raise PermissionError(13, "Permission denied", str(path))
+            return is_file(path)
+
+        monkeypatch.setattr(Path, "is_file", refused)
+        found = runs_at(filled.out)
+        assert {paths.root.parent.name for paths in found} >= {"slow", "fast"}
+        assert [paths.root for paths in found if paths.root == shut] == [shut]
+        assert {run.root for run in find_sources([], out=filled.out).runs} == {paths.root for paths in found}

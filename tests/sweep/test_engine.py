@@ -100,7 +100,7 @@ def test_the_table_holds_what_the_logs_say(tmp_path: Path) -> None:
         mean = sum(values) / 3
         half = 4.302652729911275 * math.sqrt(sum((v - mean) ** 2 for v in values) / 2 / 3)  # t, 2 degrees of freedom
         assert row["value"] == pytest.approx(mean, abs=1e-15)
-        assert (row["low"], row["high"]) == pytest.approx((mean - half, mean + half), rel=1e-9)
+        assert (row["low"], row["high"]) == pytest.approx((max(0.0, mean - half), min(1.0, mean + half)), rel=1e-9)
     assert [(row["rank"], row["status"]) for row in table["rows"]] == [
         (1, "finished"),
         (2, "finished"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from dlassign.config.run import RunConfig
 from dlassign.errors import DataError, UserError
+from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import RunRecords
+from dlassign.store.records import RunRecords, read_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.learner import Evaluation
@@ -172,3 +174,23 @@ def test_a_run_that_is_not_over_has_its_best_weights_in_its_checkpoint(
     for weights in ("best", "last"):
         with pytest.raises(UserError, match=r"has no checkpoint yet: .*; train it first"):
             evaluate_run(paths, "val", weights=weights)
+
+
+def test_weights_are_called_last_where_a_run_keeps_its_last(tmp_path: Path) -> None:
+    paths, _ = run(tmp_path / "run", train={"steps": 3, "batch_size": 40, "keep": "last"})
+    assert [evaluate_run(paths, "val", weights=asked).chosen for asked in ("best", "last")] == ["last", "last"]
+
+
+def test_a_test_set_opened_before_the_end_leaves_a_trace(done: tuple[RunPaths, RunRecords], tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path / "run")
+    shutil.copytree(done[0].root, paths.root)
+    lines = paths.log.read_text().splitlines(keepends=True)
+    paths.log.write_text("".join(line for line in lines if json.loads(line)["kind"] != "end"))
+    evaluate_run(paths, "val")
+    assert "test_opened_early" not in read_records(paths.log).notes
+    [text] = evaluate_run(paths, "test").notes
+    assert "opened at step 8, before the run was over" in text
+    assert read_records(paths.log).notes["test_opened_early"]["step"] == 8
+    assert not evaluate_run(done[0], "test").notes
+    with hold_lock(paths.lock, taken=""), pytest.raises(UserError, match="is being trained: its test set is opened"):
+        evaluate_run(paths, "test")

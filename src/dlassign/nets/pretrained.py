@@ -30,6 +30,8 @@ IMAGENET_FILES = {
 }
 """torchvision's IMAGENET1K_V1 weights. The hexadecimal digits are the first of the file's SHA-256."""
 WRAPPERS = ("state_dict", "model", "weights")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Of DataParallel and averaged models, of torch.compile, and of Lightning."""
 _COUNTER = "num_batches_tracked"  # of nn.BatchNorm*; not used with a momentum, and old files lack it
 _SHOWN = 5
 _HOW_TO_SAVE = "save weights with torch.save(model.state_dict(), FILE)"
@@ -76,7 +78,8 @@ def load_pretrained(
         UserError: the weights are missing, damaged, carry code, or belong to another architecture.
     """
     if source != IMAGENET:
-        return load_state(model, read_file(Path(source)), head=head, source=source)
+        state, prefix = _without_prefix(read_file(Path(source)), own=model.state_dict())
+        return load_state(model, state, head=head, source=f"{source} (names without {prefix})" if prefix else source)
     state = read_imagenet(name, download=download)
     return load_state(model, state, head=head, source=f"{IMAGENET} ({IMAGENET_FILES[name]})")
 
@@ -98,6 +101,7 @@ def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> L
     if differing:
         rest = f"\n  and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         lines = "".join(f"\n  {line}" for line in differing[:_SHOWN])
+        lines += _other_prefix(wanted, given)
         raise UserError(
             f"the weights of {source} belong to another architecture: of {len(wanted)} tensors without the head "
             f"{head}, these differ:{lines}{rest}\nUse the model that they were trained with, or other weights"
@@ -116,6 +120,28 @@ def load_state(model: nn.Module, state: Weights, *, head: str, source: str) -> L
         unexpected=tuple(name for name in state if name not in own),
         replaced=tuple(name for name in own if name not in wanted),
     )
+
+
+def _without_prefix(state: dict[str, Tensor], *, own: Weights) -> tuple[dict[str, Tensor], str]:
+    """Return weights without what a wrapper puts in front of the names of a model, and what that was."""
+    taken = ""
+    while not own.keys() & state.keys():
+        prefix = next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state)), None)
+        if prefix is None:
+            break
+        # What lies beside the model, such as a count of averaged updates or a loss's weights, is left.
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        taken += prefix
+    return state, taken
+
+
+def _other_prefix(wanted: Weights, given: Weights) -> str:
+    """Return the name of what stands before all names and keeps them from fitting, as a line, or ""."""
+    for name in given:
+        prefix = name.removesuffix(next(iter(wanted), name))
+        if prefix != name and prefix and sum(prefix + own in given for own in wanted) > len(wanted) // 2:
+            return f"\n  {prefix!r} stands before the names that would fit: save the weights without it"
+    return ""
 
 
 def _difference(name: str, wanted: Weights, given: Weights) -> str:

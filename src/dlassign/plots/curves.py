@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,9 @@ _LOOKS: dict[Curve, tuple[str, str]] = {
 }
 
 
-def draw_run(paths: RunPaths, records: RunRecords | None = None) -> list[Path]:
+def draw_run(
+    paths: RunPaths, records: RunRecords | None = None, *, say: Callable[[str], None] | None = None
+) -> list[Path]:
     """Write the loss and the accuracy picture of a run into its plots folder, and return the two files.
 
     Raises:
@@ -35,7 +37,7 @@ def draw_run(paths: RunPaths, records: RunRecords | None = None) -> list[Path]:
     records = records or read_records(paths.log)
     targets: dict[Metric, Path] = {"loss": paths.plots / "loss.png", "accuracy": paths.plots / "accuracy.png"}
     for metric, target in targets.items():
-        save_figure(build_figure([Run(paths, records)], metrics=(metric,), options=CurveOptions()), target)
+        save_figure(build_figure([Run(paths, records)], metrics=(metric,), options=CurveOptions()), target, say=say)
     return list(targets.values())
 
 
@@ -99,10 +101,10 @@ def _draw_many(panel: Panel, groups: Sequence[Group]) -> list[Handle]:
     handles: list[Handle] = []
     drawn: dict[Curve, None] = {}
     stars = rings = False
-    for index, group in enumerate(groups):
-        color, marker = look = run_look(index)
+    for group in groups:
+        color, marker = look = run_look(group.place)
         for curve in panel.curves:
-            if panel.draw_curve(group, curve, look=look, shift=index):
+            if panel.draw_curve(group, curve, look=look, shift=group.place):
                 drawn[curve] = None
         maximum, final = panel.mark_maximum(group, color), panel.mark_final(group, color)
         panel.mark_divergence(group, color)

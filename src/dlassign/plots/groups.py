@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlassign.config.values import value_text
@@ -23,10 +23,12 @@ class Group:
     Attributes:
         label: what the legend calls it.
         runs: at least one.
+        place: among the groups of its picture, for its colour; the same in whatever order the runs are given.
     """
 
     label: str
     runs: tuple[Run, ...]
+    place: int = 0
 
     @property
     def size(self) -> str:
@@ -48,15 +50,10 @@ def group_runs(runs: Sequence[Run], key: str | None) -> list[Group]:
     Raises:
         UserError: no run has that key.
     """
-    if key is None:
-        folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
-        return [Group(label, (run,)) for label, run in zip(_labels(runs, folders, seed=True), runs, strict=True)]
-    if key == "seed":
-        members = _collect([_identity(run) for run in runs], runs)
-        roots = [group[0].paths.root for group in members]
-        folders = [f"{root.parent.name}/{root.name.partition('-')[0]}" for root in roots]
-        labels = _labels([group[0] for group in members], folders, seed=False)
-        return [Group(label, group) for label, group in zip(labels, members, strict=True)]
+    if key is None or key == "seed":
+        groups = _groups(runs, seeds=key == "seed")
+        by_folder = sorted(groups, key=lambda group: min(str(run.paths.root.resolve()) for run in group.runs))
+        return [replace(group, place=by_folder.index(group)) for group in groups]
     known = [name for run in runs for name in inner_keys(_config(run))]
     if key not in known:
         raise unknown_key(key, known)
@@ -65,7 +62,19 @@ def group_runs(runs: Sequence[Run], key: str | None) -> list[Group]:
         Group(f"{key}={value_text(config_value(_config(group[0]), key, None))}", group)
         for group in _collect(values, runs)
     ]
-    return sorted(groups, key=lambda group: _order(group, key))
+    return [replace(group, place=i) for i, group in enumerate(sorted(groups, key=lambda group: _order(group, key)))]
+
+
+def _groups(runs: Sequence[Run], *, seeds: bool) -> list[Group]:
+    """Return each run for itself, or together what differs only in its seed."""
+    if not seeds:
+        folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
+        return [Group(label, (run,)) for label, run in zip(_labels(runs, folders, seed=True), runs, strict=True)]
+    members = _collect([_identity(run) for run in runs], runs)
+    roots = [group[0].paths.root for group in members]
+    folders = [f"{root.parent.name}/{root.name.partition('-')[0]}" for root in roots]
+    labels = _labels([group[0] for group in members], folders, seed=False)
+    return [Group(label, group) for label, group in zip(labels, members, strict=True)]
 
 
 def note(records: RunRecords) -> str:

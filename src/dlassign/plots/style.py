@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
+from matplotlib.text import Text
 
 from dlassign.errors import UserError
-from dlassign.store.files import make_folder, replacing
+from dlassign.store.files import make_folder, remove_leftovers_of, replacing
 
 FORMATS = ("png", "svg", "pdf")
+_FONT = "DejaVu Sans"  # matplotlib brings it along
 
 # Okabe and Ito's palette, safe for the colour-blind; its yellow is too faint for lines on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
@@ -43,8 +48,13 @@ def fixed_style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, *, say: Callable[[str], None] | None = None) -> None:
     """Write a figure in the format that the ending of `path` names; the same figure gives the same bytes.
+
+    Args:
+        figure: what to write.
+        path: where.
+        say: told which letters of its texts no installed font has; boxes stand for these.
 
     Raises:
         UserError: the ending names no known format, or the file cannot be written.
@@ -53,8 +63,42 @@ def save_figure(figure: Figure, path: Path) -> None:
     if picture not in FORMATS:
         raise UserError(f"{path}: cannot write a picture of this kind; end the name in .{', .'.join(FORMATS)}")
     make_folder(path.parent)
-    with fixed_style(), replacing(path) as file:
+    remove_leftovers_of(path)
+    missing = _find_letters(figure)
+    if missing and say is not None:
+        say(f"warning: no installed font has {missing}: boxes stand for these letters; install one, such as Noto Sans")
+    with fixed_style(), replacing(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # matplotlib's own words, once a letter and drawing
         figure.savefig(file, format=picture, metadata=_METADATA[picture], bbox_inches="tight")
+
+
+def _find_letters(figure: Figure) -> str:
+    """Have each text drawn in fonts that have its letters, and return the letters that no installed font has."""
+    texts = {text: set(text.get_text()) - set("\n") for text in figure.findobj(Text)}
+    fonts = [_FONT]
+    missing = set().union(*texts.values()) - _letters(fontManager.findfont(_FONT))
+    if not missing:
+        return ""
+    upright = [font for font in fontManager.ttflist if font.style == "normal" and "Last Resort" not in font.name]
+    while missing:
+        best = max(upright, key=lambda font: len(missing & _letters(font.fname)))
+        if not missing & _letters(best.fname):
+            break
+        missing -= _letters(best.fname)
+        fonts.append(best.name)
+    for text, letters in texts.items():
+        if not letters <= _letters(fontManager.findfont(_FONT)):
+            text.set_fontfamily(fonts)
+    return "".join(sorted(missing))
+
+
+@cache
+def _letters(file: str) -> frozenset[str]:
+    """Return the letters that a font file has; none of a file that cannot be read."""
+    try:
+        return frozenset(map(chr, get_font(file).get_charmap()))
+    except (OSError, RuntimeError):
+        return frozenset()
 
 
 def run_look(index: int) -> tuple[str, str]:

@@ -113,8 +113,8 @@ def _read(paths: RunPaths) -> LoggedRun:
 def _logged(paths: RunPaths, summary: RunSummary) -> LoggedRun:
     records = read_records(paths.log)
     classes = _classes(records.start)
-    finals = sorted(records.finals.items(), key=lambda item: item[0] != "test")
-    confusions = {split: record["confusion"] for split, record in finals if _is_square(record, len(classes))}
+    finals = sorted(records.confusions.items(), key=lambda item: item[0] != "test")
+    confusions = {split: counts for split, counts in finals if _is_square(counts, len(classes))}
     return LoggedRun(
         paths=paths,
         summary=summary,
@@ -132,8 +132,7 @@ def _classes(start: Record) -> list[str]:
     return [str(name) for name in checked_list(start.get("data", {}).get("classes"), "data.classes")]
 
 
-def _is_square(record: Record, classes: int) -> bool:
-    counts = record.get("confusion")
+def _is_square(counts: Any, classes: int) -> bool:
     return (
         isinstance(counts, list)
         and 0 < len(counts) == classes <= _MOST_CLASSES

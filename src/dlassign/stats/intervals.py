@@ -9,6 +9,9 @@ from dataclasses import dataclass
 # Spread below this share of the largest value is rounding: 0.96 - 0.94 and 0.95 - 0.93 differ in the last digit only.
 _ROUNDING = 1e-12
 
+ANYWHERE = (-math.inf, math.inf)
+SHARE = (0.0, 1.0)
+"""Where an accuracy lies."""
 ONE_VALUE = "one value tells nothing about the spread"
 NO_SPREAD = "the values are all the same, so there is no spread to judge by"
 
@@ -33,12 +36,15 @@ class MeanInterval:
     why: str = ""
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> MeanInterval:
+def mean_interval(
+    values: Sequence[float], *, level: float = 0.95, within: tuple[float, float] = ANYWHERE
+) -> MeanInterval:
     """Return the mean of independent values and its interval, mean +- t_{n-1} sd / sqrt(n).
 
     Args:
         values: at least one finite number.
         level: how often the interval is to hold the true mean.
+        within: where a mean can lie, such as SHARE; the interval ends there.
 
     Raises:
         ValueError: there is no value, or one is not finite.
@@ -50,7 +56,9 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> MeanInterv
     if not sd:
         return MeanInterval(n=n, mean=mean, sd=sd, why=no_interval([sd]))
     half = t_quantile((1 + level) / 2, n - 1) * sd / math.sqrt(n)
-    return MeanInterval(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
+    low, high = within
+    # No accuracy is beyond 100 %, so the shorter interval holds the true mean as often.
+    return MeanInterval(n=n, mean=mean, sd=sd, low=max(mean - half, low), high=min(mean + half, high))
 
 
 def moments(values: Sequence[float], *, size: float = 0.0) -> tuple[float, float | None]:

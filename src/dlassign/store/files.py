@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -90,6 +91,17 @@ def remove_leftovers(folder: Path) -> None:
     for leftover in folder.glob(f"{TEMPORARY}*"):
         with suppress(OSError):
             leftover.unlink()
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove temporary files of `path` whose process was killed; those of a process that still writes stay."""
+    for leftover in path.parent.glob(f"{TEMPORARY}*-{glob.escape(path.name)}"):
+        process = leftover.name.removeprefix(TEMPORARY).partition("-")[0]
+        with suppress(OSError, ValueError, OverflowError):
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                leftover.unlink()
 
 
 def reason(error: OSError) -> str:

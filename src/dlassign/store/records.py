@@ -135,6 +135,11 @@ class RunRecords:
         """The final evaluation of each split, with the chosen weights."""
         return {record["split"]: record for record in self.evals if record.get("final")}
 
+    @property
+    def confusions(self) -> dict[str, list[list[int]]]:
+        """Final counts by split, rows the true and columns the predicted class."""
+        return {split: record["confusion"] for split, record in self.finals.items() if "confusion" in record}
+
     def evaluations(self, split: str) -> list[Record]:
         """Return the evaluations of one split during training."""
         return [record for record in self.evals if record["split"] == split and not record.get("final")]

@@ -112,8 +112,11 @@ def run_of_table(table: Path, run: str) -> RunPaths:
 
 
 def _behind_link(path: Path) -> Path:
-    """Return what a link such as `latest` points to, so that the run is called by its own folder."""
-    return path.parent / path.readlink() if path.is_symlink() else path
+    """Return what a link such as `latest` points to, so that the run is called by its own folder.
+
+    A link that leads nowhere, or round in a circle, stays as it is.
+    """
+    return path.parent / path.readlink() if path.is_symlink() and path.exists() else path
 
 
 def _sources_at(place: str, out: Path) -> Sources:
@@ -148,9 +151,16 @@ def _sources_in(folder: Path) -> Sources:
     holder = folder if folder.name == "tables" else folder / "tables"
     return Sources(
         runs=runs,
-        sweeps=tuple(home for home in homes if SweepPaths(home).table_json.is_file()),
+        sweeps=tuple(home for home in homes if _is_there(SweepPaths(home).table_json)),
         tables=tuple(path for path in sorted(holder.glob("*.json")) if not path.name.startswith(".")),
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # its folder cannot be read, which is told of it as of a run
+        return False
 
 
 def _runs_of_table(table: Path) -> list[RunPaths]:
@@ -166,6 +176,8 @@ def _runs_of_table(table: Path) -> list[RunPaths]:
 def _nothing_at(path: Path, tables: Path | None = None) -> str:
     """Return the message for a place that names nothing; `tables` is their folder where a table would do too."""
     cure = "`dlassign runs` lists what there is"
+    if path.is_symlink():
+        return f"{path} is a link that leads to no run: it points to {path.readlink()}; remove it. {cure}"
     if path.is_dir():
         kinds = "runs" if tables is None else "runs and no tables"
         return f"no {kinds} under {path} (a run is a folder with a log.jsonl); {cure}"

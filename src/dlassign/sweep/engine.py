@@ -197,6 +197,8 @@ class _Session:
     def go(self, executor: Executor, *, fail_fast: bool) -> Outcome:
         for candidate in (*self.sweep.known, *self.search.candidates):
             self._read(candidate.trials)
+        if self.sweep.known and self.sweep.config.confirm and all(known.over for known in self.standings.values()):
+            self._find_confirming()  # those of an earlier session count among what is there already
         self.view.begin(list(self.standings.values()), self.sweep.total, slots=executor.slots)
         try:
             with self.stop:
@@ -239,19 +241,23 @@ class _Session:
 
     def _confirmed(self) -> Iterator[Trial]:
         """Yield the trials of the best points on fresh seeds that are not over."""
+        self._find_confirming()
+        yield from self._wanted([self.standings[run].trial for runs in self.confirming.values() for run in runs])
+
+    def _find_confirming(self) -> None:
+        """Find out which trials are those of the best points on fresh seeds, and how they stand."""
         confirm = self.sweep.config.confirm
         assert confirm is not None
         fresh = self.sweep.config.fresh_seeds(
             {trial.config.seed for candidate in self._candidates() for trial in candidate.trials}
         )
-        number = len(self.standings)
+        number = sum(not known.trial.confirms for known in self.standings.values())
         candidates = {candidate.hash: candidate for candidate in reversed(self._candidates())}
         for row in [row for row in self._rows() if row.value is not None][: confirm.top]:
             trials = self.sweep.make.confirming(candidates[row.point], fresh, first=number)
             number += len(trials)
             self.confirming[row.point] = [trial.run for trial in trials]
             self._read(trials)
-        yield from self._wanted([self.standings[run].trial for runs in self.confirming.values() for run in runs])
 
     def _wanted(self, trials: Iterable[Trial]) -> Iterator[Trial]:
         for trial in trials:

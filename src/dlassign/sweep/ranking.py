@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dlassign.config.sweep import Objective
-from dlassign.stats.intervals import mean_interval
+from dlassign.stats.intervals import ANYWHERE, SHARE, mean_interval
 from dlassign.store.sweep_table import PointResult, SeedMean, Status, SweepRun
 from dlassign.sweep.standing import Standing
 from dlassign.sweep.trial import Candidate
@@ -40,14 +40,20 @@ def ranked(
     results = []
     for name, candidate in firsts.items():
         own = [standings[trial.run] for trial in candidate.trials]
-        results.append(_result(candidate, own, confirming.get(name, ()), order))
+        results.append(_result(candidate, own, confirming.get(name, ()), ended=order, objective=objective))
     return _with_ranks(results, sign=-1 if objective.higher_is_better else 1)
 
 
 def _result(
-    candidate: Candidate, own: Sequence[Standing], fresh: Sequence[Standing], ended: Mapping[str, int]
+    candidate: Candidate,
+    own: Sequence[Standing],
+    fresh: Sequence[Standing],
+    *,
+    ended: Mapping[str, int],
+    objective: Objective,
 ) -> PointResult:
-    mean = _mean(own)
+    within = SHARE if objective.metric == "accuracy" else ANYWHERE
+    mean = _mean(own, within)
     statuses = {run.status for run in own}
     return PointResult(
         number=candidate.trials[0].number,
@@ -59,7 +65,7 @@ def _result(
         low=mean.low if mean else None,
         high=mean.high if mean else None,
         rank=None,
-        confirmed=_mean(fresh),
+        confirmed=_mean(fresh, within),
     )
 
 
@@ -76,12 +82,12 @@ def _run(run: Standing, ended: Mapping[str, int]) -> SweepRun:
     )
 
 
-def _mean(runs: Sequence[Standing]) -> SeedMean | None:
+def _mean(runs: Sequence[Standing], within: tuple[float, float]) -> SeedMean | None:
     """Return the mean over seeds; None if one of them diverged or none has a value."""
     values = [run.value for run in runs if run.value is not None]
     if not values or any(run.status == "diverged" for run in runs):
         return None
-    found = mean_interval(values)
+    found = mean_interval(values, within=within)
     return SeedMean(n=found.n, value=found.mean, low=found.low, high=found.high)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.table import Reported
-from dlassign.stats.intervals import mean_interval
+from dlassign.stats.intervals import ANYWHERE, SHARE, mean_interval
 from dlassign.store.clock import now
 from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
@@ -118,8 +118,8 @@ def _status(plan: PlannedRow, runs: Sequence[RunValues], problems: Sequence[str]
 def _figure(plan: PlannedRow, reported: Reported, runs: Sequence[Measured], why: str) -> dict[str, Any]:
     """Return one figure of a row; runs: the figure in every finished run, why: why the row is not complete, or ""."""
     values = [run.value for run in runs if run.value is not None]
-    interval = mean_interval(values) if values else None
     loss = reported.figure.startswith("loss")
+    interval = mean_interval(values, within=ANYWHERE if loss else SHARE) if values else None
     verdict = judge(
         reported.value,
         values,

@@ -64,8 +64,14 @@ def figure_name(figure: Mapping[str, Any]) -> str:
     return f"{figure['figure']} of {looks}" if looks > 1 else str(figure["figure"])
 
 
+def interval_text(figure: Mapping[str, Any]) -> str:
+    """Return the interval of a figure, or why several runs have none."""
+    if figure["low"] is None:
+        return "all equal" if len(figure["values"]) > 1 else ""
+    return f"{shown(figure, 'low')} to {shown(figure, 'high')}"
+
+
 def _cells(row: Mapping[str, Any], figure: Mapping[str, Any], *, first: bool) -> list[str]:
-    interval = "" if figure["low"] is None else f"{shown(figure, 'low')} to {shown(figure, 'high')}"
     verdict = ": ".join(text for text in (figure["verdict"], figure["why"]) if text)
     own = [f"{row['parameters']:,}" if row["parameters"] else "", seconds_text(row["seconds"])]
     return [
@@ -73,7 +79,7 @@ def _cells(row: Mapping[str, Any], figure: Mapping[str, Any], *, first: bool) ->
         figure_name(figure),
         shown(figure, "reported"),
         shown(figure, "mean"),
-        interval,
+        interval_text(figure),
         verdict,
         str(len(figure["values"]) or ""),
         *(own if first else ["", ""]),

@@ -14,8 +14,10 @@ from dlassign.data.bundle import Split
 from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
+from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, read_records
+from dlassign.store.records import MetricsWriter, Record, read_records
+from dlassign.store.summary import finished_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy, using
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Evaluation, Learner, State
@@ -33,6 +35,7 @@ class Report:
         label: of the data set.
         classes: their names.
         step: optimizer steps done when the weights were as they are.
+        chosen: best, or last; a finished run that keeps its last weights has no others.
         evaluation: of the images as they are.
         views: the same of `n_views` views of each image; None if they were not asked for.
         n_views: views of an image.
@@ -43,6 +46,7 @@ class Report:
     label: str
     classes: tuple[str, ...]
     step: int
+    chosen: str = "best"
     evaluation: Evaluation
     views: Evaluation | None = None
     n_views: int = 0
@@ -96,6 +100,7 @@ def evaluate_run(
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
     state = _load_weights(paths, weights)
+    early = _open_early(paths, step=state["step"]) if split == "test" and finished_records(paths) is None else ()
     # Accuracy on other data would look like a result of this run.
     dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
     samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
@@ -110,11 +115,30 @@ def evaluate_run(
             label=dataset.label,
             classes=dataset.classes,
             step=state["step"],
+            chosen=str(state.get("chosen", weights)),
             evaluation=learner.evaluate(placed),
             views=learner.evaluate(placed, views=learner.views) if views else None,
             n_views=len(learner.views) if views and learner.views else 0,
-            notes=dataset.notes,
+            notes=(*early, *dataset.notes),
         )
+
+
+def _open_early(paths: RunPaths, *, step: int) -> tuple[str, ...]:
+    """Leave a trace that the test set was opened before the run is over, and return what the user is told.
+
+    Raises:
+        UserError: the run is being trained, or its log cannot be written.
+    """
+    taken = f"{paths.root} is being trained: its test set is opened once, at the end; take --split val until then"
+    text = f"the test set was opened at step {step}, before the run was over; what is decided by it makes it no test"
+    with hold_lock(paths.lock, taken=taken):
+        log = MetricsWriter(paths.log)
+        try:
+            log.write("note", step=step, about="test_opened_early", text=text)
+            log.sync()
+        finally:
+            log.close()
+    return (f"note: {text}; the log says so",)
 
 
 def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:

@@ -42,3 +42,23 @@ class TestScale:
         values = (None, True, 1e-5, 3000, 0.5, [50, 50], {"name": "sgd", "lr": 0.1}, "relu", "x" * 40)
         shown = ["null", "true", "1e-05", "3000", "0.5", "[50, 50]", "sgd(lr=0.1)", "relu", f"{'x' * 17}…"]
         assert list(map(text_of, values)) == shown
+
+
+class TestLearningRates:
+    """A learning rate is compared by factors: from 0.001 to 0.01 is as far as from 0.01 to 0.1."""
+
+    @pytest.mark.parametrize("values", [[0.001, 0.01], [0.1, 0.2], [0.001, 0.003, 0.01]])
+    @pytest.mark.parametrize("key", ["optimizer.lr", "set.lr", "optimizer.weight_decay"])
+    def test_lie_on_a_logarithmic_axis(self, key: str, values: list[float]) -> None:
+        assert make_scale(key, values).kind == "log"
+
+    @pytest.mark.parametrize("values", [[0.0, 0.1], [0.1], [-1.0, 1.0]])
+    def test_but_for_values_that_none_can_show(self, values: list[float]) -> None:
+        assert make_scale("optimizer.lr", values).kind == "linear"
+
+    def test_so_do_other_numbers_that_double_again_and_again(self) -> None:
+        assert make_scale("train.batch_size", [32, 64, 128, 256]).kind == "log"
+        assert make_scale("model.dropout", [0.1, 0.2, 0.3, 0.5]).kind == "linear"
+
+    def test_results_do_not(self) -> None:
+        assert make_scale("objective", [12.0, 25.0, 50.0, 95.0], by_factors=False).kind == "linear"

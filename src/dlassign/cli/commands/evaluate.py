@@ -52,6 +52,7 @@ def evaluate_command(
     """
     import json
 
+    from dlassign.cli.views.text import say_once
     from dlassign.plots.confusion import build_confusion
     from dlassign.plots.style import save_figure
     from dlassign.store.select import one_run
@@ -62,21 +63,21 @@ def evaluate_command(
     for note in report.notes:
         click.echo(note, err=True)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
-    title = f"{report.name}: {split} split of {report.label}, {weights} weights (step {report.step})"
-    save_figure(build_confusion(report.evaluation.confusion, report.classes, title=title), picture)
+    title = f"{report.name}: {split} split of {report.label}, {report.chosen} weights (step {report.step})"
+    save_figure(build_confusion(report.evaluation.confusion, report.classes, title=title), picture, say=say_once)
     if as_json:
-        click.echo(json.dumps(_as_dict(paths, report, split, weights=weights)))
+        click.echo(json.dumps(_as_dict(paths, report, split)))
     else:
-        click.echo("\n".join([*_lines(report, split, weights), f"plot   {picture}"]))
+        click.echo("\n".join([*_lines(report, split), f"plot   {picture}"]))
 
 
-def _as_dict(paths: RunPaths, report: Report, split: str, *, weights: str) -> dict[str, Any]:
+def _as_dict(paths: RunPaths, report: Report, split: str) -> dict[str, Any]:
     views = report.views
     return {
         "run": str(paths.root),
         "data": report.label,
         "split": split,
-        "weights": weights,
+        "weights": report.chosen,
         "step": report.step,
         "n": report.evaluation.n,
         "loss": report.evaluation.loss,
@@ -87,11 +88,11 @@ def _as_dict(paths: RunPaths, report: Report, split: str, *, weights: str) -> di
     }
 
 
-def _lines(report: Report, split: str, weights: str) -> Iterator[str]:
+def _lines(report: Report, split: str) -> Iterator[str]:
     from dlassign.cli.views.text import columns_text, number
 
     result = report.evaluation
-    yield f"{split} split of {report.label}, {result.n:,} samples, {weights} weights (step {report.step:,})"
+    yield f"{split} split of {report.label}, {result.n:,} samples, {report.chosen} weights (step {report.step:,})"
     yield f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}"
     if views := report.views:
         yield f"accuracy {views.accuracy:.4f}, loss {views.loss:.4f} ({report.n_views} views of each image)"

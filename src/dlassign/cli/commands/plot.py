@@ -121,11 +121,12 @@ def plot_command(
 
 def _save(figure: Any, targets: Sequence[Path], *parts: str) -> None:
     """Write a figure into files, whose names tell it apart by `parts`, and name them."""
+    from dlassign.cli.views.text import say_once
     from dlassign.plots.style import save_figure
 
     for target in targets:
         path = target.with_stem("-".join([target.stem, *parts]))
-        save_figure(figure, path)
+        save_figure(figure, path, say=say_once)
         click.echo(str(path))
 
 
@@ -191,29 +192,26 @@ def _draw_confusions(
     runs: Sequence[Run], splits: Sequence[SplitName], targets: Sequence[Path], *, title: str | None
 ) -> None:
     """Draw the confusion matrix of each run's final evaluation: of the splits asked for, or test, or val."""
-    from dlassign.plots.confusion import build_confusion
+    from dlassign.plots.confusion import build_final
 
     for run in runs:
-        start, matrices = run.records.start, _matrices(run, splits)
-        classes = [str(name) for name in start["data"]["classes"]]
-        for split, matrix in matrices.items():
-            head = title or f"{start['name']} ({start['data']['label']}, seed {start['seed']}), final {split}"
-            parts = [run.paths.root.name] * (len(runs) > 1) + [split] * (len(matrices) > 1)
-            _save(build_confusion(matrix, classes, title=head), targets, *parts)
+        chosen = _with_matrix(run, splits)
+        for split in chosen:
+            parts = [run.paths.root.name] * (len(runs) > 1) + [split] * (len(chosen) > 1)
+            _save(build_final(run, split, title=title), targets, *parts)
 
 
-def _matrices(run: Run, splits: Sequence[SplitName]) -> dict[str, list[list[int]]]:
+def _with_matrix(run: Run, splits: Sequence[SplitName]) -> Sequence[str]:
     from dlassign.errors import UserError
 
-    finals = run.records.finals
-    there = {split: finals[split]["confusion"] for split in finals if "confusion" in finals[split]}
+    there = run.records.confusions
     wanted = splits or [split for split in ("test", "val") if split in there][:1]
     if not there:
         raise UserError(f"{run.paths.root} has no confusion matrix: the run has not come to its end")
     if missing := [split for split in wanted if split not in there]:
         found = f"{', '.join(missing)}; there are: {', '.join(there)}"
         raise UserError(f"{run.paths.root} has no final confusion matrix of {found}")
-    return {split: there[split] for split in wanted}
+    return wanted
 
 
 def _refuse_curves(metric: str, options: CurveOptions, drawn: str, **also: bool) -> None:

@@ -6,7 +6,7 @@ import click
 
 from dlassign.cli.options import json_option, place
 
-COLUMNS = "run,status,data,params,steps,val,test,seconds,age"
+COLUMNS = "run,status,data,steps,val,test,age"
 
 
 @click.command("runs")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import RunRecords
 
+FEW_CLASSES = 10
+"""With more, the confusion matrix takes longer to draw than a short run to train; `dlassign plot` draws it."""
+
 
 @click.command("train")
 @config_option
@@ -147,10 +150,21 @@ def _shown(config: RunConfig, paths: RunPaths, images: Images | None) -> Iterato
         with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
             yield display
     except Diverged:
-        from dlassign.plots.curves import draw_run
-
-        draw_run(paths)
+        _draw(paths)
         raise
+
+
+def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "") -> None:
+    """Draw loss and accuracy of a run into its folder, and the confusion matrix of a split."""
+    from dlassign.cli.views.text import say_once
+    from dlassign.plots.confusion import build_final
+    from dlassign.plots.curves import draw_run  # imports matplotlib, which a finished run with pictures does not need
+    from dlassign.plots.series import Run
+    from dlassign.plots.style import save_figure
+
+    draw_run(paths, records, say=say_once)
+    if records is not None and matrix:
+        save_figure(build_final(Run(paths, records), matrix), paths.plots / "confusion.png", say=say_once)
 
 
 def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
@@ -160,11 +174,10 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
     from dlassign.errors import Diverged
     from dlassign.store.summary import result_line
 
-    pictures = [paths.plots / "loss.png", paths.plots / "accuracy.png"]
+    few = [split for split in ("test", "val") if 0 < len(records.confusions.get(split, ())) <= FEW_CLASSES]
+    pictures = [paths.plots / f"{name}.png" for name in ("loss", "accuracy", *["confusion"] * bool(few))]
     if not all(picture.exists() for picture in pictures):
-        from dlassign.plots.curves import draw_run  # imports matplotlib, which a run with pictures does not need
-
-        pictures = draw_run(paths)
+        _draw(paths, records, matrix=few[0] if few else "")
     result = result_line(paths, records)
     click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures)))
     return Diverged.exit_code if result["status"] == "diverged" else 0

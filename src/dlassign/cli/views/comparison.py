@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dlassign.errors import UserError
 from dlassign.stats.compare import Difference, SeedsNeeded, compare_means, holm, seeds_to_see
-from dlassign.stats.intervals import MeanInterval, mean_interval
+from dlassign.stats.intervals import ANYWHERE, SHARE, MeanInterval, mean_interval
 from dlassign.store.identity import differing_keys
 from dlassign.store.run_group import RunGroup, data_record
 from dlassign.store.select import runs_at
@@ -190,7 +190,7 @@ def _compared(letter: str, group: RunGroup, figures: Figures) -> ComparedGroup:
         group=group,
         counted=tuple(counted.values()),
         values=values,
-        interval=mean_interval(list(values.values())),
+        interval=mean_interval(list(values.values()), within=SHARE if figures.metric == "accuracy" else ANYWHERE),
         diverged=tuple(run for run in group.runs if run.status == "diverged"),
         left_out=tuple(left_out),
         marks=tuple(_marks(letter, group, figures)),

@@ -77,7 +77,7 @@ def result_table(content: Mapping[str, Any], *, top: int = 10) -> str:
     columns: dict[str, Sequence[str]] = {
         "rank": [str(row["rank"] or "-") for row in rows],
         head: [number(row["value"]) for row in rows],
-        "95 %": [_interval(row) for row in rows],
+        "95 %": ["all equal" if _all_equal(row) else _interval(row) for row in rows],
         "confirmed": [_confirmed(row["confirmed"]) for row in rows],
         **{
             names[key]: [value_text(row["values"][key], digits=4) if key in row["values"] else "" for row in rows]
@@ -93,8 +93,16 @@ def _interval(row: Mapping[str, Any]) -> str:
     return "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
 
 
+def _all_equal(row: Mapping[str, Any]) -> bool:
+    """Return whether the seeds of a row agree, which leaves no spread to make an interval of."""
+    if row["low"] is not None or row["value"] is None:
+        return False
+    return sum(not run["confirms"] and run["value"] is not None for run in row["runs"]) > 1
+
+
 def _confirmed(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
-    ends = f" ({_interval(found)})" if found["low"] is not None else ""
+    none = " (all equal)" if found["n"] > 1 else ""
+    ends = f" ({_interval(found)})" if found["low"] is not None else none
     return f"{found['rank']}: {number(found['value'])}{ends}, {found['n']} seeds"

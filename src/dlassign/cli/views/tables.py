@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from dlassign.cli.views.text import clock, columns_text
+from dlassign.cli.views.text import clock, columns_text, say_once
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
 from dlassign.tables.plan import PlannedRow, records_of
-from dlassign.tables.render import figure_name, obstacles, seconds_text, shown
+from dlassign.tables.render import figure_name, interval_text, obstacles, seconds_text, shown
 
 
 class TrialLines:
@@ -28,7 +28,6 @@ class TrialLines:
         self.failed: dict[str, str] = {}
         self._done = 0
         self._began = time.monotonic()
-        self._said: set[str] = set()
 
     def started(self, trial: Trial) -> None:
         """Print nothing: what counts is how a run ends."""
@@ -39,10 +38,7 @@ class TrialLines:
 
     def say(self, trial: Trial, text: str) -> None:
         """Print a line of a run, once."""
-        line = f"{trial.values['row']} seed {trial.config.seed}: {text}"
-        if line not in self._said:
-            self._said.add(line)
-            click.echo(line, err=True)
+        say_once(f"{trial.values['row']} seed {trial.config.seed}: {text}")
 
     def ended(self, result: TrialResult) -> None:
         """Print how a run ended."""
@@ -121,10 +117,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "figure": [figure_name(figure) for _, figure in figures],
         "reported": [shown(figure, "reported") for _, figure in figures],
         "measured": [shown(figure, "mean") for _, figure in figures],
-        "95 %": [
-            "" if figure["low"] is None else f"{shown(figure, 'low')} to {shown(figure, 'high')}"
-            for _, figure in figures
-        ],
+        "95 %": [interval_text(figure) for _, figure in figures],
         "runs": [str(len(figure["values"]) or "") for _, figure in figures],
         "seconds": [seconds_text(row["seconds"]) for row, _ in figures],
         "verdict": [": ".join(text for text in (figure["verdict"], figure["why"]) if text) for _, figure in figures],

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import click
+
 from dlassign.config.values import value_text
 
 _LIKE_NUMBERS = {"", "-", "?", "inf", "nan"}
@@ -21,6 +23,14 @@ def columns_text(columns: Mapping[str, Sequence[str]], *, left: Collection[str] 
         for place, cell in enumerate((name, *cells)):
             lines[place] += (cell.rjust(width) if right else cell.ljust(width)) + "  "
     return "\n".join(line.rstrip() for line in lines)
+
+
+def say_once(text: str) -> None:
+    """Print a line on standard error, once in a command however often it is said."""
+    said = click.get_current_context().meta.setdefault("dlassign.said", set())
+    if text not in said:
+        said.add(text)
+        click.echo(text, err=True)
 
 
 def number(value: float | None) -> str:

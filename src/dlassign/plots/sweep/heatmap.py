@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dlassign.errors import UserError
 from dlassign.plots.style import fixed_style
-from dlassign.plots.sweep.scale import WIDE, identity, number, ordered, text_of, wrapped
+from dlassign.plots.sweep.scale import identity, make_scale, number, ordered, text_of, wrapped
 from dlassign.store.sweep_table import PointResult, SweepTable
 
 Cell = Literal["mean", "best"]
@@ -45,7 +45,7 @@ def build_heatmap(
     rows = [row for row in table.rows if across in row.values and down in row.values]
     if not rows:
         raise UserError(f"{table.folder}: no trial has both {across} and {down}; choose two others with --keys")
-    x_bins, y_bins = (_bins([row.values[key] for row in rows]) for key in (across, down))
+    x_bins, y_bins = (_bins(key, [row.values[key] for row in rows]) for key in (across, down))
     grid: dict[tuple[int, int], list[PointResult]] = {}
     for row in rows:
         place = _index(x_bins, row.values[across]), _index(y_bins, row.values[down])
@@ -84,15 +84,15 @@ def _two(table: SweepTable, keys: Sequence[str]) -> tuple[str, str]:
     return chosen[0], chosen[1]
 
 
-def _bins(values: Sequence[Any]) -> list[_Bin]:
+def _bins(key: str, values: Sequence[Any]) -> list[_Bin]:
     """Return a bin for each value, or a few of equal width if they are many numbers."""
     distinct = ordered(values)
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct)
     if not numbers or len(distinct) <= _MOST_VALUES:
         return [_Bin(text_of(value), identity(value)) for value in distinct]
     low, high = float(distinct[0]), float(distinct[-1])
-    wide = low > 0 and high > WIDE * low
-    edges = np.geomspace(low, high, _BINS + 1) if wide else np.linspace(low, high, _BINS + 1)
+    space = np.geomspace if make_scale(key, values).kind == "log" else np.linspace
+    edges = space(low, high, _BINS + 1)
     edges[[0, -1]] = low, high
     pairs = zip(edges.tolist(), edges.tolist()[1:], strict=False)
     return [_Bin(f"{number(a)} to {number(b)}", low=a, high=b) for a, b in pairs]

@@ -72,7 +72,7 @@ class _Drawing:
     @property
     def objective(self) -> Scale:
         unit = self.table.objective.unit
-        return make_scale("objective", [unit * row.shown for row in self.finished])
+        return make_scale("objective", [unit * row.shown for row in self.finished], by_factors=False)
 
     def lines(self) -> None:
         """Draw the points; where several have one value, their lines are spread a little."""

@@ -16,6 +16,9 @@ from dlassign.config.values import value_text
 
 WIDE = 30
 """Positive numbers whose largest is more than this many times their smallest lie on a logarithmic axis."""
+_RATES = ("lr", "weight_decay")
+_FACTOR = 4
+"""From here on those do too that lie more evenly there."""
 _MOST_TICKS = 6
 _MOST_VALUES = 8
 _LONGEST = 18
@@ -97,14 +100,32 @@ class Scale:
         return sorted([*inner, *ends])
 
 
-def make_scale(key: str, values: Sequence[Any]) -> Scale:
-    """Return the scale for the values of a key (None where a trial does not have it is to be left out before)."""
+def make_scale(key: str, values: Sequence[Any], *, by_factors: bool = True) -> Scale:
+    """Return the scale for the values of a key (None where a trial does not have it is to be left out before).
+
+    With `by_factors`, numbers that lie more evenly on a logarithmic axis do so.
+    """
     if values and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         low, high = float(min(values)), float(max(values))
-        kind: Literal["linear", "log"] = "log" if low > 0 and high > WIDE * low else "linear"
         distinct = sorted(set(map(float, values)))
+        rate = key.rpartition(".")[2] in _RATES and high > low
+        factors = rate or (by_factors and _by_factors(distinct))
+        kind: Literal["linear", "log"] = "log" if low > 0 and (high > WIDE * low or factors) else "linear"
         return Scale(key, kind, low=low, high=high, listed=_apart(distinct, kind))
     return Scale(key, "category", categories=tuple((identity(value), text_of(value)) for value in ordered(values)))
+
+
+def _by_factors(distinct: Sequence[float]) -> bool:
+    """Return whether numbers lie far more evenly on a logarithmic axis, as those that differ by factors do."""
+    if len(distinct) < 3 or distinct[-1] < _FACTOR * distinct[0]:
+        return False
+    return 2 * _unevenness([math.log(x) for x in distinct]) < _unevenness(distinct)
+
+
+def _unevenness(places: Sequence[float]) -> float:
+    """Return how far numbers lie, at most, from where they would stand at equal steps, as a share of the axis."""
+    even = [places[0] + (places[-1] - places[0]) * i / (len(places) - 1) for i in range(len(places))]
+    return max(abs(x - y) for x, y in zip(places, even, strict=True)) / (places[-1] - places[0])
 
 
 def ordered(values: Iterable[Any]) -> list[Any]:
