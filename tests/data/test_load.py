@@ -92,3 +92,9 @@ def test_preprocessing_of_a_config() -> None:
     assert dataset.train.x.dtype == np.float32
     assert np.allclose(dataset.train.x.std(axis=0, ddof=1), 1, atol=1e-3)
     assert len(fitted.steps) == 4
+
+
+def test_a_colour_that_does_not_exist_is_said_at_its_key(make_folder: Callable[..., Path]) -> None:
+    cfg = config(name="image_folder", root=str(make_folder()), background="whit")
+    with pytest.raises(ConfigError, match=r"data\.background: 'whit' is no colour; give a name such as black"):
+        describe(cfg)

@@ -194,7 +194,7 @@ class ImageFolder(Source):
     grayscale: bool = False
     """Read images as one gray channel instead of three colours."""
     background: str = "white"
-    """Colour that transparent images are laid over: a name, or #rrggbb."""
+    """Colour that transparent images are laid over: a name, or '#rrggbb' in quotes (# begins a comment)."""
     bits: Annotated[int, Field(ge=8, le=32)] | None = None
     """Bits of the values in images that have more than 8 for each channel, which are brought to 8. null: the smallest
     of 8, 10, 12 and 16 that holds all values of the set; floating-point values up to 1 are taken for 0 to 1."""

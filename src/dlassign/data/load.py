@@ -210,7 +210,7 @@ def _colour(name: str) -> tuple[int, int, int]:
         red, green, blue, *_ = ImageColor.getrgb(name)
     except ValueError:
         raise ConfigError.at(
-            "data.background", f"{name!r} is no colour; give a name such as black, or #rrggbb"
+            "data.background", f"{name!r} is no colour; give a name such as black, or '#rrggbb' in quotes"
         ) from None
     return red, green, blue
 
