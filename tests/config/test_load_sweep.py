@@ -267,3 +267,28 @@ def test_a_table_is_no_config_of_a_run(tmp_path: Path) -> None:
     file.write_text("title: a\nrows: {b: {label: c, config: d.yaml, reported: [{figure: test}]}}\n")
     with pytest.raises(ConfigError, match=r"is a table, not the config of a run; `dlassign reproduce"):
         load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "base: base.yaml\nspace:\noptimizer.lr: [0.1]\noptimizer.momentum: [0.9]\n",
+            "my_sweep.yaml:3:1: optimizer.lr: wrong indentation: optimizer.lr and optimizer.momentum belong under "
+            "space; give these lines more indentation than space",
+        ),
+        (
+            "base: base.yaml\nspace:\n  optimizer.lr: [0.1]\n  strategy: {name: grid}\n  executor: {name: serial}\n",
+            "my_sweep.yaml:4:3: space.strategy: wrong indentation: strategy and executor belong at the top level; give "
+            "these lines the indentation of space",
+        ),
+    ],
+)
+def test_one_wrong_indentation_is_one_problem(refused: Any, text: str, expected: str) -> None:
+    assert refused(text).splitlines()[0] == expected
+    assert len(refused(text).splitlines()) == 3
+
+
+def test_a_key_without_end_is_told(refused: Any) -> None:
+    text = f"base: base.yaml\nset: {{{'a.' * 60}b: 1}}\nspace: {{optimizer.lr: [0.1]}}\n"
+    assert "nested more than 50 levels deep" in refused(text)

@@ -90,3 +90,8 @@ def test_other_keys_stay_errors(load: Any, text: str, overrides: Any, path: Path
 def test_options_replace_the_file(load: Any) -> None:
     config = load("seed=3", seed=5, device="cpu")
     assert (config.seed, config.device) == (5, "cpu")
+
+
+def test_a_key_without_end_is_told(load: Any) -> None:
+    with pytest.raises(ConfigError, match="nested more than 50 levels deep; expected a key such as"):
+        load("a." * 3000 + "b=1")

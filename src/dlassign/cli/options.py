@@ -27,7 +27,7 @@ set_option = click.option(
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
 device_option = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Number of worker processes, for the executors auto and processes."
+    "--workers", type=click.IntRange(1, 1024), help="Number of worker processes, for the executors auto and processes."
 )
 out_option = click.option(
     "--out", type=place, default="out", metavar="DIR", show_default=True, help="Folder of all runs."

@@ -195,7 +195,7 @@ def _hint(node: Node, value: Any) -> str:
     for option in options:
         if isinstance(value, list) and 2 < option.get("maxItems", 0) < len(value):
             return f"; use at most {option['maxItems']}"
-        if isinstance(value, int) and value >= option.get("exclusiveMaximum", value + 1) == COUNTS_END:
+        if isinstance(value, int) and value >= COUNTS_END and option.get("minimum") == 1:  # a count
             return "; use less than 2^31"
     if isinstance(value, bool) and "on" in node.get("enum", ()):
         return f"; write {'on' if value else 'off'}"

@@ -70,7 +70,7 @@ def mend_indentation(document: Document, root: Node) -> tuple[Document, list[Pro
 def _groups(around: Sequence[_Section], document: Document, root: Node) -> Iterator[_Group]:
     """Yield the groups in the last of some sections, each of which holds the next, and in the sections below."""
     section = around[-1]
-    if not isinstance(section.data, dict) or "properties" not in section.node:
+    if not isinstance(section.data, dict):
         return
     before = ""
     group: _Group | None = None
@@ -100,7 +100,9 @@ def _home(key: str, before: str, around: Sequence[_Section], root: Node) -> _Gro
         return None
     path = section.path
     free = above is None or (isinstance(above, dict) and key not in above)
-    if free and any(key in option.get("properties", {}) for option in members(node, root)):
+    # A space or a table takes any key, but only one with a dot is surely none of the sections around.
+    takes_any = isinstance(node.get("additionalProperties"), dict) and (above is None or "." in key)
+    if before and free and (takes_any or any(key in option.get("properties", {}) for option in members(node, root))):
         first = next(iter(above or ()), "")
         like = f"the indentation of {first}" if first else f"more indentation than {before}"
         return _Group(path, (*path, before), like, (key,))

@@ -10,7 +10,7 @@ from typing import Any
 from dlassign.config.places import Document, KeyPath, Place, at, dotted
 from dlassign.config.schema import Node, child, member, run_schema
 from dlassign.config.values import show
-from dlassign.config.yamlpos import parse_yaml
+from dlassign.config.yamlpos import MAX_DEPTH, parse_yaml
 from dlassign.errors import ConfigError
 
 SET = "--set"
@@ -93,6 +93,9 @@ def reach(document: Document, parts: Sequence[str], places: Sequence[Place]) -> 
     Raises:
         ConfigError: something on the way has no keys.
     """
+    if len(parts) > MAX_DEPTH:
+        message = f"nested more than {MAX_DEPTH} levels deep; expected a key such as optimizer.lr"
+        raise ConfigError([places[0].problem(message)])
     holder: Any = document.data
     path: KeyPath = ()
     for position, (part, place) in enumerate(zip(parts, places, strict=True)):

@@ -54,12 +54,13 @@ class Document:
 
     def below(self, path: KeyPath) -> Document:
         """Return what stands at a path as a document of its own."""
-        keys, values = (
-            {known[len(path) :]: place for known, place in places.items() if known[: len(path)] == path}
-            for places in (self.keys, self.values)
-        )
-        values.setdefault((), self.value_place(path))
-        return Document(self.file, at(self.data, *path), keys, values)
+        part = Document(self.file, at(self.data, *path))
+        for mine, theirs in ((self.keys, part.keys), (self.values, part.values)):
+            # Nothing is below a single value; a sweep asks for thousands of these.
+            known = mine if isinstance(part.data, dict | list) else [path] if path in mine else []
+            theirs |= {other[len(path) :]: mine[other] for other in known if other[: len(path)] == path}
+        part.values.setdefault((), self.value_place(path))
+        return part
 
     def put(self, path: KeyPath, part: Document) -> None:
         """Replace what stands at a path by the data and the places of another document."""

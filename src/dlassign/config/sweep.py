@@ -128,9 +128,9 @@ class ProcessesExecutor(Config):
     """Several runs at a time, each in a process of its own that goes on with the next."""
 
     name: Literal["processes"]
-    workers: Count | None = None
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of processes. null: as the CPU cores and GPUs allow."""
-    trials_per_gpu: Count = 1
+    trials_per_gpu: Annotated[int, Field(ge=1, le=1024)] = 1
     """Runs at a time on one GPU."""
 
 
