@@ -228,9 +228,15 @@ def test_a_config_called_like_a_run_that_was_set_aside_is_listed(tmp_path: Path)
 
 
 def test_folders_nested_without_end_are_searched(tmp_path: Path) -> None:
-    deepest = tmp_path.joinpath(*"a" * 1200)
-    for folder in reversed([deepest, *deepest.parents]):
-        folder.mkdir(exist_ok=True)
-    (deepest / "log.jsonl").touch()
-    [found] = find_runs(tmp_path)
-    assert found.root == deepest
+    nested = [tmp_path / "a"]
+    for _ in range(1200):
+        nested.append(nested[-1] / "a")
+    for folder in nested:
+        folder.mkdir()
+    (nested[-1] / "log.jsonl").touch()
+    try:
+        assert [paths.root for paths in find_runs(tmp_path)] == [nested[-1]]
+    finally:  # pytest could not remove them
+        (nested[-1] / "log.jsonl").unlink()
+        for folder in reversed(nested):
+            folder.rmdir()
