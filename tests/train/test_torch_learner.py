@@ -340,6 +340,13 @@ def test_lookahead_goes_on_from_the_average_and_ends_with_it() -> None:
     assert all(torch.equal(tensor, ours.model.state_dict()[name]) for name, tensor in ours.weights().items())
 
 
+def test_kernels_of_a_compiled_model_are_chosen_by_rules_not_by_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(torch, "compile", lambda model, **options: asked.update(options) or model)
+    learner(net(), arithmetic=Arithmetic(precision="fp64", channels_last=False, compile=True, why=""))
+    assert asked == {"dynamic": False, "options": {"deterministic": True}}
+
+
 def test_a_warm_up_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
     arithmetic = Arithmetic(precision="fp64", channels_last=False, compile=True, why="")
