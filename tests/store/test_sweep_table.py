@@ -52,6 +52,7 @@ class TestReadTable:
             ({"rows": [3]}, r"rows\[0\]: expected an object, got 3"),
             ({"objective": {"split": "val", "metric": "f1", "of": "final"}}, "metric: expected one of loss, accuracy"),
             ({"rows": [{**row(0, {}, run(0.5)), "number": True}]}, r"rows\[0\]\.number: expected a whole number"),
+            ({"rows": [{**row(0, {}, run(0.5)), "rank": {}}]}, r"rows\[0\]\.rank: expected a whole number, got \{\}"),
         ],
     )
     def test_damage_is_told_with_its_place(self, tmp_path: Path, change: dict[str, Any], said: str) -> None:
