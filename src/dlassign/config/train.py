@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Duration, Many, NonNegative, Pixels, Positive, broken_rule
+from dlassign.config.base import Config, Count, Duration, Epochs, Many, NonNegative, Pixels, Positive, broken_rule
 from dlassign.config.optim import Average, Pattern
 
 SplitName = Literal["train", "val", "test"]
 Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
-Limit = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 
 
 class EarlyStop(Config):
@@ -31,9 +30,9 @@ class Clip(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"norm": 1.0}]})
 
-    norm: Limit | None = None
+    norm: Positive | None = None
     """Largest Euclidean norm of the gradient of all parameters together."""
-    value: Limit | None = None
+    value: Positive | None = None
     """Largest absolute value of any one component."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
@@ -66,7 +65,7 @@ class Train(Config):
     """With `order: shuffled`, leave out a short last batch."""
     steps: Count | None = None
     """Length of training in optimizer steps; give this or `epochs`."""
-    epochs: Positive | None = None
+    epochs: Epochs | None = None
     """Length of training in passes over the training split; give this or `steps`."""
     evaluate: Many[SplitName] | None = None
     """Splits evaluated at intervals. null: val if there is one. `[test]` looks at the test set during
