@@ -23,6 +23,7 @@ from dlassign.report.weights import MOST_RUNS, WeightPictures, draw_small
 from dlassign.store.records import read_records
 from dlassign.store.select import find_sources
 from helpers import report_folder as folder
+from helpers import sweep_tables
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +270,12 @@ class TestTables:
         assert [run["key"] for run in row["runs"]] == [key_of(run) for run in filled.runs["slow"]]
         assert [run["confirms"] for run in row["runs"]] == [False, False, True]
         assert (row["values"], row["seconds"], view["unit"]) == (["0.05"], 6.0, 100.0)
+
+    def test_seeds_of_a_sweep_that_agree_are_said_to_leave_no_interval(self, tmp_path: Path) -> None:
+        runs = [sweep_tables.run(0.5, seed) for seed in (0, 1)]
+        rows = [sweep_tables.row(i, {"optimizer.lr": i}, *runs[: 2 - i]) for i in (0, 1)]
+        view = sweep_view(sweep_tables.write(tmp_path / "s", rows), ())
+        assert sorted(row["all_equal"] for row in view["rows"]) == [False, True]
 
     def test_a_damaged_sweep_is_listed(self, tmp_path: Path) -> None:
         folder.make_run(tmp_path, name="s", steps=4)

@@ -35,8 +35,8 @@ def build_weights(
         weights: (units, D) of a linear layer, or (filters, C, KH, KW) of a convolution; finite.
         sample_shape: of what the layer is applied to. A linear layer on (C, H, W) is drawn as images, else as heat map.
         name: of the layer.
-        title: stands above the picture; what is shown is said below it.
-        components: principal components that the weights were mapped back from, to be told in the title.
+        title: of the picture.
+        components: principal components that the weights were mapped back from.
 
     Raises:
         ValueError: weights has neither two nor four axes.

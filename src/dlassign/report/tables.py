@@ -67,6 +67,7 @@ def _sweep_row(row: PointResult, table: SweepTable, known: Container[str]) -> di
         "values": [value_text(row.values[key]) if key in row.values else "" for key in table.keys],
         "status": row.status,
         **_interval(row),
+        "all_equal": row.low is None and sum(not run.confirms and run.value is not None for run in row.runs) > 1,
         "confirmed": row.confirmed and {"rank": row.confirmed.rank, **_interval(row.confirmed)},
         "runs": [{**asdict(run), "key": _key(RunPaths(table.folder / run.run), known)} for run in row.runs],
         "seconds": row.seconds,
@@ -96,12 +97,14 @@ def reproduced_view(file: Path, known: Container[str]) -> dict[str, Any] | Unrea
             figure["strip"] = _strip(figure, half)
         strips = [figure["strip"] for row in rows for figure in row["figures"] if figure["strip"]]
         environment = data.get("environment") or {}
+        packages = environment.get("packages") or {}
+        versions = [f"{name} {packages[name]}" for name in ("dlassign", "torch", "numpy") if packages.get(name)]
         return {
             "name": str(data["table"]),
             "title": str(data.get("title") or data["table"]),
             "source": str(data.get("source") or ""),
             "made": time_text(data.get("made")) or "",
-            "machine": _machine(environment),
+            "machine": ", ".join(filter(None, [environment.get("device_name"), *versions])),
             "rows": rows,
             "half": half,
             "clipped": any(strip["clipped"] for strip in strips),
@@ -214,12 +217,6 @@ def _strip(figure: Mapping[str, Any], half: float) -> dict[str, float | bool] | 
     beyond = abs(mean) > half
     ends = {"low_beyond": low < -half and not beyond, "high_beyond": high > half and not beyond}
     return {**places, "beyond": beyond, **ends, "clipped": beyond or any(ends.values())}
-
-
-def _machine(environment: Mapping[str, Any]) -> str:
-    packages = environment.get("packages") or {}
-    versions = [f"{name} {packages[name]}" for name in ("dlassign", "torch", "numpy") if packages.get(name)]
-    return ", ".join([*filter(None, [environment.get("device_name")]), *versions])
 
 
 def _counts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

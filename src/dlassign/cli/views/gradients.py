@@ -101,24 +101,18 @@ def gradients_json(rows: Sequence[CheckedGradient]) -> dict[str, Any]:
         "tensors": len(rows),
         "bounds": rows[0].bounds._asdict(),
         "worst": {way: _finite(value) for way, value in _worst(rows).items()},
-        "rows": [_row_as_json(row) for row in rows],
-    }
-
-
-def _row_as_json(row: CheckedGradient) -> dict[str, Any]:
-    found = row.differences
-    return {
-        "layer": row.layer,
-        "form": row.form,
-        "tensor": row.tensor,
-        "size": row.size,
-        "entries": found.entries,
-        "central": _finite(found.central),
-        "autograd": _finite(row.autograd),
-        "directions": _finite(found.directions),
-        "kinks": found.kinks,
-        "left_out": found.left_out,
-        "ok": row.ok,
+        "rows": [
+            {
+                **{name: getattr(row, name) for name in ("layer", "form", "tensor", "size")},
+                "entries": row.differences.entries,
+                "central": _finite(row.differences.central),
+                "autograd": _finite(row.autograd),
+                "directions": _finite(row.differences.directions),
+                **{name: getattr(row.differences, name) for name in ("kinks", "left_out")},
+                "ok": row.ok,
+            }
+            for row in rows
+        ],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+@dataclass(frozen=True)
 class Page:
     """A page that can be written again and again."""
 
-    def __init__(self, target: Path, places: Sequence[str], out: Path, title: str | None) -> None:
-        self._target = target
-        self._places = places
-        self._out = out
-        self._title = title
-        self._report = Report(WeightPictures(_first_layer))
+    target: Path
+    places: Sequence[str]
+    out: Path
+    title: str | None
+    report: Report = field(default_factory=lambda: Report(WeightPictures(_first_layer)))
 
     def write(self, *, every: float | None) -> ReportData:
         """Write the page as things are now, and return its content."""
-        report = self._report.collect(find_sources(self._places, out=self._out), title=self._title, every=every)
-        make_folder(self._target.parent)
-        write_text(self._target, render_report(report))
+        report = self.report.collect(find_sources(self.places, out=self.out), title=self.title, every=every)
+        make_folder(self.target.parent)
+        write_text(self.target, render_report(report))
         return report
 
     def wait(self, every: float) -> None:
@@ -50,10 +51,10 @@ class Page:
         told = False
         while True:
             try:
-                find_sources(self._places, out=self._out)
+                find_sources(self.places, out=self.out)
                 return
             except UserError as error:
-                if any(Path(place).is_file() for place in self._places):
+                if any(Path(place).is_file() for place in self.places):
                     raise
                 if not told:
                     click.echo(f"waiting: {error}; Ctrl-C ends", err=True)

@@ -142,12 +142,7 @@ class Tally:
 
 
 class TrialsView:
-    """Shows the trials of a sweep: a line for each that has ended, or on a terminal a live table of the running ones.
-
-    Args:
-        tally: the numbers to show.
-        live: draws the table below the lines; None prints plain lines, for logs and pipes.
-    """
+    """Shows the trials of a sweep: a line for each that has ended, or with `live` a table of the running ones."""
 
     def __init__(self, tally: Tally, live: Live | None = None) -> None:
         self._tally = tally

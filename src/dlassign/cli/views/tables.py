@@ -17,14 +17,10 @@ from dlassign.tables.render import figure_name, interval_text, obstacles, second
 
 
 class TrialLines:
-    """Prints a line for each run that has ended, with the time that the others will take; a TrialListener.
-
-    Args:
-        trials: what is trained.
-    """
+    """Prints a line for each run that has ended, with the time that the others will take; a TrialListener."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
-        self.trials = list(trials)
+        self._total = len(trials)
         self.failed: dict[str, str] = {}
         self._done = 0
         self._began = time.monotonic()
@@ -48,9 +44,9 @@ class TrialLines:
         trial = result.trial
         if result.status == "failed":
             self.failed[str(trial.paths.root)] = result.message
-        seconds = (time.monotonic() - self._began) / self._done * (len(self.trials) - self._done)
-        left = f", {clock(seconds)} to go" if self._done < len(self.trials) else ""
-        head = f"[{self._done}/{len(self.trials)}] {trial.values['row']} seed {trial.config.seed}"
+        seconds = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        left = f", {clock(seconds)} to go" if self._done < self._total else ""
+        head = f"[{self._done}/{self._total}] {trial.values['row']} seed {trial.config.seed}"
         message = f": {result.message}" if result.message else ""
         click.echo(f"{head}: {result.status}{_took(result)}{left}{message}", err=True)
 

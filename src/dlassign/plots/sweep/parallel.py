@@ -26,6 +26,7 @@ DIVERGED = PALETTE[1]
 BELOW = -0.14
 """Height at which a key that a point does not have stands, and the end of a point that diverged."""
 _SPREAD = 0.022
+_BEHIND = {"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75}
 _AXIS_WIDTH, _HEIGHT = 1.75, 4.4  # inches
 
 
@@ -118,15 +119,10 @@ class _Drawing:
             if any(key not in row.values for row in self.rows):
                 ticks.append((BELOW, "not set"))
             for height, text in ticks:
-                self._tick(x, height, text)
+                self.axes.plot([x - 0.02, x + 0.02], [height, height], color="0.25", lw=1, zorder=3)
+                look: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8, "zorder": 4, "bbox": _BEHIND}
+                self.axes.text(x - 0.04, height, text, parse_math=False, **look)
             self.axes.text(x, 1.06, _name(scale), ha="center", va="bottom", fontsize=9, parse_math=False)
-
-    def _tick(self, x: float, height: float, text: str) -> None:
-        self.axes.plot([x - 0.02, x + 0.02], [height, height], color="0.25", lw=1, zorder=3)
-        box = {"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75}
-        self.axes.text(
-            x - 0.04, height, text, ha="right", va="center", fontsize=8, zorder=4, bbox=box, parse_math=False
-        )
 
     def objective_axis(self, figure: Figure) -> None:
         """Draw the last axis as a strip of the colours, with its ticks and its label."""
@@ -146,7 +142,8 @@ class _Drawing:
 
     def frame(self, title: str | None) -> None:
         axes, last = self.axes, len(self.keys)
-        low = BELOW - 0.05 if self._below() else -0.04
+        unset = any(key not in row.values for row in self.rows for key in self.keys)
+        low = BELOW - 0.05 if self.diverged or unset else -0.04
         axes.set_xlim(-0.45, last + 0.1)
         axes.set_ylim(low, 1.04)
         axes.set_axis_off()
@@ -166,9 +163,6 @@ class _Drawing:
         count = f"{len(self.rows)} point{'s' * (len(self.rows) != 1)}"
         missing = len(self.table.rows) - len(self.rows)
         return f"{self.table.name}: {count}{mean}{f'; {missing} without a result not drawn' if missing else ''}"
-
-    def _below(self) -> bool:
-        return bool(self.diverged) or any(key not in row.values for row in self.rows for key in self.keys)
 
 
 def _name(scale: Scale) -> str:

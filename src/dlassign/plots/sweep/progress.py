@@ -73,7 +73,9 @@ def build_progress(table: SweepTable, *, title: str | None = None) -> Figure:
     with fixed_style():
         figure = Figure(figsize=(WIDTH, HEIGHT))
         axes = figure.add_axes((0, 0, 1, 1))
-        axes.step(x, objective.unit * found.best, where="post", color=PALETTE[1], lw=1.8, label=_best(table, found))
+        best = objective.unit * found.best
+        shown = f"{best[-1]:.2f} %" if objective.metric == "accuracy" else f"{best[-1]:.4g}"
+        axes.step(x, best, where="post", color=PALETTE[1], lw=1.8, label=f"best so far ({shown})")
         _dots(axes, found, x, objective.unit)
         axes.set_xlim(0, 1.02 * x[-1] or 1.0)
         axes.set_xlabel(f"training time of all runs so far, added up ({unit})")
@@ -85,12 +87,6 @@ def build_progress(table: SweepTable, *, title: str | None = None) -> Figure:
         axes.set_title(head if title is None else title, parse_math=False)
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.15), borderaxespad=0.0, ncols=2, frameon=False)
     return figure
-
-
-def _best(table: SweepTable, found: History) -> str:
-    objective = table.objective
-    value = objective.unit * found.best[-1]
-    return f"best so far ({value:.2f} %)" if objective.metric == "accuracy" else f"best so far ({value:.4g})"
 
 
 def _dots(axes: Axes, found: History, x: FloatArray, unit: float) -> None:
