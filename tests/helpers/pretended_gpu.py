@@ -58,6 +58,8 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         "is_initialized": lambda: True,
         "device_count": lambda: len(machine.capability),
         "current_device": lambda: machine.current,
+        "init": lambda: None,
+        "set_device": lambda asked: setattr(machine, "current", machine.device(asked).index),
         "device": lambda asked: _current(machine, asked),
         "synchronize": lambda device=None: machine.wait("synchronize"),
         "empty_cache": lambda: None,
