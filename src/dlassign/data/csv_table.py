@@ -52,8 +52,8 @@ class Table:
         number = {name: i for i, name in enumerate(classes)}
         split = Split(self._values(), np.array([number[name] for name in names], dtype=np.int64))
         columns = [self.columns[i] for i in self.features]
-        for place, i in zip(split.x.T, self.features, strict=True):
-            notes += notes_of_numbers(self.columns[i], place, [(line, cells[i]) for line, cells in self.rows])
+        for column, values in zip(columns, split.x.T, strict=True):
+            notes += notes_of_numbers(column, values, self.rows)
         return Raw(
             train=split,
             classes=classes,
@@ -90,17 +90,30 @@ class Table:
     def _values(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """Return x: (N, D) float64."""
         x = np.empty((len(self.rows), len(self.features)))
-        for row, (line, cells) in enumerate(self.rows):
-            x[row] = [self._value(line, self.columns[i], text=cells[i]) for i in self.features]
+        try:
+            for row, (_, cells) in enumerate(self.rows):
+                texts = [cells[i] for i in self.features]
+                if "_" in "".join(texts):
+                    raise self._fault()
+                x[row] = list(map(float, texts))
+        except ValueError as error:
+            raise self._fault() from error
+        if not np.isfinite(x).all():
+            raise self._fault()
         return x
 
-    def _value(self, line: int, column: Column, *, text: str) -> float:
-        number = _number(text)
-        if number is not None and math.isfinite(number):
-            return number
-        what = "is empty" if not text.strip() else f"is {text.strip()!r}, not a finite number"
+    def _fault(self) -> DataError:
+        """Return what is wrong with the first cell that is not a finite number."""
+        bad = (
+            (line, self.columns[i], cells[i].strip())
+            for line, cells in self.rows
+            for i in self.features
+            if (number := _number(cells[i])) is None or not math.isfinite(number)
+        )
+        line, column, text = next(bad)
+        what = f"is {text!r}, not a finite number" if text else "is empty"
         cure = f"fill it in or leave the row out, or the column, by data.drop: [{column.key}]"
-        raise DataError(f"{self.path}:{line}: {column} {what}; {cure}")
+        return DataError(f"{self.path}:{line}: {column} {what}; {cure}")
 
 
 def csv_table(

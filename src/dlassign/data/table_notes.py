@@ -24,6 +24,8 @@ _ENOUGH_TO_DIFFER = 10
 """Rows from which whole numbers that all differ are hardly a measurement."""
 _EXACT = 15
 """Significant digits that float64 holds, whatever they are."""
+_WHOLE = 2**53
+"""Below it float64 holds every whole number."""
 _SHORTEST_ZERO = 5
 """Length of text that is too short for a number below the smallest of float64."""
 _ID = re.compile(r"(?i:index|row|(?:.*[\W_])?(?:id|idx|uuid))|.*[a-z]I[dD]", re.DOTALL)
@@ -91,16 +93,24 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
     return notes
 
 
-def notes_of_numbers(column: Column, x: NDArray[np.float64], cells: Sequence[tuple[int, str]]) -> list[str]:
+def notes_of_numbers(column: Column, x: NDArray[np.float64], rows: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
     """Return a note if float64 does not hold the numbers of a column.
 
     Args:
-        column: of the cells.
+        column: of the file.
         x: (N,) what was read.
-        cells: line number and text of each.
+        rows: line number and cells of each row of the file.
     """
+    small = bool(x.all()) and np.abs(x).max() < _WHOLE
+    different = len(np.unique(x))
+    if small and different == len(x):
+        return []  # so most measurements end, without a look at their texts
+    texts = [cells[column.number] for _, cells in rows]
+    longest = max(map(len, texts))
+    if longest <= _SHORTEST_ZERO or (small and (longest <= _EXACT or different == len(set(texts)))):
+        return []
     exact: dict[float, Decimal] = {}
-    for (line, text), value in zip(cells, x.tolist(), strict=True):
+    for (line, _), text, value in zip(rows, texts, x.tolist(), strict=True):
         # Nothing is lost of a short text, but where a number is too small, as 1e-400 is.
         if len(text) <= _EXACT and (value or len(text) <= _SHORTEST_ZERO):
             continue
