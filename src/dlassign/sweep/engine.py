@@ -62,13 +62,9 @@ class Outcome:
 
 
 class Sweep:
-    """One sweep and how it stands.
+    """One sweep and how it stands; its runs lie below `out`.
 
-    Args:
-        located: the sweep file.
-        checked: its points that are known beforehand.
-        out: folder of all runs.
-        strategy: () -> what chooses the points, fresh; None is the one that the file names.
+    `strategy` gives what chooses the points, fresh; None is the one that the file names.
 
     Raises:
         UserError: the data cannot be read.
@@ -117,13 +113,9 @@ class Sweep:
         return own + (min(confirm.top, points) * confirm.seeds if confirm else 0)
 
     def run(self, executor: Executor, view: SweepView, *, retry: bool = False, fail_fast: bool = False) -> Outcome:
-        """Train what is not there yet, and write the table.
+        """Train what is not there yet, with `retry` also what has failed, and write the table.
 
-        Args:
-            executor: what trains.
-            view: what shows it.
-            retry: train failed trials again.
-            fail_fast: end with the first trial that fails.
+        With `fail_fast` it ends with the first trial that fails.
 
         Raises:
             UserError: another process drives this sweep, or the disk is full.

@@ -22,10 +22,7 @@ from dlassign.train.stopping import StopRequest
 class ProcessesExecutor:
     """Trains trials in worker processes that import torch once; the CPU's threads are divided among them.
 
-    Args:
-        workers: how many, at least 1.
-        devices: CUDA devices, dealt to the workers in turn, for trials that leave the device open; () is none.
-        why: half a sentence for the user on why it was chosen.
+    CUDA devices are dealt to the workers in turn, for trials that leave theirs open.
     """
 
     def __init__(self, workers: int, *, devices: Sequence[str] = (), why: str = "") -> None:

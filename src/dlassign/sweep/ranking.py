@@ -27,7 +27,7 @@ def ranked(
     Points given up early come after all with a value, then those that diverged.
 
     Args:
-        candidates: all; of several that come to the same config the first counts.
+        candidates: of several that come to the same config the first counts.
         standings: how their trials stand, by the name of the run folder.
         confirming: how the trials on fresh seeds stand, by the hash of the point.
         objective: says what is better.

@@ -63,8 +63,7 @@ class Cluster:
         try:
             self._ray.init(address=self._address, **quiet)
         except (OSError, RuntimeError, ValueError, ImportError) as error:
-            message = _NONE_AT.get(self._address) or _cannot_join(self._address)
-            raise UserError(f"{message} ({_short(error)})") from error
+            raise UserError(f"{_none_at(self._address)} ({_short(error)})") from error
 
     def leave(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -127,13 +126,11 @@ class ActorLost(Exception):
     """An actor, its process or its machine is gone; the message says which."""
 
 
-_NONE_AT = {
-    "auto": "this machine belongs to no Ray cluster; start one with `ray start --head`, or use `address: local`",
-    "local": "Ray could not be started here",
-}
-
-
-def _cannot_join(address: str) -> str:
+def _none_at(address: str) -> str:
+    if address == "local":
+        return "Ray could not be started here"
+    if address == "auto":
+        return "this machine belongs to no Ray cluster; start one with `ray start --head`, or use `address: local`"
     return f"there is no Ray cluster at {address} that can be joined; `ray status` on its head says its address"
 
 
@@ -153,7 +150,7 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"{_cannot_join(address)} ({_short(error)})") from error
+        raise UserError(f"{_none_at(address)} ({_short(error)})") from error
 
 
 def _short(error: BaseException) -> str:

@@ -35,11 +35,7 @@ class RayExecutor:
 
     A run folder is written in place by a worker that sees the driver's file system, and else sent there and back.
 
-    Args:
-        address: `local` (a cluster is started here), `auto` (the one that this machine belongs to) or host:port.
-        cpus_per_trial: CPU cores of a trial.
-        gpus_per_trial: GPUs of a trial, also a fraction of one.
-        retries: how often a trial is tried again whose worker or machine was lost.
+    The arguments are the keys of config.sweep.RayExecutor.
 
     Raises:
         ConfigError: Ray does not know such a fraction.
@@ -166,8 +162,10 @@ class _Crew:
                 answer = self._cluster.get(call)
             except ActorLost as loss:
                 yield worker, (LOST, str(loss))
-                if worker.machine is None:
-                    self._did_not_start(str(loss))
+                self._false_starts += worker.machine is None
+                if self._false_starts >= FALSE_STARTS and not self.workers:
+                    cure = "is dlassign installed on its machines?"
+                    raise UserError(f"no worker starts on the Ray cluster: {loss}; {cure}") from loss
                 continue
             if isinstance(answer, Machine):
                 worker.machine = answer
@@ -182,11 +180,6 @@ class _Crew:
                 yield worker, received
             if worker.trial is not None:
                 worker.send()
-
-    def _did_not_start(self, why: str) -> None:
-        self._false_starts += 1
-        if self._false_starts >= FALSE_STARTS and not self.workers:
-            raise UserError(f"no worker starts on the Ray cluster: {why}; is dlassign installed on its machines?")
 
     def remove(self, worker: _Actor) -> None:
         worker.call = None
