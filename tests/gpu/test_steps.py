@@ -12,9 +12,15 @@ from helpers.gpu import waiting_is_an_error
 from helpers.gpu_cases import CASES, config_of, parts_of, plain, same, take
 from helpers.pretended_gpu import pretended_gpu
 
-SLOW = {"resnet18, resize, dropout"}  # eleven million parameters
+SLOW = {"resnet18, resize, dropout", "cifar_improved"}  # of fixed widths
 EVERY = [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES]
-OF_THE_CPU = [case for case in CASES if case not in SLOW and "fp16" not in case and "tf32" not in case]
+ENOUGH = {"mlp", "mlp, sgd, clip norm, penalty", "mnist_99, fp32", "cifar10_82, accumulate, lookahead", "vgg", "preact"}
+"""One of each family: the rest go the same ways of CUDA."""
+OF_THE_CPU = [
+    case if case in ENOUGH else pytest.param(case, marks=pytest.mark.slow)
+    for case in CASES
+    if "fp16" not in case and "tf32" not in case
+]
 
 
 @pytest.fixture(autouse=True)

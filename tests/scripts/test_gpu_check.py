@@ -84,6 +84,13 @@ def test_the_page_has_facts_and_every_row(
     assert "| steps | FAILS | not reached |" in options.output.read_text()
 
 
+@pytest.mark.slow  # a child that runs tests
+def test_tests_are_counted(options: Namespace) -> None:
+    [row] = gpu_sections.tests(options)
+    assert row.verdict == HOLDS
+    assert " passed" in row.figures
+
+
 @pytest.mark.slow  # two children that import torch
 def test_a_section_is_a_process_and_is_ended_in_time(options: Namespace) -> None:
     options.device = "cpu"
