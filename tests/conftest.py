@@ -50,3 +50,10 @@ def pictures_without_content(request: pytest.FixtureRequest, monkeypatch: pytest
             file.write(EMPTY[format])
 
     monkeypatch.setattr(matplotlib.Figure, "savefig", savefig)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave files to the system's cache: it outlives every process that a test kills; tests/store flushes as usual."""
+    if "store" not in request.path.parts:
+        monkeypatch.setattr(os, "fsync", lambda handle: None)

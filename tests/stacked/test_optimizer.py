@@ -15,7 +15,7 @@ from dlassign.optim.torch_optim import TorchOptimizer, make_optimizer
 from dlassign.stacked.optimizer import StackedOptimizer, can_stack
 from dlassign.stacked.tensors import StackedTensors
 
-STEPS = 30
+STEPS = 12
 Peer = Callable[[Any, Any], torch.optim.Optimizer]
 
 

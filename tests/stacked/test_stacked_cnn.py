@@ -26,7 +26,7 @@ from dlassign.train.plan import Plan, make_plan
 from dlassign.train.torch_learner import TorchLearner
 
 CPU = torch.device("cpu")
-CLASSES, N, BATCH, STEPS = 4, 90, 20, 60
+CLASSES, N, BATCH, STEPS = 4, 90, 20, 30
 PREPROCESS = Preprocess.from_state([{"name": "scale", "divisor": 255.0}])
 EECS: dict[str, Any] = {"name": "eecs_convnet", "filters": 4, "kernel_size": 3, "hidden": 6}
 VGG: dict[str, Any] = {"name": "vgg", "stages": [[4], [5]], "global_pool": "avg"}
@@ -99,7 +99,7 @@ def train_both_ways(
     """Train alone and in a stack, and compare losses and right predictions of every step; return both."""
     peers, members = join(cfgs, same_order=same_order, channels=channels)
     stack = stack_of(peers, members, lanes=lanes)
-    found = [stack.advance(0, 27, never), stack.advance(27, STEPS, never)]
+    found = [stack.advance(0, 13, never), stack.advance(13, STEPS, never)]
     runs = []
     for k, cfg in enumerate(cfgs):
         alone = build(cfg, order_seed=0 if same_order else cfg.seed, channels=channels)

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 BASE = [
     "train.precision=fp64",
     "train.epochs=null",
-    "train.steps=200",
+    "train.steps=120",
     "train.eval_every={steps: 40}",
     "model.hidden=[20, 10]",
     "device=cpu",
@@ -172,7 +172,7 @@ CASES: dict[str, list[list[str]]] = {
 }
 
 
-SHORT = "train.steps=50", "train.eval_every={steps: 20}"
+SHORT = "train.steps=30", "train.eval_every={steps: 12}"
 SHARING = (
     "convolutions",
     "momentum and decay",
@@ -203,7 +203,8 @@ def test_logs_are_those_of_runs_alone(case: str, seeds: str, tmp_path: Path, dig
 
 def test_two_hundred_steps(tmp_path: Path, digest: str) -> None:
     changes = [
-        ("model.dropout=0.3", SGD.format(lr=lr, momentum=0.9, nesterov="false", decay=1e-3)) for lr in (0.1, 0.01)
+        ("train.steps=200", "model.dropout=0.3", SGD.format(lr=lr, momentum=0.9, nesterov="false", decay=1e-3))
+        for lr in (0.1, 0.01)
     ]
     cfgs = [config(*change, seed=seed) for seed, change in enumerate(changes * 2)]
     ours, _ = together(cfgs, tmp_path / "together", digest)
@@ -318,7 +319,7 @@ def test_checkpoints_hold_one_model_each(tmp_path: Path, digest: str) -> None:
     for ours, theirs in ((paths.last, "last"), (paths.best, "best")):
         size = getattr(paths_of(tmp_path / "alone", cfgs[0], digest), theirs).stat().st_size
         assert ours.stat().st_size == pytest.approx(size, rel=0.02), "the storage of the whole stack was saved"
-    assert load_checkpoint(paths.last)["step"] == 50
+    assert load_checkpoint(paths.last)["step"] == 30
 
 
 def test_members_say_what_runs_alone_say(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str
     return told
 
 
+# Looking a package up parses its metadata, which takes longer than anything else in the beginning of a run.
+@cache
 def package_version(name: str) -> str | None:
     """Return the installed version of a package, or None."""
     try:
