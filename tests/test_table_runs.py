@@ -81,12 +81,12 @@ def test_an_index_that_was_saved_with_a_sorted_table_is_named_and_can_be_left_ou
     rng = np.random.default_rng(0)
     y = np.arange(N) // (N // 2)
     write(("", range(N)), ("noise", rng.normal(size=N)), ("label", y))
-    note = "column 0: it counts the rows, as an index does; if a new sample would not have it, set data.drop: [0]"
+    note = "column 0: it counts the rows, as an index does; if a new sample would not have it, set data.drop: ['']"
     learnt, log, accuracy = train()
     assert accuracy > 0.9  # of noise and an index
     assert log.start["data"]["notes"] == [note]
     assert check()[1:] == [f"a.yaml: {note}"]
-    honest, log, accuracy = train("data.drop=[0]")
+    honest, log, accuracy = train("data.drop=['']")
     assert honest.root != learnt.root
     assert accuracy < 0.8
     assert log.start["data"]["notes"] == []

@@ -94,6 +94,17 @@ def test_columns_are_left_out_by_name_and_number(write: Any) -> None:
     assert_array_equal(csv_table(names, drop=["name"]).train.x, [[1], [3]])
 
 
+def test_a_number_that_is_the_name_of_another_column_is_not_guessed(write: Any) -> None:
+    path = write(",0,1,label\n7,1,2,x\n8,3,4,y\n")
+    message = (
+        "data.drop: 0 is the number of column 0 and the name of another; write '0' for the name, or -4 for the number"
+    )
+    with pytest.raises(DataError, match=message):
+        csv_table(path, drop=[0])
+    assert_array_equal(csv_table(path, drop=[-4]).train.x, [[1, 2], [3, 4]])
+    assert_array_equal(csv_table(path, drop=["", "0"]).train.x, [[2], [4]])
+
+
 @pytest.mark.parametrize(
     ("drop", "message"),
     [

@@ -33,10 +33,14 @@ CURE = "; if a new sample would not have it, set data.drop: "
 @pytest.mark.parametrize(
     ("name", "values", "note"),
     [
-        ("", range(N), "column 0: it counts the rows, as an index does" + CURE + "[0]"),
-        ("", NOISE, "column 0: it has no name, as the index that a program wrote" + CURE + "[0]"),
-        ("Unnamed: 0", NOISE, "column 'Unnamed: 0': it has no name, as the index that a program wrote" + CURE + "[0]"),
-        ("n", range(1, N + 1), "column 'n': it counts the rows, as an index does" + CURE + "[0]"),
+        ("", range(N), "column 0: it counts the rows, as an index does" + CURE + "['']"),
+        ("", NOISE, "column 0: it has no name, as the index that a program wrote" + CURE + "['']"),
+        (
+            "Unnamed: 0",
+            NOISE,
+            "column 'Unnamed: 0': it has no name, as the index that a program wrote" + CURE + "['Unnamed: 0']",
+        ),
+        ("n", range(1, N + 1), "column 'n': it counts the rows, as an index does" + CURE + "['n']"),
         ("back", range(N, 0, -1), "column 'back': it counts the rows, as an index does" + CURE + "[back]"),
         ("time", [0.1 * i for i in range(N)], "column 'time': it counts the rows, as an index does" + CURE + "[time]"),
         (
@@ -56,7 +60,8 @@ def test_a_column_that_tells_nothing_of_a_new_sample_is_named(
     [said] = notes_of(tmp_path, {name: values})
     assert said.startswith(note)
     key = said[said.index("[") + 1 : said.index("]")]
-    assert notes_of(tmp_path, {name: values}, drop=[int(key) if key.isdecimal() else key]) == []
+    assert key.strip("'") == name
+    assert notes_of(tmp_path, {name: values}, drop=[name]) == notes_of(tmp_path, {name: values}, drop=[0]) == []
 
 
 def test_a_column_that_is_one_for_a_class_and_zero_for_the_others_is_named(tmp_path: Path) -> None:

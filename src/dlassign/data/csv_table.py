@@ -193,11 +193,18 @@ def _text(path: str) -> str:
 
 def _find(path: str, columns: Sequence[Column], *, wanted: str | int, key: str) -> int:
     """Return the number of the column that a key of the config names."""
-    if isinstance(wanted, int):
-        if -len(columns) <= wanted < len(columns):
-            return wanted % len(columns)
-        raise DataError(f"{path}: no column {wanted}; there are {len(columns)}, counted from 0 (-1 is the last)")
     names = [column.name or "" for column in columns]
+    if isinstance(wanted, int):
+        if not -len(columns) <= wanted < len(columns):
+            raise DataError(f"{path}: no column {wanted}; there are {len(columns)}, counted from 0 (-1 is the last)")
+        place = wanted % len(columns)
+        # Tables that pandas wrote have columns called 0, 1, 2 behind one without a name.
+        if key == "data.drop" and str(wanted) in names and names[place] != str(wanted):
+            cure = f"write {str(wanted)!r} for the name, or {place - len(columns)} for the number"
+            raise DataError(
+                f"{path}: {key}: {wanted} is the number of {columns[place]} and the name of another; {cure}"
+            )
+        return place
     found = [column.number for column in columns if column.name == normalize("NFC", wanted)]
     if len(found) == 1:
         return found[0]

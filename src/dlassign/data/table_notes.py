@@ -51,8 +51,11 @@ class Column:
     @property
     def key(self) -> str:
         """What names it in `data.drop`, as YAML."""
-        plain = re.fullmatch(r"[^\W\d]\w*", self.name or "") and str(self.name).lower() not in _NOT_PLAIN
-        return str(self.name) if plain else str(self.number)
+        if self.name is None:
+            return str(self.number)
+        plain = re.fullmatch(r"[^\W\d]\w*", self.name) and self.name.lower() not in _NOT_PLAIN
+        quoted = self.name.replace("'", "''")
+        return self.name if plain else f"'{quoted}'"
 
 
 def notes_of_header(columns: Sequence[Column], line: int) -> tuple[str, ...]:
