@@ -104,7 +104,7 @@ def test_a_model_that_is_too_large_is_named_by_a_key_it_has(cfg: Model, key: str
 
 
 def test_too_many_weights_for_any_machine() -> None:
-    cfg = VGG(name="vgg", stages=((2**40,), (2**40,)))
+    cfg = VGG(name="vgg", stages=((2**31 - 1,), (2**31 - 1,)))
     with pytest.raises(ConfigError) as caught:
         check_model(cfg, (3, 32, 32), 10)
     assert caught.value.problems[0].path == "model.stages"

@@ -199,7 +199,7 @@ def _hint(node: Node, value: Any) -> str:
         if isinstance(value, int) and value >= COUNTS_END and option.get("minimum") == 1:  # a count
             return "; use less than 2^31"
         if isinstance(value, int | float) and LARGEST < abs(value) < math.inf and option.get("maximum") == LARGEST:
-            return "; the largest number is 1e30"
+            return "; the largest number is 1e38"
     if isinstance(value, bool) and "on" in node.get("enum", ()):
         return f"; write {'on' if value else 'off'}"
     if isinstance(value, str):

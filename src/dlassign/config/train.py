@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Duration, Epochs, Many, NonNegative, Pixels, Positive, broken_rule
+from dlassign.config.base import Config, Count, Duration, Epochs, Many, NonNegative, Pixels, broken_rule
 from dlassign.config.optim import Average, Pattern
 
 SplitName = Literal["train", "val", "test"]
 Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
+
+Limit = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 
 
 class EarlyStop(Config):
@@ -30,9 +32,9 @@ class Clip(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"norm": 1.0}]})
 
-    norm: Positive | None = None
+    norm: Limit | None = None
     """Largest Euclidean norm of the gradient of all parameters together."""
-    value: Positive | None = None
+    value: Limit | None = None
     """Largest absolute value of any one component."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
