@@ -195,7 +195,6 @@ WRONG = {
     "n_params: expected a whole number, got 1.5": ("start", {"n_params": 1.5}),
     "loss: expected a number or null, got 'x'": ("train", {"loss": "x"}),
     "loss: expected a number or null, got True": ("train", {"loss": True}),
-    "step: is missing": ("train", {"step": ...}),
     "step: expected a whole number, got None": ("eval", {"step": None}),
     "split: expected a text, got {}": ("eval", {"split": {}}),
     "confusion[0][1]: expected a whole number, got 'a'": ("eval", {"confusion": [[1, "a"]]}),

@@ -110,6 +110,10 @@ class Shape:
         # Worked out once, for a long log is checked a million times.
         self._keys = [(key.removesuffix("?"), not key.endswith("?"), _kinds(value)) for key, value in keys.items()]
 
+    def complete(self, found: Mapping[str, Any]) -> bool:
+        """Return whether an object has all keys that it must have, whatever their values are."""
+        return all(name in found for name, required, _ in self._keys if required)
+
     def misfit(self, found: Mapping[str, Any]) -> str:
         """Return where an object has another shape, and what was expected there; "" if it has this one."""
         return self._misfit(found).removeprefix(".")

@@ -191,13 +191,14 @@ def former_records(path: Path) -> RunRecords | None:
     records: RunRecords | None = None
     warnings = []
     for place, record in read_json_lines(path, what="the log"):
-        if record is None or str(record.get("kind")) not in _SHAPES:
+        shape = _SHAPES.get(str(record.get("kind"))) if record else None
+        if record is None or shape is None or not (record["kind"] == "start" or shape.complete(record)):
             warnings.append(f"{place}: not a complete record, skipped (a process was killed while writing it)")
             continue
         if records is None:
             _check_start(record, path)
         # Here, for all readers: none of them has to expect a text where a number belongs.
-        if wrong := _SHAPES[record["kind"]].misfit(record):
+        if wrong := shape.misfit(record):
             raise UserError(f"{place} is damaged: {wrong}; mend that line, or move {path.parent} away to train it anew")
         if records is None:
             records = RunRecords(start=record, warnings=warnings)
