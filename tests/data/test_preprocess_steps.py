@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from dlassign.data.bundle import Split
 from dlassign.data.prepare import Preprocess, fit_preprocess
 from dlassign.data.preprocess_steps import make_steps
+from dlassign.errors import ConfigError
 
 STEPS: list[dict[str, Any]] = [
     {"name": "scale", "divisor": 3.0},
@@ -119,3 +120,18 @@ def test_directions_without_variance_are_constant_after_pca() -> None:
         [{"name": "pca", "components": 5}, {"name": "normalize"}], Split(x, np.zeros(50, np.int64))
     )
     assert preprocess.notes == ("data.preprocess.1: 2 of 5 features are constant on train; their std is taken as 1",)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-19, 1e200])
+def test_components_do_not_depend_on_the_unit_of_the_samples(size: float) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    steps = [{"name": "pca", "components": 0.9, "whiten": True}]
+    found = [fit_preprocess(steps, Split(given, np.zeros(50, np.int64))) for given in (x, size * x)]
+    assert_allclose(np.abs(found[1].apply(size * x, "float64")), np.abs(found[0].apply(x, "float64")), rtol=1e-9)
+
+
+@pytest.mark.parametrize("components", [1, 0.9])
+def test_samples_that_are_all_equal_have_no_components(components: int | float) -> None:
+    with pytest.raises(ConfigError, match="all equal, so they have no components; leave pca out") as caught:
+        fit_preprocess([{"name": "pca", "components": components}], Split(np.ones((9, 3)), np.zeros(9, np.int64)))
+    assert caught.value.problems[0].path == "data.preprocess.0"

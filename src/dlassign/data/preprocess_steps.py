@@ -181,16 +181,23 @@ class PCA(PreprocessStep):
             what = f"{n} training samples" if n < d else f"samples with {d} values"
             message = f"{self.components} components of {what}; give at most {min(n, d)}"
             raise ConfigError.at(f"{path}.components", message)
+        span = float(np.ptp(rows, axis=0).max())
+        if span == 0:
+            raise ConfigError.at(path, "the training samples are all equal, so they have no components; leave pca out")
+        # Variances of numbers around 1e-200 are 0. Numbers of a usual size keep their unit, and their bits.
+        unit = 1.0 if 1e-100 < span < 1e100 else span
+        if unit != 1.0:
+            rows /= unit
         # With more samples than values the covariance is the cheaper way.
         solver = "covariance_eigh" if n > d else "full"
         pca = decomposition.PCA(n_components=self.components, svd_solver=solver, copy=False).fit(rows)
         if not self.whiten:
-            return PCA(pca.components_, mean=pca.mean_), ""
-        scale = np.sqrt(np.maximum(pca.explained_variance_, 0.0))
+            return PCA(pca.components_, mean=pca.mean_ * unit), ""
+        scale = np.sqrt(np.maximum(pca.explained_variance_, 0.0)) * unit
         empty = scale <= 1e-7 * scale.max(initial=0.0)
         scale[empty] = 1.0
         note = f"{empty.sum()} of {len(scale)} components have no variance on train and are not whitened"
-        return PCA(pca.components_, whiten=True, mean=pca.mean_, scale=scale), note if empty.any() else ""
+        return PCA(pca.components_, whiten=True, mean=pca.mean_ * unit, scale=scale), note if empty.any() else ""
 
     def apply(self, chunk: Float64) -> Float64:
         """Return (x - mean) A^T / scale, (B, K), with the components A."""
