@@ -172,9 +172,6 @@ def test_switches_are_on_and_off(given: str, meant: str) -> None:
         (f"model.hidden={[1] * 1001}", "got a list of 1001 items; use at most 1000"),
         (f"model={{name: vgg, stages: {[[1]] * 33}}}", "got a list of 33 items; use at most 32"),
         ("data={name: image_folder, root: x, shuffle_seed: 9223372036854775808}", "below 2^63"),
-        ("optimizer.lr=1e300", "expected a number above 0, got 1e+300; the largest number is 1e38"),
-        ("optimizer={name: rmsprop, weight_decay: 1e300}", "the largest number is 1e38"),
-        ("data.preprocess=[{name: normalize, mean: [-1e300], std: [1]}]", "the largest number is 1e38"),
     ],
 )
 def test_no_size_is_without_end(override: str, part: str) -> None:

@@ -58,12 +58,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-LARGEST = 1e38
-"""Beyond it, torch refuses numbers as too large for float32, in the middle of a training."""
-Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
-Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-Epochs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _no_null(value: str) -> str:
@@ -105,7 +102,7 @@ class Duration(Config):
 
     steps: Count | None = None
     """Number of optimizer steps."""
-    epochs: Epochs | None = None
+    epochs: Positive | None = None
     """Number of passes over the training split; a fraction is allowed."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:

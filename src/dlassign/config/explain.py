@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dlassign.config.base import COUNTS_END, LARGEST
+from dlassign.config.base import COUNTS_END
 from dlassign.config.places import Document, KeyPath, Place, at, dotted
 from dlassign.config.schema import Node, child, choices, example, expected, follow, member, members
 from dlassign.config.suggestion import did_you_mean
@@ -198,8 +197,6 @@ def _hint(node: Node, value: Any) -> str:
             return f"; use at most {option['maxItems']}"
         if isinstance(value, int) and value >= COUNTS_END and option.get("minimum") == 1:  # a count
             return "; use less than 2^31"
-        if isinstance(value, int | float) and LARGEST < abs(value) < math.inf and option.get("maximum") == LARGEST:
-            return "; the largest number is 1e38"
     if isinstance(value, bool) and "on" in node.get("enum", ()):
         return f"; write {'on' if value else 'off'}"
     if isinstance(value, str):

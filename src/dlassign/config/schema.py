@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import cache
 from typing import Any, TypeAlias
 
-from dlassign.config.base import COUNTS_END, LARGEST, Config
+from dlassign.config.base import COUNTS_END, Config
 from dlassign.config.places import KeyPath, at
 from dlassign.config.run import RunConfig
 from dlassign.config.sweep import SweepConfig
@@ -242,8 +242,6 @@ def _expected_number(node: Node) -> str:
         return "a count (whole number, 1 or more)"
     if (low, below) == (0, 1):
         return "a number from 0 to less than 1"
-    if high == LARGEST:  # told only where a number is larger
-        low, high = None if low == -LARGEST else low, None
     text = "a whole number" if whole else "a number"
     text += f", {low} or more" if low is not None else f" above {above}" if above is not None else ""
     powers = {2**31: "2^31", 2**63: "2^63"}

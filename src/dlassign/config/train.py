@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Duration, Epochs, Many, NonNegative, Pixels, broken_rule
+from dlassign.config.base import Config, Count, Duration, Many, NonNegative, Pixels, Positive, broken_rule
 from dlassign.config.optim import Average, Pattern
 
 SplitName = Literal["train", "val", "test"]
@@ -67,7 +67,7 @@ class Train(Config):
     """With `order: shuffled`, leave out a short last batch."""
     steps: Count | None = None
     """Length of training in optimizer steps; give this or `epochs`."""
-    epochs: Epochs | None = None
+    epochs: Positive | None = None
     """Length of training in passes over the training split; give this or `steps`."""
     evaluate: Many[SplitName] | None = None
     """Splits evaluated at intervals. null: val if there is one. `[test]` looks at the test set during
