@@ -1,4 +1,4 @@
-"""The optimizer of a stack against torch.optim on the models one by one."""
+"""The optimizer of a stack gives the bits of torch.optim on the models one by one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlassign.config.optim import SGD, Adam, AdamW, Group, Muon, RMSprop
+from dlassign.config.optim import SGD, Adam, AdamW, Group, RMSprop
 from dlassign.optim.torch_optim import TorchOptimizer, make_optimizer
-from dlassign.stacked.optimizer import StackedOptimizer, can_stack
+from dlassign.stacked.optimizer import StackedOptimizer
 from dlassign.stacked.tensors import StackedTensors
 
 STEPS = 12
@@ -20,15 +20,16 @@ Peer = Callable[[Any, Any], torch.optim.Optimizer]
 
 
 def sgd(c: SGD, p: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(p, lr=c.lr, momentum=c.momentum, nesterov=c.nesterov, weight_decay=c.weight_decay)
+    own = {"lr": c.lr, "momentum": c.momentum, "nesterov": c.nesterov, "weight_decay": c.weight_decay}
+    return torch.optim.SGD(p, **own, fused=True)
 
 
 def adam(c: Adam, p: Any) -> torch.optim.Optimizer:
-    return torch.optim.Adam(p, lr=c.lr, betas=c.betas, eps=c.eps, weight_decay=c.weight_decay)
+    return torch.optim.Adam(p, lr=c.lr, betas=c.betas, eps=c.eps, weight_decay=c.weight_decay, fused=True)
 
 
 def adamw(c: AdamW, p: Any) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(p, lr=c.lr, betas=c.betas, eps=c.eps, weight_decay=c.weight_decay)
+    return torch.optim.AdamW(p, lr=c.lr, betas=c.betas, eps=c.eps, weight_decay=c.weight_decay, fused=True)
 
 
 def rmsprop(c: RMSprop, p: Any) -> torch.optim.Optimizer:
@@ -80,6 +81,7 @@ class Net(nn.Module):
 
 
 SHAPES = ((4, 3, 2, 2), (4,), (5, 4), ())
+EXACT = {torch.contiguous_format: 0.0, torch.channels_last: 1e-12}
 
 
 def gradients(step: int, k: int) -> list[Tensor]:
@@ -109,7 +111,6 @@ def rates(cfgs: Sequence[Any], step: int) -> list[float]:
 def test_each_model_is_updated_as_by_torch(case: str, layout: torch.memory_format) -> None:
     cfgs, peer = CASES[case]
     models, optimizers = stack(cfgs, layout)
-    assert can_stack(optimizers)
     alone = copy.deepcopy(models)
     expected = [peer(cfg, model.parameters()) for cfg, model in zip(cfgs, alone, strict=True)]
     tensors = StackedTensors(models)
@@ -121,11 +122,12 @@ def test_each_model_is_updated_as_by_torch(case: str, layout: torch.memory_forma
         for k, (model, theirs) in enumerate(zip(alone, expected, strict=True)):
             theirs.param_groups[0]["lr"] = lrs[k]
             for p, grad in zip(model.parameters(), gradients(step, k), strict=True):
-                p.grad = grad
+                p.grad = torch.empty_like(p).copy_(grad)  # laid out as p; torch's kernels mix up others
             theirs.step()
     for own, theirs_alone in zip(models, alone, strict=True):
         for p, q in zip(own.parameters(), theirs_alone.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-12)
+            # Of channels_last tensors dlassign's kernels see one row, which ends elsewhere than torch's.
+            torch.testing.assert_close(p, q, rtol=EXACT[layout], atol=EXACT[layout])
     assert all(p.grad is None for p in tensors.params.values())
 
 
@@ -145,14 +147,14 @@ def test_a_model_goes_on_alone_from_what_the_stack_remembers(case: str) -> None:
             take_alone(alone[k], single, step, k)
         for name, slots in single.state_dict()["slots"].items():
             for ours, theirs in zip(optimizers[k].state_dict()["slots"][name], slots, strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-13)
+                assert torch.equal(ours, theirs)
     resumed = StackedOptimizer(singles, list((again := StackedTensors(alone)).params.values()))
     put_gradients(again, 6, len(cfgs))
     resumed.step([cfg.lr for cfg in cfgs])
     for k, model in enumerate(models):
         take_alone(model, optimizers[k], 6, k)
         for p, q in zip(model.parameters(), alone[k].parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-12)
+            assert torch.equal(p, q)
 
 
 def take_alone(model: nn.Module, optimizer: TorchOptimizer, step: int, k: int) -> None:
@@ -161,46 +163,37 @@ def take_alone(model: nn.Module, optimizer: TorchOptimizer, step: int, k: int) -
     optimizer.step()
 
 
-@pytest.mark.parametrize("cfg", [SGD(name="sgd", lr=0.1), Adam(name="adam"), RMSprop(name="rmsprop", momentum=0.5)])
-def test_settings_go_to_the_device_once_a_step(cfg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    models, optimizers = stack([cfg] * 4, torch.contiguous_format)
-    tensors = StackedTensors(models)
-    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
-    made: list[int] = []
-    upload = optimizer._upload
-    monkeypatch.setattr(optimizer, "_upload", lambda rows: made.append(len(rows)) or upload(rows))
-    for step in range(3):
-        put_gradients(tensors, step, 4)
-        optimizer.step([0.1, 0.2, 0.3, 0.4])
-    assert len(made) == 3
-
-
 def groups(*own: Group) -> SGD:
     return SGD(name="sgd", lr=0.1, groups=own)
 
 
-MUON = Muon(name="muon", params=("own.0",), rest=SGD(name="sgd", lr=0.1))
 UNLIKE = {
-    "rules": [SGD(name="sgd", lr=0.1), Adam(name="adam")],
-    "momentum": [SGD(name="sgd", lr=0.1), SGD(name="sgd", lr=0.1, momentum=0.9)],
-    "nesterov": [SGD(name="sgd", lr=0.1, momentum=0.9), SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True)],
-    "decay of adam": [Adam(name="adam"), AdamW(name="adamw")],
-    "groups": [groups(), groups(Group(params=("own.0",), lr_factor=2.0))],
-    "muon": [MUON, MUON],
+    "rules": [SGD(name="sgd", lr=0.1), Adam(name="adam"), AdamW(name="adamw"), RMSprop(name="rmsprop")],
+    "momentum": [SGD(name="sgd", lr=0.1), SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True)],
+    "groups": [groups(), groups(Group(params=("own.0",), lr_factor=2.0)), groups(Group(params=("own.2", "own.1")))],
 }
 
 
 @pytest.mark.parametrize("case", UNLIKE)
-def test_what_differs_in_more_than_numbers_is_not_stacked(case: str) -> None:
-    _, optimizers = stack(UNLIKE[case], torch.contiguous_format)
-    assert not can_stack(optimizers)
+def test_models_of_unlike_rules_and_groups_are_updated_as_alone(case: str) -> None:
+    models, optimizers = stack(UNLIKE[case], torch.contiguous_format)
+    alone, singles = stack(UNLIKE[case], torch.contiguous_format)
+    tensors = StackedTensors(models)
+    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
+    for step in range(5):
+        put_gradients(tensors, step, len(models))
+        optimizer.step([own.lr for own in singles])
+        for k, single in enumerate(singles):
+            take_alone(alone[k], single, step, k)
+    for own, other in zip(models, alone, strict=True):
+        for p, q in zip(own.parameters(), other.parameters(), strict=True):
+            assert torch.equal(p, q)
 
 
 def test_groups_that_hold_all_parameters_keep_their_multiple_of_the_rate() -> None:
     cfgs = [groups(Group(params=("*",), lr_factor=1.0 + k, weight_decay=0.1 * k)) for k in range(4)]
     models, optimizers = stack(cfgs, torch.contiguous_format)
     alone, singles = stack(cfgs, torch.contiguous_format)
-    assert can_stack(optimizers)
     tensors = StackedTensors(models)
     optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
     for step in range(3):
@@ -210,4 +203,4 @@ def test_groups_that_hold_all_parameters_keep_their_multiple_of_the_rate() -> No
             take_alone(alone[k], single, step, k)
     for own, other in zip(models, alone, strict=True):
         for p, q in zip(own.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+            assert torch.equal(p, q)

@@ -1,69 +1,92 @@
-"""StackedSequential: multi-layer perceptrons compute in a stack what they compute alone."""
+"""StackedSequential: multi-layer perceptrons compute in a stack what they compute alone, bit for bit."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dlassign.nets.mlp import mlp
+from dlassign.nets.mlp import ACTIVATIONS, mlp
 from dlassign.nets.normalization import NORMS_1D
-from dlassign.stacked.sequential import LARGE, StackedSequential
+from dlassign.stacked.linear import SameBits
+from dlassign.stacked.sequential import StackedSequential
 
-K, WIDTH, CLASSES = 3, 6, 4
+K, WIDTH, CLASSES = 12, 30, 4
 NORMS = [name for name in NORMS_1D if name != "batch_from_zero"]
 
 
-def nets(norm: str = "none", *, dropout: float = 0.0, inverted: bool = True, bias: bool = True) -> list[nn.Sequential]:
+def nets(
+    norm: str = "none",
+    *,
+    dropout: float = 0.0,
+    inverted: bool = True,
+    bias: bool = True,
+    activation: str = "relu",
+    hidden: Sequence[int] = (24, 5),
+    width: int = WIDTH,
+    classes: int = CLASSES,
+) -> list[nn.Sequential]:
     torch.manual_seed(7)
     return [
         mlp(
-            WIDTH,
-            [8, 5],
-            n_outputs=CLASSES,
-            activation=["relu", "tanh"],
-            dropout=[dropout] * 2,
+            width,
+            hidden,
+            n_outputs=classes,
+            activation=[activation] * len(hidden),
+            dropout=[dropout] * len(hidden),
             norm=norm,
             bias=bias,
             dropout_inverted=inverted,
-        ).double()
+        )
         for _ in range(K)
     ]
 
 
-def stacked(models: list[nn.Sequential]) -> StackedSequential:
+def stacked(models: list[nn.Sequential], dtype: torch.dtype | None) -> StackedSequential:
     generators = [torch.Generator().manual_seed(k) for k in range(len(models))]
-    return StackedSequential(models, generators=generators, dtype=None)
+    return StackedSequential(models, generators=generators, dtype=dtype)
 
 
-def assert_as_alone(models: list[nn.Sequential], *, shared: bool, width: int = WIDTH) -> None:
-    """Two batches, the second shorter: scores, gradients and buffers of the stack are those of each model alone."""
+def assert_as_alone(
+    models: list[nn.Sequential], *, shared: bool, batches: Sequence[int] = (37, 16), low: torch.dtype | None = None
+) -> None:
+    """Batches of two sizes: scores, gradients and buffers of the stack have the bits of each model alone."""
     alone = copy.deepcopy(models)
-    stack = stacked(models)
+    stack = stacked(models, low)
     states = [torch.Generator().manual_seed(k).get_state() for k in range(len(models))]
-    for batch in (9, 4):
-        x = torch.randn(*(() if shared else (K,)), batch, width, dtype=torch.float64)
-        upstream = torch.randn(K, batch, CLASSES, dtype=x.dtype)
+    first, last = models[0][1], models[0][-1]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    mixed = nullcontext() if low is None else torch.autocast("cpu", low)
+    for batch in batches:
+        x = torch.randn(*(() if shared else (K,)), batch, first.in_features, dtype=first.weight.dtype)
+        upstream = torch.randn(K, batch, last.out_features, dtype=x.dtype)
         scores = stack.scores(x, training=True)
         (scores * upstream).sum().backward()  # type: ignore[no-untyped-call]
         stack.tensors.hand_out_gradients()
         for k, model in enumerate(alone):
             torch.set_rng_state(states[k])
             model.zero_grad()
-            expected = model(own_of(x, k))
+            with mixed:
+                expected = model(own_of(x, k))
             (expected * upstream[k]).sum().backward()
             states[k] = torch.get_rng_state()
-            torch.testing.assert_close(scores[k], expected, rtol=1e-11, atol=1e-12)
-            for p, q in zip(models[k].parameters(), model.parameters(), strict=True):
-                torch.testing.assert_close(p.grad, q.grad, rtol=1e-9, atol=1e-11)
+            assert torch.equal(scores[k], expected)
+            for (name, p), q in zip(models[k].named_parameters(), model.parameters(), strict=True):
+                assert p.grad is not None
+                assert q.grad is not None
+                assert torch.equal(p.grad, q.grad), name
             for p, q in zip(models[k].buffers(), model.buffers(), strict=True):
-                torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+                assert torch.equal(p, q)
     with torch.inference_mode():
         found = stack.scores(x, training=False)
-    for k, model in enumerate(alone):
-        torch.testing.assert_close(found[k], model.eval()(own_of(x, k)), rtol=1e-11, atol=1e-12)
+        for k, model in enumerate(alone):
+            with mixed:
+                assert torch.equal(found[k], model.eval()(own_of(x, k)))
 
 
 def own_of(x: Tensor, k: int) -> Tensor:
@@ -82,15 +105,55 @@ def test_dropout_drops_what_each_model_alone_drops(*, inverted: bool, shared: bo
     assert_as_alone(nets(dropout=0.4, inverted=inverted), shared=shared)
 
 
-def test_layers_without_bias() -> None:
-    assert_as_alone(nets(bias=False), shared=False)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_whatever_their_place_in_memory(activation: str) -> None:
+    assert_as_alone(nets(activation=activation), shared=True)
 
 
-def test_matrices_that_are_multiplied_one_by_one_on_a_cpu() -> None:
-    torch.manual_seed(1)
-    wide = LARGE // 8
-    models = [mlp(wide, [8], n_outputs=CLASSES, activation=["relu"], dropout=[0.0]).double() for _ in range(K)]
-    assert_as_alone(models, shared=False, width=wide)
+@pytest.mark.parametrize("shared", [True, False], ids=["one batch", "own batches"])
+def test_layers_without_bias(*, shared: bool) -> None:
+    assert_as_alone(nets(bias=False), shared=shared)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one batch", "own batches"])
+@pytest.mark.parametrize(
+    ("width", "hidden", "batch"),
+    [
+        (784, [30], 128),
+        (64, [24, 16], 32),
+        (64, [256], 64),
+        (13, [7], 37),
+        (13, [1, 9], 5),
+        (40, [], 1),
+        (3072, [20], 50),
+    ],
+)
+def test_products_of_many_shapes(width: int, hidden: list[int], batch: int, *, shared: bool) -> None:
+    """The first is one of which MKL adds the terms in another order from eight models on, the fifth from two on."""
+    for dtype, low in ((torch.float32, None), (torch.float64, None), (torch.float32, torch.bfloat16)):
+        models = [model.to(dtype) for model in nets(width=width, hidden=hidden)]
+        assert_as_alone(models, shared=shared, batches=[batch], low=low)
+
+
+def test_two_classes_and_one_score() -> None:
+    assert_as_alone(nets(classes=1), shared=True)
+
+
+def test_a_way_of_other_bits_is_not_taken_and_the_fastest_of_the_others_is() -> None:
+    asked: list[str] = []
+
+    def way(name: str, error: float) -> Callable[[Tensor], Tensor]:
+        return lambda x: asked.append(name) or x * 2 + error  # type: ignore[func-returns-value]
+
+    same = SameBits([way("wrong", 1e-3), way("fast", 0.0), way("slow", 0.0)], way("alone", 0.0))
+    state = torch.get_rng_state()
+    x = torch.ones(3, 2)
+    assert torch.equal(same(x), x * 2)
+    assert asked == ["alone", "wrong", "fast", "fast"]
+    assert torch.equal(same(x), x * 2)
+    assert asked[4:] == ["fast"], "tried out once for each shape"
+    assert torch.equal(SameBits([way("wrong", 1e-3)], way("alone", 0.0))(x), x * 2)
+    assert torch.equal(torch.get_rng_state(), state), "nothing is drawn that a run would draw"
 
 
 def test_what_it_does_not_know_is_named() -> None:

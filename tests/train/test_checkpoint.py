@@ -89,11 +89,15 @@ def test_previous_is_the_one_before(paths: RunPaths) -> None:
     assert names(paths.checkpoints) == ["last.pt", "previous.pt"]
 
 
-def test_previous_where_there_are_no_hard_links(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, target: Path) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
+
+
+def test_previous_where_there_are_no_hard_links(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_hard_links(monkeypatch)
     test_previous_is_the_one_before(paths)
 
 
@@ -323,17 +327,48 @@ def test_a_full_disk_leaves_the_last_checkpoint(paths: RunPaths, full_disk: Call
     assert names(paths.checkpoints) == ["best.pt", "last.pt", "previous.pt"]
 
 
-def test_a_disk_that_fills_up_at_the_flush(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = CheckpointStore(paths)
-    store.save(state(1), step=1)
-
+def fail_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(handle: int) -> None:
         raise FULL_DISK
 
     monkeypatch.setattr(os, "fsync", fail)
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_disk_that_fills_up_at_the_flush_leaves_both_checkpoints(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, *, hard_links: bool
+) -> None:
+    if not hard_links:
+        refuse_hard_links(monkeypatch)
+    store = CheckpointStore(paths)
+    store.save(state(1), step=1)
+    store.save(state(2), step=2)
+    fail_to_flush(monkeypatch)
     with pytest.raises(UserError, match=r"not saved.*no space left on the disk.*last good checkpoint is kept"):
-        store.save(state(2), step=2)
-    assert equal(load_checkpoint(paths.last), {"schema": 1, "step": 1, **state(1)})
+        store.save(state(3), step=3)
+    assert equal(load_checkpoint(paths.last), {"schema": 1, "step": 2, **state(2)})
+    assert equal(load_checkpoint(paths.previous), {"schema": 1, "step": 1, **state(1)})
+
+
+@pytest.mark.parametrize("flushes", [True, False])
+def test_a_run_that_went_on_from_previous_never_puts_the_damaged_file_in_its_place(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, *, flushes: bool
+) -> None:
+    for step in (1, 2):
+        CheckpointStore(paths).save(state(step), step=step)
+    damage(paths.last, 2)
+    store = CheckpointStore(paths)
+    found, _ = store.load_newest()
+    assert found is not None
+    assert found["step"] == 1
+    if flushes:
+        store.save(state(3), step=3)
+        assert load_checkpoint(paths.last)["step"] == 3
+    else:
+        fail_to_flush(monkeypatch)
+        with pytest.raises(UserError, match="not saved"):
+            store.save(state(3), step=3)
+    assert equal(load_checkpoint(paths.previous), {"schema": 1, "step": 1, **state(1)})
 
 
 def test_a_failed_first_save_says_that_there_is_none(paths: RunPaths, full_disk: Callable[[], None]) -> None:

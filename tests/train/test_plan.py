@@ -56,6 +56,21 @@ def test_defaults_evaluate_every_epoch_and_log_every_50_steps() -> None:
     assert (found.eval_every, found.eval_offset, found.log_every) == (130, 0, 50)
 
 
+def test_the_training_curve_of_a_small_set_is_more_than_one_dot() -> None:
+    found = planned(epochs=15.0, steps_per_epoch=3)
+    assert steps_where(found.logs_at, 45) == list(range(3, 46, 3))
+
+
+@pytest.mark.parametrize(("steps", "steps_per_epoch", "expected"), [(20_000, 1, 20), (100, 1, 1), (60_000, 10, 50)])
+def test_an_epoch_of_few_steps_does_not_fill_the_log(steps: int, steps_per_epoch: int, expected: int) -> None:
+    assert planned(steps=steps, steps_per_epoch=steps_per_epoch).log_every == expected
+
+
+def test_a_longer_time_between_records_may_be_asked_for() -> None:
+    assert planned(epochs=15.0, steps_per_epoch=3, log_every=Duration(epochs=5.0)).log_every == 15
+    assert planned(epochs=15.0, steps_per_epoch=3, log_every=Duration(steps=40)).log_every == 40
+
+
 def test_uva_evaluations_come_after_steps_1_101_201() -> None:
     found = planned(steps=1500, eval_every=Duration(steps=100), eval_offset=1)
     assert steps_where(found.evaluates_at, 1500) == [*range(1, 1500, 100), 1500]

@@ -77,7 +77,8 @@ class Train(Config):
     eval_offset: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Evaluate this many steps later: with 1 and `eval_every: {steps: 100}` after steps 1, 101, 201, ..."""
     log_every: Duration = Duration(steps=50)
-    """Time between two log records of training loss and accuracy."""
+    """Time between two log records of training loss and accuracy. The default is less where an epoch has fewer
+    steps, but never makes more than 1,000 records for that."""
     eval_batch_size: Count = 2048
     """Samples evaluated at once; changes memory, not results beyond rounding, unless a norm without running statistics
     uses those of the evaluated batch."""

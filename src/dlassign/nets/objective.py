@@ -38,6 +38,7 @@ def make_loss(cfg: LossFunction) -> LossOf:
     multiclass_hinge, Weston and Watkins 1999.
     """
     terms = _terms(cfg)
+    plain = isinstance(cfg, CrossEntropy) and not cfg.label_smoothing
 
     def loss(scores: Tensor, y: Tensor) -> Tensor:
         if scores.ndim == 2:
@@ -45,6 +46,13 @@ def make_loss(cfg: LossFunction) -> LossOf:
             found = terms(scores, y, "mean")
             return found.mean() if found.ndim else found
         k, n = scores.shape[:2]
+        # A mean over many rows adds in another order than torch's own mean of one model. The K losses one by one cost
+        # little on a CPU; on a GPU they would be most of what a step launches, and the last bits may differ there.
+        if scores.is_cpu and plain:  # of which the larger part, where rows do not meet, is done at once
+            each = zip(scores.log_softmax(2), y.expand(k, n), strict=True)
+            return torch.stack([F.nll_loss(log_p, labels) for log_p, labels in each])
+        if scores.is_cpu:
+            return torch.stack([loss(own, labels) for own, labels in zip(scores, y.expand(k, n), strict=True)])
         return terms(scores.flatten(0, 1), y.expand(k, n).reshape(-1), "none").view(k, -1).mean(1)
 
     return loss
@@ -121,7 +129,8 @@ def make_stacked_penalty(
 
 
 def _sum_of(terms: Sequence[Callable[[], Tensor]]) -> Callable[[], Tensor] | None:
-    return (lambda: torch.stack([term() for term in terms]).sum(0)) if terms else None
+    # Along the last axis, so that the terms of each of K models are added in the order of one model's.
+    return (lambda: torch.stack([term() for term in terms], -1).sum(-1)) if terms else None
 
 
 def _factor(cfg: Penalty) -> float:
@@ -142,4 +151,4 @@ def _penalty(cfg: Penalty, factor: float | Tensor, tensors: Sequence[Tensor], *,
                 found.append(torch.linalg.vector_norm(p, dim=axes))
             case _:
                 found.append(p.abs().sum(axes))
-    return factor * torch.stack(found).sum(0)
+    return factor * torch.stack(found, -1).sum(-1)

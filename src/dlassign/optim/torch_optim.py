@@ -71,8 +71,13 @@ class ParamGroup:
             for k in self._rows if name != "step" else ():
                 tensors[k] = _row(tensors[k])
 
+    def count(self) -> None:
+        """Count a step of each parameter that was bound, where the rule needs to know it."""
+        if "step" in self._slots and self._bound:
+            torch._foreach_add_(self._slots["step"], 1)
+
     def step(self, all_grads: Mapping[int, Tensor], lr: float) -> None:
-        """Update the parameters that were bound.
+        """Update the parameters that were bound; `count` comes before.
 
         Args:
             all_grads: gradients, by place among the optimizer's parameters.
@@ -153,6 +158,7 @@ class TorchOptimizer:
         if len(grads) != expected:
             raise RuntimeError(f"{expected - len(grads)} of {expected} parameters have no gradient")
         for group in self.groups:
+            group.count()
             group.step(grads, self.lr)
 
     def _find_frozen(self) -> list[int]:

@@ -1,37 +1,27 @@
-"""Update rules in PyTorch, a class each: its settings, what it remembers of a parameter, and the update in two ways.
+"""Update rules in PyTorch, a class each: its settings, what it remembers of a parameter, and the update.
 
-`update(params, grads, slots, lr)` calls torch's kernel, which takes one value of each setting and all tensors at once.
-`update_stacked(p, g, slots, each)` has the formula written out, for one parameter (K, ...) of K models in a stack: each
-model has settings of its own, and no kernel takes K values. Both work in place, and the second may overwrite the
-gradient. Tests compare both with torch.optim.
+`update(params, grads, slots, lr)` calls torch's kernel, which takes one value of each setting and all tensors at once,
+and works in place. Tests compare it with torch.optim bit for bit.
 
 Every rule also has `slots`, the names of the tensors that it keeps for each parameter, and `elementwise`, true where
-the shape of a parameter does not matter, so that tensors may be given as one row of memory. A rule that can be stacked
-has `differing`, the settings that may differ between the models, and `each_step(t)`: what the formula needs in step t,
-from 1, beside learning rate and settings.
+the shape of a parameter does not matter, so that tensors may be given as one row of memory. Whoever calls `update` has
+counted the step in the slot `step` before, where a rule keeps one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
-from torch.optim.rmsprop import rmsprop
-from torch.optim.sgd import sgd
 
 from dlassign.optim.muon import muon
 
 Tensors = list[Tensor]
 Slots = Mapping[str, Tensors]
 """What is remembered of parameters, by name: a tensor like each parameter, or for `step` a scalar each."""
-Each = Mapping[str, Tensor]
-"""For K models, by name: lr, differing settings and those of the step, (K, 1, ...) each, to be multiplied with p. A
-weight decay that is 0 in all models is absent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +35,6 @@ class SGDRule:
     nesterov: bool = False
     weight_decay: float = 0.0
     elementwise: ClassVar[bool] = True
-    differing: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -54,32 +43,18 @@ class SGDRule:
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
         """Update all parameters at once with torch's fused kernel."""
-        sgd(
+        torch._fused_sgd_(
             params,
             grads,
-            list(slots["momentum"]) if self.momentum else [None] * len(params),  # torch puts tensors into this list
+            slots["momentum"] if self.momentum else [],
             weight_decay=self.weight_decay,
             momentum=self.momentum,
             lr=lr,
             dampening=0.0,
             nesterov=self.nesterov,
             maximize=False,
-            fused=True,
+            is_first_step=False,  # v starts at 0, so it is g' after the first step
         )
-
-    def each_step(self, _step: int) -> dict[str, float]:
-        """Return nothing: every step has the same formula and settings."""
-        return {}
-
-    def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
-        """Compute the formula, with the settings of each model."""
-        if "weight_decay" in each:
-            g.addcmul_(p, each["weight_decay"])
-        if self.momentum:
-            # v starts at 0, so it is g' after the first step; torch copies the first gradient instead.
-            v = slots["momentum"].mul_(each["momentum"]).add_(g)
-            g = g.addcmul_(v, each["momentum"]) if self.nesterov else v
-        p.addcmul_(g, each["lr"], value=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +72,13 @@ class AdamRule:
     weight_decay: float = 0.0
     decoupled: bool = False
     elementwise: ClassVar[bool] = True
-    differing: ClassVar[tuple[str, ...]] = ("b1", "b2", "eps", "weight_decay")
     slots: ClassVar[tuple[str, ...]] = ("mean", "square", "step")
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
         """Update all parameters at once with torch's fused kernel."""
-        adam(
+        # Not torch.optim.adam.adam, which sorts the tensors by device and counts the steps of each parameter by itself.
+        kernel = torch._fused_adamw_ if self.decoupled else torch._fused_adam_
+        kernel(
             params,
             grads,
             slots["mean"],
@@ -116,28 +92,7 @@ class AdamRule:
             weight_decay=self.weight_decay,
             eps=self.eps,
             maximize=False,
-            fused=True,
-            decoupled_weight_decay=self.decoupled,
         )
-
-    def each_step(self, step: int) -> dict[str, float]:
-        """Return the factors that undo that m and s start at 0."""
-        # In double precision: near 1, b^t has too few digits in the type of the weights.
-        return {"mean_scale": 1 / (1 - self.b1**step), "root_scale": 1 / math.sqrt(1 - self.b2**step)}
-
-    def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
-        """Compute the formula, with the settings of each model."""
-        lr = each["lr"]
-        # Decoupled decay does not pass through the means: it would be divided by sqrt(s) like the gradient.
-        if "weight_decay" in each and self.decoupled:
-            p.mul_(1 - lr * each["weight_decay"])
-        elif "weight_decay" in each:
-            g.addcmul_(p, each["weight_decay"])
-        mean = slots["mean"].mul_(each["b1"]).addcmul_(g, 1 - each["b1"])
-        square = slots["square"].mul_(each["b2"]).addcmul_(g.square_(), 1 - each["b2"])
-        # The gradient is done with, so its memory takes the denominator.
-        size = torch.sqrt(square, out=g).mul_(each["root_scale"]).add_(each["eps"])
-        p.addcmul_(mean / size, lr * each["mean_scale"], value=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,45 +107,26 @@ class RMSpropRule:
     momentum: float = 0.0
     weight_decay: float = 0.0
     elementwise: ClassVar[bool] = True
-    differing: ClassVar[tuple[str, ...]] = ("alpha", "eps", "momentum", "weight_decay")
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """`square` is s, `momentum` is v; torch's function counts steps, though the formula does not need them."""
-        return ("square", "step", "momentum") if self.momentum else ("square", "step")
+        """`square` is s, `momentum` is v."""
+        return ("square", "momentum") if self.momentum else ("square",)
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
-        """Call torch's function; there is no fused kernel."""
-        rmsprop(
-            params,
-            grads,
-            slots["square"],
-            [],
-            slots.get("momentum", []),
-            slots["step"],
-            foreach=params[0].is_cuda,  # lists of tensors at once: more memory, and faster on a GPU only
-            lr=lr,
-            alpha=self.alpha,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            centered=False,
-        )
-
-    def each_step(self, _step: int) -> dict[str, float]:
-        """Return nothing: every step has the same formula and settings."""
-        return {}
-
-    def update_stacked(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], each: Each) -> None:
-        """Compute the formula, with the settings of each model."""
-        if "weight_decay" in each:
-            g.addcmul_(p, each["weight_decay"])
-        square = slots["square"].mul_(each["alpha"]).addcmul_(g.square(), 1 - each["alpha"])
-        # eps is added outside the root, as torch does; other libraries add it inside.
-        g = g.div_(square.sqrt().add_(each["eps"]))
+        """Compute the formula in the order of torch.optim.RMSprop; there is no fused kernel."""
+        if self.weight_decay:
+            grads = list(torch._foreach_add(grads, params, alpha=self.weight_decay))
+        torch._foreach_mul_(slots["square"], self.alpha)
+        torch._foreach_addcmul_(slots["square"], grads, grads, value=1 - self.alpha)
+        sizes = torch._foreach_sqrt(slots["square"])
+        torch._foreach_add_(sizes, self.eps)  # outside the root, as torch does; other libraries add it inside
         if self.momentum:
-            g = slots["momentum"].mul_(each["momentum"]).add_(g)
-        p.addcmul_(g, each["lr"], value=-1)
+            torch._foreach_mul_(slots["momentum"], self.momentum)
+            torch._foreach_addcdiv_(slots["momentum"], grads, sizes)
+            torch._foreach_add_(params, slots["momentum"], alpha=-lr)
+        else:
+            torch._foreach_addcdiv_(params, grads, sizes, value=-lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +162,7 @@ class MuonRule:
         )
 
 
-StackableRule = SGDRule | AdamRule | RMSpropRule
-Rule = StackableRule | MuonRule
+Rule = SGDRule | AdamRule | RMSpropRule | MuonRule
 
 
 def decoupled_rates(lr: float, weight_decay: float, *, momentum: float, batch_size: int) -> tuple[float, float]:

@@ -1,107 +1,85 @@
-"""The optimizer of K models whose parameters are stacked: one operation for all, with the settings of each."""
+"""The optimizer of K models whose parameters are stacked: what each model's own optimizer does, in few calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from dlassign.optim.torch_optim import ParamGroup, TorchOptimizer
-from dlassign.optim.torch_rules import Each, SGDRule, StackableRule
-from dlassign.stacked.tensors import side_by_side
+from dlassign.optim.torch_rules import Rule
+
+Part = tuple[int, int]
+"""A model, and one of its optimizer's groups."""
 
 
 class StackedOptimizer:
-    """Does for stacked parameters what the optimizer of each model does for its own.
+    """Updates K models from stacked gradients, each with the rules, settings and kernels that it has alone.
 
-    What the models' optimizers remember is stacked too; theirs become views of it, so that each can be saved alone.
+    A kernel takes one value of each setting, and any number of tensors. Models that agree in all settings go through
+    one call. Each model's tensors are given as they are, not as one with those of other models: kernels compute the
+    last few numbers of a tensor otherwise than the rest, so that the bits of a number depend on where a tensor ends.
 
     Args:
-        optimizers: of the models; `can_stack` holds of them.
+        optimizers: of the models, alike but for their groups; their parameters are views of `params`.
         params: (K, ...) each, in the order of the optimizers' parameters.
     """
 
     def __init__(self, optimizers: Sequence[TorchOptimizer], params: Sequence[Tensor]) -> None:
+        self._optimizers = list(optimizers)
         self._params = list(params)
-        self._rules = [_stackable(optimizer) for optimizer in optimizers]
-        self._multiples = [optimizer.groups[0].lr_multiple for optimizer in optimizers]
-        by_name = {name: _stack_slots(optimizers, name, len(params)) for name in self._rules[0].slots}
-        # Apart from the other slots: all are raised at once, and no formula reads them; checkpoints do.
-        self._steps = by_name.pop("step", [])
-        self._taken = int(self._steps[0].flatten()[0]) if self._steps else 0  # the models are always at the same step
-        self._slots = [{name: tensors[place] for name, tensors in by_name.items()} for place in range(len(params))]
-        self._for_all = self._kernel_group()
-        rows = {name: [getattr(rule, name) for rule in self._rules] for name in self._rules[0].differing}
-        if not any(rows["weight_decay"]):  # 0 in all: saves a product
-            del rows["weight_decay"]
-        self._settings = self._upload(rows)
-        for optimizer in optimizers:
-            optimizer.rebind()  # its slots are views now, which its groups do not know yet
+        self._calls: dict[tuple[Part, ...], ParamGroup] = {}
+        # Numbers in place of rules, which are slow to compare at every step.
+        numbers: dict[Rule, int] = {}
+        self._parts = [
+            ((k, g), numbers.setdefault(group.rule, len(numbers)), group.lr_multiple)
+            for k, optimizer in enumerate(optimizers)
+            for g, group in enumerate(optimizer.groups)
+        ]
+        self._counts = self._join_counts()
 
     @torch.no_grad()
     def step(self, lrs: Sequence[float]) -> None:
         """Update the parameters from their gradients, at a learning rate for each model."""
-        lrs = [lr * multiple for lr, multiple in zip(lrs, self._multiples, strict=True)]
-        grads = [_gradient(p) for p in self._params]
-        if self._for_all is not None and len(set(lrs)) == 1:
-            self._for_all.step(dict(enumerate(grads)), lrs[0])
-            return
-        self._taken += 1
-        if self._steps:
-            torch._foreach_add_(self._steps, 1)
-        corrections = [own.each_step(self._taken) for own in self._rules]
-        rows = {"lr": lrs, **{name: [own[name] for own in corrections] for name in corrections[0]}}
-        fresh = self._upload(rows)
-        for p, g, slots in zip(self._params, grads, self._slots, strict=True):
-            self._rules[0].update_stacked(p, g, slots, {**self._settings[p.ndim], **fresh[p.ndim]})
+        grads = dict(enumerate(self._each_gradient()))
+        self._counts.add_(1)  # before the kernels, which ask for the step
+        agreeing: dict[tuple[int, float], list[Part]] = {}
+        for part, rule, multiple in self._parts:
+            agreeing.setdefault((rule, lrs[part[0]] * multiple), []).append(part)
+        for (_, lr), parts in agreeing.items():
+            self._call(tuple(parts)).step(grads, lr)
 
-    def _kernel_group(self) -> ParamGroup | None:
-        """Return all parameters as a group of the models' rule, if torch's kernel can update them: one SGD for all."""
-        rule = self._rules[0]
-        # The kernels of Adam and RMSprop also count steps, in one scalar for each parameter, where a stack has K.
-        if not isinstance(rule, SGDRule) or any(other != rule for other in self._rules):
-            return None
-        group = ParamGroup(range(len(self._params)), rule)
-        group.bind(self._params, strides=[p.stride() for p in self._params], kept=self._slots)
-        return group
+    def _call(self, parts: tuple[Part, ...]) -> ParamGroup:
+        """Return the parameters of these groups of models, which have one rule, as one group."""
+        if parts not in self._calls:  # once: schedules seldom change which models agree
+            n, groups = len(self._params), [optimizer.groups for optimizer in self._optimizers]
+            places = [k * n + place for k, g in parts for place in groups[k][g].places]
+            call = ParamGroup(places, groups[parts[0][0]][parts[0][1]].rule)
+            params = [p for optimizer in self._optimizers for p in optimizer.params]
+            kept = [optimizer.slots(place) for optimizer in self._optimizers for place in range(n)]
+            call.bind(params, strides=[p.stride() for p in params], kept=kept)
+            self._calls[parts] = call
+        return self._calls[parts]
 
-    def _upload(self, rows: Mapping[str, Sequence[float]]) -> dict[int, Each]:
-        """Bring the values of all models to the device in one transfer.
+    def _each_gradient(self) -> list[Tensor]:
+        """Return the gradients of all models, one model after the other; none is left on the stack."""
+        stacked = [_gradient(p).unbind() for p in self._params]
+        return [grad for model in zip(*stacked, strict=True) for grad in model]
 
-        Args:
-            rows: K values for each name.
-
-        Returns:
-            By the number of dimensions of a stacked parameter: views (K, 1, ...), by name.
-        """
-        values = torch.tensor(list(rows.values()), dtype=self._params[0].dtype)
-        values = values.to(self._params[0].device, non_blocking=True)
-        shapes = {p.ndim: (len(rows), -1, *[1] * (p.ndim - 1)) for p in self._params}
-        return {ndim: dict(zip(rows, values.view(shape).unbind(), strict=True)) for ndim, shape in shapes.items()}
-
-
-def can_stack(optimizers: Sequence[TorchOptimizer]) -> bool:
-    """Return whether one StackedOptimizer can do the work of all of these.
-
-    It can if each has one group, and their rules differ in `differing` alone and keep the same slots.
-    """
-    if any(len(optimizer.groups) != 1 for optimizer in optimizers):
-        return False
-    kinds = set()
-    for optimizer in optimizers:
-        rule = optimizer.groups[0].rule
-        if not isinstance(rule, StackableRule):
-            return False
-        kinds.add((replace(rule, **dict.fromkeys(rule.differing, 0.0)), rule.slots))  # type: ignore[arg-type]
-    return len(kinds) == 1
-
-
-def _stackable(optimizer: TorchOptimizer) -> StackableRule:
-    rule = optimizer.groups[0].rule
-    assert isinstance(rule, StackableRule), "can_stack"
-    return rule
+    def _join_counts(self) -> Tensor:
+        """Return the step counts of all parameters as one tensor, of which the optimizers' become views."""
+        slots = [optimizer.slots(place) for optimizer in self._optimizers for place in range(len(self._params))]
+        counting = [own for own in slots if "step" in own]
+        if not counting:
+            return torch.zeros(0)
+        # One addition for all: one for each parameter takes longer than the updates of small nets.
+        counts = torch.stack([own["step"] for own in counting])
+        for own, count in zip(counting, counts.unbind(), strict=True):
+            own["step"] = count
+        for optimizer in self._optimizers:
+            optimizer.rebind()  # the counts have moved in memory
+        return counts
 
 
 def _gradient(p: Tensor) -> Tensor:
@@ -110,14 +88,3 @@ def _gradient(p: Tensor) -> Tensor:
     assert grad is not None, "backward has run"
     # torch.vmap may give a gradient whose elements share memory; it is changed in place.
     return grad if grad.stride() == p.stride() else torch.empty_like(p).copy_(grad)
-
-
-def _stack_slots(optimizers: Sequence[TorchOptimizer], name: str, n_params: int) -> list[Tensor]:
-    """Return what the optimizers remember under this name, (K, ...) for each parameter; theirs become views of it."""
-    stacks = []
-    for place in range(n_params):
-        stacked = side_by_side([optimizer.slots(place)[name] for optimizer in optimizers])
-        for optimizer, view in zip(optimizers, stacked.unbind(), strict=True):
-            optimizer.slots(place)[name] = view
-        stacks.append(stacked)
-    return stacks

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
+from torch.func import functional_call
 
 from dlassign.nets.dropout import DropoutScaledInEval
 from dlassign.nets.normalization import BatchNormAutograd, BatchNormManual, LayerNormAutograd, LayerNormManual
+from dlassign.stacked.linear import StackedLinear
 from dlassign.stacked.tensors import StackedTensors
+from dlassign.stacked.vmap_modules import StackedBatchNorm
 
 BATCH_NORMS = (nn.BatchNorm1d, BatchNormAutograd, BatchNormManual)
 LAYER_NORMS = (nn.LayerNorm, LayerNormAutograd, LayerNormManual)
-ELEMENTWISE = (nn.ReLU, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.Tanh)
-STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *ELEMENTWISE)
+SIMPLE = (nn.ReLU, nn.Identity, nn.LeakyReLU)
+"""Activations that have the same bits wherever a number lies in its tensor."""
+CURVED = (nn.ELU, nn.GELU, nn.Sigmoid, nn.SiLU, nn.Tanh)
+"""Activations whose kernels compute the last few numbers of a tensor by other functions than the rest."""
+STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *SIMPLE, *CURVED)
 """Modules that StackedSequential knows; their subclasses are not among them."""
-
-LARGE = 2**16
-"""Numbers in a matrix from which a CPU multiplies a batch of them slower than one after the other."""
 
 Layer = Callable[[Tensor, bool], Tensor]
 """(x (K, B, ...), training) -> y; the first layers may also be given x (B, ...) that all models share."""
@@ -29,6 +32,10 @@ Layer = Callable[[Tensor, bool], Tensor]
 
 class StackedSequential:
     """K nn.Sequential models of the same layers.
+
+    On a CPU each model gets the bits that it gets alone, whatever models are beside it. What computes all models at
+    once in another order, such as normalisation, is then done model by model. On a GPU that would cost most of the
+    gain, so there the last bits may differ.
 
     Args:
         models: in the same memory format and device; those of one place in them differ in values only, and in the
@@ -48,172 +55,102 @@ class StackedSequential:
         self, models: Sequence[nn.Sequential], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
     ) -> None:
         self.tensors = StackedTensors(models)
-        params, buffers = self.tensors.params, self.tensors.buffers
-        self._layers: list[Layer] = []
+        self._generators = list(generators)
+        self._dtype = dtype
         # One layer of all models after the other; the first model stands for the shapes of all.
-        for place, (name, module) in enumerate(models[0].named_children()):
-            if type(module) not in STACKABLE:
-                raise ValueError(f"{type(module).__name__} cannot be stacked")
-            peers = [model[place] for model in models]
-            own = {key: params.get(f"{name}.{key}") for key in ("weight", "bias")}
-            state = {
-                key: buffers.get(f"{name}.{key}") for key in ("running_mean", "running_var", "num_batches_tracked")
-            }
-            self._layers.append(_layer(module, peers, own, state=state, generators=generators, dtype=dtype))
+        names = [name for name, _ in models[0].named_children()]
+        self._layers = [self._layer(name, [model.get_submodule(name) for model in models]) for name in names]
 
     def scores(self, x: Tensor, *, training: bool) -> Tensor:
         """Return the scores of every model, (K, B, n_outputs); x: (K, B, ...), or (B, ...) of one batch for all."""
-        for layer in self._layers:
-            x = layer(x, training)
+        with autocast(x, self._dtype):
+            for layer in self._layers:
+                x = layer(x, training)
         return x
 
-
-def _layer(
-    module: nn.Module,
-    peers: Sequence[nn.Module],
-    own: dict[str, Tensor | None],
-    *,
-    state: dict[str, Tensor | None],
-    generators: Sequence[torch.Generator],
-    dtype: torch.dtype | None,
-) -> Layer:
-    """Return what a stack does in the place of a module and its peers in the other models."""
-    match module:
-        case nn.Flatten():
-            # The first axis is that of the models, unless all see one batch.
-            return lambda x, training: x.flatten(2) if x.ndim in (3, 5) else x.flatten(1)
-        case nn.Linear():
-            weight, bias = own["weight"], own["bias"]
-            assert weight is not None
-            return lambda x, training: StackedLinear.apply(x, weight, bias, dtype)
-        case nn.Dropout() | DropoutScaledInEval():
-            return _dropout(peers, generators, inverted=isinstance(module, nn.Dropout))
-        case nn.BatchNorm1d() | BatchNormAutograd() | BatchNormManual():
-            return _batch_norm(module, own, state)
-        case nn.LayerNorm() | LayerNormAutograd() | LayerNormManual():
-            return _layer_norm(module.eps, own)
-        case _:
-            return lambda x, training: module(x)
+    def _layer(self, name: str, peers: Sequence[nn.Module]) -> Layer:
+        """Return what a stack does in the place of a module of this name in each model."""
+        first, on_cpu = peers[0], all(p.is_cpu for p in self.tensors.params.values())
+        own = {key: self.tensors.params[f"{name}.{key}"] for key, _ in first.named_parameters()}
+        match first:
+            case nn.Flatten():
+                # The first axis is that of the models, unless all see one batch.
+                return lambda x, training: x.flatten(2) if x.ndim in (3, 5) else x.flatten(1)
+            case nn.Linear():
+                linear = StackedLinear(own["weight"], own.get("bias"), dtype=self._dtype)
+                return lambda x, training: linear(x)
+            case nn.Dropout() | DropoutScaledInEval():
+                return _dropout(peers, self._generators)
+            case _ if type(first) in SIMPLE or (type(first) in CURVED and not on_cpu):
+                return lambda x, training: first(x)
+            case _ if type(first) not in STACKABLE:
+                raise ValueError(f"{type(first).__name__} cannot be stacked")
+            case _ if on_cpu:
+                return _model_by_model(peers, own)
+            case nn.LayerNorm() | LayerNormAutograd() | LayerNormManual():
+                return _layer_norm(first.eps, own)
+            case _:
+                buffers = {key: self.tensors.buffers[f"{name}.{key}"] for key, _ in first.named_buffers()}
+                return _batch_norm(first, {**own, **buffers})
 
 
-class StackedLinear(Function):
-    """K linear layers: apply(x, weight, bias, dtype).
-
-        y_k = x_k W_k^T + b_k,  dx_k = dy_k W_k,  dW_k = dy_k^T x_k,  db_k = the sum of dy_k over the samples
-
-    With one x for all, the K products are one: y = x [W_1; ...; W_K]^T. Autograd through torch.bmm would give dW
-    transposed in memory, and the optimizers then copy it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Tensor:
-        """Return y, (K, B, out); x: (B, in) or (K, B, in), weight: (K, out, in), bias: (K, out) or None."""
-        compute = dtype or weight.dtype
-        x, w = x.to(compute), weight.to(compute)
-        b = None if bias is None else bias.to(compute)
-        ctx.save_for_backward(x, w)
-        ctx.types = weight.dtype, None if bias is None else bias.dtype
-        k, out, width = w.shape
-        if x.ndim == 2:  # all models see one batch: the weights stand below each other, one product for all
-            y = F.linear(x, w.view(k * out, width), None if b is None else b.view(-1))
-            return y.view(len(x), k, out).transpose(0, 1)
-        if not _one_by_one(w):
-            return torch.bmm(x, w.mT) if b is None else torch.baddbmm(b[:, None], x, w.mT)
-        y = x.new_empty(k, x.shape[1], out)
-        for i in range(k):
-            if b is None:
-                torch.mm(x[i], w[i].T, out=y[i])
-            else:
-                torch.addmm(b[i], x[i], w[i].T, out=y[i])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Return dx, dW, db; dx and db are None where they are not wanted."""
-        x, w = ctx.saved_tensors
-        weight_type, bias_type = ctx.types
-        k, out, width = w.shape
-        dx = None
-        if x.ndim == 2:
-            rows = dy.transpose(0, 1).reshape(len(x), k * out)
-            dw = (rows.T @ x).view(k, out, width)
-        elif _one_by_one(w):
-            dw = torch.empty_like(w)
-            for i in range(k):
-                torch.mm(dy[i].T, x[i], out=dw[i])
-        else:
-            dw = torch.bmm(dy.mT, x)
-        if ctx.needs_input_grad[0]:  # not for the samples themselves, where dx would be the largest product
-            dx = torch.bmm(dy, w)
-            dx = dx.sum(0) if x.ndim == 2 else dx
-        db = None if bias_type is None else dy.sum(1).to(bias_type)
-        return dx, dw.to(weight_type), db, None
+def autocast(x: Tensor, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Return the context that a model alone computes in; dtype: see StackedSequential."""
+    return nullcontext() if dtype is None else torch.autocast(x.device.type, dtype)
 
 
-def _one_by_one(w: Tensor) -> bool:
-    """Return whether products with matrices of this size, w: (K, out, in), are faster one by one than batched."""
-    return w.is_cpu and w[0].numel() >= LARGE
-
-
-def _dropout(peers: Sequence[nn.Module], generators: Sequence[torch.Generator], *, inverted: bool) -> Layer:
+def _dropout(peers: Sequence[Any], generators: Sequence[torch.Generator]) -> Layer:
     """Return dropout with a mask for each model, drawn from its own generator as the model alone would."""
-    rates = [float(peer.p) for peer in peers]  # type: ignore[arg-type]
-    kept = torch.tensor([1 - rate for rate in rates], dtype=torch.float64, device=generators[0].device)[:, None, None]
+    rates, inverted = [float(peer.p) for peer in peers], isinstance(peers[0], nn.Dropout)
 
-    def layer(x: Tensor, training: bool) -> Tensor:
-        keep = kept.to(x.dtype)
-        if not training:
-            return x if inverted else x * keep
-        masks = []
-        for rate, generator in zip(rates, generators, strict=True):
-            if inverted:
-                masks.append(x.new_empty(x.shape[1:]).bernoulli_(1 - rate, generator=generator))
-            else:
-                masks.append(
-                    torch.empty(x.shape[1:], dtype=torch.bool, device=x.device).bernoulli_(
-                        1 - rate, generator=generator
-                    )
-                )
-        mask = torch.stack(masks)
+    def mask(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+        if not inverted:
+            return torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - rate, generator=generator)
         # Inverted dropout divides the mask, not the product, as torch does: the last bits depend on it.
-        return x * (mask / keep) if inverted else x * mask
-
-    return layer
-
-
-def _batch_norm(module: Any, own: dict[str, Tensor | None], state: dict[str, Tensor | None]) -> Layer:
-    """Return batch norm over the samples of each model: one with K * C features."""
-    mean, var, seen = state["running_mean"], state["running_var"], state["num_batches_tracked"]
-    momentum = getattr(module, "momentum", 0.0)
-    weight, bias, eps = own["weight"], own["bias"], module.eps
+        return torch.empty_like(x).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
 
     def layer(x: Tensor, training: bool) -> Tensor:
-        # Statistics are taken over the samples, so features of different models do not mix.
-        k, b, c = x.shape
-        if training and seen is not None:
-            seen.add_(1)
-        y = F.batch_norm(
-            x.transpose(0, 1).reshape(b, k * c),
-            None if mean is None else mean.view(-1),
-            None if var is None else var.view(-1),
-            None if weight is None else weight.reshape(-1),
-            None if bias is None else bias.reshape(-1),
-            training=training or mean is None,
-            momentum=momentum,
-            eps=eps,
-        )
-        return y.view(b, k, c).transpose(0, 1)
+        if training:
+            drawn = zip(x.detach().unbind(), rates, generators, strict=True)
+            return x * torch.stack([mask(*own) for own in drawn])
+        return x if inverted else torch.stack([own * (1 - rate) for own, rate in zip(x.unbind(), rates, strict=True)])
 
     return layer
 
 
-def _layer_norm(eps: float, own: dict[str, Tensor | None]) -> Layer:
+def _model_by_model(peers: Sequence[Any], own: dict[str, Tensor]) -> Layer:
+    """Return normalisation or an activation of each model alone; own: its parameters, (K, ...) each."""
+
+    def layer(x: Tensor, training: bool) -> Tensor:
+        each = zip(*(p.unbind() for p in own.values()), strict=True) if own else [()] * len(peers)
+        params = [dict(zip(own, values, strict=True)) for values in each]
+        return torch.stack([_one(*args, training) for args in zip(peers, x.unbind(), params, strict=True)])
+
+    return layer
+
+
+def _one(peer: Any, x: Tensor, own: dict[str, Tensor], training: bool) -> Tensor:
+    """Return what a model's module gives with its part of the stack's parameters; x: (B, C)."""
+    if not isinstance(peer, nn.BatchNorm1d):
+        y: Tensor = functional_call(peer, own, (x,)) if own else peer(x)
+        return y
+    # Not by the module's own forward: the model stays in training mode while its stack evaluates.
+    norm: Any = peer
+    mean, var = norm.running_mean, norm.running_var
+    if training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    batch = training or mean is None
+    return F.batch_norm(x, mean, var, own["weight"], own["bias"], training=batch, momentum=norm.momentum, eps=norm.eps)
+
+
+def _batch_norm(module: nn.Module, own: dict[str, Tensor]) -> Layer:
+    """Return batch norm over the samples of each model: one with K * C features."""
+    norm = StackedBatchNorm(module)
+    return lambda x, training: norm.train(training).whole(x, *(own.get(name) for name in StackedBatchNorm.NAMES))
+
+
+def _layer_norm(eps: float, own: dict[str, Tensor]) -> Layer:
     """Return layer norm over the features, with scale and shift of each model."""
     weight, bias = own["weight"], own["bias"]
-
-    def layer(x: Tensor, training: bool) -> Tensor:
-        # torch's function takes one scale and shift; those of K models follow it.
-        y = F.layer_norm(x, x.shape[-1:], eps=eps)
-        return y if weight is None or bias is None else y * weight[:, None] + bias[:, None]
-
-    return layer
+    # torch's function takes one scale and shift; those of K models follow it.
+    return lambda x, training: F.layer_norm(x, x.shape[-1:], eps=eps) * weight[:, None] + bias[:, None]

@@ -13,23 +13,20 @@ from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import DlassignError
 from dlassign.nets.objective import make_loss, make_stacked_penalty
 from dlassign.stacked.member import StackMember
-from dlassign.stacked.optimizer import StackedOptimizer, can_stack
+from dlassign.stacked.optimizer import StackedOptimizer
 from dlassign.stacked.trainer import StackTrainer
 from dlassign.stacked.vmap import Stack
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
 from dlassign.train.cache import DataCache
-from dlassign.train.device import keep_memory, resolve_device
+from dlassign.train.device import keep_memory, one_thread, resolve_device
 from dlassign.train.experiment import assemble, only_writer, open_log, read_former
 from dlassign.train.loop import fit
 from dlassign.train.memory import naming_memory
 from dlassign.train.run import Run
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner
-
-WORTH_STACKING = 4
-"""Models of a chunk from which updating them at once is faster than a fused kernel for each."""
 
 
 def run_together(
@@ -58,6 +55,7 @@ def run_together(
     # Held until the caller has taken the last result: locks, logs and signal handlers.
     with ExitStack() as held:
         wall = WallClock(share=1 / len(cfgs))
+        threads = torch.get_num_threads()
         runs: dict[int, Run] = {}
         stop = held.enter_context(StopRequest())
         for place, (cfg, own_paths) in enumerate(zip(cfgs, paths, strict=True)):
@@ -77,10 +75,12 @@ def run_together(
             except DlassignError as error:
                 own.close()
                 yield place, error
+        # Also while a stack has one lane, or one member: sums are added in another order by more threads.
+        held.enter_context(one_thread())
         # After a kill the checkpoints of the runs may be of different steps; only equal steps go together.
         for group in _groups(list(runs.values())):
             if group[0].goes_on:
-                _train(group, stop)
+                _train(group, stop, threads)
             for place in [place for place, run in runs.items() if run in group]:
                 yield place, _finish(runs[place])
 
@@ -108,7 +108,8 @@ def _begin(
     own_wall = WallClock(wall.seconds(), share=wall.share)
     run = Run(cfg, paths, parts, log=log, say=say, wall=own_wall)
     run.learner = member
-    run.begin(former)
+    with one_thread():  # as it will compute: the first record says so
+        run.begin(former)
     return run
 
 
@@ -120,11 +121,11 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _train(group: Sequence[Run], stop: StopRequest) -> None:
+def _train(group: Sequence[Run], stop: StopRequest, threads: int) -> None:
     """Train runs that are at the same step; what ends all of them, such as lack of memory, is the error of each."""
     try:
         with naming_memory():
-            trainer = _make_trainer(group)
+            trainer = _make_trainer(group, threads)
             try:
                 fit(trainer, group, interrupted=stop)
             finally:
@@ -134,19 +135,18 @@ def _train(group: Sequence[Run], stop: StopRequest) -> None:
             run.error = run.error or error
 
 
-def _make_trainer(group: Sequence[Run]) -> StackTrainer:
-    """Put the learners of a group together, in a lane for each thread of the CPU."""
+def _make_trainer(group: Sequence[Run], threads: int) -> StackTrainer:
+    """Put the learners of a group together, in a lane for each of so many threads of the CPU."""
     members = [run.learner for run in group if isinstance(run.learner, StackMember)]
     # All members have equal data, device and batch size, or they would not share a stack_key.
     parts = group[0].parts
-    device, _, threads = parts.machine()
     return make_stack_trainer(
         [run.cfg for run in group],
         members,
         parts.splits["train"],
         batch_size=parts.plan.samples_a_step,
         # A GPU is one lane: its kernels run one after the other anyway.
-        lanes=threads if device == "cpu" else 1,
+        lanes=threads if members[0].learner.device.type == "cpu" else 1,
     )
 
 
@@ -186,10 +186,10 @@ def make_stack_trainer(
         return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
 
     def optimizer(of: Sequence[StackMember], stack: Stack) -> StackedOptimizer | None:
-        own = [member.learner.optimizer for member in of]
-        if len(of) < WORTH_STACKING or not can_stack(own) or any(member.learner.clips for member in of):
+        if any(member.learner.clips for member in of):
             return None
-        return StackedOptimizer(own, [p for p in stack.tensors.params.values() if p.requires_grad])
+        trained = [p for p in stack.tensors.params.values() if p.requires_grad]
+        return StackedOptimizer([member.learner.optimizer for member in of], trained)
 
     return StackTrainer(
         members,

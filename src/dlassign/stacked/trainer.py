@@ -209,9 +209,10 @@ class _Chunk:
         k = len(self._members)
         if self._own_rows:
             x, y = x.view(k, -1, *x.shape[1:]), y.view(k, -1)
+        # First, as in a run alone: gradients are added in the order in which backward comes to them.
+        penalties = None if self._penalty is None else self._penalty()
         scores = self._scores(x, training=True)
         losses = self._loss(scores, y)
-        penalties = None if self._penalty is None else self._penalty()
         total = losses if penalties is None else losses + penalties
         # The models share no parameter, so the gradient of the sum is that of each model's own loss.
         total.sum().backward()  # type: ignore[no-untyped-call]
@@ -223,7 +224,7 @@ class _Chunk:
     def _update(self, factors: list[float]) -> None:
         """Take the step that the stack's gradients ask for."""
         if self._optimizer is None:
-            # Clipping, averages, or an optimizer that cannot be stacked: each model takes its own step.
+            # Clipping looks at all gradients of a model: each takes its own step.
             self._stack.tensors.hand_out_gradients()
             for member, factor in zip(self._members, factors, strict=True):
                 member.learner.update(factor)

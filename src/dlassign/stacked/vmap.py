@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from dlassign.nets.normalization import LayerNormManual
-from dlassign.stacked.sequential import STACKABLE, StackedSequential
+from dlassign.stacked.sequential import STACKABLE, StackedSequential, autocast
 from dlassign.stacked.tensors import StackedTensors
 from dlassign.stacked.vmap_modules import BATCH_NORMS, DROPOUTS, GlobalAverage, StackedBatchNorm, StackedDropout
 
@@ -25,16 +23,16 @@ NOT_STACKABLE = (_BatchNorm, _DropoutNd, LayerNormManual, nn.FractionalMaxPool2d
 class StackedFunctional:
     """K models of the same modules, computed by torch.vmap over torch.func.functional_call.
 
+    A model's scores may differ in their last bits from those that it computes alone, and with the number of models.
+
     Args:
-        models: in the same memory format and device; those of one place in them differ in values only, and in the
-            probability of dropout.
-        generators: for each model the generator that its dropout draws from; a model then drops what it would drop
-            alone, with the state of torch's global generator.
-        dtype: type of convolutions and matrix products, as autocast has it; None is that of the weights.
+        models: see StackedSequential.
+        generators: see StackedSequential.
+        dtype: see StackedSequential; convolutions are products too.
 
     Attributes:
         models: the models.
-        tensors: parameters and buffers of all models, of which their own are views.
+        tensors: see StackedSequential.
 
     Raises:
         ValueError: a module is among NOT_STACKABLE.
@@ -66,7 +64,7 @@ class StackedFunctional:
         if training and self._dropouts:
             self._learn_layouts(x if shared else x[0])
         tensors = {**self._given, **{name: self._given[name].to(self._dtype) for name in self._products}}
-        with self._autocast(x):
+        with autocast(x, self._dtype):
             scores: Tensor = torch.vmap(self._one, in_dims=(0, None if shared else 0))(tensors, x)
         return scores
 
@@ -81,9 +79,6 @@ class StackedFunctional:
         # channels_last is a layout of four axes: models and samples go into one.
         images = x.flatten(0, -4).contiguous(memory_format=torch.channels_last)
         return images.view(x.shape)
-
-    def _autocast(self, x: Tensor) -> AbstractContextManager[Any]:
-        return nullcontext() if self._dtype is None else torch.autocast(x.device.type, self._dtype)
 
     @torch.no_grad()
     def _learn_layouts(self, x: Tensor) -> None:
@@ -105,7 +100,7 @@ class StackedFunctional:
         ]
         # In evaluation mode nothing is drawn and no statistic moves; the layouts are the same.
         model.eval()
-        with self._autocast(x):
+        with autocast(x, self._dtype):
             model(x)
         model.train(mode)
         for hook in hooks:
@@ -121,9 +116,9 @@ def make_stack(
     """Return the models as one: by StackedSequential where it knows every layer, else by torch.func.
 
     Args:
-        models: see StackedSequential.
-        generators: for each model the generator that its dropout draws from.
-        dtype: type of products, as autocast has it; None is that of the weights.
+        models: see StackedSequential, as for what follows.
+        generators: of the models.
+        dtype: of products.
 
     Raises:
         ValueError: a module cannot be stacked.

@@ -119,6 +119,9 @@ class StackedBatchNorm(nn.Module):
         module: of one model, with the names and shapes of the parameters and buffers.
     """
 
+    NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    """What `whole` is given after x."""
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         own: Any = module
@@ -132,8 +135,7 @@ class StackedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, of x's shape; x: (B, C) or (B, C, H, W)."""
-        names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        y: Tensor = WholeStack.apply(self, x, *(getattr(self, name, None) for name in names))
+        y: Tensor = WholeStack.apply(self, x, *(getattr(self, name, None) for name in self.NAMES))
         return y
 
     def whole(self, x: Tensor, *own: Tensor | None) -> Tensor:

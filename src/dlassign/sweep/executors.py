@@ -9,7 +9,6 @@ from typing import assert_never
 import torch
 
 from dlassign.config import sweep as config
-from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
 from dlassign.data.image_decode import usable_cores
 from dlassign.errors import ConfigError
@@ -91,8 +90,6 @@ def stackable(configs: Sequence[RunConfig]) -> tuple[int, str]:
 
     found = [stack_key(config) for config in configs]
     obstacle = next((reason for key, reason in found if key is None), "")
-    if not obstacle and not gpus_for(configs) and any(not isinstance(config.model, MLP) for config in configs):
-        obstacle = "convolutions of many models at once are slow on a CPU"
     return len(Counter(key for key, _ in found)), obstacle
 
 

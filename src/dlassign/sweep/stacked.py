@@ -60,6 +60,9 @@ def _cannot(cfg: RunConfig) -> str:
         return f"model {cfg.model.name}"
     reasons = {
         "norm batch_from_zero": isinstance(cfg.model, MLP) and cfg.model.norm == "batch_from_zero",
+        # They would also differ in their last bits with the number of models.
+        "convolutions of many models at once are slow on a CPU": not isinstance(cfg.model, MLP)
+        and resolve_device(cfg.device).type == "cpu",
         "dropout on a GPU": _drops(cfg) and resolve_device(cfg.device).type == "cuda",
         "data.augment": bool(cfg.data.augment),
         "train.accumulate": train.accumulate > 1,

@@ -39,6 +39,7 @@ class CheckpointStore:
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
+        self._last_is_whole: bool | None = None  # not looked at yet
 
     def save(self, state: State, *, step: int) -> None:
         """Write `last.pt`; the former one becomes `previous.pt`.
@@ -50,7 +51,11 @@ class CheckpointStore:
             content = sealed({"schema": SCHEMA, "step": step, **state})
             with replacing(self._paths.last) as file:
                 file.write(content)
+                # Before anything moves: a disk may be found full only now.
+                file.flush()
+                os.fsync(file.fileno())
                 self._keep_previous()
+            self._last_is_whole = True
 
     def save_best(self, state: State, *, step: int) -> None:
         """Write `best.pt`.
@@ -83,7 +88,10 @@ class CheckpointStore:
 
     def _keep_previous(self) -> None:
         """Let `previous.pt` be the present `last.pt`, which stays in place until the new one is moved over it."""
-        if not self._paths.last.exists():
+        # Once: the file of an earlier session may be damaged, and then `previous.pt` is what that run went on from.
+        if self._last_is_whole is None:
+            self._last_is_whole = is_whole(self._paths.last)
+        if not self._last_is_whole:
             return
         link = self._paths.previous.with_name(f"{TEMPORARY}{os.getpid()}-link")
         try:
@@ -116,6 +124,15 @@ def _seal(content: bytes | memoryview) -> bytes:
     """Return the length of a zip comment, and the comment: the digest of the content. 73 bytes."""
     comment = b"sha256:" + hashlib.sha256(content).hexdigest().encode()
     return len(comment).to_bytes(2, "little") + comment
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether there is a file whose digest is right."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    return _seal(data[:-73]) == data[-73:]
 
 
 def is_checkpoint(path: Path) -> bool:

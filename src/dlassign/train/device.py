@@ -84,7 +84,14 @@ def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
     # Whoever sets the number of threads in the environment means it.
     if n_params * batch_size >= SMALL_STEP or not THREAD_VARIABLES.isdisjoint(os.environ):
         yield
-        return
+    else:
+        with one_thread():
+            yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute each operation of torch and NumPy in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -26,6 +26,9 @@ from dlassign.errors import ConfigError, Problem
 from dlassign.nets.objective import n_scores
 from dlassign.optim import schedules
 
+RECORDS = 1000
+"""Log records of a training that has one an epoch, at most: each waits for the device and takes a line."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -96,13 +99,20 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
     return Plan(
         steps=total,
         steps_per_epoch=steps_per_epoch,
-        log_every=steps(train.log_every),
+        log_every=_log_every(steps(train.log_every), train, total=total, steps_per_epoch=steps_per_epoch),
         eval_every=steps(train.eval_every),
         eval_offset=train.eval_offset,
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
         unfreeze_at=unfreeze_at,
         samples_a_step=samples_a_step or train.batch_size,
     )
+
+
+def _log_every(asked: int, train: Train, *, total: int, steps_per_epoch: int) -> int:
+    """Return the steps between two log records: those asked for, or by default one record an epoch at least."""
+    # The default may be more steps than a training on a small set has; its curve would be one dot.
+    default = train.log_every == Train.model_fields["log_every"].default
+    return min(asked, max(steps_per_epoch, -(-total // RECORDS))) if default else asked
 
 
 def _check_not_over(total: int, unfreeze_at: int | None, average: Average | None) -> None:
