@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import pytest
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dlassign.nets.mlp import ACTIVATIONS, mlp
 from dlassign.nets.normalization import NORMS_1D
-from dlassign.stacked.linear import SameBits
 from dlassign.stacked.sequential import StackedSequential
 
 K, WIDTH, CLASSES = 12, 30, 4
@@ -137,23 +136,6 @@ def test_products_of_many_shapes(width: int, hidden: list[int], batch: int, *, s
 
 def test_two_classes_and_one_score() -> None:
     assert_as_alone(nets(classes=1), shared=True)
-
-
-def test_a_way_of_other_bits_is_not_taken_and_the_fastest_of_the_others_is() -> None:
-    asked: list[str] = []
-
-    def way(name: str, error: float) -> Callable[[Tensor], Tensor]:
-        return lambda x: asked.append(name) or x * 2 + error  # type: ignore[func-returns-value]
-
-    same = SameBits([way("wrong", 1e-3), way("fast", 0.0), way("slow", 0.0)], way("alone", 0.0))
-    state = torch.get_rng_state()
-    x = torch.ones(3, 2)
-    assert torch.equal(same(x), x * 2)
-    assert asked == ["alone", "wrong", "fast", "fast"]
-    assert torch.equal(same(x), x * 2)
-    assert asked[4:] == ["fast"], "tried out once for each shape"
-    assert torch.equal(SameBits([way("wrong", 1e-3)], way("alone", 0.0))(x), x * 2)
-    assert torch.equal(torch.get_rng_state(), state), "nothing is drawn that a run would draw"
 
 
 def test_what_it_does_not_know_is_named() -> None:
