@@ -26,7 +26,7 @@ def sweep(path: Path, *options: str) -> Result:
 
 
 def test_prints_a_line_for_each_trial_and_the_best_rows(tmp_path: Path) -> None:
-    path = write_sweep(tmp_path, space={"optimizer.lr": [0.1, 1e30], "model.hidden": [[4], [8]]})
+    path = write_sweep(tmp_path, space={"optimizer.lr": [0.1, 1e30], "model.hidden": [[8], [16]]})
     result = sweep(path)
     assert result.exit_code == 0, result.output
     lines = result.stderr.splitlines()
@@ -39,7 +39,7 @@ def test_prints_a_line_for_each_trial_and_the_best_rows(tmp_path: Path) -> None:
         ["[3/4]", "diverged"],
         ["[4/4]", "diverged"],
     ]
-    assert "lr=0.1 hidden=[4]" in ended[0]
+    assert "lr=0.1 hidden=[8]" in ended[0]
     assert "the loss became" in ended[2]
     out = result.stdout.splitlines()
     assert out[0].split() == ["rank", "val", "lr", "hidden", "status", "seconds"]
