@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["helpers.chromium"]
 EMPTY = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<svg/>", "pdf": b"%PDF-"}
 """A picture without content, in each format."""
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dlassign.config.load import dump_config, load_config, load_located
 from dlassign.config.run import RunConfig
-from dlassign.config.schema import resolve, run_schema
+from dlassign.config.schema import run_schema
 from dlassign.errors import ConfigError, Problem
+from helpers.from_schema import values
 
 MINIMAL = "data: {name: digits}\nmodel: {name: mlp}\noptimizer: {name: adam}\ntrain: {epochs: 10}\n"
 SCHEMA = run_schema()
@@ -84,47 +85,6 @@ def test_all_problems_are_sorted_by_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert [problem.line for problem in caught.value.problems] == [1, 3, 5, 6, 7]
-
-
-def values(node: Any) -> st.SearchStrategy[Any]:
-    """Return a strategy for what the schema accepts."""
-    node = resolve(node, SCHEMA)
-    if node.get("nullable"):
-        return st.none() | values({**node, "nullable": False})
-    if "const" in node or "enum" in node:
-        return st.sampled_from(node.get("enum") or [node["const"]])
-    if "oneOf" in node or "anyOf" in node:
-        return st.one_of([values(option) for option in node.get("oneOf") or node["anyOf"]])
-    match node["type"]:
-        case "object":
-            known = {key: values(option) for key, option in node["properties"].items() if key != "extends"}
-            required = {key: known.pop(key) for key in node.get("required", ())}
-            return st.fixed_dictionaries(required, optional=known)
-        case "array":
-            low, high = node.get("minItems", 0), node.get("maxItems", 3)
-            return st.lists(values(node.get("items") or node["prefixItems"][0]), min_size=low, max_size=high)
-        case "string":
-            size = node.get("maxLength", 12)
-            letters = st.characters(exclude_categories=["Cs"])
-            text = st.text(letters, max_size=size, min_size=node.get("minLength", 0))
-            odd = st.sampled_from(["1e3", "no", "010", "~", "null", "0x1f", "a: b", "- x", "#", ".nan", "1_0", "="])
-            pattern = node.get("pattern")
-            return st.from_regex(pattern, fullmatch=True) if pattern else (text if size < 5 else text | odd)
-        case "integer":
-            return st.integers(node.get("minimum"), min(node.get("exclusiveMaximum", 2**53), 2**63) - 1)
-        case "number":
-            return numbers(node)
-        case "boolean":
-            return st.booleans()
-        case _:
-            return st.none()
-
-
-def numbers(node: Any) -> st.SearchStrategy[Any]:
-    low = node.get("minimum", node.get("exclusiveMinimum"))
-    high = node.get("maximum", node.get("exclusiveMaximum"))
-    kept = {"exclude_min": "exclusiveMinimum" in node, "exclude_max": "exclusiveMaximum" in node}
-    return st.floats(low, high, allow_nan=False, allow_infinity=False, **kept)
 
 
 SECTIONS = {key: values(SCHEMA["properties"][key]) for key in ("data", "model", "init", "loss", "optimizer")}

@@ -74,7 +74,6 @@ TESTED_IN = {
     "store/sweep_paths.py": "store/test_sweep_journal.py",
     "sweep/check_points.py": "sweep/test_space.py",
     "sweep/ranking.py": "sweep/test_engine.py",
-    "sweep/search.py": "sweep/test_optuna_strategy.py",
     "sweep/standing.py": "sweep/test_engine.py",
     "sweep/trial.py": "sweep/test_engine.py",
     "sweep/ray/cluster.py": "sweep/ray/test_ray_executor.py",

@@ -35,6 +35,11 @@ class Search:
 
     def _repeat(self, call: JournalEntry) -> None:
         number = call["number"]
+        if call["kind"] != "ask" and number not in {candidate.number for candidate in self.candidates}:
+            raise UserError(
+                f"the journal tells the result of point {number} and does not say that it was asked for; it has been "
+                "changed. Give the sweep another name: its runs stay"
+            )
         match call["kind"]:
             case "ask":
                 found = self._strategy.ask()

@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,9 @@ class CheckpointStore:
             link.replace(self._paths.previous)
         except OSError:  # a file system without hard links
             self._paths.last.replace(self._paths.previous)
+        finally:
+            with suppress(OSError):  # it is still there if it could be made and not moved
+                link.unlink(missing_ok=True)
 
     @contextmanager
     def _naming_the_last_good(self, failure: str) -> Iterator[None]:
@@ -129,7 +132,7 @@ def _seal(content: bytes | memoryview) -> bytes:
 def is_whole(path: Path) -> bool:
     """Return whether there is a file whose digest is right."""
     try:
-        data = path.read_bytes()
+        data = read_ordinary(path)
     except OSError:
         return False
     return _seal(data[:-73]) == data[-73:]
