@@ -323,7 +323,7 @@ def test_a_stack_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_pa
     assert [own.end and own.end["weights_sha256"] for own in ours] == [
         own.end and own.end["weights_sha256"] for own in whole
     ]
-    assert len({own.end["steps"] for own in ours if own.end}) > 2, "members that stop at different steps"
+    assert len({own.end["steps"] for own in ours if own.end}) > 1, "some stop early"
     same_logs(ours, whole)
 
 
