@@ -312,7 +312,12 @@ def test_members_at_different_steps_go_on(tmp_path: Path, digest: str) -> None:
 
 def test_a_stack_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, digest: str) -> None:
     """Twelve trials with early stop; when they go on some have not begun, and the others are at different steps."""
-    changes = "train.early_stop={patience: 2}", "train.eval_every={steps: 5}", "train.metric=loss"
+    changes = (
+        "train.steps=200",
+        "train.early_stop={patience: 2}",
+        "train.eval_every={steps: 5}",
+        "train.metric=loss",
+    )
     cfgs = [config(*changes, f"optimizer.lr={lr}", seed=k) for k in range(4) for lr in (1e-2, 1e-3, 3e-4)]
     whole, _ = together(cfgs, tmp_path / "whole", digest)
     for some, step in ((cfgs[:5], 20), (cfgs[4:9], 40)):
