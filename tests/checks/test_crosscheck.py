@@ -224,6 +224,20 @@ class TestFinds:
         assert place(found) == ("linear1", "weights", 2)
         assert "sgd in dlassign.optim.numpy_rules" in found.hint
 
+    def test_a_wrong_update_at_a_rate_too_small_to_change_the_weights_much(
+        self, check: Check, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        right = numpy_rules.sgd
+
+        def wrong(*arrays: Any, momentum: float, **options: Any) -> None:
+            right(*arrays, momentum=momentum * 0.999, **options)
+
+        tiny = "optimizer={name: sgd, lr: 1e-9, momentum: 0.9}"
+        assert check(tiny).parted is None
+        monkeypatch.setattr(numpy_rules, "sgd", wrong)
+        layer, stage, _ = place(check(tiny))
+        assert (layer, stage) == ("linear1", "weights")
+
     @pytest.mark.parametrize(("rule", "wrong"), [("adam", {"eps": 1e-7}), ("rmsprop", {"alpha": 0.98})])
     def test_a_wrong_rule_that_divides(
         self, check: Check, monkeypatch: pytest.MonkeyPatch, rule: str, wrong: dict[str, float]

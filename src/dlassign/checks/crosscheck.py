@@ -8,7 +8,8 @@ loss, penalty, clipping, optimizer and schedule. The nets part at the first of t
     forward     the output of each layer in training mode, from input to output; the loss; the penalty
     backward    the gradient by the scores, then by the input of each layer, from output to input
     gradient    those of each layer's parameters after penalty and clipping, from output to input
-    weights     each layer's parameters and running statistics after the update, from input to output
+    weights     each layer's parameters and running statistics after the update, from input to output; then how far
+                the update moved them, by its own size and beyond rounding
     evaluation  after the last step: outputs in evaluation mode, loss and confusion counts on some training samples
 
 The difference of a layer is max |a - b| over its tensors divided by the largest |value| among them. The tensors of a
@@ -33,6 +34,7 @@ import torch
 from dlassign.checks.random_data import random_dataset
 from dlassign.checks.recording import (
     LOSS,
+    TINY,
     Arrays,
     Grouped,
     NumpyRecorder,
@@ -61,6 +63,8 @@ PENALTY, CONFUSION = "penalty", "confusion"
 CPU = torch.device("cpu")
 N_EVALUATED = 256
 """Samples evaluated at the end."""
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""How far two updates may be apart relative to the weight that they change: both are rounded when they are added."""
 SUSPICIOUS = 1e-8
 """A difference of at least this is a mistake; a smaller one may be rounding, where large values nearly cancel."""
 
@@ -155,6 +159,9 @@ class _Twins:
         self._recorders = NumpyRecorder(self.numpy.network), TorchRecorder(self.torch.model)
         self._torch_grads: Arrays = {}
         before(self.torch.optimizer, "step", self._take_gradients)
+        self._before = [
+            {name: p.copy() for name, p in _arrays(own.weights()).items()} for own in (self.numpy, self.torch)
+        ]
         self._largest: dict[tuple[str, str], Difference] = {}
 
     def compare(self, steps: int, bound: float) -> Agreement:
@@ -204,8 +211,29 @@ class _Twins:
         from_loss = [LOSS, *self._up]
         yield from _by_layer("backward", grouped(numpy.input_grads), grouped(pytorch.input_grads), from_loss)
         yield from _by_layer("gradient", grouped(self.numpy.network.grads), grouped(self._torch_grads), self._up)
-        weights, their_weights = (grouped(_arrays(learner.weights())) for learner in (self.numpy, self.torch))
-        yield from _by_layer("weights", weights, their_weights, self._down)
+        weights = [_arrays(learner.weights()) for learner in (self.numpy, self.torch)]
+        yield from _by_layer("weights", grouped(weights[0]), grouped(weights[1]), self._down)
+        yield from self._updates(weights)
+
+    def _updates(self, weights: list[Arrays]) -> Iterator[tuple[str, str, float]]:
+        """Yield how far the changes of each layer's weights are apart, by their own size and beyond rounding.
+
+        A rate so small that an update is lost in the weights' own size would hide any mistake of the rule.
+        """
+        before, self._before = self._before, [{name: p.copy() for name, p in own.items()} for own in weights]
+        for layer in self._down:
+            size = apart = 0.0
+            names = [name for name in weights[0] if name.split(".")[0] == layer]
+            for name in names:
+                # Weights of a training that diverges may be infinite, and their difference is NaN: left out here, since
+                # they are compared as weights.
+                with np.errstate(invalid="ignore", over="ignore"):
+                    ours, theirs = (own[name] - old[name] for own, old in zip(weights, before, strict=True))
+                    off = np.abs(ours - theirs) - ROUNDING * np.abs(weights[0][name])
+                apart = max(apart, float(off[np.isfinite(off)].max(initial=0.0)))
+                size = max(size, float(np.abs(ours[np.isfinite(ours)]).max(initial=0.0)))
+            if names:
+                yield layer, "weights", apart / max(size, TINY)
 
     def _evaluation(self) -> Iterator[tuple[str, str, float]]:
         """Yield layer, stage and difference of everything in an evaluation of some training samples."""
