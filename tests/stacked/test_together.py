@@ -18,13 +18,15 @@ from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Diverged, DlassignError, Interrupted, UserError
-from dlassign.stacked.together import run_together
+from dlassign.stacked.member import StackMember
+from dlassign.stacked.together import make_stack_trainer, run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, read_records
 from dlassign.sweep.stacked import stack_key
 from dlassign.train.cache import DataCache
-from dlassign.train.checkpoint import load_checkpoint
-from dlassign.train.experiment import run_experiment
+from dlassign.train.checkpoint import load_checkpoint, weights_sha256
+from dlassign.train.experiment import assemble, run_experiment
+from dlassign.train.torch_learner import TorchLearner
 
 ROOT = Path(__file__).parents[2]
 BASE = [
@@ -225,6 +227,40 @@ def test_two_hundred_steps(tmp_path: Path, digest: str) -> None:
     cfgs = [config(*change, seed=seed) for seed, change in enumerate(changes * 2)]
     ours, _ = together(cfgs, tmp_path / "together", digest)
     same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
+def weights_of(cfgs: list[RunConfig], at_once: int) -> list[str]:
+    """Train members for some steps, so many in a stack, and return the digests of their weights."""
+    found, cache = [], DataCache()
+    for first in range(0, len(cfgs), at_once):
+        own = cfgs[first : first + at_once]
+        members, parts = [], None
+        for cfg in own:
+            parts = assemble(cfg, torch.device("cpu"), cache=cache)
+            assert isinstance(parts.learner, TorchLearner)
+            members.append(StackMember(parts.learner, parts.batches.order, lr_factor=parts.plan.lr_factor))
+        assert parts is not None
+        trainer = make_stack_trainer(own, members, parts.splits["train"], batch_size=64, lanes=1)
+        trainer.advance(0, 3, lambda: False)
+        found += [weights_sha256(member.weights()) for member in members]
+    return found
+
+
+SLOW = pytest.mark.slow  # the same of other shapes: 32 nets are built six times for each
+
+
+@pytest.mark.parametrize("hidden", ["[30]", pytest.param("[24, 16]", marks=SLOW), pytest.param("[1, 9]", marks=SLOW)])
+def test_the_number_at_once_cannot_be_seen_in_the_weights(hidden: str, tmp_path: Path, digest: str) -> None:
+    """Half of the trials share a seed, and so their batches; all have other learning rates."""
+    cfgs = [
+        config(f"model.hidden={hidden}", "train.steps=3", f"optimizer.lr={1e-3 * (1 + k)}", seed=max(k - 15, 0))
+        for k in range(32)
+    ]
+    serial = [records.end["weights_sha256"] for records in alone(cfgs[14:18], tmp_path, digest) if records.end]
+    one = weights_of(cfgs, 1)
+    assert one[14:18] == serial
+    for at_once in (4, 6, 8, 12, 32):
+        assert weights_of(cfgs, at_once) == one, at_once
 
 
 @pytest.mark.parametrize("cache_bytes", [1, 2**40])
