@@ -82,7 +82,7 @@ def test_trains_two_steps(file: Path, table: Path, tmp_path: Path, monkeypatch: 
     cfg = load(file, table, short)
     if isinstance(cfg.init, PretrainedInit):  # whose weights are not here; tests/test_pretrained_runs.py has some
         cfg = load(file, table, [*short, "init={name: pytorch}"])
-    monkeypatch.setattr(experiment, "load_dataset", lambda data: random_data(cfg))
+    monkeypatch.setattr(experiment, "load_dataset", lambda data, **_: random_data(cfg))
     records = run_experiment(cfg, RunPaths(tmp_path / "run"))
     assert [record["step"] for record in records.train] == [1, 2]
     assert records.end is not None

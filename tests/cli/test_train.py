@@ -232,18 +232,19 @@ def test_a_checkpoint_that_carries_code_is_not_run(train: Train, monkeypatch: py
 
 
 def test_full_disk_keeps_the_last_good_checkpoint(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    fsync, saves = os.fsync, []
+    fsync, saves = os.fsync, set()
 
     def full(handle: int) -> None:
-        if any(os.path.samestat(os.fstat(handle), path.stat()) for path in Path("out").rglob(".tmp-*-last.pt")):
-            saves.append(handle)
-        if len(saves) == 3:
-            saves.append(handle)
-            raise OSError(errno.ENOSPC, "No space left on device")
+        for path in Path("out").rglob(".tmp-*-last.pt"):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                saves.add(path)
+                if len(saves) == 3:
+                    raise OSError(errno.ENOSPC, "No space left on device")
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
     result = train()
+    monkeypatch.setattr(os, "fsync", fsync)
     assert result.exit_code == 1
     paths = only_run()
     assert "the checkpoint of step 30 was not saved" in result.stderr
