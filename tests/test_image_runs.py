@@ -67,7 +67,6 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """A working directory; returns `dlassign train` that gives the result."""
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text(CONFIG)
-    monkeypatch.setattr("dlassign.plots.curves.draw_run", lambda paths: [])  # pictures take longer than training
 
     def run(*arguments: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(dlassign("train", "--config", "a.yaml", "--json", *arguments).stdout)
