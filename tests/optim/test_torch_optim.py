@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dlassign.config.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from dlassign.errors import UserError
 from dlassign.optim.torch_optim import TorchOptimizer, make_optimizer
 
 STEPS = 50
@@ -192,3 +193,18 @@ def test_only_trainable_parameters_are_changed() -> None:
     assert len(optimizer.params) == 5
     train(model, optimizer, batches(torch.float32)[:2])
     assert torch.equal(model[0].weight, frozen)
+
+
+@pytest.mark.parametrize("change", [{"lr": 1e300}, {"lr": 0.1, "weight_decay": 1e300}])
+@pytest.mark.parametrize("cfg", [RMSprop(name="rmsprop", lr=1), SGD(name="sgd", lr=1), Adam(name="adam")])
+def test_numbers_that_float32_cannot_hold_give_no_traceback(cfg: Any, change: dict[str, float]) -> None:
+    """torch's fused kernels take them for infinite, which the loss then shows; its other functions refuse them."""
+    model = nn.Linear(3, 1)
+    model(torch.ones(2, 3)).sum().backward()
+    optimizer = make_optimizer(cfg.model_copy(update=change), model)
+    if cfg.name != "rmsprop":
+        optimizer.step()
+        assert not model.weight.isfinite().all()
+        return
+    with pytest.raises(UserError, match="float32 cannot hold the learning rate"):
+        optimizer.step()

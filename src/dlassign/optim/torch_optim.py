@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dlassign.config import optim as config
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.optim.groups import fits, no_match, split_by_patterns
 from dlassign.optim.muon import fast_dtype
 from dlassign.optim.torch_rules import (
@@ -85,6 +85,7 @@ class ParamGroup:
 
         Raises:
             RuntimeError: the layout of a parameter has changed since it was bound.
+            UserError: the rate, or a number of the rule, is larger than the parameters' type holds.
         """
         if not self._bound:
             return
@@ -96,7 +97,16 @@ class ParamGroup:
                 grads[k] = self._laid_out(k, grad)
         for k in self._rows:
             params[k], grads[k] = _row(params[k]), _row(grads[k])
-        self.rule.update(params, grads, self._slots, lr * self.lr_multiple)
+        rate = lr * self.lr_multiple
+        try:
+            self.rule.update(params, grads, self._slots, rate)
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            kind = str(params[0].dtype).removeprefix("torch.")
+            raise UserError(
+                f"optimizer: {kind} cannot hold the learning rate {rate:g} or a number of {self.rule}; use smaller ones"
+            ) from error
 
     def _laid_out(self, k: int, grad: Tensor) -> Tensor:
         p = self._params[k]
