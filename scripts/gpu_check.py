@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from dlassign.train.device import cpu_name
+from dlassign.train.device import cpu_name, cuda_versions
 from gpu_rates import real, speed, stacks
 from gpu_sections import FAILS, ROOT, Options, Row, Rows, against_cpu, resume, steps, tests
 
@@ -67,23 +66,14 @@ test images, in a process that has done it before, with the images on the device
 """
 
 
-def driver() -> str:
-    """Return the version of NVIDIA's driver, or `unknown`."""
-    try:
-        found = re.search(r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", Path("/proc/driver/nvidia/version").read_text())
-    except OSError:
-        found = None
-    return found[1] if found else "unknown"
-
-
 def facts(options: argparse.Namespace, seconds: float) -> dict[str, str]:
     """Return where and with what this was found."""
     gpu = {}
     if options.device.startswith("cuda"):
-        properties = torch.cuda.get_device_properties(options.device)
+        properties, found = torch.cuda.get_device_properties(options.device), cuda_versions(options.device)
         gpu = {
             "GPU": f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
-            "CUDA": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, driver {driver()}",
+            "CUDA": f"{found['cuda']}, cuDNN {found['cudnn']}, driver {found.get('driver', 'unknown')}",
         }
     return {
         **gpu,

@@ -145,7 +145,7 @@ class _Explainer:
             return "a key of the config file only; give it there"
         around, section = self.around(path[:-1])
         known = list(section.get("properties", ()))
-        hint = self.other_members(key, around, at(self.document.data, *path[:-1])) or self.elsewhere(key, path)
+        hint = self.other_members(key, around, at(self.document.data, *path[:-1])) or self.elsewhere(key)
         if not hint and key.lower() in FOREIGN:
             hint = f" {FOREIGN[key.lower()]}."
         return f"unknown key.{hint or did_you_mean(key, known)} Known: {', '.join(known)}"
@@ -165,7 +165,7 @@ class _Explainer:
         name = at(data, "name")
         return f" It is a key of {', '.join(having)}, not of {name}." if having and isinstance(name, str) else ""
 
-    def elsewhere(self, key: str, path: KeyPath) -> str:
+    def elsewhere(self, key: str) -> str:
         """Return a hint if another section of this config has this key."""
         found = [where for where, node in self.sections() if key in node.get("properties", {})]
         places = [dotted(where) for where in found if len(where) == min(map(len, found))]

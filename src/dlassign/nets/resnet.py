@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from dlassign.errors import UserError
 
-RESNETS = ("resnet18", "resnet34", "resnet50")
 _HALVINGS = {"imagenet": 5, "cifar": 3}
 
 

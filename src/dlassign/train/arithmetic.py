@@ -56,7 +56,6 @@ class Arithmetic:
 
 
 SINGLE_PRECISION = Arithmetic(precision="fp32", channels_last=False, compile=False, why="as the caller says")
-DOUBLE_PRECISION = Arithmetic(precision="fp64", channels_last=False, compile=False, why="as the caller says")
 
 
 def choose_arithmetic(
