@@ -186,7 +186,7 @@ def resume_cases(options: Options, *, compiled: bool) -> dict[str, tuple[str, tu
 
 def _warm(parts: Parts) -> Parts:
     if parts.learner.arithmetic.compile:
-        parts.learner.warm_up(*next(parts.batches.between(0, 1)))  # type: ignore[attr-defined]
+        parts.learner.compile_for(*next(parts.batches.between(0, 1)))  # type: ignore[attr-defined]
     return parts
 
 

@@ -72,7 +72,7 @@ def test_a_shape_drawn_in_the_alpha_channel_alone_is_seen(mode: str, gray: bool,
     assert_array_equal(white.reshape(16, 24, -1)[..., 0] > 127, SHAPE == 0)
     blue = pixels(path, background=(0, 0, 255))
     assert blue[0, 0].tolist() == [0, 0, 255]
-    assert decode_image(str(path), Decoding()).clear
+    assert decode_image(str(path), Decoding()).transparent
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "1"])
@@ -86,7 +86,7 @@ def test_an_alpha_channel_that_hides_nothing_changes_nothing(tmp_path: Path) -> 
     colours = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     save(tmp_path / "x.png", np.dstack([colours, np.full((4, 5), 255, np.uint8)]))
     assert_array_equal(pixels(tmp_path / "x.png"), colours)
-    assert not decode_image(str(tmp_path / "x.png"), Decoding()).clear
+    assert not decode_image(str(tmp_path / "x.png"), Decoding()).transparent
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])

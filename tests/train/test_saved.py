@@ -19,7 +19,7 @@ from dlassign.store.records import RunRecords, read_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.learner import Evaluation
-from dlassign.train.saved import Report, evaluate_run
+from dlassign.train.saved import SavedEvaluation, evaluate_run
 
 CONFIG: dict[str, Any] = {
     "name": "tiny",
@@ -89,13 +89,13 @@ def samples_of(confusion: tuple[tuple[int, ...], ...]) -> tuple[list[int], list[
     return [true for true, _ in cells], [predicted for _, predicted in cells]
 
 
-def as_report(confusion: Any, classes: tuple[str, ...]) -> Report:
+def as_report(confusion: Any, classes: tuple[str, ...]) -> SavedEvaluation:
     counts = tuple(tuple(int(cell) for cell in row) for row in confusion)
     evaluation = Evaluation(loss=0.0, accuracy=0.0, n=sum(map(sum, counts)), confusion=counts)
-    return Report(name="a", label="b", classes=classes, step=1, evaluation=evaluation)
+    return SavedEvaluation(name="a", label="b", classes=classes, step=1, evaluation=evaluation)
 
 
-def check_per_class(report: Report) -> None:
+def check_per_class(report: SavedEvaluation) -> None:
     """A score that has no sample to count is None here, NaN there."""
     true, predicted = samples_of(report.evaluation.confusion)
     labels = list(range(len(report.classes)))

@@ -347,16 +347,16 @@ def test_kernels_of_a_compiled_model_are_chosen_by_rules_not_by_timing(monkeypat
     assert asked == {"dynamic": False, "options": {"deterministic": True}}
 
 
-def test_a_warm_up_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
     arithmetic = Arithmetic(precision="fp64", channels_last=False, compile=True, why="")
     data, found = samples(), []
     for warm in (False, True):
         ours = learner(net(dropout=0.5, norm="batch"), arithmetic=arithmetic)
         if warm:
-            assert ours.warm_up(data.x, data.y) > 0
+            assert ours.compile_for(data.x, data.y) > 0
         found.append((train(ours, [(data.x, data.y)] * 3), ours.state_dict()["model"]))
     (losses, state), (warm_losses, warm_state) = found
     assert warm_losses == losses
     assert all(torch.equal(tensor, state[name]) for name, tensor in warm_state.items())
-    assert learner(net()).warm_up(data.x, data.y) == 0.0
+    assert learner(net()).compile_for(data.x, data.y) == 0.0

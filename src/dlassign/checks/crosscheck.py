@@ -31,10 +31,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from dlassign.checks.differences import TINY
 from dlassign.checks.random_data import random_dataset
 from dlassign.checks.recording import (
     LOSS,
-    TINY,
     Arrays,
     Grouped,
     NumpyRecorder,
@@ -220,7 +220,7 @@ class _Twins:
 
         A rate so small that an update is lost in the weights' own size would hide any mistake of the rule.
         """
-        before, self._before = self._before, [{name: p.copy() for name, p in own.items()} for own in weights]
+        old_weights, self._before = self._before, [{name: p.copy() for name, p in own.items()} for own in weights]
         for layer in self._down:
             size = apart = 0.0
             names = [name for name in weights[0] if name.split(".")[0] == layer]
@@ -228,7 +228,7 @@ class _Twins:
                 # Weights of a training that diverges may be infinite, and their difference is NaN: left out here, since
                 # they are compared as weights.
                 with np.errstate(invalid="ignore", over="ignore"):
-                    ours, theirs = (own[name] - old[name] for own, old in zip(weights, before, strict=True))
+                    ours, theirs = (own[name] - old[name] for own, old in zip(weights, old_weights, strict=True))
                     off = np.abs(ours - theirs) - ROUNDING * np.abs(weights[0][name])
                 apart = max(apart, float(off[np.isfinite(off)].max(initial=0.0)))
                 size = max(size, float(np.abs(ours[np.isfinite(ours)]).max(initial=0.0)))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dlassign.checks.differences import TINY
 from dlassign.errors import UserError
 from dlassign.numpy_nets.arguments import pair
 from dlassign.numpy_nets.dropout import Dropout
@@ -21,7 +22,6 @@ from dlassign.numpy_nets.pooling import MaxPool2d
 
 LOSS = "loss"
 """The loss, named like a layer: its input is the scores."""
-TINY = float(np.finfo(np.float64).tiny)
 Arrays = dict[str, NDArray[Any]]
 Grouped = Mapping[str, Sequence[NDArray[Any]]]
 """Arrays by layer."""

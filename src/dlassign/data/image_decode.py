@@ -39,7 +39,7 @@ class Decoded:
         bad: row -> why that image cannot be decoded.
         odd: row -> (height, width) of an image whose size is not the common one.
         deep: row -> largest value of an image with more than 8 bits a channel, and whether it is a floating-point one.
-        clear: rows of images that are transparent somewhere.
+        transparent: rows of images that are, somewhere.
         frames: rows of images that are the first of several in their file.
         bits: that deep images were taken to have, or None if there are none.
     """
@@ -48,7 +48,7 @@ class Decoded:
     bad: dict[int, str] = field(default_factory=dict)
     odd: dict[int, tuple[int, int]] = field(default_factory=dict)
     deep: dict[int, tuple[float, bool]] = field(default_factory=dict)
-    clear: list[int] = field(default_factory=list)
+    transparent: list[int] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     bits: int | None = None
 
@@ -62,10 +62,11 @@ class Decoded:
                 f"{len(self.deep)} images have more than 8 bits a channel; the largest value is {top:g}, so all were "
                 f"read as {span} (data.bits) and brought to 8 bits"
             )
-        if self.clear:
+        if self.transparent:
             colour = "#" + bytes(how.background).hex()
             notes.append(
-                f"{len(self.clear)} images are transparent in places; they were laid over {colour} (data.background)"
+                f"{len(self.transparent)} images are transparent in places; they were laid over {colour} "
+                "(data.background)"
             )
         if self.frames:
             notes.append(f"{len(self.frames)} files hold several frames or pages; the first of each was read")
@@ -144,7 +145,7 @@ def _decode_rows(
             decoded.odd.update({part[i]: size for i, size in found.odd.items()})
             decoded.deep.update({part[i]: top for i, top in found.deep.items()})
             if how.bits == decoded.bits:  # the second time, these are known
-                decoded.clear.extend(part[i] for i in found.clear)
+                decoded.transparent.extend(part[i] for i in found.transparent)
                 decoded.frames.extend(part[i] for i in found.frames)
 
 
@@ -201,8 +202,8 @@ def decode_job(paths: list[str], *, shape: tuple[int, int, int], how: Decoding) 
         decoded.x[row] = picture.x
         if picture.deep is not None:
             decoded.deep[row] = picture.deep
-        if picture.clear:
-            decoded.clear.append(row)
+        if picture.transparent:
+            decoded.transparent.append(row)
         if picture.frames:
             decoded.frames.append(row)
     return decoded

@@ -51,13 +51,13 @@ class Picture:
     Attributes:
         x: (C, H, W) uint8; of a deep image, without values until the bits of the set are known.
         deep: if pixels have more than 8 bits, the largest value and whether they are floating-point numbers.
-        clear: whether pixels are transparent, in part or wholly.
+        transparent: whether pixels are, in part or wholly.
         frames: whether the file holds more than this frame or page.
     """
 
     x: Pixels
     deep: tuple[float, bool] | None = None
-    clear: bool = False
+    transparent: bool = False
     frames: bool = False
 
 
@@ -75,11 +75,12 @@ def decode_image(path: str, how: Decoding) -> Picture:
         opened.filename = ""
         values = None if how.as_before else _deep_values(opened, path)
         opened.load()
-        clear, turn = False, None
+        transparent, turn = False, None
         if how.as_before:
             image = _as_before(opened)
         else:
-            image, clear = _over(opened if values is None else _with_8_bits(opened, values, how.bits), how.background)
+            image = opened if values is None else _with_8_bits(opened, values, how.bits)
+            image, transparent = _over(image, how.background)
             turn = _turn(opened)
         mode = "L" if how.grayscale else "RGB"
         image = image if image.mode == mode else image.convert(mode)  # or it would be copied
@@ -90,16 +91,16 @@ def decode_image(path: str, how: Decoding) -> Picture:
         # At last: to look for a second frame, Pillow may leave the first.
         frames = bool(getattr(opened, "is_animated", False))
     deep = None if values is None else (float(values.max()), values.dtype.kind == "f")
-    return Picture(x, deep=deep, clear=clear, frames=frames)
+    return Picture(x, deep=deep, transparent=transparent, frames=frames)
 
 
-def common_bits(pictures: Iterable[tuple[float, bool]]) -> int | None:
+def common_bits(deep: Iterable[tuple[float, bool]]) -> int | None:
     """Return the bits that hold all deep pixels of a set; None if they need more than DEPTHS have.
 
     Args:
-        pictures: the largest value of each deep image, and whether its pixels are floating-point numbers.
+        deep: the largest value of each deep image, and whether its pixels are floating-point numbers.
     """
-    tops, floats = zip(*pictures, strict=True)
+    tops, floats = zip(*deep, strict=True)
     depths = (UNIT, *DEPTHS) if all(floats) else DEPTHS
     return next((bits for bits in depths if max(tops) <= _largest(bits)), None)
 
@@ -186,8 +187,9 @@ def _over(image: Image, background: tuple[int, int, int]) -> tuple[Image, bool]:
     from PIL import Image as PILImage
 
     image = image.convert("RGBA")
-    clear = bool(np.asarray(image.getchannel("A")).min() < 255)
-    return PILImage.alpha_composite(PILImage.new("RGBA", image.size, (*background, 255)), image).convert("RGB"), clear
+    seen_through = bool(np.asarray(image.getchannel("A")).min() < 255)
+    below = PILImage.new("RGBA", image.size, (*background, 255))
+    return PILImage.alpha_composite(below, image).convert("RGB"), seen_through
 
 
 def _turn(opened: Image) -> Any:

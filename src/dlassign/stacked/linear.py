@@ -30,8 +30,8 @@ class StackedLinear:
         self._weight = weight
         self._bias = bias
         self.dtype = dtype or weight.dtype
-        self.shared_scores = SameBits([_scores_turned, _scores_below, _scores_batched], _scores_alone)
-        self.scores = SameBits([_scores_batched], _scores_alone)
+        self.shared_outputs = SameBits([_outputs_transposed, _outputs_below, _outputs_batched], _outputs_alone)
+        self.outputs = SameBits([_outputs_batched], _outputs_alone)
         self.dw = SameBits([_dw_batched], _dw_alone)
         self.dx = SameBits([torch.bmm], _dx_alone)
 
@@ -86,7 +86,7 @@ class _Linear(Function):
         ctx.save_for_backward(x, w)
         ctx.layer = layer
         ctx.types = weight.dtype, None if bias is None else bias.dtype
-        return layer.shared_scores(x, w, b) if x.ndim == 2 else layer.scores(x, w, b)
+        return layer.shared_outputs(x, w, b) if x.ndim == 2 else layer.outputs(x, w, b)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
@@ -98,28 +98,28 @@ class _Linear(Function):
         return dx, dw, None if bias_type is None else dy.sum(1).to(bias_type), None
 
 
-def _scores_turned(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-    """Return y of one batch, x: (B, in): the weights below each other in one product, whose result is turned."""
+def _outputs_transposed(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    """Return y of one batch, x: (B, in): the weights below each other in one product, transposed afterwards."""
     k, out, _ = w.shape
     rows = w.flatten(0, 1)
     found = rows @ x.T if b is None else torch.addmm(b.view(-1, 1), rows, x.T)
-    # Each model's scores in rows of memory, as alone: sums over them are added in the order in which they lie.
+    # Each model's outputs in rows of memory, as alone: sums over them are added in the order in which they lie.
     return found.view(k, out, -1).transpose(1, 2).contiguous()
 
 
-def _scores_below(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+def _outputs_below(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """Return y of one batch, x: (B, in): the weights below each other in one product."""
     k, out, _ = w.shape
     found = F.linear(x, w.flatten(0, 1), None if b is None else b.flatten())
     return found.view(-1, k, out).transpose(0, 1).contiguous()
 
 
-def _scores_batched(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+def _outputs_batched(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     x = x.expand(len(w), *x.shape[-2:])
     return torch.bmm(x, w.mT) if b is None else torch.baddbmm(b[:, None], x, w.mT)
 
 
-def _scores_alone(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+def _outputs_alone(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     return _each(F.linear, x.expand(len(w), *x.shape[-2:]), w, *(() if b is None else (b,)))
 
 

@@ -43,7 +43,7 @@ def run_together(
     Interrupted; its checkpoint was written.
 
     Args:
-        cfgs: of the runs; they have one stack_key, with one seed each or more.
+        cfgs: of the runs, which have one stack_key.
         paths: their folders.
         say: called with a run's place and one line about everything that a user should know beside the result.
         on_record: called with a run's place and every record of its log.

@@ -37,9 +37,9 @@ def environment(device: str, device_name: str, threads: int) -> dict[str, Any]:
 
 def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return what differs between two environments, and what that means for the result of a run, one sentence each."""
-    devices = [str(environment.get("device")) for environment in (before, now)]
+    devices = [str(found.get("device")) for found in (before, now)]
     moved = devices[0].partition(":")[0] != devices[1].partition(":")[0]
-    packages = [environment.get("packages", {}) for environment in (before, now)]
+    packages = [found.get("packages", {}) for found in (before, now)]
     pairs = [(name, packages[0].get(name), packages[1].get(name)) for name in ("torch", "numpy")]
     # Logs of earlier versions lack these, and so do those of a CPU.
     pairs += [(key, before[key], now[key]) for key in ("cuda", "cudnn", "driver") if key in before and key in now]

@@ -88,7 +88,7 @@ def stackable(configs: Sequence[RunConfig]) -> tuple[int, str]:
     """Return how many groups of equal shape there are, and why a trial cannot be stacked at all ("" if all can)."""
     from dlassign.sweep.stacked import stack_key
 
-    found = [stack_key(config) for config in configs]
+    found = [stack_key(cfg) for cfg in configs]
     obstacle = next((reason for key, reason in found if key is None), "")
     return len(Counter(key for key, _ in found)), obstacle
 
@@ -108,7 +108,7 @@ def make_processes(
 
 def gpus_for(configs: Sequence[RunConfig]) -> list[str]:
     """Return the CUDA devices that trials compute on: all for one that leaves its device open, else those named."""
-    named = {config.device for config in configs if config.backend == "torch"}
+    named = {cfg.device for cfg in configs if cfg.backend == "torch"}
     found = {"cuda:0" if name == "cuda" else name for name in named if name.startswith("cuda")}
     if "auto" in named:
         found |= {f"cuda:{index}" for index in range(torch.cuda.device_count())}

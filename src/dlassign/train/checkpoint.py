@@ -216,8 +216,8 @@ def using(paths: RunPaths) -> Iterator[None]:
     except (RuntimeError, *DAMAGE) as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        message = f"a checkpoint in {paths.checkpoints} does not hold what this run saves ({reason})"
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        message = f"a checkpoint in {paths.checkpoints} does not hold what this run saves ({why})"
         raise UserError(f"{message}; --again, or moving the folder away, trains anew") from error
 
 

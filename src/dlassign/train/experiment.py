@@ -211,7 +211,7 @@ def _compile(run: Run, parts: Parts) -> None:
     if isinstance(learner, TorchLearner) and learner.arithmetic.compile and run.goes_on:
         # A real one: the program is compiled for its shape and layout.
         batch = next(parts.batches.between(run.step, run.step + 1))
-        run.add_seconds("compile", learner.warm_up(*batch))
+        run.add_seconds("compile", learner.compile_for(*batch))
 
 
 def read_former(paths: RunPaths, say: Say) -> Former | None:

@@ -27,7 +27,7 @@ from dlassign.train.memory import naming_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class SavedEvaluation:
     """An evaluation of saved weights, and what they are.
 
     Attributes:
@@ -78,7 +78,7 @@ def evaluate_run(
     device: str | None = None,
     overrides: tuple[str, ...] = (),
     views: bool = False,
-) -> Report:
+) -> SavedEvaluation:
     """Evaluate the best or last weights of a run on one of its splits.
 
     Args:
@@ -110,7 +110,7 @@ def evaluate_run(
     with naming_memory():
         with using(paths):
             learner, placed = _prepare(cfg, state, samples, n_classes=len(dataset.classes), recorded=recorded)
-        return Report(
+        return SavedEvaluation(
             name=cfg.name,
             label=dataset.label,
             classes=dataset.classes,

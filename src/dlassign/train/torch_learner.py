@@ -178,7 +178,7 @@ class TorchLearner:
         unfreeze(self.model, self._frozen)
         self._frozen = None
 
-    def warm_up(self, x: Tensor, y: Tensor | Mixed) -> float:
+    def compile_for(self, x: Tensor, y: Tensor | Mixed) -> float:
         """Compile for batches like this one, and return the seconds that took; no state changes.
 
         Without `compile` nothing happens.

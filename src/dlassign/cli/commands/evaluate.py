@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dlassign.store.paths import RunPaths
-    from dlassign.train.saved import Report
+    from dlassign.train.saved import SavedEvaluation
 
 
 @click.command("evaluate")
@@ -59,44 +59,44 @@ def evaluate_command(
     from dlassign.train.saved import evaluate_run
 
     paths = one_run(run)
-    report = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
-    for note in report.notes:
+    found = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
+    for note in found.notes:
         click.echo(note, err=True)
     picture = paths.plots / f"confusion-{split}-{weights}.png"
-    title = f"{report.name}: {split} split of {report.label}, {report.chosen} weights (step {report.step})"
-    save_figure(build_confusion(report.evaluation.confusion, report.classes, title=title), picture, say=say_once)
+    title = f"{found.name}: {split} split of {found.label}, {found.chosen} weights (step {found.step})"
+    save_figure(build_confusion(found.evaluation.confusion, found.classes, title=title), picture, say=say_once)
     if as_json:
-        click.echo(json.dumps(_as_dict(paths, report, split)))
+        click.echo(json.dumps(_as_dict(paths, found, split)))
     else:
-        click.echo("\n".join([*_lines(report, split), f"plot   {picture}"]))
+        click.echo("\n".join([*_lines(found, split), f"plot   {picture}"]))
 
 
-def _as_dict(paths: RunPaths, report: Report, split: str) -> dict[str, Any]:
-    views = report.views
+def _as_dict(paths: RunPaths, found: SavedEvaluation, split: str) -> dict[str, Any]:
+    views = found.views
     return {
         "run": str(paths.root),
-        "data": report.label,
+        "data": found.label,
         "split": split,
-        "weights": report.chosen,
-        "step": report.step,
-        "n": report.evaluation.n,
-        "loss": report.evaluation.loss,
-        "accuracy": report.evaluation.accuracy,
-        "classes": report.per_class(),
-        "confusion": report.evaluation.confusion,
-        **({"tta": {"loss": views.loss, "accuracy": views.accuracy, "views": report.n_views}} if views else {}),
+        "weights": found.chosen,
+        "step": found.step,
+        "n": found.evaluation.n,
+        "loss": found.evaluation.loss,
+        "accuracy": found.evaluation.accuracy,
+        "classes": found.per_class(),
+        "confusion": found.evaluation.confusion,
+        **({"tta": {"loss": views.loss, "accuracy": views.accuracy, "views": found.n_views}} if views else {}),
     }
 
 
-def _lines(report: Report, split: str) -> Iterator[str]:
+def _lines(found: SavedEvaluation, split: str) -> Iterator[str]:
     from dlassign.cli.views.text import columns_text, number
 
-    result = report.evaluation
-    yield f"{split} split of {report.label}, {result.n:,} samples, {report.chosen} weights (step {report.step:,})"
+    result = found.evaluation
+    yield f"{split} split of {found.label}, {result.n:,} samples, {found.chosen} weights (step {found.step:,})"
     yield f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}"
-    if views := report.views:
-        yield f"accuracy {views.accuracy:.4f}, loss {views.loss:.4f} ({report.n_views} views of each image)"
-    rows = report.per_class()
+    if views := found.views:
+        yield f"accuracy {views.accuracy:.4f}, loss {views.loss:.4f} ({found.n_views} views of each image)"
+    rows = found.per_class()
     scores = {head: [number(row[head.lower()]) for row in rows] for head in ("precision", "recall", "F1")}
     columns = {"class": [row["class"] for row in rows], **scores, "samples": [f"{row['n']:,}" for row in rows]}
     yield columns_text(columns, left=("class",))
