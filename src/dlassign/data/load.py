@@ -69,9 +69,10 @@ def data_of_run(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> Dat
             former = load_dataset(cfg, images=images)
             if former.sha256 == recorded["sha256"]:
                 return replace(former, notes=(*former.notes, AS_BEFORE))
+    key = "path" if isinstance(cfg, CSVTable) else "root"
     raise DataError(
         f"the data is not that of the run ({_difference(cfg, dataset, recorded)}): its digest is "
-        f"{dataset.sha256[:12]}, the run's {recorded['sha256'][:12]}; point to the right data with --set data.root=..."
+        f"{dataset.sha256[:12]}, the run's {recorded['sha256'][:12]}; point to the right data with --set data.{key}=..."
     )
 
 
