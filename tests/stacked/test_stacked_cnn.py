@@ -131,7 +131,7 @@ def assert_same(found: Evaluation, expected: Evaluation) -> None:
 CASES = {
     "plain": (EECS, SGD),
     "batch norm and dropout": ({**EECS, "norm": "batch", "dropout": 0.3}, SGD),
-    "dropout of the home work": ({**EECS, "norm": "batch_from_zero", "dropout": 0.3, **SCALED}, {"name": "sgd"}),
+    "dropout of the homework": ({**EECS, "norm": "batch_from_zero", "dropout": 0.3, **SCALED}, {"name": "sgd"}),
     # With a bias before batch norm, whose gradient is rounding alone, Adam would walk at random.
     "vgg with adam": ({**VGG, "bias": False}, {"name": "adam"}),
     "vgg": (VGG, SGD),

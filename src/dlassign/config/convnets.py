@@ -71,7 +71,7 @@ class EECSCifarBase(Config):
 
     name: Literal["eecs_cifar_base"]
     fc_relu: bool = False
-    """Put a ReLU between the two linear layers. The home work's text lists none."""
+    """Put a ReLU between the two linear layers. The homework's text lists none."""
 
 
 class EECSCifarImproved(Config):

@@ -74,7 +74,7 @@ class EECSConvNet(Config):
     norm: Literal["none"] | BatchNorm = "none"
     """Normalisation after the convolution; the names are those of the MLP's norm."""
     dropout: Rate = 0.0
-    """Probability to drop a value after the max-pool. The home work's own p is the probability to keep one."""
+    """Probability to drop a value after the max-pool. The homework's own p is the probability to keep one."""
     dropout_scale: DropoutScale = "training"
     """When dropout makes up for what it drops; the names are those of the MLP's dropout_scale."""
 

@@ -13,7 +13,7 @@ class DropoutScaledInEval(nn.Module):
     mean of y over the masks. Masks are drawn from torch's global generator, as those of torch.nn.Dropout are.
 
     Args:
-        p: probability to drop a value. The home work's own p is the probability to keep one, 1 - p here.
+        p: probability to drop a value. The homework's own p is the probability to keep one, 1 - p here.
 
     Raises:
         ValueError: p is not a probability.

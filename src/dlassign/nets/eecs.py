@@ -29,7 +29,7 @@ def eecs_convnet(
     has no bias. Modules are named conv1, norm1, relu1, pool1, dropout1, flatten, linear1, relu2 and head.
 
     in_shape is (C, H, W) of an image. Other arguments are explained at the keys of `config/model.py: EECSConvNet`;
-    with dropout_inverted values are rescaled in training, else in evaluation, as the home work does.
+    with dropout_inverted values are rescaled in training, else in evaluation, as the homework does.
 
     Raises:
         ValueError: the sample is not an image, or the kernel or the pool is larger than what it slides over; the

@@ -183,7 +183,7 @@ class LayerNormManual(_Affine):
 class BatchNormFromZero(_Affine):
     """torch.nn.BatchNorm but for its running statistics: both start at 0, and the variance is the biased one.
 
-    In training running = (1 - momentum) * running + momentum * batch; the home work's own momentum, 0.9, is the share
+    In training running = (1 - momentum) * running + momentum * batch; the homework's own momentum, 0.9, is the share
     that stays. torch.nn.BatchNorm starts the running variance at 1 and gives it the unbiased variance of the batch.
     Evaluation uses the running statistics.
 

@@ -86,7 +86,7 @@ def _eecs_convnet(
     channels, height, width = in_shape
     # The convolution is not padded and takes kernel - 1 rows away; the pool drops rows that do not fill a window.
     rows, columns = ((side - cfg.kernel_size + 1) // cfg.pool for side in (height, width))
-    # No bias here, as in the home work; with a norm behind it a bias would be subtracted again with the mean.
+    # No bias here, as in the homework; with a norm behind it a bias would be subtracted again with the mean.
     layers: dict[str, Layer] = {
         "conv1": Conv2d(channels, cfg.filters, cfg.kernel_size, bias=False, rng=rng, dtype=dtype)
     }

@@ -40,7 +40,7 @@ def exponential(steps_per_epoch: int, gamma: float, *, after_first_step: bool = 
             Source: HLCV exercise 2, training loop.
     """
     if after_first_step:
-        # Rounded up: the step after the very first one is decayed already, as the home work's loop does it.
+        # Rounded up: the step after the very first one is decayed already, as the homework's loop does it.
         return lambda step: _power(gamma, -(-step // steps_per_epoch))
     return lambda step: _power(gamma, step // steps_per_epoch)
 
