@@ -137,7 +137,7 @@ def spread(values: list[float]) -> str:
     return f"{median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
-def facts(rounds: int) -> str:
+def facts(n: int, rounds: int) -> str:
     """Return where and with what this was measured, as rows of a table."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("dlassign", "numpy", "pillow"))
     rows = {
@@ -147,7 +147,7 @@ def facts(rounds: int) -> str:
         "Load when it began": f"{np.array(os.getloadavg()).round(1).tolist()}",
         "Rounds": rounds,
         "Date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "Command": "`python scripts/bench_images.py --data DIR --before SRC`",
+        "Command": f"`python scripts/bench_images.py --data DIR --before SRC --images {n} --rounds {rounds}`",
     }
     return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
 
@@ -168,7 +168,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     n, rounds = (600, 1) if options.quick else (options.images, options.rounds)
-    head = facts(rounds)
+    head = facts(n, rounds)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_images(folder / "d", options.data, n)
