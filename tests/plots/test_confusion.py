@@ -13,8 +13,12 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from dlassign.plots.confusion import build_confusion
+from dlassign.errors import UserError
+from dlassign.plots.confusion import build_confusion, build_final
+from dlassign.plots.series import Run
 from dlassign.plots.style import save_figure
+from dlassign.store.records import read_records
+from helpers.synthetic import make_run
 
 
 def matrix(k: int) -> list[list[int]]:
@@ -67,6 +71,14 @@ def test_same_bytes_twice(tmp_path: Path, ending: str) -> None:
     for path in paths:
         save_figure(build_confusion(matrix(10), list("0123456789"), title="toy"), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_log_that_lacks_a_row_of_its_matrix_is_told_as_damaged(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    records = read_records(paths.log)
+    del records.confusions["test"][3]
+    with pytest.raises(UserError, match=r"log.jsonl is damaged: a confusion matrix of 10 classes .* \(9, 10\)"):
+        build_final(Run(paths, records), "test")
 
 
 def test_wrong_shape() -> None:

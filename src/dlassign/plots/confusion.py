@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from dlassign.errors import UserError
 from dlassign.plots.groups import title as title_of
 from dlassign.plots.series import Run
 from dlassign.plots.style import fixed_style
+from dlassign.store.summary import DAMAGE
 
 _MOST_ANNOTATED = 20
 _LONGEST_NAME = 18
@@ -22,11 +24,14 @@ def build_final(run: Run, split: str, *, title: str | None = None) -> Figure:
     """Return the figure of the confusion matrix of a run's final evaluation of a split.
 
     Raises:
-        ValueError: the log holds another number of classes than its matrix.
+        UserError: the log is damaged, and holds another number of classes than its matrix.
     """
-    classes = [str(name) for name in run.records.start["data"]["classes"]]
-    head = title or f"{title_of([run])}, final {split}"
-    return build_confusion(run.records.confusions[split], classes, title=head)
+    try:
+        classes = [str(name) for name in run.records.start["data"]["classes"]]
+        head = title or f"{title_of([run])}, final {split}"
+        return build_confusion(run.records.confusions[split], classes, title=head)
+    except DAMAGE as error:
+        raise UserError(f"{run.paths.log} is damaged: {error}; move {run.paths.root} away to train it anew") from error
 
 
 def build_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, title: str) -> Figure:
