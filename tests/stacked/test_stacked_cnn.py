@@ -32,7 +32,6 @@ EECS: dict[str, Any] = {"name": "eecs_convnet", "filters": 4, "kernel_size": 3, 
 VGG: dict[str, Any] = {"name": "vgg", "stages": [[4], [5]], "global_pool": "avg"}
 PREACT: dict[str, Any] = {"name": "preact_resnet", "widths": [4, 5], "blocks": [1, 1]}
 SGD: dict[str, Any] = {"name": "sgd", "momentum": 0.9}
-SCALED = {"dropout_scale": "evaluation"}
 
 
 @dataclass
@@ -130,8 +129,8 @@ def assert_same(found: Evaluation, expected: Evaluation) -> None:
 
 CASES = {
     "plain": (EECS, SGD),
-    "batch norm and dropout": ({**EECS, "norm": "batch", "dropout": 0.3}, SGD),
-    "dropout of the homework": ({**EECS, "norm": "batch_from_zero", "dropout": 0.3, **SCALED}, {"name": "sgd"}),
+    "batch norm": ({**EECS, "norm": "batch"}, SGD),
+    "batch norm from zero": ({**EECS, "norm": "batch_from_zero"}, {"name": "sgd"}),
     # With a bias before batch norm, whose gradient is rounding alone, Adam would walk at random.
     "vgg with adam": ({**VGG, "bias": False}, {"name": "adam"}),
     "vgg": (VGG, SGD),
@@ -167,7 +166,7 @@ def test_seeds_of_one_rule_train_as_alone_whatever_their_layout(case: str) -> No
 
 def test_the_models_have_batch_norm_with_running_statistics() -> None:
     """What the test above compares is there, and has moved."""
-    model, optimizer = CASES["batch norm and dropout"]
+    model, optimizer = CASES["batch norm"]
     [run], _, [member] = train_both_ways([config(model, optimizer, seed=0, lr=0.01)], same_order=True)
     for own in (run.learner.model, member.learner.model):
         norm = own.get_submodule("norm1")
@@ -190,7 +189,7 @@ def test_a_state_goes_on_alone_and_members_leave(optimizer: dict[str, Any], chan
 
     Filters of 3x3x3 are channels_last in memory, and stacks of fewer than four are updated one by one.
     """
-    model = {**EECS, "norm": "batch", "dropout": 0.3}
+    model = {**EECS, "norm": "batch"}
     cfgs = [
         config(model, optimizer, seed=seed, lr=0.002 * (seed + 1), channels_last=channels_last) for seed in range(6)
     ]

@@ -159,8 +159,8 @@ CASES: dict[str, list[list[str]]] = {
     "squared error": [["loss={name: squared_error}"], ["loss={name: squared_error}", "optimizer.lr=0.01"]],
     "full batch": [["train.order=full"], ["train.order=full", "optimizer.lr=0.01"]],
     "convolutions": [
-        [f"model={{name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch, dropout: {p}}}", FP64]
-        for p in (0.2, 0.4)
+        ["model={name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch}", f"optimizer.lr={lr}", FP64]
+        for lr in (1e-3, 1e-2)
     ],
     "convolutions, batch norm and averages": [
         [

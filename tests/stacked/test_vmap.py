@@ -22,7 +22,7 @@ K, CLASSES = 3, 5
 Make = Callable[[], nn.Module]
 
 
-def eecs(norm: str = "none", dropout: float = 0.0, *, inverted: bool = True, channels: int = 3) -> Make:
+def eecs(norm: str = "none", *, channels: int = 3) -> Make:
     return lambda: eecs_convnet(
         (channels, 13, 13),
         n_outputs=CLASSES,
@@ -30,21 +30,19 @@ def eecs(norm: str = "none", dropout: float = 0.0, *, inverted: bool = True, cha
         kernel_size=3,
         hidden=6,
         norm=norm,
-        dropout=dropout,
-        dropout_inverted=inverted,
     )
 
 
 MODELS: dict[str, Make] = {
     "eecs": eecs(),
     "eecs one channel": eecs(channels=1),
-    "eecs batch norm, dropout": eecs("batch", 0.4),
-    "eecs dropout scaled in eval": eecs("batch_from_zero", 0.4, inverted=False),
+    "eecs batch norm": eecs("batch"),
+    "eecs batch norm from zero": eecs("batch_from_zero"),
     "eecs norm by autograd": eecs("batch_autograd"),
     "eecs norm by hand": eecs("batch_manual"),
     "eecs norm without running statistics": eecs("batch_without_running"),
     "cifar base": lambda: eecs_cifar_base((3, 32, 32), n_outputs=CLASSES),
-    "vgg dropout": lambda: vgg((3, 13, 13), [[4], [5, 6]], n_outputs=CLASSES, hidden=(7,), dropout=0.3),
+    "vgg": lambda: vgg((3, 13, 13), [[4], [5, 6]], n_outputs=CLASSES, hidden=(7,)),
     "vgg averages": lambda: vgg((3, 13, 13), [[4], [5]], n_outputs=CLASSES, pool="avg", global_pool="avg"),
     "preact": lambda: preact_resnet((3, 13, 13), (4, 5), n_outputs=CLASSES, blocks=(1, 1)),
     "whitened": lambda: whitened_cnn((3, 13, 13), (24,), n_outputs=CLASSES, depths=(1,)),
@@ -54,13 +52,12 @@ MODELS: dict[str, Make] = {
 def stack_and_alone(
     make: Make, *, dtype: torch.dtype = torch.float64, channels_last: bool = False, autocast: torch.dtype | None = None
 ) -> tuple[StackedFunctional, list[nn.Module]]:
-    """Return a stack of new models, and equal models that are in none; model k draws from the seed k."""
+    """Return a stack of new models, and equal models that are in none."""
     torch.manual_seed(7)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     models = [make().to(dtype).to(memory_format=layout) for _ in range(K)]
     alone = copy.deepcopy(models)
-    generators = [torch.Generator().manual_seed(k) for k in range(K)]
-    return StackedFunctional(models, generators=generators, dtype=autocast), alone
+    return StackedFunctional(models, dtype=autocast), alone
 
 
 def images(make: Make, batch: int, *, shared: bool, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -78,20 +75,17 @@ def test_scores_gradients_and_statistics_are_those_of_each_model_alone(
 ) -> None:
     make = MODELS[name]
     stack, alone = stack_and_alone(make, channels_last=channels_last)
-    states = [torch.Generator().manual_seed(k).get_state() for k in range(K)]
-    for batch in (6, 4):  # the masks of a short last batch too
+    for batch in (6, 4):
         x = images(make, batch, shared=shared)
         upstream = torch.randn(K, batch, CLASSES, dtype=x.dtype)
         scores = stack.scores(x, training=True)
         (scores * upstream).sum().backward()  # type: ignore[no-untyped-call]
         stack.tensors.hand_out_gradients()
         for k, model in enumerate(alone):
-            torch.set_rng_state(states[k])
             model.zero_grad()
             own = x if shared else x[k]
             expected = model(own.contiguous(memory_format=torch.channels_last) if channels_last else own)
             (expected * upstream[k]).sum().backward()
-            states[k] = torch.get_rng_state()
             torch.testing.assert_close(scores[k], expected, rtol=1e-11, atol=1e-12)
             assert_equal_models(stack.models[k], model)
     with torch.inference_mode():
@@ -110,7 +104,7 @@ def assert_equal_models(stacked: nn.Module, alone: nn.Module) -> None:
         torch.testing.assert_close(stacked.get_buffer(name), buffer, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["eecs batch norm, dropout", "eecs dropout scaled in eval", "vgg dropout", "preact"])
+@pytest.mark.parametrize("name", ["eecs batch norm", "eecs batch norm from zero", "vgg", "preact"])
 def test_mixed_precision_rounds_as_autocast_does(name: str) -> None:
     """In bf16 the stack is as far from float32 as each model alone, and running statistics are of bf16 values."""
     make, low = MODELS[name], torch.bfloat16
@@ -120,7 +114,6 @@ def test_mixed_precision_rounds_as_autocast_does(name: str) -> None:
     truth, scores = exact.scores(x, training=True), stack.scores(x, training=True)
     assert scores.dtype == low
     for k, model in enumerate(alone):
-        torch.manual_seed(k)
         with torch.autocast("cpu", low):
             expected = model(x)
         usual = (expected - truth[k]).norm()
@@ -155,7 +148,7 @@ def test_all_models_at_once_in_the_layouts_of_training(name: str, autocast: torc
 
 
 def test_models_keep_their_names_and_see_the_stack_change() -> None:
-    stack, _ = stack_and_alone(MODELS["eecs batch norm, dropout"], channels_last=True)
+    stack, _ = stack_and_alone(MODELS["eecs batch norm"], channels_last=True)
     model = stack.models[1]
     assert list(stack.tensors.params) == [name for name, _ in model.named_parameters()]
     with torch.no_grad():
@@ -179,26 +172,15 @@ def test_frozen_parameters_have_no_gradient() -> None:
     assert frozen == {"whiten.weight", "norm1.weight"}
 
 
-def test_rates_of_dropout_may_differ() -> None:
-    torch.manual_seed(3)
-    rates = (0.1, 0.5, 0.9)
-    models = [eecs(dropout=rate)().double() for rate in rates]
-    alone = copy.deepcopy(models)
-    stack = StackedFunctional(models, generators=[torch.Generator().manual_seed(5)] * K, dtype=None)
-    x = images(MODELS["eecs"], 6, shared=True)
-    scores = stack.scores(x, training=True)
-    torch.manual_seed(5)
-    for own, model in zip(scores, alone, strict=True):
-        torch.testing.assert_close(own, model(x), rtol=1e-11, atol=1e-12)
-
-
-@pytest.mark.parametrize("module", [nn.Dropout2d(0.5), nn.AlphaDropout(0.5), nn.RReLU(), nn.BatchNorm3d(2)])
+@pytest.mark.parametrize(
+    "module", [nn.Dropout(0.5), nn.Dropout2d(0.5), nn.AlphaDropout(0.5), nn.RReLU(), nn.BatchNorm3d(2)]
+)
 def test_modules_that_cannot_be_stacked_are_named(module: nn.Module) -> None:
     model = nn.Sequential()
     model.add_module("conv1", nn.Conv2d(3, 2, 3))
     model.add_module("odd", module)
     with pytest.raises(ValueError, match=f"odd: {type(module).__name__} cannot be stacked"):
-        StackedFunctional([model], generators=[torch.Generator()], dtype=None)
+        StackedFunctional([model], dtype=None)
 
 
 def test_make_stack_takes_what_is_made_for_the_model() -> None:
@@ -207,12 +189,3 @@ def test_make_stack_takes_what_is_made_for_the_model() -> None:
     assert isinstance(make_stack(nets, generators=generators, dtype=None), StackedSequential)
     cnns = [MODELS["eecs"]() for _ in range(2)]
     assert isinstance(make_stack(cnns, generators=generators, dtype=None), StackedFunctional)
-
-
-def test_dropout_leaves_the_global_generator_and_the_mode_of_the_models_alone() -> None:
-    stack, _ = stack_and_alone(MODELS["vgg dropout"])
-    x = images(MODELS["vgg dropout"], 4, shared=False)
-    before = torch.get_rng_state()
-    stack.scores(x, training=True)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(model.training for model in stack.models)

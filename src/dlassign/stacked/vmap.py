@@ -11,12 +11,13 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from dlassign.nets.dropout import DropoutScaledInEval
 from dlassign.nets.normalization import LayerNormManual
 from dlassign.stacked.sequential import STACKABLE, StackedSequential, autocast
 from dlassign.stacked.tensors import StackedTensors
-from dlassign.stacked.vmap_modules import BATCH_NORMS, DROPOUTS, GlobalAverage, StackedBatchNorm, StackedDropout
+from dlassign.stacked.vmap_modules import BATCH_NORMS, GlobalAverage, StackedBatchNorm
 
-NOT_STACKABLE = (_BatchNorm, _DropoutNd, LayerNormManual, nn.FractionalMaxPool2d, nn.RReLU)
+NOT_STACKABLE = (_BatchNorm, _DropoutNd, DropoutScaledInEval, LayerNormManual, nn.FractionalMaxPool2d, nn.RReLU)
 """Modules that draw random numbers, update statistics or have a backward of their own, in ways not known here."""
 
 
@@ -27,7 +28,6 @@ class StackedFunctional:
 
     Args:
         models: see StackedSequential.
-        generators: see StackedSequential.
         dtype: see StackedSequential; convolutions are products too.
 
     Attributes:
@@ -38,31 +38,23 @@ class StackedFunctional:
         ValueError: a module is among NOT_STACKABLE.
     """
 
-    def __init__(
-        self, models: Sequence[nn.Module], *, generators: Sequence[torch.Generator], dtype: torch.dtype | None
-    ) -> None:
+    def __init__(self, models: Sequence[nn.Module], *, dtype: torch.dtype | None) -> None:
         self.models = list(models)
         self._dtype = dtype
-        template, dropouts = _template(models, generators)
-        self._template = template
-        self._dropouts = dropouts
+        self._template = _template(models[0])
         # Once, not at every step: which parameters are rounded to dtype does not change.
         self._products = [] if dtype is None else _lower(self._template, dtype)
         self.tensors = StackedTensors(models)
         params, buffers = self.tensors.params, self.tensors.buffers
         # The layout decides which kernels run, and so the last bits: a stack keeps that of its models.
         self._channels_last = any(_is_channels_last(p) for p in models[0].parameters())
-        like = next(iter(params.values()))
-        rates = {f"{name}.rate": module.rates(like) for name, module in self._dropouts.items()}
-        self._given = {**params, **buffers, **rates}
+        self._given = {**params, **buffers}
 
     def scores(self, x: Tensor, *, training: bool) -> Tensor:
         """Return the scores of every model, (K, B, n_outputs); x: (K, B, C, H, W), or (B, C, H, W) for all."""
         x = self._laid_out(x)
         shared = x.ndim == 4
         self._template.train(training)
-        if training and self._dropouts:
-            self._learn_layouts(x if shared else x[0])
         tensors = {**self._given, **{name: self._given[name].to(self._dtype) for name in self._products}}
         with autocast(x, self._dtype):
             scores: Tensor = torch.vmap(self._one, in_dims=(0, None if shared else 0))(tensors, x)
@@ -80,32 +72,6 @@ class StackedFunctional:
         images = x.flatten(0, -4).contiguous(memory_format=torch.channels_last)
         return images.view(x.shape)
 
-    @torch.no_grad()
-    def _learn_layouts(self, x: Tensor) -> None:
-        """See how the input of each dropout lies in memory in one model alone: masks are drawn in that order.
-
-        Args:
-            x: one model's batch. Only a batch of another shape than the last one is looked at.
-        """
-        key = (*x.shape, *x.stride())
-        if all(module.seen == key for module in self._dropouts.values()):
-            return
-        model = self.models[0]
-        mode = model.training
-        hooks = [
-            model.get_submodule(name).register_forward_pre_hook(
-                lambda _, args, module=module: module.learn(args[0], key)
-            )
-            for name, module in self._dropouts.items()
-        ]
-        # In evaluation mode nothing is drawn and no statistic moves; the layouts are the same.
-        model.eval()
-        with autocast(x, self._dtype):
-            model(x)
-        model.train(mode)
-        for hook in hooks:
-            hook.remove()
-
 
 Stack = StackedSequential | StackedFunctional
 
@@ -117,7 +83,7 @@ def make_stack(
 
     Args:
         models: see StackedSequential, as for what follows.
-        generators: of the models.
+        generators: of the models; only StackedSequential has dropout.
         dtype: of products.
 
     Raises:
@@ -126,20 +92,14 @@ def make_stack(
     plain = [model for model in models if isinstance(model, nn.Sequential)]
     if len(plain) == len(models) and all(type(module) in STACKABLE for module in plain[0]):
         return StackedSequential(plain, generators=generators, dtype=dtype)
-    return StackedFunctional(models, generators=generators, dtype=dtype)
+    return StackedFunctional(models, dtype=dtype)
 
 
-def _template(
-    models: Sequence[nn.Module], generators: Sequence[torch.Generator]
-) -> tuple[nn.Module, dict[str, StackedDropout]]:
-    """Return a model that stands for all under torch.vmap, without values of its own, and its dropouts by name."""
-    template = copy.deepcopy(models[0])
-    dropouts = {}
+def _template(model: nn.Module) -> nn.Module:
+    """Return a model that stands for all under torch.vmap, without values of its own."""
+    template = copy.deepcopy(model)
     for name, module in list(template.named_modules()):
-        if type(module) in DROPOUTS:
-            dropouts[name] = StackedDropout([model.get_submodule(name) for model in models], generators)
-            template.set_submodule(name, dropouts[name])
-        elif type(module) in BATCH_NORMS:
+        if type(module) in BATCH_NORMS:
             template.set_submodule(name, StackedBatchNorm(module))
         # vmap would go through the models one by one here.
         elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
@@ -147,7 +107,7 @@ def _template(
         elif isinstance(module, NOT_STACKABLE):
             raise ValueError(f"{name}: {type(module).__name__} cannot be stacked")
     # Without values: those of all models are given at each call.
-    return template.to("meta"), dropouts
+    return template.to("meta")
 
 
 def _lower(template: nn.Module, dtype: torch.dtype) -> list[str]:

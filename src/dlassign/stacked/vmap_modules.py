@@ -1,42 +1,31 @@
 """Modules that replace others inside torch.vmap over models: they see the whole stack, not one model.
 
-Random masks, and normalisation that updates running statistics, are computed for all models at once.
+Normalisation that updates running statistics is computed for all models at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from dlassign.nets.dropout import DropoutScaledInEval
 from dlassign.nets.normalization import BatchNormAutograd, BatchNormFromZero, BatchNormManual
 
-DROPOUTS = (nn.Dropout, DropoutScaledInEval)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNormAutograd, BatchNormManual, BatchNormFromZero)
-
-
-class _Whole(Protocol):
-    """What computes for all models."""
-
-    def whole(self, x: Tensor, *own: Tensor | None) -> Tensor:
-        """Return y, (K, B, ...); x: (K, B, ...), own: (K, ...) each."""
-        ...
 
 
 class WholeStack(Function):
     """apply(module, x, *own): what module.whole gives for the whole stack; only within torch.vmap.
 
-    vmap hands the stack to the static method of its name, outside of itself, where masks can be drawn and statistics
-    be updated; gradients go through what is computed there. One of `own` must be of the stack, or vmap is not called.
+    vmap hands the stack to the static method of its name, outside of itself, where statistics can be updated;
+    gradients go through what is computed there. One of `own` must be of the stack, or vmap is not called.
     """
 
     @staticmethod
-    def forward(module: _Whole, x: Tensor, *own: Tensor | None) -> Tensor:
+    def forward(module: StackedBatchNorm, x: Tensor, *own: Tensor | None) -> Tensor:
         """Refuse: there is no stack.
 
         Raises:
@@ -50,66 +39,12 @@ class WholeStack(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], module: _Whole, x: Tensor, *own: Tensor | None
+        info: Any, in_dims: tuple[int | None, ...], module: StackedBatchNorm, x: Tensor, *own: Tensor | None
     ) -> tuple[Tensor, int]:
         """Return y and the axis of the models."""
         where = in_dims[1]
         stacked = x.expand(info.batch_size, *x.shape) if where is None else x.movedim(where, 0)
         return module.whole(stacked, *own), 0
-
-
-class StackedDropout(nn.Module):
-    """Dropout with a mask for each model, drawn from its own generator as the model alone would.
-
-    Args:
-        peers: the dropout of each model.
-        generators: of each model.
-    """
-
-    rate: Tensor
-
-    def __init__(self, peers: Sequence[nn.Module], generators: Sequence[torch.Generator]) -> None:
-        super().__init__()
-        self._rates = [float(peer.p) for peer in peers]  # type: ignore[arg-type]
-        self._generators = list(generators)
-        self._inverted = isinstance(peers[0], nn.Dropout)
-        self._alone: Tensor | None = None
-        self.seen: tuple[int, ...] | None = None
-        self.register_buffer("rate", torch.zeros(()))
-
-    def rates(self, like: Tensor) -> Tensor:
-        """Return the probabilities to drop a value, (K,): what to give for `rate`."""
-        return torch.tensor(self._rates, dtype=like.dtype, device=like.device)
-
-    def learn(self, x: Tensor, key: tuple[int, ...]) -> None:
-        """Keep shape, type and layout of the input of one model alone; key: what these depend on."""
-        self.seen = key
-        self._alone = torch.empty_like(x, device="meta")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return y, of x's shape."""
-        if not self.training and self._inverted:
-            return x
-        y: Tensor = WholeStack.apply(self, x, self.rate)
-        return y
-
-    def whole(self, x: Tensor, *own: Tensor | None) -> Tensor:
-        """Return y, (K, B, ...)."""
-        if self.training:
-            drawn = zip(self._rates, self._generators, strict=True)
-            return x * torch.stack([self._mask(rate, generator, x.device) for rate, generator in drawn])
-        keep = torch.tensor([1 - rate for rate in self._rates], dtype=x.dtype, device=x.device)
-        return x * keep.view(-1, *[1] * (x.ndim - 1))
-
-    def _mask(self, rate: float, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Return what multiplies the input of a model; it is filled in the order in which that lies in memory."""
-        assert self._alone is not None
-        empty = torch.empty_like(self._alone, device=device, dtype=None if self._inverted else torch.bool)
-        if not self._inverted:
-            return empty.bernoulli_(1 - rate, generator=generator)
-        if rate == 0.0:  # a model alone draws nothing then
-            return empty.fill_(1.0)
-        return empty.bernoulli_(1 - rate, generator=generator).div_(max(1 - rate, torch.finfo(empty.dtype).tiny))
 
 
 class StackedBatchNorm(nn.Module):
