@@ -135,6 +135,13 @@ class TestSources:
         path = folder.write_table(tmp_path, "mine", ["x" * 5000], [folder.figure()])
         assert find_sources([str(path)], out=tmp_path).runs == ()
 
+    def test_a_table_that_is_a_link_to_itself_hides_nothing_else(self, tmp_path: Path) -> None:
+        tables = tmp_path / "tables"
+        tables.mkdir()
+        (tables / "loop.json").symlink_to("loop.json")
+        run = folder.make_run(tmp_path)
+        assert [found.root for found in find_sources([], out=tmp_path).runs] == [run.root]
+
     def test_a_link_that_leads_to_itself_or_nowhere_is_told_as_such(self, tmp_path: Path) -> None:
         for target in ("latest", "gone"):
             link = tmp_path / "latest"

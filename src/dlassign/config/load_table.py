@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ class LocatedTable:
 
     def config_path(self, row: str) -> Path:
         """Return the config of a row."""
-        return (self.path.parent / self.config.rows[row].config).resolve()
+        return Path(os.path.realpath(self.path.parent / self.config.rows[row].config))
 
     def row_config(self, row: str, overrides: Sequence[str] = (), *, device: str | None = None) -> RunConfig:
         """Read the config of a row, as `load_config` does.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -201,7 +202,7 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
-    kept: dict[Path, Path] = {}
+    kept: dict[str, Path] = {}
     for path in paths:
-        kept.setdefault(path.resolve(), path)
+        kept.setdefault(os.path.realpath(path), path)  # `resolve` raises of a link that leads to itself
     return tuple(kept.values())

@@ -100,13 +100,14 @@ def reproduce_command(
 
 def _check_page(page_file: str, folder: Path) -> None:
     """Raise UserError if the page cannot be written there."""
+    import os
     from pathlib import Path
 
     from dlassign.errors import UserError
     from dlassign.store.files import check_output
 
     check_output(Path(page_file), (".md", ".markdown", ".txt"), option="--page")
-    if Path(page_file).resolve().parent == folder.resolve():
+    if os.path.realpath(Path(page_file).parent) == os.path.realpath(folder):
         raise UserError(f"--page {page_file}: {folder} holds the tables themselves; choose another folder")
 
 
