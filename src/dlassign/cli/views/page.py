@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.errors import UserError
+from dlassign.errors import Interrupted, UserError
 from dlassign.report.data import Report, ReportData
 from dlassign.report.page import render_report
 from dlassign.report.weights import WeightPictures
@@ -21,8 +21,6 @@ from dlassign.store.select import find_sources
 
 if TYPE_CHECKING:
     from dlassign.train.saved import FirstLayerWeights
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def write_live(page: Page, every: float, output: str) -> int:
         page.wait(every)
     except KeyboardInterrupt:
         click.echo("interrupted; there is no page", err=True)
-        return INTERRUPTED
+        return Interrupted.exit_code
     try:
         report = page.write(every=every)
         page.warn(report)
@@ -97,7 +95,7 @@ def write_live(page: Page, every: float, output: str) -> int:
             signal.signal(number, signal.SIG_IGN)
         page.write(every=None)
         click.echo("interrupted; the page stays as it is now", err=True)
-        return INTERRUPTED
+        return Interrupted.exit_code
     click.echo(f"all runs have ended: {len(report.runs)}", err=True)
     return 0
 
