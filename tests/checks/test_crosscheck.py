@@ -135,10 +135,10 @@ def place(found: Agreement) -> tuple[str, str, int]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_backends_compute_the_same(check: Check, variant: str) -> None:
-    found = check(variant)
+def test_backends_compute_the_same(config: Callable[..., RunConfig], variant: str) -> None:
+    found = crosscheck(config(variant), steps=12)  # past the milestones, the steps and the warm-up of the schedules
     assert found.parted is None, found.parted
-    assert found.steps == 20
+    assert found.steps == 12
     assert found.worst.size <= 1e-10
 
 
@@ -161,7 +161,7 @@ def write_table(path: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_every_config_that_both_can_build(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(random_data, "MAX_SAMPLES", 300)
+    monkeypatch.setattr(random_data, "MAX_SAMPLES", 60)
     model = load_config(file).model
     if not isinstance(model, MLP | EECSConvNet) or model.norm in TORCH_ONLY_NORMS:
         with pytest.raises(ConfigError):
@@ -174,7 +174,7 @@ def test_every_config_that_both_can_build(file: Path, tmp_path: Path, monkeypatc
     if isinstance(cfg.data, CSVTable):
         write_table(tmp_path / cfg.data.path)
     smaller = cfg.train.model_copy(update={"batch_size": min(cfg.train.batch_size, 5)})
-    found = crosscheck(cfg.model_copy(update={"train": smaller}), random_data=True)
+    found = crosscheck(cfg.model_copy(update={"train": smaller}), steps=5, random_data=True)
     assert found.parted is None, found.parted
 
 
@@ -366,7 +366,7 @@ def test_nets_with_other_layers_are_not_compared(check: Check, monkeypatch: pyte
 
 def test_a_loss_that_both_find_endless_ends_the_check(check: Check) -> None:
     with pytest.raises(Diverged, match=r"the loss of both nets became .* at step \d; try a smaller optimizer.lr"):
-        check("optimizer={name: sgd, lr: 1e200}")
+        check("optimizer={name: sgd, lr: 1e30} model.hidden=[] loss.name=squared_error")
 
 
 def test_training_that_is_shorter(check: Check) -> None:

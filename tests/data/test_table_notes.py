@@ -97,6 +97,7 @@ def test_nothing_is_said_of_a_measurement(values: Sequence[Any], tmp_path: Path)
             ["9007199254740992", "9007199254740993"],
             "column 'a': 9007199254740993 in line 3 is read as 9007199254740992: float64 has no room for",
         ),
+        (["1", "1e-99999999999999999999"], "column 'a': 1e-99999999999999999999 in line 3 is read as 0: float64 has"),
         (["1", "1e-400"], "column 'a': 1e-400 in line 3 is read as 0: float64 has no room"),
         (
             ["0.12345678901234567", "0.1234567890123456700001"],

@@ -38,7 +38,7 @@ def log_of(trial: Trial) -> list[Record]:
 
 
 def test_gives_what_serial_gives_and_prunes_over_the_pipe(tmp_path: Path) -> None:
-    lrs = [0.05, 0.1, 0.2, 1e38]
+    lrs = [0.05, 0.1, 0.2, 1e30]
     there, here = tmp_path / "a", tmp_path / "b"
     notes = Notes(prune=lambda trial, record: trial.number == 2 and record["step"] == 20)
     bad = make_trial(there, 4, lr=0.5)

@@ -55,7 +55,7 @@ def test_a_diverged_and_a_failed_trial_are_results_and_the_next_goes_on(tmp_path
     bad = make_trial(tmp_path, 1)
     bad.paths.root.mkdir(parents=True)
     bad.paths.log.mkdir()  # no log can be written
-    trials = [make_trial(tmp_path, 0, lr=1e38), bad, make_trial(tmp_path, 2, lr=0.3)]
+    trials = [make_trial(tmp_path, 0, lr=1e30), bad, make_trial(tmp_path, 2, lr=0.3)]
     results = list(SerialExecutor().run(trials, Notes()))
     assert [result.status for result in results] == ["diverged", "failed", "finished"]
     assert "the loss became" in results[0].message
@@ -103,7 +103,7 @@ def test_a_signal_writes_a_checkpoint_and_raises(tmp_path: Path) -> None:
 
 def test_a_trial_that_another_process_has_ended_meanwhile_is_read(tmp_path: Path) -> None:
     """As a worker of a killed driver does that was at its last step."""
-    trials = [make_trial(tmp_path, 0), make_trial(tmp_path, 1, lr=1e38)]
+    trials = [make_trial(tmp_path, 0), make_trial(tmp_path, 1, lr=1e30)]
     list(SerialExecutor().run(trials, Notes()))
     before = [trial.paths.log.read_bytes() for trial in trials]
     results = list(SerialExecutor().run(trials, Notes()))

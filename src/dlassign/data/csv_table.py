@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from unicodedata import normalize
 
@@ -16,7 +15,14 @@ import numpy as np
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.suggestion import did_you_mean
 from dlassign.data.bundle import Raw, Split, content_sha256
-from dlassign.data.table_notes import Column, notes_of_features, notes_of_header, notes_of_labels, notes_of_numbers
+from dlassign.data.table_notes import (
+    Column,
+    exact_number,
+    notes_of_features,
+    notes_of_header,
+    notes_of_labels,
+    notes_of_numbers,
+)
 from dlassign.errors import DataError
 
 Row = tuple[int, list[str]]
@@ -69,8 +75,9 @@ class Table:
         # writes one text are made equal.
         names = [normalize("NFC", text) for text in texts]
         classes = sorted(set(names))
-        if all(_number(name) is not None for name in classes):
-            classes.sort(key=Decimal)
+        numbers = {name: number for name in classes if (number := exact_number(name)) is not None}
+        if len(numbers) == len(classes):
+            classes.sort(key=numbers.__getitem__)
         if len(classes) < 2:
             raise DataError(
                 f"{self.path}: {self.columns[self.label]} holds one class only, {classes[0]!r}; "
@@ -221,8 +228,8 @@ def _names_in_digest(classes: tuple[str, ...]) -> tuple[str, ...]:
     """
     numbers = [_number(name) for name in classes]
     tidy = tuple(str(int(x)) if x.is_integer() else str(x) for x in numbers if x is not None and math.isfinite(x))
-    alike = len(set(tidy)) == len(classes) and all(map(lambda a, b: Decimal(a) == Decimal(b), tidy, classes))
-    return tidy if alike else classes
+    same = [exact_number(name) for name in tidy] == [exact_number(name) for name in classes]
+    return tidy if same and len(set(tidy)) == len(classes) else classes
 
 
 def _number(text: str) -> float | None:

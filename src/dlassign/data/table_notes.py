@@ -60,7 +60,7 @@ class Column:
 
 def notes_of_header(columns: Sequence[Column], line: int) -> tuple[str, ...]:
     """Return a note if the names of columns look like a sample; line: where they stand."""
-    names = [_decimal(column.name or "") for column in columns]
+    names = [exact_number(column.name or "") for column in columns]
     numbers = [name for name in names if name is not None]
     # One name that is text may be a label. 0, 1, 2 ... are what programs call columns without names.
     if len(numbers) < max(2, len(names) - 1) or all(b - a == 1 for a, b in pairwise(numbers)):
@@ -85,10 +85,10 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
         notes.append(f"{column}: {_listed(several)}: {what}")
     alike: dict[Decimal | str, list[str]] = {}
     for name in forms:
-        number = _decimal(name)
+        number = exact_number(name)
         alike.setdefault(name.casefold() if number is None else number, []).append(name)
     for names in [names for names in alike.values() if len(names) > 1][:_SHOWN]:
-        what = "differ in upper and lower case alone" if _decimal(names[0]) is None else "are one number"
+        what = "differ in upper and lower case alone" if exact_number(names[0]) is None else "are one number"
         classes = f"but labels are text, so they are {len(names)} classes; if they are one, write them alike"
         notes.append(f"{column}: {_listed([repr(name) for name in names])} {what}, {classes}")
     if 2 * len(forms) > max(len(texts), 2 * _ENOUGH_TO_DIFFER):
@@ -117,10 +117,10 @@ def notes_of_numbers(column: Column, x: NDArray[np.float64], rows: Sequence[tupl
         # Nothing is lost of a short text, but where a number is too small, as 1e-400 is.
         if len(text) <= _EXACT and (value or len(text) <= _SHORTEST_ZERO):
             continue
-        given = Decimal(text)
+        given = exact_number(text)
         # Fractions are always rounded. It matters where two become one, or one becomes 0.
-        rounded = given == given.to_integral_value() and given != Decimal(value)
-        if rounded or (given and not value) or exact.setdefault(value, given) != given:
+        rounded = given is not None and given == given.to_integral_value() and given != Decimal(value)
+        if given is None or rounded or (given and not value) or exact.setdefault(value, given) != given:
             what = f"{text.strip()} in line {line} is read as {int(value) if value.is_integer() else value}"
             why = "float64 has no room for all its digits, and other numbers of the column may become the same"
             return [f"{column}: {what}: {why}; if it is an id, set data.drop: [{column.key}]"]
@@ -173,8 +173,8 @@ def _all_differ(x: NDArray[np.float64]) -> bool:
     return len(np.unique(x)) == len(x)
 
 
-def _decimal(text: str) -> Decimal | None:
-    """Return the exact value of a number; None of other text and of what is not finite."""
+def exact_number(text: str) -> Decimal | None:
+    """Return the exact value of a number; None of other text, and of exponents beyond all bounds."""
     try:
         number = Decimal(text) if "_" not in text else Decimal("nan")
     except InvalidOperation:

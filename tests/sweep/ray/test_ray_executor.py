@@ -166,7 +166,7 @@ def test_folders_are_sent_where_they_are_not_shared(
     monkeypatch.setattr(ray_executor, "write_token", lambda folder: hidden)
     there, here = tmp_path / "there", tmp_path / "here"
     trials, alone = (
-        [make_trial(out, n, lr=lr, steps=60) for n, lr in enumerate((0.05, 0.1, 0.2, 1e38))] for out in (there, here)
+        [make_trial(out, n, lr=lr, steps=60) for n, lr in enumerate((0.05, 0.1, 0.2, 1e30))] for out in (there, here)
     )
     stopped = Notes(prune=lambda trial, record: record["step"] == 30)
     assert [result.status for result in SerialExecutor().run([trials[1]], stopped)] == ["pruned"]
