@@ -64,6 +64,19 @@ def test_a_damaged_cache_is_rebuilt(ending: str, damage: str, source: FolderSour
         assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_in_the_cache_does_not_hang_the_start(ending: str, kind: str, source: FolderSource) -> None:
+    first = read(source)
+    path = cache_file(source, ending)
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    again = read(source)
+    assert_array_equal(first.train.x, again.train.x)
+    assert again.notes == ()
+    assert path.is_file()  # it has been replaced
+
+
 def test_no_byte_of_the_cache_can_change_unseen(source: FolderSource) -> None:
     """One flipped bit in the header of the pixels stopped every start."""
     first = read(source)

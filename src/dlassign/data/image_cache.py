@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlassign.config.ordinary_file import open_ordinary, read_ordinary
 from dlassign.data.image_pixels import Pixels
 from dlassign.store.files import TEMPORARY, open_to_replace
 
@@ -54,9 +55,9 @@ def default_cache() -> Path | None:
 
 
 def read_entry(folder: Path, key: str) -> CacheEntry | None:
-    """Return what the cache holds for a key; None if it is missing or damaged."""
+    """Return what the cache holds for a key; None if it is missing, damaged or no ordinary file."""
     try:
-        content = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        content = json.loads(read_ordinary(folder / f"{key}.json"))
         fields = content["entry"]
         if content["seal"] != _seal(key, fields):
             return None
@@ -67,9 +68,10 @@ def read_entry(folder: Path, key: str) -> CacheEntry | None:
 
 
 def read_pixels(folder: Path, key: str, *, entry: CacheEntry) -> Pixels | None:
-    """Return the cached pixels; None if they are missing, cut off or damaged."""
+    """Return the cached pixels; None if they are missing, cut off, damaged or in no ordinary file."""
     try:
-        x = np.load(folder / f"{key}.npy", allow_pickle=False)  # a pickle in a shared cache could run foreign code
+        with open_ordinary(folder / f"{key}.npy") as file:
+            x = np.lib.format.read_array(file, allow_pickle=False)  # a pickle in a shared cache could run foreign code
     except Exception:  # noqa: BLE001 - the header is a Python literal, and a damaged one can raise anything
         return None
     # NumPy sees a file that is cut off, but not changed bytes. Training on damaged pixels would give silent nonsense.
