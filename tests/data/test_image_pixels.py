@@ -31,14 +31,15 @@ def pixels(path: Path, **options: Any) -> Any:
     return x[0] if len(x) == 1 else x.transpose(1, 2, 0)
 
 
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def png(values: Any, kind: int) -> bytes:
     """Return a PNG of 16 bits; kind 0 is gray, 2 RGB, 4 gray with alpha, 6 RGB with alpha."""
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -80,6 +81,21 @@ def test_a_colour_that_means_nothing_here_is_transparent(mode: str, tmp_path: Pa
     key = (0, 0, 0) if mode == "RGB" else 0
     Image.fromarray(SHAPE).convert(mode).save(tmp_path / "x.png", transparency=key)
     assert pixels(tmp_path / "x.png", grayscale=True).min() == 255
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("top", [False, True])
+def test_a_gray_of_few_bits_that_means_nothing_here_is_transparent(bits: int, top: bool, tmp_path: Path) -> None:
+    """Of a PNG with 2 or 4 bits a pixel, the hidden gray was compared with stretched pixels, so nothing was hidden."""
+    hidden = 2**bits - 1 if top else 2 ** (bits - 1) - 1
+    other = 0 if top else 2**bits - 1
+    row = np.unpackbits(np.array([[hidden], [other]], np.uint8), axis=1)[:, 8 - bits :].reshape(-1)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, bits, 0, 0, 0, 0)) + chunk(b"tRNS", struct.pack(">H", hidden))
+    data = chunk(b"IDAT", zlib.compress(b"\0" + np.packbits(row).tobytes()))
+    path = tmp_path / "x.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + data + chunk(b"IEND", b""))
+    assert decode_image(str(path), Decoding()).transparent
+    assert_array_equal(pixels(path, background=(9, 8, 7)), [[[9, 8, 7], [0 if top else 255] * 3]])
 
 
 def test_an_alpha_channel_that_hides_nothing_changes_nothing(tmp_path: Path) -> None:

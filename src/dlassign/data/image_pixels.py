@@ -74,6 +74,8 @@ def decode_image(path: str, how: Decoding) -> Picture:
         # With a name, Pillow maps an uncompressed TIFF into memory, and confuses the sides of one that is to be turned.
         opened.filename = ""
         values = None if how.as_before else _deep_values(opened, path)
+        if not how.as_before:
+            _scale_transparent_gray(opened)
         opened.load()
         transparent, turn = False, None
         if how.as_before:
@@ -125,12 +127,28 @@ def _deep_values(opened: Image, path: str) -> NDArray[Any] | None:
     return values
 
 
+def _scale_transparent_gray(opened: Image) -> None:
+    """Bring the gray that a PNG of 2 or 4 bits calls transparent to the 8 bits of its pixels; before it is loaded.
+
+    Pillow stretches the pixels alone, and would compare them with the value as the file holds it.
+    """
+    gray, raw = opened.info.get("transparency"), _codec_mode(opened)
+    if opened.format == "PNG" and isinstance(gray, int) and raw in ("L;2", "L;4"):
+        top = 2 ** int(raw[2:]) - 1
+        opened.info["transparency"] = (gray & top) * (255 // top)
+
+
 def _raw_mode(opened: Image) -> str:
     """Return how the file holds 16 bits for each of several channels, such as `RGB;16B`; "" if it does not."""
+    raw = _codec_mode(opened)
+    return raw if opened.mode in ("RGB", "RGBA") and ";16" in raw else ""
+
+
+def _codec_mode(opened: Image) -> str:
+    """Return Pillow's name of how the pixels lie in the file, such as `L;4`; before it is loaded."""
     tile = getattr(opened, "tile", None)
     arguments = tile[0][3] if tile else ""
-    raw = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
-    return raw if opened.mode in ("RGB", "RGBA") and ";16" in raw else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _two_bytes(path: str, raw: str) -> NDArray[np.int64]:
