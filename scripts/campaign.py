@@ -67,7 +67,7 @@ def main() -> int:
     args = parser.parse_args()
     end = time.monotonic() + 60 * args.minutes
     total: Counter[str] = Counter()
-    number = args.first_seed
+    number, code = args.first_seed, 0
     while time.monotonic() < end:
         code, counted, output = one_round(number, args.only, end - time.monotonic())
         total += counted

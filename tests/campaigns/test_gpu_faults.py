@@ -57,9 +57,9 @@ FAULTS = {
     ),
     "the optimizer looks at a gradient": fault(
         "optim/torch_optim.py",
-        "        for group in self.groups:\n            group.step(grads, self.lr)",
+        "        for group in self.groups:\n            group.count()",
         "        if not grads[0].any():\n            return\n"
-        "        for group in self.groups:\n            group.step(grads, self.lr)",
+        "        for group in self.groups:\n            group.count()",
     ),
     "Muon reads the norms of its filters": fault(
         "optim/muon.py",
@@ -130,15 +130,18 @@ FAULTS = {
         'saved = state["rng"][self.learner.device.type]',
         STACKS, "-k", "another_device",
     ),
-    "the settings of a stack are copied while the host waits": fault(
+    "a stack looks at a gradient": fault(
         "stacked/optimizer.py",
-        "values.to(self._params[0].device, non_blocking=True)",
-        "values.to(self._params[0].device)",
+        "grads = dict(enumerate(self._each_gradient()))",
+        "grads = dict(enumerate(self._each_gradient()))\n        assert grads[0].isfinite().all()",
         STACKS,
     ),
-    "the settings of a stack are copied for each parameter": fault(
-        "stacked/optimizer.py", "{**self._settings[p.ndim], **fresh[p.ndim]}",
-        "{**self._settings[p.ndim], **self._upload(rows)[p.ndim]}", STACKS,
+    "the rates of a stack are uploaded, one by one": fault(
+        "stacked/optimizer.py",
+        "self._call(tuple(parts)).step(grads, lr)",
+        "torch.tensor([lr]).to(self._params[0].device, non_blocking=True)\n"
+        "            self._call(tuple(parts)).step(grads, lr)",
+        STACKS,
     ),
     "fp32 leaves TF32 on": fault(
         "train/make_torch.py", 'tf32=arithmetic.precision == "tf32"', "tf32=True", DEVICES
