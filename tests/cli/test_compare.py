@@ -256,7 +256,25 @@ class TestMarks:
         assert "differ in 2 keys, and the difference belongs to all of them together" in text
         assert "model.hidden: [100] | [7]; optimizer.lr: 0.1 | 0.2." in text
         make_run(out, name="d", steps=20)
-        assert "differ in nothing but the name" in said(capsys, out / "a", out / "d")
+        assert "differ in nothing but the name." in said(capsys, out / "a", out / "d")
+
+    def test_two_seeds_of_one_config_are_said_to_differ_in_the_seed(
+        self, out: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        runs = [next((out / "a").glob(f"*-s{seed}")) for seed in (0, 1)]
+        assert "differ in nothing but the seed." in said(capsys, *runs)
+        other = make_run(out, name="d", seed=5, steps=20).root
+        assert "differ in nothing but the name and the seed." in said(capsys, runs[0], other)
+
+    def test_a_test_set_that_evaluate_opened_early(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        run = next((out / "b").glob("*-s1"))
+        lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
+        note = '{"kind":"note","step":10,"about":"test_opened_early","text":"opened"}\n'
+        (run / "log.jsonl").write_text("".join([lines[0], note, *lines[1:]]))
+        text = said(capsys, out / "a", out / "b")
+        assert "* B: the test set was opened early, before a run was over (" in text
+        assert "-s1, at step 10)." in text
+        assert "opened early" not in said(capsys, out / "a", out / "b", split="val")
 
 
 class TestSweepRows:

@@ -69,6 +69,12 @@ class TestPlot:
         plot_command([str(out)], output=str(tmp_path / "pictures"))
         assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["accuracy.png", "loss.png"]
 
+    @pytest.mark.parametrize("more", [{}, {"weights": True}, {"metric": "confusion"}], ids=str)
+    def test_output_with_an_ending_of_no_known_format(self, out: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+        with pytest.raises(UserError, match=r"ends in \.jpg; end a file in \.png, \.svg, \.pdf, a folder in no ending"):
+            plot_command([str(out)], output=str(tmp_path / "curves.jpg"), **more)
+        assert not (tmp_path / "curves.jpg").exists()
+
     def test_link_and_log_file_name_a_run(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run = next(out.glob("b/*-s0"))
         (out / "b" / "latest").symlink_to(run.name)

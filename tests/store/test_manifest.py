@@ -1,10 +1,15 @@
-"""What a resumed run says of another machine."""
+"""What a run is made with: the commit of the code, and what a resumed run says of another machine."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
-from dlassign.store.manifest import numeric_differences
+import pytest
+
+from dlassign.store import manifest
+from dlassign.store.manifest import git_state, numeric_differences
 
 
 def environment(**changes: Any) -> dict[str, Any]:
@@ -35,3 +40,38 @@ def test_another_driver_or_none_in_an_old_log_is_said_or_not() -> None:
         "driver was 535.2, is 550.1: the result may differ in its last bits from that of an unbroken run"
     ]
     assert numeric_differences({"device": "cuda:0", "threads": 1}, now) == []
+
+
+def make_repository(folder: Path, ignored: str = "") -> str:
+    folder.joinpath(".gitignore").write_text(ignored)
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_commit_is_that_of_the_package_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "checkout" / "src" / "manifest.py"
+    code.parent.mkdir(parents=True)
+    code.touch()
+    commit = make_repository(tmp_path / "checkout")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(manifest, "__file__", str(code))
+    assert git_state() == {"commit": commit, "dirty": False}
+    code.write_text("changed = True")
+    assert git_state() == {"commit": commit, "dirty": True}
+
+
+def test_the_commit_of_a_repository_that_only_holds_the_environment_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "venv" / "manifest.py"
+    code.parent.mkdir()
+    code.touch()
+    make_repository(tmp_path, ignored="venv\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(manifest, "__file__", str(code))
+    assert git_state() is None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from dlassign.cli.views.listing import Listing
+from dlassign.cli.views.run import result_lines
 from dlassign.store.files import hold_lock, is_locked
 from dlassign.store.manifest import write_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
-from dlassign.store.summary import finished_records, summarise
+from dlassign.store.summary import finished_records, result_line, summarise
 from helpers.synthetic import make_run
 
 
@@ -47,6 +50,23 @@ def test_test_during_training_is_marked(tmp_path: Path) -> None:
     tests = [record["accuracy"] for record in read_records(paths.log).evaluations("test")]
     assert (found.test_evaluations, found.mark) == (10, "max of 10 test evaluations")
     assert found.test_max == max(tests)
+
+
+def test_a_test_set_that_was_opened_early_is_told_wherever_its_result_is(tmp_path: Path) -> None:
+    paths = make_run(tmp_path, splits=("test",), finals=("test",))
+    plain = result_line(paths, read_records(paths.log))
+    note = {"kind": "note", "step": 40, "about": "test_opened_early", "text": "opened"}
+    first, *rest = paths.log.read_text().splitlines()
+    paths.log.write_text("\n".join([first, json.dumps(note), *rest]) + "\n")
+    found = summarise(paths)
+    assert (found.test_opened, found.mark) == (40, "test set opened early, at step 40; max of 10 test evaluations")
+    records = read_records(paths.log)
+    assert result_line(paths, records) == {**plain, "test_opened": 40}
+    assert "test   the test set was opened early, at step 40: what" in "\n".join(
+        result_lines(result_line(paths, records), [])
+    )
+    listing = Listing([replace(found, mark="opened", test_max=None, test_accuracy=0.5)], datetime.now(UTC))
+    assert listing.text(listing.runs[0], "test") == "50.00 (opened)"
 
 
 def test_run_without_end_is_running_while_its_lock_is_held(tmp_path: Path) -> None:

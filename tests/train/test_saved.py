@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import precision_recall_fscore_support
 
+from dlassign.cli.main import main
 from dlassign.config.run import RunConfig
-from dlassign.errors import DataError, UserError
+from dlassign.errors import ConfigError, DataError, UserError
 from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, read_records
@@ -194,3 +196,31 @@ def test_a_test_set_opened_before_the_end_leaves_a_trace(done: tuple[RunPaths, R
     assert not evaluate_run(done[0], "test").notes
     with hold_lock(paths.lock, taken=""), pytest.raises(UserError, match="is being trained: its test set is opened"):
         evaluate_run(paths, "test")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["data.split.val=0.5", "data.split.seed=5", "data.split.test=3", "model.activation=tanh", "data.preprocess=[]"],
+)
+def test_evaluate_refuses_a_key_that_changes_what_is_measured(override: str, done: tuple[RunPaths, RunRecords]) -> None:
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"--set changes {key}.*; leave it out, or train a run with") as caught:
+        evaluate_run(done[0], "val", overrides=(override,))
+    assert len(caught.value.problems) == 1
+
+
+def test_evaluate_takes_keys_that_change_no_result(done: tuple[RunPaths, RunRecords]) -> None:
+    same = ("device=cpu", "train.eval_batch_size=2048", "data.split.val=50", "train.checkpoint_seconds=5")
+    assert evaluate_run(done[0], "val", overrides=same) == evaluate_run(done[0], "val")
+
+
+def test_evaluate_prints_its_result_where_the_run_folder_cannot_be_written(
+    done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    shutil.copytree(done[0].root, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
+    (tmp_path / "run" / "plots").write_text("in the way, as a read-only disk would be")
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path / "run"), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["accuracy"] == done[1].finals["test"]["accuracy"]
+    assert result.stderr.startswith("note: no picture was written: cannot ")
+    assert "plot   " not in CliRunner().invoke(main, ["evaluate", str(tmp_path / "run")]).stdout

@@ -15,6 +15,15 @@ PLACES = frozenset({"data.root", "data.path"})
 REPEATS = NEUTRAL | PLACES | {"seed"}
 """Keys in which two runs of one experiment may differ."""
 
+EVALUATION = (
+    NEUTRAL
+    | PLACES
+    | {"data.train", "data.val", "data.test"}
+    | {f"train.{key}" for key in ("eval_batch_size", "precision", "channels_last", "compile", "test_time_augmentation")}
+)
+"""Keys that may be set where saved weights are evaluated: where the data lies, as long as its digest is that of the
+run's data, and how an evaluation is computed. data.train, data.val and data.test are the folders of an image folder."""
+
 LATER: Mapping[str, Any] = {"data.background": "white", "data.bits": None, "data.drop": []}
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the
 default, so runs of earlier versions keep their names."""

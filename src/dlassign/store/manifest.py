@@ -63,16 +63,21 @@ def package_version(name: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether files differ from it; None outside of git."""
-    commit = _git("rev-parse", "HEAD")
+    """Return the commit of dlassign's own source and whether files differ from it; None if git does not hold it."""
+    # An environment inside another repository is no part of it: there git does not know this file.
+    known = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = None if known is None else _git("rev-parse", "HEAD")
     if commit is None:
         return None
     return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
 
 
 def _git(*arguments: str) -> str | None:
+    # A git hook sets GIT_DIR, which names the user's repository.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    line = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=10, check=True, env=plain)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

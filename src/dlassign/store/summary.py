@@ -43,6 +43,7 @@ class RunSummary:
         val_tta_accuracy, test_tta_accuracy: the same at the end with test-time augmentation.
         test_evaluations: evaluations of the test split during training.
         test_max: largest test accuracy among them.
+        test_opened: the step at which `evaluate` opened the test set before the run was over; None if it did not.
         mark: how a result has to be read, such as "max of 15 test evaluations".
         seconds: total time, or time trained so far if the run has not ended.
         seconds_by_phase: seconds of each of PHASES, over all sessions; {} if the run has not ended.
@@ -71,6 +72,7 @@ class RunSummary:
     test_tta_accuracy: float | None = None
     test_evaluations: int = 0
     test_max: float | None = None
+    test_opened: int | None = None
     mark: str = ""
     seconds: float | None = None
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
@@ -123,7 +125,8 @@ def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
         **{f"{split}_tta_accuracy": record["accuracy"] for split, record in records.augmented.items()},
         test_evaluations=count,
         test_max=maximum.get("accuracy"),
-        mark=f"max of {count} test evaluation{'s' * (count != 1)}" if count else "",
+        test_opened=(opened := test_opened(records)),
+        mark=_mark(opened, count),
         seconds=seconds.get("total", max((r["seconds"] for r in _newest(records)), default=None)),
         seconds_by_phase={phase: spent for phase, spent in seconds.items() if phase != "total"},
         precision=precision(start),
@@ -131,6 +134,19 @@ def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
         weights_sha256=end.get("weights_sha256"),
         config=config,
     )
+
+
+def test_opened(records: RunRecords) -> int | None:
+    """Return the step at which `evaluate` opened the test set before the run was over, or None if it did not."""
+    note = records.notes.get("test_opened_early")
+    return None if note is None else int(note["step"])
+
+
+def _mark(opened: int | None, evaluations: int) -> str:
+    # The maximum comes last, as the largest accuracy is written after the mark.
+    marks = [] if opened is None else [f"test set opened early, at step {opened}"]
+    marks += [f"max of {evaluations} test evaluation{'s' * (evaluations != 1)}"] if evaluations else []
+    return "; ".join(marks)
 
 
 def last_step(records: RunRecords) -> int:
@@ -204,7 +220,8 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
     `n` samples before `step`. `precision_why` says what decided the precision; null in logs of earlier versions.
     `val_tta` and `test_tta` are there only with test-time augmentation, and say of how many `views`.
     `test_maximum` is there only if the config evaluates the test split during training: the largest of those
-    accuracies, at which step, of how many.
+    accuracies, at which step, of how many. `test_opened` is there only if `evaluate` opened the test set before the run
+    was over: at which step.
     """
     end = records.end or {"status": "interrupted"}
     finals, arithmetic = records.finals, records.start.get("arithmetic") or {}
@@ -226,8 +243,8 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "chosen": end.get("chosen"),
         "data": records.start["data"]["label"],
     }
-    maximum = test_maximum(records)
-    return {**line, "test_maximum": maximum} if maximum else line
+    more = {"test_maximum": test_maximum(records), "test_opened": test_opened(records)}
+    return {**line, **{key: value for key, value in more.items() if value is not None}}
 
 
 def precision(start: Record) -> str | None:

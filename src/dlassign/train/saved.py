@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.config.load import load_config
+from dlassign.config.load import load_config, load_located
+from dlassign.config.neutral_keys import EVALUATION, without
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.store.files import hold_lock
+from dlassign.store.identity import flat_config
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, read_records
 from dlassign.store.summary import finished_records
@@ -86,16 +88,17 @@ def evaluate_run(
         split: train, val or test, dealt as the run dealt them.
         weights: best, or last.
         device: where to compute; None is what the run's config says.
-        overrides: config keys to change, such as `data.root=...` where the data has moved. The run's arithmetic is
-            kept unless `train.precision` is among them.
+        overrides: keys of EVALUATION to change, such as `data.root=...` where the data has moved. The run's arithmetic
+            is kept unless `train.precision` is among them.
         views: evaluate with the test-time augmentation of the config too.
 
     Raises:
         UserError: there is no such run, split or checkpoint, or the data is not that of the run.
-        ConfigError: the config has no test-time augmentation, or the device cannot compute as the run did.
+        ConfigError: the config has no test-time augmentation, the device cannot compute as the run did, or an override
+            changes what is measured.
     """
     records = read_records(paths.log)
-    cfg = load_config(paths.config, overrides, device=device)
+    cfg = _load_run_config(paths, overrides, device=device)
     if views and cfg.train.test_time_augmentation is None:
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
@@ -121,6 +124,26 @@ def evaluate_run(
             n_views=len(learner.views) if views and learner.views else 0,
             notes=(*early, *dataset.notes),
         )
+
+
+def _load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str | None) -> RunConfig:
+    """Return the config of a run with overrides.
+
+    Raises:
+        ConfigError: they change a key that is not one of EVALUATION.
+    """
+    located = load_located(paths.config, overrides, device=device)
+    configs = (load_config(paths.config), located.config) if overrides else (located.config, located.config)
+    before, now = (dict(flat_config(without(cfg.model_dump(mode="json"), EVALUATION))) for cfg in configs)
+    changed = [key for key in {**now, **before} if (key in before, before.get(key)) != (key in now, now.get(key))]
+    if changed:
+        named, these = ", ".join(changed), "this key" if len(changed) == 1 else "these keys"
+        message = (
+            f"a run is evaluated as it was trained, and --set changes {named}; leave it out, or train a run with "
+            f"{these}: dlassign train --config {paths.config} --set ..."
+        )
+        raise ConfigError([located.place(Problem(path=changed[0], message=message))])
+    return located.config
 
 
 def _open_early(paths: RunPaths, *, step: int) -> tuple[str, ...]:

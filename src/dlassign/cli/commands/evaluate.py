@@ -10,6 +10,7 @@ from dlassign.cli.options import device_option, json_option, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dlassign.store.paths import RunPaths
     from dlassign.train.saved import SavedEvaluation
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set a config key, such as data.root where the data has moved.",
+    help="Set a config key that changes no result, such as data.root where the data has moved.",
 )
 def evaluate_command(
     run: str,
@@ -52,9 +53,6 @@ def evaluate_command(
     """
     import json
 
-    from dlassign.cli.views.text import say_once
-    from dlassign.plots.confusion import build_confusion
-    from dlassign.plots.style import save_figure
     from dlassign.store.select import one_run
     from dlassign.train.saved import evaluate_run
 
@@ -62,13 +60,26 @@ def evaluate_command(
     found = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
     for note in found.notes:
         click.echo(note, err=True)
+    click.echo(json.dumps(_as_dict(paths, found, split)) if as_json else "\n".join(_lines(found, split)))
     picture = paths.plots / f"confusion-{split}-{weights}.png"
+    if _draw(found, split, picture) and not as_json:
+        click.echo(f"plot   {picture}")
+
+
+def _draw(found: SavedEvaluation, split: str, picture: Path) -> bool:
+    """Return whether the picture could be written; where nothing can be, the result counts all the same."""
+    from dlassign.cli.views.text import say_once
+    from dlassign.errors import UserError
+    from dlassign.plots.confusion import build_confusion
+    from dlassign.plots.style import save_figure
+
     title = f"{found.name}: {split} split of {found.label}, {found.chosen} weights (step {found.step})"
-    save_figure(build_confusion(found.evaluation.confusion, found.classes, title=title), picture, say=say_once)
-    if as_json:
-        click.echo(json.dumps(_as_dict(paths, found, split)))
-    else:
-        click.echo("\n".join([*_lines(found, split), f"plot   {picture}"]))
+    try:
+        save_figure(build_confusion(found.evaluation.confusion, found.classes, title=title), picture, say=say_once)
+    except UserError as error:
+        click.echo(f"note: no picture was written: {error}", err=True)
+        return False
+    return True
 
 
 def _as_dict(paths: RunPaths, found: SavedEvaluation, split: str) -> dict[str, Any]:

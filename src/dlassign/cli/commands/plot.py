@@ -94,6 +94,7 @@ def plot_command(
     if sweep != "heatmap":
         heat = {"--keys": keys is not None, "--cell": cell is not None}
         _refuse(heat, "{} say how a heat map is drawn; add --sweep heatmap, or leave out {}")
+    _check_ending(output)
     if sweep is not None:
         _refuse_curves(metric, options, "--sweep draws a table of trials", weights=weights, last=last)
         _draw_sweep(runs, sweep, formats, output, keys=keys or (), cell=cell or "mean", title=title)
@@ -166,6 +167,21 @@ def _is_file(output: str | None) -> bool:
     from dlassign.plots.style import FORMATS
 
     return output is not None and Path(output).suffix.removeprefix(".").lower() in FORMATS
+
+
+def _check_ending(output: str | None) -> None:
+    """Raise UserError for an output that is no folder yet and ends as a file of another kind, such as curves.jpg."""
+    from pathlib import Path
+
+    from dlassign.errors import UserError
+    from dlassign.plots.style import FORMATS
+
+    if output is None or _is_file(output) or Path(output).is_dir():
+        return
+    if ending := Path(output).suffix:
+        known = f".{', .'.join(FORMATS)}"
+        message = f"cannot write a picture that ends in {ending}; end a file in {known}, a folder in no ending"
+        raise UserError(f"--output {output}: {message}")
 
 
 def _own_folder(runs: Sequence[Run]) -> Path:

@@ -171,13 +171,17 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
     import json
 
     from dlassign.cli.views.run import result_lines
-    from dlassign.errors import Diverged
+    from dlassign.errors import Diverged, UserError
     from dlassign.store.summary import result_line
 
     few = [split for split in ("test", "val") if 0 < len(records.confusions.get(split, ())) <= FEW_CLASSES]
     pictures = [paths.plots / f"{name}.png" for name in ("loss", "accuracy", *["confusion"] * bool(few))]
     if not all(picture.exists() for picture in pictures):
-        _draw(paths, records, matrix=few[0] if few else "")
+        try:
+            _draw(paths, records, matrix=few[0] if few else "")
+        except UserError as error:  # a finished run may lie where nothing can be written
+            click.echo(f"note: no picture was written: {error}", err=True)
+            pictures = [picture for picture in pictures if picture.exists()]
     result = result_line(paths, records)
     click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures)))
     return Diverged.exit_code if result["status"] == "diverged" else 0

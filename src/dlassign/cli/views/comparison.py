@@ -206,6 +206,11 @@ def _marks(letter: str, group: RunGroup, figures: Figures) -> Iterator[str]:
             f"{letter} looked at the test set while it trained ({looked[0].mark}: {100 * best:.2f} %); "
             "compared is the figure at the end."
         )
+    opened = [run for run in group.runs if run.test_opened is not None]
+    if figures.split == "test" and opened:
+        where = f"{opened[0].run}, at step {opened[0].test_opened}"
+        more = f", and {len(opened) - 1} more" if len(opened) > 1 else ""
+        yield f"{letter}: the test set was opened early, before a run was over ({where}{more})."
     row = group.rank
     if row is not None and not row.confirmed and (row.split, row.metric) == (figures.split, figures.metric):
         yield (

@@ -135,13 +135,21 @@ def _needs(versus: Versus, figures: Figures, count: int) -> str:
 def _keys(versus: Versus) -> str:
     a, b, keys = versus.a.letter, versus.b.letter, versus.keys
     if not keys:
-        return f"The configs of {a} and {b} differ in nothing but the name."
+        return f"The configs of {a} and {b} differ in nothing but {_other_names(versus)}."
     shown = [f"{key}: {value_text(left)} | {value_text(right)}" for key, (left, right) in keys.items()]
     more = f"; and {len(shown) - _MOST_KEYS} more" if len(shown) > _MOST_KEYS else ""
     listed = "; ".join(shown[:_MOST_KEYS]) + more
     if len(keys) == 1:
         return f"{a} and {b} differ in {listed}."
     return f"{a} and {b} differ in {len(keys)} keys, and the difference belongs to all of them together: {listed}."
+
+
+def _other_names(versus: Versus) -> str:
+    """Return what tells two groups apart that ask for the same experiment."""
+    a, b = versus.a, versus.b
+    if set(a.values) & set(b.values):  # compared are runs of one seed
+        return "the name"
+    return "the seed" if a.group.config.get("name") == b.group.config.get("name") else "the name and the seed"
 
 
 def _wrapped(text: str, after: str, first: str = "") -> str:

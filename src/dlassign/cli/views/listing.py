@@ -86,6 +86,8 @@ class Listing:
                 return f"{run.steps}/{run.planned}"
             case "test" if run.test_max is not None and found is not None:
                 return f"{found:.2f} ({run.mark}: {100 * run.test_max:.2f})"
+            case "test" if run.mark and found is not None:
+                return f"{found:.2f} ({run.mark})"
             case "val" | "test" | "val_tta" | "test_tta" if found is not None:
                 return f"{found:.2f}"
             case "age" if found is not None:

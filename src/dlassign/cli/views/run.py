@@ -146,6 +146,8 @@ def result_lines(result: dict[str, Any], pictures: Sequence[Path]) -> Iterator[s
     if maximum := result.get("test_maximum"):
         text = f"maximum over {maximum['evaluations']} test evaluations, step {maximum['step']:,}"
         yield f"test   accuracy {maximum['accuracy']:.4f} ({text}: chosen on the test set)"
+    if (opened := result.get("test_opened")) is not None:
+        yield f"test   the test set was opened early, at step {opened:,}: what was decided by it makes it no test"
     yield f"run    {result['run']}"
     for picture in pictures:
         yield f"plot   {picture}"

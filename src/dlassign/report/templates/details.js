@@ -66,7 +66,7 @@ function figuresOf(run) {
   return pairs([["run", element("code", {}, run.path)], ["status", run.status], ["data", run.data], ["model", run.model],
     ["parameters", run.params === null ? null : run.params.toLocaleString("en")],
     ["val", percent(run.val, run.val_loss)], ["test", percent(run.test, run.test_loss)],
-    ["test maximum", run.mark ? run.mark + ": " + run.test_max.toFixed(2) + " %" : null],
+    ["test maximum", run.test_max !== null ? run.mark + ": " + run.test_max.toFixed(2) + " %" : null],
     ["best on validation", run.best && run.best.value !== null ? run.best.metric + " " + Number(run.best.value).toPrecision(4) + " at step " + run.best.step : null],
     ["steps", run.steps === null ? null : run.steps.toLocaleString("en") + (run.planned && run.planned !== run.steps ? " of " + run.planned.toLocaleString("en") : "")],
     ["time", run.seconds === null ? null : durationText(run.seconds) + (phases ? " (" + phases + ")" : "")],
