@@ -145,6 +145,71 @@ def test_a_part_that_lies_in_a_class_of_another_is_not_read_twice(source: Folder
     assert "held_out" in raw.notes[0]
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_training_and_testing_on_one_folder_is_refused(link: bool, source: FolderSource) -> None:
+    """With `data.test: train`, the accuracy of the test was that of the training, without a word."""
+    if link:
+        (Path(source.root) / "held_out").symlink_to("train")
+    with pytest.raises(DataError, match=r"data\.test: .* is the same folder as data\.train .*set it to null"):
+        read(replace(source, test="held_out" if link else "train"))
+    with pytest.raises(DataError, match=r"data\.test: .*/test is the same folder as data\.val "):
+        read(replace(source, val="test"))
+
+
+@pytest.mark.parametrize("name", ["test/cat", "train/fox"])
+def test_a_class_that_is_a_link_to_another_is_refused(name: str, source: FolderSource) -> None:
+    """Linked class folders brought the images of training into the test, or under two labels."""
+    link = Path(source.root) / name
+    if link.exists():
+        link.rename(link.with_name(".away"))
+    link.symlink_to("../train/cat")
+    inner = replace(source, test="test" if name == "test/cat" else None)
+    with pytest.raises(DataError, match=f"{name} holds no images of its own: .* is the folder .*train/cat, .*its own"):
+        read(inner)
+
+
+@pytest.mark.parametrize("target", ["test/cat", "test/dog", "train/dog"])
+def test_a_linked_subfolder_brings_no_images_of_another_part_or_class(target: str, source: FolderSource) -> None:
+    before = read(source)
+    link = Path(source.root) / "train" / "cat" / "more"
+    link.symlink_to(f"../../{target}")
+    after = read(source)
+    assert (after.sha256, after.train.y.tolist()) == (before.sha256, before.train.y.tolist())
+    assert "were left out" in after.notes[0]
+    assert str(link) in after.notes[0]
+
+
+def test_a_folder_of_another_disk_linked_into_two_parts_is_read_in_one(source: FolderSource, tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    save(tmp_path / "pool" / "8.png", np.zeros((4, 5, 3), np.uint8))
+    for part in ("train", "test"):
+        (Path(source.root) / part / "cat" / "pool").symlink_to(tmp_path / "pool")
+    raw = read(source)
+    assert raw.test is not None
+    assert (raw.train.y.tolist(), len(raw.test)) == ([0] * 4 + [1] * 3, 6)
+    assert "test/cat/pool" in raw.notes[0]
+
+
+def test_class_folders_that_are_links_to_another_disk_are_read(source: FolderSource, tmp_path: Path) -> None:
+    digest = read(source).sha256
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = Path(source.root) / part / name
+            folder.rename(tmp_path / f"{part}_{name}")
+            folder.symlink_to(tmp_path / f"{part}_{name}")
+    raw = read(source)
+    assert (raw.sha256, raw.notes) == (digest, ())
+
+
+def test_a_class_name_that_is_no_utf_8_is_told_before_training(source: FolderSource) -> None:
+    """It ended in a traceback after training, when the pictures were drawn."""
+    for part in ("train", "test"):
+        folder = os.fsencode(Path(source.root) / part)
+        os.rename(folder + b"/cat", folder + b"/caf\xe9")  # noqa: PTH104
+    with pytest.raises(DataError, match=r"data\.train: .*called 'caf\\xe9', .* not UTF-8.*; rename the folder"):
+        read(source)
+
+
 def test_an_unreadable_folder_is_named(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> list[os.DirEntry[str]]:
         raise PermissionError(13, "Permission denied", "images/train/cat/secret")

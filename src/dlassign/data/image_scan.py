@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +70,25 @@ class Scan:
         return digest.hexdigest()[:32]
 
 
+@dataclass
+class _ClassFolder:
+    """The folder of one class in one part.
+
+    Attributes:
+        part: `train`, `val` or `test`.
+        label: class number.
+        path: of the folder.
+        found: what is no folder below it, each with its path from there.
+        left_out: folders below it that were not read -> where their images belong.
+    """
+
+    part: str
+    label: int
+    path: Path
+    found: list[tuple[os.DirEntry[str], str]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
 def scan_folders(root: str, *, train: str, val: str | None, test: str | None) -> Scan:
     """Find the images of every part.
 
@@ -78,7 +99,8 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
         test: the same for testing, or None.
 
     Raises:
-        DataError: a folder is missing, a class folder is empty, or the parts have different classes.
+        DataError: a folder is missing, a class folder is empty or holds only what another class or part holds, two
+            parts are one folder, the parts have different classes, or the name of a class is no UTF-8.
     """
     base = Path(root).expanduser()
     if not base.is_dir():
@@ -89,21 +111,53 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
         )
     named = {"train": train, "val": val, "test": test}
     folders = {part: base / name for part, name in named.items() if name is not None}
-    taken = {_identity(folder) for folder in folders.values() if folder.is_dir()}
+    taken = _part_places(folders)
     classes: tuple[str, ...] = ()
+    tops: list[_ClassFolder] = []
+    beside: dict[str, list[str]] = {}
+    for part, folder in folders.items():
+        with _readable(part, folder, root):
+            found, beside[part] = _class_folders(part, folder, taken=taken)
+        classes = classes or tuple(found)
+        _same_classes(part, folder, found=found, first=folders["train"], classes=classes)
+        tops += [_ClassFolder(part, label, found[name]) for label, name in enumerate(classes)]
+    _walk(tops, taken, root=root)
     parts = []
     notes: list[str] = []
     for part, folder in folders.items():
-        try:
-            found, beside = _class_folders(part, folder, taken=taken)
-            classes = classes or tuple(found)
-            _same_classes(part, folder, found=found, first=folders["train"], classes=classes)
-            files, unread = _images_of([found[name] for name in classes], taken=taken)
-        except OSError as error:
-            raise DataError(_unreadable_message(error, part=part, folder=folder, root=root)) from error
+        with _readable(part, folder, root):
+            files, unread = _images_of([top for top in tops if top.part == part])
         parts.append((part, files))
-        notes += [*beside, *unread]
+        notes += [*beside[part], *unread]
     return Scan(classes, tuple(parts), tuple(notes))
+
+
+def _part_places(folders: dict[str, Path]) -> dict[tuple[int, int], str]:
+    """Return the identity of the folder of each part -> its path.
+
+    Raises:
+        DataError: two parts are one folder.
+    """
+    owners: dict[tuple[int, int], str] = {}
+    for part, folder in folders.items():
+        if not folder.is_dir():  # which is told when it is to be read
+            continue
+        other = owners.setdefault(_identity(folder), part)
+        if other != part:
+            raise DataError(
+                f"data.{part}: {folder} is the same folder as data.{other} ({folders[other]}), so the images of one "
+                f"would be those of the other; give data.{part} a folder of its own, or set it to null"
+            )
+    return {place: str(folders[part]) for place, part in owners.items()}
+
+
+@contextmanager
+def _readable(part: str, folder: Path, root: str) -> Iterator[None]:
+    """Make an error of the system a DataError that names the part."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(_unreadable_message(error, part=part, folder=folder, root=root)) from error
 
 
 def _unreadable_message(error: OSError, *, part: str, folder: Path, root: str) -> str:
@@ -116,7 +170,7 @@ def _unreadable_message(error: OSError, *, part: str, folder: Path, root: str) -
     )
 
 
-def _class_folders(part: str, folder: Path, *, taken: set[tuple[int, int]]) -> tuple[dict[str, Path], list[str]]:
+def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]) -> tuple[dict[str, Path], list[str]]:
     """Return the class folders by sorted name, and what is to be said of images that lie beside them.
 
     Args:
@@ -132,18 +186,29 @@ def _class_folders(part: str, folder: Path, *, taken: set[tuple[int, int]]) -> t
         path = folder / entry.name
         if not _is_folder(entry):
             stray += _is_image(entry)
-        elif _identity(path) in taken:
             continue
-        elif name in found:
+        _check_utf8(part, folder, name=entry.name)
+        if _identity(path) in taken:
+            continue
+        if name in found:
             raise DataError(f"data.{part}: {folder} holds two folders called {name!r}, written in two ways; join them")
-        else:
-            found[name] = path
+        found[name] = path
     if not found:
         raise DataError(f"data.{part}: {folder} holds no folders; there must be one a class, with its images in it")
     if len(found) < 2:
         raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
     beside = f"{stray} images lie in {folder} itself, in no class folder, and were left out"
     return dict(sorted(found.items())), [beside] * bool(stray)
+
+
+def _check_utf8(part: str, folder: Path, *, name: str) -> None:
+    """Refuse the name of a class that no picture, table or page could show."""
+    escaped = os.fsencode(name).decode(errors="backslashreplace")
+    if escaped != name:
+        raise DataError(
+            f"data.{part}: {folder} holds a folder called '{escaped}', and this name is not UTF-8, so the class cannot "
+            "be shown; rename the folder in every part"
+        )
 
 
 def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path, classes: tuple[str, ...]) -> None:
@@ -155,55 +220,67 @@ def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path,
     raise DataError(f"data.{part}: {folder} must have the class folders of {first}, but it {' and '.join(parts)}")
 
 
-def _images_of(folders: list[Path], *, taken: set[tuple[int, int]]) -> tuple[tuple[ImageFile, ...], list[str]]:
+def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], list[str]]:
     """Return the images of a part, and what lies beside them and is not read.
 
     Args:
-        folders: of the classes, in the order of their numbers.
-        taken: the folders of all parts, none of which belongs to a class.
+        tops: the classes of the part, in the order of their numbers, when all is found.
     """
     images: list[ImageFile] = []
     notes: list[str] = []
     ignored = 0
-    for label, folder in enumerate(folders):
-        entries, again = _walk(folder, taken)
-        found = [ImageFile(e.path, name, label, s) for e, name in entries if _is_image(e) and (s := _state(e))]
+    for top in tops:
+        found = [ImageFile(e.path, name, top.label, s) for e, name in top.found if _is_image(e) and (s := _state(e))]
         if not found:
-            raise DataError(f"{folder}: this class folder holds no images")
+            raise DataError(_empty_message(top))
         images += sorted(found, key=lambda f: unicodedata.normalize("NFC", f.name))
-        ignored += len(entries) - len(found)
+        ignored += len(top.found) - len(found)
+        again = list(top.left_out)
         if again:
             listed = ", ".join(again[:5]) + (f" and {len(again) - 5} more" if len(again) > 5 else "")
             notes.append(f"linked folders that lead to where images are read already were left out: {listed}")
     if ignored:
-        notes.append(f"{ignored} files in the class folders of {folders[0].parent} are no images and were ignored")
+        notes.append(f"{ignored} files in the class folders of {tops[0].path.parent} are no images and were ignored")
     return tuple(images), notes
 
 
-def _walk(top: Path, taken: set[tuple[int, int]]) -> tuple[list[tuple[os.DirEntry[str], str]], list[str]]:
-    """Return what is no folder below `top`, each with its path from there, and the folders that were not read.
+def _empty_message(top: _ClassFolder) -> str:
+    if not top.left_out:
+        return f"{top.path}: this class folder holds no images"
+    folder, where = next(iter(top.left_out.items()))
+    return (
+        f"data.{top.part}: {top.path} holds no images of its own: {folder} is the folder {where}, and its images "
+        "belong there; an image can be in one part and one class only, so give this class its own images"
+    )
 
-    Linked folders are followed, but no folder is read twice, and none that holds `top`: a link upwards would never
-    end, or bring in the images of other classes.
+
+def _walk(tops: Sequence[_ClassFolder], taken: dict[tuple[int, int], str], *, root: str) -> None:
+    """Find what lies below the class folders of all parts; it is noted in each of `tops`.
+
+    Linked folders are followed, but no folder is read twice, lest its images be in two parts or classes, and none that
+    holds the class folder: a link upwards would never end, or bring in the images of other classes.
     """
-    found: list[tuple[os.DirEntry[str], str]] = []
-    left_out = []
-    seen = {*taken, *map(_identity, top.resolve().parents)}
-    folders, links = [(str(top), "")], list[tuple[str, str]]()
-    while folders or links:
-        # Links come last: a folder that is reached both ways is read at its own place.
-        path, below = folders.pop() if folders else links.pop(links.index(min(links)))
-        here = _identity(path)
-        if here in seen:
-            left_out.append(path)
-            continue
-        seen.add(here)
-        for entry in _visible(path):
-            if _is_folder(entry):
-                (links if entry.is_symlink() else folders).append((entry.path, f"{below}{entry.name}/"))
-            else:
-                found.append((entry, below + entry.name))
-    return found, left_out
+    places = dict(taken)
+    above = [{_identity(folder): str(folder) for folder in top.path.resolve().parents} for top in tops]
+    # Real folders come first, in all parts, then linked class folders, then links within classes: a folder that is
+    # reached in several ways is read at its own place.
+    waiting = [(int(top.path.is_symlink()), row, str(top.path), "") for row, top in enumerate(tops)]
+    heapq.heapify(waiting)
+    while waiting:
+        _, row, path, below = heapq.heappop(waiting)
+        top = tops[row]
+        with _readable(top.part, top.path.parent, root):
+            here = _identity(path)
+            if here in places or here in above[row]:
+                top.left_out[path] = places.get(here) or above[row][here]
+                continue
+            places[here] = path
+            for entry in _visible(path):
+                if _is_folder(entry):
+                    rank = 2 if entry.is_symlink() else 0
+                    heapq.heappush(waiting, (rank, row, entry.path, f"{below}{entry.name}/"))
+                else:
+                    top.found.append((entry, below + entry.name))
 
 
 def _identity(folder: Path | str) -> tuple[int, int]:
