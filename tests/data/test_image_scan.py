@@ -210,6 +210,16 @@ def test_a_class_name_that_is_no_utf_8_is_told_before_training(source: FolderSou
         read(source)
 
 
+def test_a_root_whose_name_is_no_utf_8_has_a_name_that_plots_can_show(
+    source: FolderSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `data.root: .` in such a folder, the title of every plot was a traceback after training."""
+    folder = os.fsencode(source.root) + b"\xe9"
+    os.rename(source.root, folder)  # noqa: PTH104
+    monkeypatch.chdir(os.fsdecode(folder))
+    assert read(replace(source, root=".")).label == "images\\xe9"
+
+
 def test_an_unreadable_folder_is_named(source: FolderSource, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> list[os.DirEntry[str]]:
         raise PermissionError(13, "Permission denied", "images/train/cat/secret")

@@ -11,7 +11,7 @@ from dlassign.data.bundle import Raw, Split, content_sha256
 from dlassign.data.image_cache import CacheEntry, checksum, default_cache, read_entry, read_pixels, write_cache
 from dlassign.data.image_decode import Decoded, decode_images, image_shape
 from dlassign.data.image_pixels import Decoding, Pixels
-from dlassign.data.image_scan import ImageFile, scan_folders
+from dlassign.data.image_scan import ImageFile, escaped, scan_folders
 from dlassign.errors import DataError
 
 FORMAT = 3
@@ -54,7 +54,7 @@ class FolderSource:
 
     def name(self) -> str:
         """Return the name of the data in results."""
-        return self.label or Path(self.root).expanduser().resolve().name
+        return self.label or escaped(Path(self.root).expanduser().resolve().name)
 
 
 class Images:

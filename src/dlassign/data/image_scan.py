@@ -203,12 +203,16 @@ def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]
 
 def _check_utf8(part: str, folder: Path, *, name: str) -> None:
     """Refuse the name of a class that no picture, table or page could show."""
-    escaped = os.fsencode(name).decode(errors="backslashreplace")
-    if escaped != name:
+    if escaped(name) != name:
         raise DataError(
-            f"data.{part}: {folder} holds a folder called '{escaped}', and this name is not UTF-8, so the class cannot "
-            "be shown; rename the folder in every part"
+            f"data.{part}: {folder} holds a folder called '{escaped(name)}', and this name is not UTF-8, so the class "
+            "cannot be shown; rename the folder in every part"
         )
+
+
+def escaped(name: str) -> str:
+    r"""Return the name of a folder as text that can be shown: bytes that are not UTF-8 become `\xe9` and the like."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path, classes: tuple[str, ...]) -> None:
