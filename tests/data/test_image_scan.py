@@ -143,6 +143,10 @@ def test_a_part_that_lies_in_a_class_of_another_is_not_read_twice(source: Folder
     raw = read(replace(source, test="train/cat/held_out"))
     assert raw.train.y.tolist() == [0, 0, 0, 1, 1, 1]
     assert "held_out" in raw.notes[0]
+    for path in (root / "train" / "cat").glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"train/cat holds no images of its own: .* is the folder of data\.test \("):
+        read(replace(source, test="train/cat/held_out"))
 
 
 @pytest.mark.parametrize("link", [False, True])

@@ -133,7 +133,7 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
 
 
 def _part_places(folders: dict[str, Path]) -> dict[tuple[int, int], str]:
-    """Return the identity of the folder of each part -> its path.
+    """Return the identity of the folder of each part -> how messages call it.
 
     Raises:
         DataError: two parts are one folder.
@@ -148,7 +148,7 @@ def _part_places(folders: dict[str, Path]) -> dict[tuple[int, int], str]:
                 f"data.{part}: {folder} is the same folder as data.{other} ({folders[other]}), so the images of one "
                 f"would be those of the other; give data.{part} a folder of its own, or set it to null"
             )
-    return {place: str(folders[part]) for place, part in owners.items()}
+    return {place: f"of data.{part} ({folders[part]})" for place, part in owners.items()}
 
 
 @contextmanager
