@@ -168,4 +168,10 @@ def test_a_disk_that_fails_at_any_moment(
     assert code == 0 or output.strip() or how == "small files", f"{how} at {at}: not a word"
     Path(f"{folder}.output").unlink()
     assert run(fork, KINDS[name].again(), folder) == 0, f"{how} at {at}: {Path(f'{folder}.output').read_text()}"
-    assert left_by(folder / KINDS[name].out) == whole, f"{how} at {at}"
+    left = left_by(folder / KINDS[name].out)
+    if KINDS[name].line[0] == "sweep":
+        # Trials have failed, so other points may have been confirmed meanwhile, and a search was told so.
+        shared = {key for key in left if key.endswith("log.jsonl")} & set(whole)
+        assert shared
+        left, whole = ({key: found[key] for key in shared} for found in (left, whole))
+    assert left == whole, f"{how} at {at}"

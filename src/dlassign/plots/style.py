@@ -16,7 +16,7 @@ from matplotlib.font_manager import fontManager, get_font
 from matplotlib.text import Text
 
 from dlassign.errors import UserError
-from dlassign.store.files import make_folder, remove_leftovers_of, replacing
+from dlassign.store.files import make_folder, replacing
 
 FORMATS = ("png", "svg", "pdf")
 _FONT = "DejaVu Sans"  # matplotlib brings it along
@@ -63,7 +63,6 @@ def save_figure(figure: Figure, path: Path, *, say: Callable[[str], None] | None
     if picture not in FORMATS:
         raise UserError(f"{path}: cannot write a picture of this kind; end the name in .{', .'.join(FORMATS)}")
     make_folder(path.parent)
-    remove_leftovers_of(path)
     missing = _find_letters(figure)
     if missing and say is not None:
         say(f"warning: no installed font has {missing}: boxes stand for these letters; install one, such as Noto Sans")

@@ -12,7 +12,7 @@ from dlassign.errors import UserError
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, former_records
-from dlassign.store.summary import FINISHED, test_maximum
+from dlassign.store.summary import FINISHED, finished_records, test_maximum
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial
 
@@ -52,7 +52,8 @@ def read_standing(trial: Trial, failed: Mapping[str, Any] | None, objective: Obj
         prunes: whether the sweep prunes; if not, a run that an earlier sweep file had pruned is to go on.
     """
     try:
-        records = former_records(trial.paths.log)
+        # A run that is over is opened as such, which mends its manifest if a kill has left it behind.
+        records = finished_records(trial.paths) or former_records(trial.paths.log)
     except UserError as error:
         return Standing(trial=trial, status="failed", message=str(error).splitlines()[0])
     seconds = _seconds(records) if records else None
