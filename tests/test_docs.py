@@ -134,8 +134,12 @@ def test_every_config_that_a_page_names_is_there(document: Path) -> None:
 def test_the_commands_of_the_tutorial_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    lines = [words for words in typed((ROOT / "docs" / "tutorial.md").read_text()) if not {"FILE", "DIR"} & set(words)]
-    lines = [words for words in lines if "data.root=DIR" not in words]
+    # Those that name a FILE or DIR of the reader's own are left out.
+    lines = [
+        words
+        for words in typed((ROOT / "docs" / "tutorial.md").read_text())
+        if not re.search(r"\b(FILE|DIR)\b", " ".join(words))
+    ]
     assert len(lines) >= 15
     for words in lines:
         done = CliRunner().invoke(main, words)

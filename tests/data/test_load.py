@@ -33,7 +33,7 @@ def configs(make_folder: Callable[..., Path], tmp_path: Path) -> list[Data]:
         config(name="toy"),
         config(name="csv_table", path=str(tmp_path / "t.csv")),
         config(**images, split={"val": 0.2}, size=[6, 7]),
-        config(**images, val="test", grayscale=True),
+        config(**images, val="test", test=None, grayscale=True),
         config(**images, test=None, split={"val": 2, "test": 0.3}),
     ]
 

@@ -45,6 +45,7 @@ def open_to_replace(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Do as `open_to_replace`, with a UserError in place of an OSError."""
+    remove_leftovers_of(path)  # of processes that were killed while they wrote this file
     try:
         with open_to_replace(path) as file:
             yield file
