@@ -92,6 +92,7 @@ class TestTurns:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a dozen processes that import torch and compile; six minutes on a busy machine
 def test_runs(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPT, "--quick", "--threads", "1", "--output", tmp_path / "new" / "table.md"]
     done = subprocess.run(list(map(str, command)), env={**os.environ}, capture_output=True, text=True)
