@@ -13,30 +13,19 @@ from helpers.guarded import run_guarded
 
 OLD = Path(__file__).parents[1] / "old_runs"
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "gif", "ppm", "pgm", "avif")
-PICTURES = """
-name: pictures
+RUN = """
+name: {name}
 device: cpu
-data: {name: image_folder, root: pictures, size: [6, 6], cache: cache, skip_bad: true}
-model: {name: mlp, hidden: [4]}
-optimizer: {name: adam}
-train: {steps: 2, batch_size: 8}
+data: {data}
+model: {{name: mlp, hidden: [4]}}
+optimizer: {{name: adam}}
+train: {{steps: 2, batch_size: 8}}
 """
-TABLE = """
-name: flowers
-device: cpu
-data: {name: csv_table, path: flowers.csv, preprocess: [{name: normalize}]}
-model: {name: mlp, hidden: [4]}
-optimizer: {name: adam}
-train: {steps: 2, batch_size: 8}
-"""
-MNIST = """
-name: mnist
-device: cpu
-data: {name: mnist, root: .}
-model: {name: mlp, hidden: [4]}
-optimizer: {name: adam}
-train: {steps: 2, batch_size: 8}
-"""
+DATA = {
+    "pictures": "{name: image_folder, root: pictures, size: [6, 6], cache: cache, skip_bad: true}",
+    "flowers": "{name: csv_table, path: flowers.csv, preprocess: [{name: normalize}]}",
+    "mnist": "{name: mnist, root: .}",
+}
 SEARCH = """
 name: search
 base: tiny.yaml
@@ -71,8 +60,9 @@ def make_base(folder: Path) -> Path:
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + bytes(4 * 784))
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(np.array([0x0801, 4], dtype=">i4").tobytes() + bytes(4))
         (raw / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(12)))
-    for name, text in (("pictures", PICTURES), ("flowers", TABLE), ("mnist", MNIST), ("search", SEARCH)):
-        (folder / f"{name}.yaml").write_text(text)
+    for name, data in DATA.items():
+        (folder / f"{name}.yaml").write_text(RUN.format(name=name, data=data))
+    (folder / "search.yaml").write_text(SEARCH)
     for command in (("train", "--config", "pictures.yaml"), ("train", "--config", "flowers.yaml")):
         assert run_guarded(command, folder).exit_code == 0
     run_guarded(("sweep", "--config", "search.yaml"), folder)

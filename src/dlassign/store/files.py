@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +20,14 @@ GLANCE_SECONDS = 0.5
 
 
 @contextmanager
-def open_to_replace(path: Path) -> Iterator[BinaryIO]:
+def open_to_replace(path: Path, *, before_move: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; when the block ends well, flush it to disk and move it over `path`.
 
     If anything fails, `path` stays as it was and the temporary file is removed.
+
+    Args:
+        path: the file.
+        before_move: called when the new file is whole on the disk and the former one is still in place.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
@@ -35,6 +39,8 @@ def open_to_replace(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before_move is not None:
+            before_move()
         temporary.replace(path)
         _sync_folder(path.parent)
     finally:
@@ -43,11 +49,11 @@ def open_to_replace(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, before_move: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """Do as `open_to_replace`, with a UserError in place of an OSError."""
     remove_leftovers_of(path)  # of processes that were killed while they wrote this file
     try:
-        with open_to_replace(path) as file:
+        with open_to_replace(path, before_move=before_move) as file:
             yield file
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason(error)}") from error

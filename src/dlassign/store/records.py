@@ -31,6 +31,8 @@ LARGEST = 1e300
 SCHEMA = 1
 Record = dict[str, Any]
 Kind = Literal["start", "train", "eval", "note", "tta", "resume", "end"]
+FINISHED = ("finished", "diverged")
+"""Statuses of a run that is over: it does not go on."""
 PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
 """What the time of a run is made of; `compile` is there only if it compiled."""
 _LOSS = {"step": int, "loss": NUMBER_OR_NULL}
@@ -134,6 +136,11 @@ class RunRecords:
     def finals(self) -> dict[str, Record]:
         """The final evaluation of each split, with the chosen weights."""
         return {record["split"]: record for record in self.evals if record.get("final")}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has come to its end, finished or diverged, and does not go on."""
+        return self.end is not None and self.end["status"] in FINISHED
 
     @property
     def confusions(self) -> dict[str, list[list[int]]]:

@@ -20,9 +20,6 @@ _FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What is raised by reading a file whose values are missing, or of another type or size than dlassign writes."""
 
-FINISHED = ("finished", "diverged")
-"""Statuses of a run that is over: it does not go on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
@@ -184,18 +181,22 @@ def _best(records: RunRecords, metric: str) -> dict[str, Any] | None:
     return {"step": best["step"], "metric": metric, "value": best[metric]}
 
 
+def opened_records(paths: RunPaths) -> RunRecords | None:
+    """Do as `former_records`, and mend the manifest of a run that is over if a kill has left it behind."""
+    records = former_records(paths.log)
+    if records and records.end and records.is_over and not is_locked(paths.lock):  # a living process writes it itself
+        mend_manifest(paths.manifest, status=records.end["status"])
+    return records
+
+
 def finished_records(paths: RunPaths) -> RunRecords | None:
     """Return the records of a run that is over (finished or diverged), else None.
 
     Raises:
         UserError: another version of dlassign wrote the log.
     """
-    records = former_records(paths.log)
-    if records is None or records.end is None or records.end["status"] not in FINISHED:
-        return None
-    if not is_locked(paths.lock):  # a living process writes the manifest itself
-        mend_manifest(paths.manifest, status=records.end["status"])
-    return records
+    records = opened_records(paths)
+    return records if records is not None and records.is_over else None
 
 
 def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[tuple[RunPaths, RunRecords]]:

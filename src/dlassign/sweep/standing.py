@@ -11,8 +11,8 @@ from dlassign.config.sweep import Objective
 from dlassign.errors import UserError
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import RunRecords, former_records
-from dlassign.store.summary import FINISHED, finished_records, test_maximum
+from dlassign.store.records import FINISHED, RunRecords, former_records
+from dlassign.store.summary import opened_records, test_maximum
 from dlassign.store.sweep_table import Status
 from dlassign.sweep.trial import Trial
 
@@ -52,8 +52,7 @@ def read_standing(trial: Trial, failed: Mapping[str, Any] | None, objective: Obj
         prunes: whether the sweep prunes; if not, a run that an earlier sweep file had pruned is to go on.
     """
     try:
-        # A run that is over is opened as such, which mends its manifest if a kill has left it behind.
-        records = finished_records(trial.paths) or former_records(trial.paths.log)
+        records = opened_records(trial.paths)
     except UserError as error:
         return Standing(trial=trial, status="failed", message=str(error).splitlines()[0])
     seconds = _seconds(records) if records else None

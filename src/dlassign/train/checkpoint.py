@@ -49,12 +49,8 @@ class CheckpointStore:
         """
         with self._naming_the_last_good(f"the checkpoint of step {step} was not saved"):
             content = sealed({"schema": SCHEMA, "step": step, **state})
-            with replacing(self._paths.last) as file:
+            with replacing(self._paths.last, before_move=self._keep_previous) as file:
                 file.write(content)
-                # Before anything moves: a disk may be found full only now.
-                file.flush()
-                os.fsync(file.fileno())
-                self._keep_previous()
             self._last_is_whole = True
 
     def save_best(self, state: State, *, step: int) -> None:

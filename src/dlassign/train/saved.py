@@ -19,7 +19,6 @@ from dlassign.store.files import hold_lock
 from dlassign.store.identity import flat_config
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, read_records
-from dlassign.store.summary import finished_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy, using
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Evaluation, Learner, State
@@ -103,7 +102,7 @@ def evaluate_run(
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
     state = _load_weights(paths, weights)
-    early = _open_early(paths, step=state["step"]) if split == "test" and finished_records(paths) is None else ()
+    early = _open_early(paths, step=state["step"]) if split == "test" and not records.is_over else ()
     # Accuracy on other data would look like a result of this run.
     dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
     samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]

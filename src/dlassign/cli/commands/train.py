@@ -94,7 +94,7 @@ def _on_former_images(config: RunConfig, paths: RunPaths) -> RunPaths | None:
     """Say what a new run has to do with those of the same config on other images, or return the one that goes on."""
     from dlassign.data.load import find_images, fingerprint
     from dlassign.errors import DataError
-    from dlassign.store.summary import FINISHED, same_on_other_data
+    from dlassign.store.summary import same_on_other_data
 
     former: str | None = None
     for other, records in same_on_other_data(paths, config.model_dump(mode="json")):
@@ -105,7 +105,7 @@ def _on_former_images(config: RunConfig, paths: RunPaths) -> RunPaths | None:
                 former = ""
         if records.start["data"]["sha256"] != former:
             why = "pixels, labels or class names have changed since"
-        elif records.end is None or records.end["status"] not in FINISHED:
+        elif not records.is_over:
             return other
         else:
             why = "the files are the same, but an earlier version decoded them: it ignored EXIF, transparency and bits"
