@@ -304,8 +304,8 @@ def test_a_peer_that_computes_something_else(run: Run) -> None:
         (["swishes:Swish", "--input", "1000,1000"], 2, "1,000,000 values are too many"),
         (["swishes:Swish", "--torch", "SiLU"], 2, "'SiLU' is no import path; expected one such as torch.nn:SiLU"),
         (["swishes:Swish", "--torch", "torch.nn:Silu"], 2, "torch.nn has no 'Silu'. Did you mean 'SiLU'?"),
-        (["Linear", "--config", "a.yaml"], 2, "--layer and --config: give one of them"),
-        (["Linear", "--set", "seed=1"], 2, "--set changes a config; give --config FILE too"),
+        (["Linear", "--config", "a.yaml"], 2, "a config and --layer are both given; give one of them"),
+        (["Linear", "--set", "seed=1"], 2, "--set changes a config; give its FILE, too"),
     ],
 )
 def test_what_cannot_be_checked(run: Run, arguments: list[str], code: int, message: str) -> None:

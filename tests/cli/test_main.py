@@ -126,6 +126,24 @@ def test_a_tilde_in_out_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.M
     assert "there is no user '~nobody-here'" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["train", "sweep", "crosscheck", "gradcheck"])
+def test_a_config_is_given_by_its_path_or_by_the_option(name: str) -> None:
+    for given in (["none.yaml"], ["--config", "none.yaml"]):
+        done = CliRunner().invoke(main, [name, *given])
+        assert (done.exit_code, done.stderr[:23]) == (2, "none.yaml: no such file")
+    done = CliRunner().invoke(main, [name, "a.yaml", "--config", "b.yaml"])
+    assert done.exit_code == 2
+    assert "a.yaml and --config b.yaml are two configs; give one" in done.stderr
+    assert CliRunner().invoke(main, [name, "a.yaml", "b.yaml"]).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["train", "sweep", "crosscheck"])
+def test_no_config_is_one_message(name: str) -> None:
+    done = CliRunner().invoke(main, [name])
+    assert done.exit_code == 2
+    assert "no config is given; give the path of a YAML file" in done.stderr
+
+
 @pytest.fixture
 def signals() -> Iterator[None]:
     """A process that ends ignores signals; this one goes on with the next test."""

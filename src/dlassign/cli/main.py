@@ -112,7 +112,7 @@ def _tell(error: Exception) -> int | None:
 def main(traceback: bool) -> None:  # `Commands.invoke` reads the option
     """Image-classification experiments from a YAML file.
 
-    Example: dlassign train --config configs/quickstart.yaml
+    Example: dlassign train configs/quickstart.yaml
     """
 
 

@@ -1,8 +1,15 @@
 """The options that several commands have."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def place(value: str) -> str:
@@ -20,7 +27,40 @@ def place(value: str) -> str:
 
 EXECUTORS = ("auto", "serial", "processes", "stacked", "ray")
 
-config_option = click.option("--config", type=place, required=True, metavar="FILE", help="The YAML config.")
+
+def optional_config(function: F) -> F:
+    """Give a command `FILE` and `--config FILE`, two ways to say one thing; it gets `config`, None if neither is given.
+
+    Raises:
+        click.UsageError: when it runs, both are given.
+    """
+
+    @wraps(function)
+    def command(*args: Any, config_file: str | None, config: str | None, **options: Any) -> Any:
+        if config_file is not None and config is not None:
+            raise click.UsageError(f"{config_file} and --config {config} are two configs; give one")
+        return function(*args, config=config if config_file is None else config_file, **options)
+
+    option = click.option("--config", type=place, metavar="FILE", help="The YAML config, the same as FILE.")
+    return click.argument("config_file", type=place, required=False, metavar="[FILE]")(option(command))  # type: ignore[return-value]
+
+
+def config_option(function: F) -> F:
+    """Do what `optional_config` does, for a command that needs a config.
+
+    Raises:
+        click.UsageError: when it runs, both or neither are given.
+    """
+
+    @wraps(function)
+    def command(*args: Any, config: str | None, **options: Any) -> Any:
+        if config is None:
+            raise click.UsageError("no config is given; give the path of a YAML file")
+        return function(*args, config=config, **options)
+
+    return optional_config(command)  # type: ignore[return-value]
+
+
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a config key; VALUE is YAML. Repeatable."
 )

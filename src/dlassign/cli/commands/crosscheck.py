@@ -41,7 +41,7 @@ def crosscheck_command(
 ) -> int:
     """Train a config's net with NumPy and with PyTorch side by side and say where they part; exit code 1 if they do.
 
-    Example: dlassign crosscheck --config configs/quickstart.yaml
+    Example: dlassign crosscheck configs/quickstart.yaml
     """
     import json
 

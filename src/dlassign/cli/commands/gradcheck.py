@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import json_option, place, set_option
+from dlassign.cli.options import json_option, optional_config, set_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="One layer or loss, or one of your own: MODULE:CLASS or FILE.py:CLASS. This runs the code of that file.",
 )
-@click.option("--config", type=place, metavar="FILE", help="The net of this YAML config, with its loss and penalty.")
+@optional_config
 @set_option
 @click.option(
     "--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of --layer; VALUE is YAML. Repeatable."
@@ -46,9 +46,10 @@ def gradcheck_command(
 ) -> int:
     """Check hand-written gradients against differences, PyTorch and random directions; exit code 1 if one is wrong.
 
-    Errors are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out.
-    Without --layer and --config: all layers and losses. A layer of your own is also checked with other values for
-    arguments of 0, 1 or 2, which hide a forgotten factor, and with an input 8 times as large.
+    Of a config, its net with loss and penalty; of --layer, one layer; without either, all layers and losses. Errors
+    are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out. A layer of
+    your own is also checked with other values for arguments of 0, 1 or 2, which hide a forgotten factor, and with an
+    input 8 times as large.
 
     Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=0.5 --input 3,4
     """
@@ -82,9 +83,9 @@ def _check_options(layer: str | None, config: str | None, *, overrides: Sequence
     from dlassign.errors import ConfigError
 
     if layer is not None and config is not None:
-        raise ConfigError("--layer and --config: give one of them")
+        raise ConfigError("a config and --layer are both given; give one of them")
     if overrides and config is None:
-        raise ConfigError("--set changes a config; give --config FILE too")
+        raise ConfigError("--set changes a config; give its FILE, too")
     if of_layer and layer is None:
         raise ConfigError("--arg, --input and --torch are for one layer; give --layer NAME too")
 

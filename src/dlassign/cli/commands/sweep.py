@@ -39,7 +39,7 @@ def sweep_command(
 ) -> int:
     """Train the runs of a sweep file that are not there yet, and rank them.
 
-    Example: dlassign sweep --config configs/sweeps/digits.yaml
+    Example: dlassign sweep configs/sweeps/digits.yaml
     """
     import time
     from pathlib import Path

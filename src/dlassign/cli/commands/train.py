@@ -42,7 +42,7 @@ def train_command(
 ) -> int:
     """Train what a config says, or go on where it was stopped.
 
-    Example: dlassign train --config configs/quickstart.yaml --set optimizer.lr=3e-3 --seed 1
+    Example: dlassign train configs/quickstart.yaml --set optimizer.lr=3e-3 --seed 1
     """
     import time
     from pathlib import Path
