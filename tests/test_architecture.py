@@ -20,7 +20,7 @@ SOURCE = ROOT / "src" / "dlassign"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 # A file imports only from layers above its own; names on one line do not import each other. CONTRIBUTING.md says the
-# same. `parts` and `deploy` are planned: users' own parts, and a trained net without its run.
+# same. `parts` is planned: users' own parts.
 LAYERS = [
     {"errors"},
     {"config"},

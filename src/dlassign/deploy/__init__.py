@@ -1,0 +1,1 @@
+"""A trained net in use: what it predicts of new samples, and what leaves the program."""
