@@ -97,11 +97,11 @@ def evaluate_run(
             changes what is measured.
     """
     records = read_records(paths.log)
-    cfg = _load_run_config(paths, overrides, device=device)
+    cfg = load_run_config(paths, overrides, device=device)
     if views and cfg.train.test_time_augmentation is None:
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
-    state = _load_weights(paths, weights)
+    state = load_saved_weights(paths, weights)
     early = _open_early(paths, step=state["step"]) if split == "test" and not records.is_over else ()
     # Accuracy on other data would look like a result of this run.
     dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
@@ -125,7 +125,7 @@ def evaluate_run(
         )
 
 
-def _load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str | None) -> RunConfig:
+def load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str | None) -> RunConfig:
     """Return the config of a run with overrides.
 
     Raises:
@@ -201,7 +201,7 @@ def _load(learner: Learner, state: State) -> None:
         ) from error
 
 
-def _load_weights(paths: RunPaths, weights: str) -> State:
+def load_saved_weights(paths: RunPaths, weights: str) -> State:
     """Return step, weights and preprocessing. A run that is not over has its best weights inside its checkpoint."""
     if weights == "best" and paths.best.exists():
         return load_checkpoint(paths.best)
@@ -252,7 +252,7 @@ def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
     """
     data = read_records(paths.log).start["data"]
     shape = tuple(data.get("raw_shape") or data.get("shape") or ())
-    state = _load_weights(paths, weights)
+    state = load_saved_weights(paths, weights)
     # In the order of the layers: the first weight of two or four axes is the first layer's.
     layers = (key for key, tensor in state["weights"].items() if key.endswith(".weight") and tensor.ndim in (2, 4))
     key = next(layers, None)
