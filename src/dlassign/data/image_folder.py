@@ -14,7 +14,7 @@ from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.image_scan import ImageFile, escaped, scan_folders
 from dlassign.errors import DataError
 
-FORMAT = 3
+FORMAT = 4
 """Part of every cache key. Raise it when the same files decode to other pixels, or the cache files change."""
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlassign.data import image_tiff
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -76,6 +78,7 @@ def decode_image(path: str, how: Decoding) -> Picture:
         values = None if how.as_before else _deep_values(opened, path)
         if not how.as_before:
             _scale_transparent_gray(opened)
+            image_tiff.mend_palette(opened)
         opened.load()
         transparent, turn = False, None
         if how.as_before:
@@ -92,7 +95,7 @@ def decode_image(path: str, how: Decoding) -> Picture:
         x = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
         # At last: to look for a second frame, Pillow may leave the first.
         frames = bool(getattr(opened, "is_animated", False))
-    deep = None if values is None else (float(values.max()), values.dtype.kind == "f")
+    deep = None if values is None else (_top(opened, values), values.dtype.kind == "f")
     return Picture(x, deep=deep, transparent=transparent, frames=frames)
 
 
@@ -111,11 +114,20 @@ def _largest(bits: int) -> int:
     return 1 if bits == UNIT else 2**bits - 1
 
 
+def _top(opened: Image, values: NDArray[Any]) -> float:
+    """Return the value that says how many bits a deep image has: its largest, or the end of a range that is known."""
+    return float(image_tiff.TOP if image_tiff.white_is_zero(opened) else values.max())
+
+
 def _deep_values(opened: Image, path: str) -> NDArray[Any] | None:
     """Return (H, W) or (H, W, 3) values of an image with more than 8 bits a channel, else None; before it is loaded."""
     values: NDArray[Any]
+    signed = False
+    image_tiff.refuse_misread(opened)
     if opened.mode.startswith("I") or opened.mode == "F":
-        values = np.asarray(opened)
+        values = image_tiff.as_meant(opened, np.asarray(opened))
+    elif signed := image_tiff.is_signed(opened):
+        values = np.asarray(opened).view(np.int8)
     elif raw := _raw_mode(opened):
         values = _two_bytes(path, raw)
     else:
@@ -124,7 +136,7 @@ def _deep_values(opened: Image, path: str) -> NDArray[Any] | None:
         raise ValueError("its pixels are not finite numbers")
     if values.min() < 0:
         raise ValueError(f"its pixels go down to {values.min():g}; save it with values from 0 on")
-    return values
+    return None if signed else values
 
 
 def _scale_transparent_gray(opened: Image) -> None:
@@ -141,7 +153,7 @@ def _scale_transparent_gray(opened: Image) -> None:
 def _raw_mode(opened: Image) -> str:
     """Return how the file holds 16 bits for each of several channels, such as `RGB;16B`; "" if it does not."""
     raw = _codec_mode(opened)
-    return raw if opened.mode in ("RGB", "RGBA") and ";16" in raw else ""
+    return raw if opened.mode in ("RGB", "RGBA", "CMYK") and ";16" in raw else ""
 
 
 def _codec_mode(opened: Image) -> str:
@@ -158,19 +170,32 @@ def _two_bytes(path: str, raw: str) -> NDArray[np.int64]:
     """
     from PIL import Image as PILImage
 
+    # Pillow would divide each half of premultiplied values by half an alpha.
+    read_as = raw.replace("RGBa", "RGBA")
     halves: list[NDArray[np.int64]] = []
-    for mode in (raw, raw[:-1] + _SWAPPED[raw[-1]]):
+    for mode in (read_as, read_as[:-1] + _SWAPPED[raw[-1]]):
         with PILImage.open(path) as opened:
             opened.filename = ""
-            codec, extents, offset, arguments = opened.tile[0]
             # The four bytes of gray and alpha, which have no raw mode of the other order, are read as RGBA.
             mode = "RGBA" if raw.startswith("LA;") else mode
-            changed = (mode, *arguments[1:]) if isinstance(arguments, tuple) else mode
-            opened.tile = [type(opened.tile[0])(codec, extents, offset, changed)]
+            # A TIFF has a tile for each of its strips.
+            opened.tile = [_with_raw_mode(tile, mode) for tile in opened.tile]
             halves.append(np.asarray(opened).astype(np.int64))
     if raw.startswith("LA;"):
         return halves[0][..., 0] << 8 | halves[0][..., 1]
-    return (halves[0] << 8 | halves[1])[..., :3]
+    values = halves[0] << 8 | halves[1]
+    colours, last = values[..., :3], values[..., 3:]
+    if raw.startswith("CMYK"):
+        return np.rint((image_tiff.TOP - colours) * ((image_tiff.TOP - last) / image_tiff.TOP)).astype(np.int64)
+    if raw.startswith("RGBa"):
+        return np.minimum(colours * image_tiff.TOP // np.maximum(last, 1), image_tiff.TOP)
+    return colours
+
+
+def _with_raw_mode(tile: Any, mode: str) -> Any:
+    """Return a part of the file that Pillow decodes by another raw mode."""
+    codec, extents, offset, arguments = tile
+    return type(tile)(codec, extents, offset, (mode, *arguments[1:]) if isinstance(arguments, tuple) else mode)
 
 
 def _with_8_bits(opened: Image, values: NDArray[Any], bits: int | None) -> Image:
