@@ -16,7 +16,7 @@ from dlassign.sweep import drive as drive_module
 from dlassign.sweep.drive import LOST, Drive
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Trial
-from dlassign.sweep.worker import FULL_DISK, QUESTION, RECORD, RESULT, SAY
+from dlassign.sweep.worker import MACHINE, QUESTION, RECORD, RESULT, SAY
 from dlassign.train.stopping import StopRequest
 from helpers.tiny_trials import Notes, make_trial
 
@@ -108,7 +108,7 @@ def test_a_trial_that_loses_its_worker_is_tried_again_then_given_up(
 
 
 def test_a_full_disk_ends_the_sweep_without_waiting_for_the_worker_that_told(tmp_path: Path) -> None:
-    crew = OneWorker((FULL_DISK, "no space left"))
+    crew = OneWorker((MACHINE, "no space left"))
     drive, _ = make(crew, [make_trial(tmp_path)], Notes())
     with pytest.raises(UserError, match=r"no space left \(here\)"):
         list(drive.results())

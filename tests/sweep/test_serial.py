@@ -14,7 +14,7 @@ import pytest
 from dlassign.errors import Interrupted, UserError
 from dlassign.store.records import MetricsWriter, read_records
 from dlassign.sweep import serial
-from dlassign.sweep.serial import SerialExecutor, is_full_disk, one_line
+from dlassign.sweep.serial import SerialExecutor, one_line
 from dlassign.sweep.trial import Trial
 from helpers.tiny_trials import Notes, make_trial
 
@@ -72,13 +72,15 @@ def test_what_no_user_can_cause_propagates(tmp_path: Path, monkeypatch: pytest.M
         list(SerialExecutor().run([make_trial(tmp_path)], Notes()))
 
 
-def test_a_full_disk_ends_the_sweep_and_is_no_failure_of_the_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOMEM])
+def test_a_failing_disk_ends_the_sweep_and_is_no_failure_of_the_trial(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A read-only or broken disk failed one trial after the other, and a search was told that each is worth nothing."""
     trial = make_trial(tmp_path)
 
     def full(self: MetricsWriter) -> None:
-        raise UserError("cannot write: no space left") from OSError(errno.ENOSPC, "no space")
+        raise UserError("cannot write: no space left") from OSError(number, "no space")
 
     with monkeypatch.context() as patch:
         patch.setattr(MetricsWriter, "sync", full)
@@ -109,17 +111,6 @@ def test_a_trial_that_another_process_has_ended_meanwhile_is_read(tmp_path: Path
     results = list(SerialExecutor().run(trials, Notes()))
     assert [result.status for result in results] == ["finished", "diverged"]
     assert [trial.paths.log.read_bytes() for trial in trials] == before
-
-
-@pytest.mark.parametrize(
-    ("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False), (errno.EIO, False)]
-)
-def test_knows_a_full_disk_below_other_errors(number: int, full: bool) -> None:
-    inner = UserError("a")
-    inner.__cause__ = OSError(number, "why")
-    outer = UserError("b")
-    outer.__cause__ = inner
-    assert is_full_disk(outer) is full
 
 
 def test_messages_are_one_line() -> None:

@@ -186,9 +186,9 @@ def _two_bytes(path: str, raw: str) -> NDArray[np.int64]:
     values = halves[0] << 8 | halves[1]
     colours, last = values[..., :3], values[..., 3:]
     if raw.startswith("CMYK"):
-        return np.rint((image_tiff.TOP - colours) * ((image_tiff.TOP - last) / image_tiff.TOP)).astype(np.int64)
-    if raw.startswith("RGBa"):
-        return np.minimum(colours * image_tiff.TOP // np.maximum(last, 1), image_tiff.TOP)
+        colours = (image_tiff.TOP - colours) * (image_tiff.TOP - last) // image_tiff.TOP
+    elif raw.startswith("RGBa"):
+        colours = np.minimum(colours * image_tiff.TOP // np.maximum(last, 1), image_tiff.TOP)
     return colours
 
 

@@ -29,7 +29,8 @@ def refuse_misread(opened: Image) -> None:
         ValueError: the pixels would be wrong.
     """
     bits = np.max(_tag(opened, _BITS) or 1)
-    if _tag(opened, _PHOTOMETRIC) == _YCBCR and opened.tile and opened.tile[0][0] == "raw":
+    tile = getattr(opened, "tile", None)
+    if _tag(opened, _PHOTOMETRIC) == _YCBCR and tile and tile[0][0] == "raw":
         raise ValueError("its colours are YCbCr without compression, which cannot be read; save it as RGB")
     if _tag(opened, _PLANES) == 2 and bits > 8:
         raise ValueError(

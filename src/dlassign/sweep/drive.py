@@ -87,7 +87,7 @@ class Drive(Generic[W]):
 
         Raises:
             Interrupted: a signal came.
-            UserError: no worker can be started, or a disk is full.
+            UserError: no worker can be started, or a disk fails.
         """
         while True:
             if self._stop():
@@ -119,7 +119,7 @@ class Drive(Generic[W]):
                 for worker, (kind, *_) in self._crew.heard():
                     if kind == messages.QUESTION:  # the worker waits
                         worker.answer(False)
-                    elif kind in (messages.RESULT, messages.FULL_DISK, LOST):
+                    elif kind in (messages.RESULT, messages.MACHINE, LOST):
                         worker.trial = None
                     if kind == LOST:
                         self._crew.remove(worker)
@@ -155,7 +155,7 @@ class Drive(Generic[W]):
         trial = worker.trial
         if trial is None:
             return None
-        if kind == messages.FULL_DISK:
+        if kind == messages.MACHINE:
             worker.trial = None  # or the end of the sweep would wait for its checkpoint
             raise UserError(f"{content[0]}{worker.where}")
         if kind == messages.RESULT:

@@ -118,7 +118,7 @@ class Sweep:
         With `fail_fast` it ends with the first trial that fails.
 
         Raises:
-            UserError: another process drives this sweep, or the disk is full.
+            UserError: another process drives this sweep, or the disk or the machine fails.
             Interrupted: Ctrl-C or SIGTERM; the same command goes on.
         """
         with only_driver(self.paths):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator
 
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.store.records import Record
+from dlassign.sweep.environment import is_of_machine
 from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult, asks
 from dlassign.train.cache import DataCache
@@ -34,7 +34,7 @@ def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> T
 
     Raises:
         Interrupted: a signal came; a checkpoint was written.
-        DlassignError: the disk is full, which is not the trial's fault: it goes on from its last checkpoint.
+        DlassignError: the machine failed, such as a full disk, not the trial: it goes on from its last checkpoint.
     """
     wait_for_former(trial.paths)
     over = ended(trial.paths)
@@ -59,20 +59,11 @@ def train_trial(trial: Trial, listener: TrialListener, *, cache: DataCache) -> T
     except Diverged as error:
         return TrialResult(trial=trial, status="diverged", message=one_line(error))
     except DlassignError as error:
-        if is_full_disk(error):
+        if is_of_machine(error):
             raise
         return TrialResult(trial=trial, status="failed", message=one_line(error))
     pruned = (records.end or {})["status"] == "pruned"
     return TrialResult(trial=trial, status="pruned" if pruned else "finished")
-
-
-def is_full_disk(error: BaseException | None) -> bool:
-    """Return whether an error comes from a disk without space."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__
-    return False
 
 
 def one_line(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.stacked.together import run_together
 from dlassign.store.records import Record
-from dlassign.sweep.serial import is_full_disk, one_line, train_trial
+from dlassign.sweep.environment import is_of_machine
+from dlassign.sweep.serial import one_line, train_trial
 from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
@@ -95,7 +96,7 @@ class StackedExecutor:
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; every running trial has written a checkpoint.
-            DlassignError: the disk is full.
+            DlassignError: the disk or the machine fails.
         """
         cache = DataCache()
         with StopRequest() as stop:
@@ -166,7 +167,7 @@ def _run_stack(
             case Interrupted():
                 stopping = stopping or error
                 yield TrialResult(trial=trial, status="interrupted")
-            case _ if is_full_disk(error):
+            case _ if is_of_machine(error):
                 stopping = error
             case _ if error.__cause__ is not None and is_out_of_memory(error.__cause__):
                 too_many.append(trial)

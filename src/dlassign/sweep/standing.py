@@ -14,6 +14,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import FINISHED, RunRecords, former_records
 from dlassign.store.summary import opened_records, test_maximum
 from dlassign.store.sweep_table import Status
+from dlassign.sweep.environment import is_of_machine
 from dlassign.sweep.trial import Trial
 
 FORMER_SECONDS = 20.0
@@ -50,10 +51,15 @@ def read_standing(trial: Trial, failed: Mapping[str, Any] | None, objective: Obj
         failed: what the journal says if it says that the trial has failed; a log that was ended since then counts more.
         objective: which figure is its value.
         prunes: whether the sweep prunes; if not, a run that an earlier sweep file had pruned is to go on.
+
+    Raises:
+        UserError: the disk or the machine fails, which says nothing about the trial.
     """
     try:
         records = opened_records(trial.paths)
     except UserError as error:
+        if is_of_machine(error):
+            raise
         return Standing(trial=trial, status="failed", message=str(error).splitlines()[0])
     seconds = _seconds(records) if records else None
     status = _status(records, prunes=prunes)

@@ -2,7 +2,7 @@
 
 Messages are tuples. The driver sends `(TRIAL, trial)` and, after every question, `(ANSWER, bool)`. The worker sends
 `(READY,)` once, `(RECORD, record)`, `(QUESTION, record)`, `(SAY, text)`, and at the end of a trial either
-`(RESULT, status, message)` or, if the disk is full, `(FULL_DISK, message)`.
+`(RESULT, status, message)` or, if the disk or the machine fails, `(MACHINE, message)`.
 
 This file is imported before torch, so that the environment of a new worker decides how many threads torch makes.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dlassign.train.cache import DataCache
 
 TRIAL, ANSWER = "trial", "answer"
-READY, RECORD, QUESTION, SAY, RESULT, FULL_DISK = "ready", "record", "question", "say", "result", "full disk"
+READY, RECORD, QUESTION, SAY, RESULT, MACHINE = "ready", "record", "question", "say", "result", "machine"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that libraries read when they are loaded."""
 
@@ -72,6 +72,7 @@ def _prepare(threads: int | None, device: str | None) -> DataCache:
 def _train(trial: Trial, link: Link, cache: DataCache) -> bool:
     """Train a trial and send its result; False if the worker should end."""
     from dlassign.errors import DlassignError, Interrupted
+    from dlassign.sweep.environment import is_of_machine
     from dlassign.sweep.serial import one_line, train_trial
     from dlassign.train.memory import free_memory
 
@@ -81,9 +82,12 @@ def _train(trial: Trial, link: Link, cache: DataCache) -> bool:
         link.send(RESULT, "interrupted", one_line(error))
         return False
     except DlassignError as error:
-        link.send(FULL_DISK, str(error))
+        link.send(MACHINE, str(error))
         return False
-    except Exception as error:  # noqa: BLE001  # whatever it is, the sweep goes on
+    except Exception as error:  # noqa: BLE001  # whatever else it is, the sweep goes on
+        if is_of_machine(error):
+            link.send(MACHINE, one_line(error))
+            return False
         result = TrialResult(trial=trial, status="failed", message=one_line(error))
     if result.status == "failed":
         free_memory()

@@ -16,10 +16,11 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.sweep import worker as messages
 from dlassign.sweep.drive import LOST, POLL_SECONDS, Drive
+from dlassign.sweep.environment import is_of_machine
 from dlassign.sweep.ray.cluster import ActorLost, Cluster
 from dlassign.sweep.ray.shipping import pack, unpack
 from dlassign.sweep.ray.worker import DIED, STOP, Machine, Token
-from dlassign.sweep.serial import is_full_disk, one_line
+from dlassign.sweep.serial import one_line
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.experiment import only_writer
 from dlassign.train.stopping import StopRequest
@@ -59,7 +60,7 @@ class RayExecutor:
         """Train trials; see Executor. A trial that lost its worker is tried again, from its checkpoint if that is here.
 
         Raises:
-            UserError: there is no such cluster, no worker can be started on it, or a disk is full.
+            UserError: there is no such cluster, no worker can be started on it, or a disk fails.
         """
         try:
             self._cluster.join()
@@ -209,7 +210,7 @@ def _received(worker: _Actor, kind: str, *content: Any) -> tuple[Any, ...]:
         try:
             _receive(archive, worker.trial.paths)
         except UserError as error:
-            if is_full_disk(error):
+            if is_of_machine(error):
                 raise
             return messages.RESULT, "failed", one_line(error)
     return messages.RESULT, status, message

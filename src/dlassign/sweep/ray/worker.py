@@ -30,7 +30,7 @@ from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial
 
 STOP, DIED = "stop", "died"
-LAST = (messages.RESULT, messages.FULL_DISK, DIED)
+LAST = (messages.RESULT, messages.MACHINE, DIED)
 """Messages that are the last of a trial."""
 WAIT_SECONDS = 0.5
 """How long a call waits for the first message; so long may an order have to wait."""
