@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +142,9 @@ class Images:
             raise DataError(_odd_message(files, decoded))
         x = np.delete(decoded.x, list(decoded.bad), axis=0) if decoded.bad else decoded.x
         digest = content_sha256(self._parts(x, decoded.bad), self.scan.classes)
-        notes = decoded.notes(self.source.decoding())
+        kept = [(part, file.path) for part, found in self.scan.parts for file in found]
+        kept = [named for row, named in enumerate(kept) if row not in decoded.bad]
+        notes = (*decoded.notes(self.source.decoding()), *_notes_of_shared(kept, x))
         return x, CacheEntry(x.shape, checksum(x), digest, decoded.bad, notes)
 
     def _as_raw(self, x: Pixels, entry: CacheEntry, note: str) -> Raw:
@@ -175,6 +179,29 @@ class Images:
             parts[name] = Split(x[start : start + len(y)], y)
             row, start = row + len(files), start + len(y)
         return parts
+
+
+def _notes_of_shared(images: Sequence[tuple[str, str]], x: Pixels) -> Iterator[str]:
+    """Yield what is to be said of images that lie in two parts; links and copies have the same pixels.
+
+    Args:
+        images: part and path of each.
+        x: (N, C, H, W), their pixels.
+    """
+    firsts: dict[bytes, tuple[str, str]] = {}
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for (part, path), pixels in zip(images, x, strict=True):
+        digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
+        other, first = firsts.setdefault(digest, (part, path))
+        if other != part:
+            shared.setdefault((part, other), []).append((path, first))
+    for (part, other), pairs in shared.items():
+        (path, first), *more = pairs
+        what = f"{len(pairs)} images of {part} have" if more else f"an image of {part} has"
+        yield (
+            f"{what} the pixels of images of {other}, such as {path} and {first}, so {part} does not tell how a net "
+            "does on new images; take them out of one of the two parts"
+        )
 
 
 def _bad_message(files: list[ImageFile], decoded: Decoded) -> str:
