@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from PIL import ImageColor
 
-from dlassign.config.neutral_keys import LATER, NEUTRAL, REPEATS, without, without_later
+from dlassign.config.neutral_keys import LATER, NEUTRAL, REPEATS, with_plain_colours, without, without_later
 from dlassign.config.schema import schema_text
 from dlassign.config.sweep_rules import NOT_SEARCHED
 
@@ -32,3 +33,31 @@ def test_a_key_of_a_later_version_counts_only_if_it_is_not_the_default() -> None
         "data": {**old["data"], "background": "black"}
     }
     assert without_later({"data": {"name": "digits"}, "seed": 1}) == {"data": {"name": "digits"}, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("spellings", "plain"),
+    [
+        (("black", "#000000", "#000", "BLACK", "rgb(0, 0, 0)", "hsl(0, 0%, 0%)"), "black"),
+        (("white", "#fff", "White", "#FFFFFF"), "white"),
+        (("gray", "grey", "#808080"), "gray"),
+        (("#010203", "rgb(1, 2, 3)"), "#010203"),
+        (("no colour",), "no colour"),
+    ],
+)
+def test_a_colour_is_the_same_in_every_spelling(spellings: tuple[str, ...], plain: str) -> None:
+    """`black` and `'#000000'` were two runs."""
+    for spelling in spellings:
+        assert with_plain_colours({"data": {"background": spelling}, "seed": 1}) == {
+            "data": {"background": plain},
+            "seed": 1,
+        }
+
+
+def test_most_names_of_colours_stay_as_runs_have_them() -> None:
+    changed = {
+        name
+        for name in ImageColor.colormap
+        if with_plain_colours({"data": {"background": name}}) != {"data": {"background": name}}
+    }
+    assert {name for name in changed if "grey" not in name} == {"cyan", "magenta"}

@@ -54,3 +54,9 @@ def test_dotted_keys() -> None:
 def test_unknown_key_names_the_nearest() -> None:
     assert "Did you mean 'optimizer.lr'" in str(unknown_key("lr", ["optimizer.lr", "seed"]))
     assert "Did you mean" not in str(unknown_key("zzz", ["optimizer.lr", "seed"]))
+
+
+def test_two_spellings_of_a_colour_are_one_experiment() -> None:
+    black, same = ({"data": {"name": "image_folder", "background": name}} for name in ("black", "#000"))
+    assert experiment_of(black, "a") == experiment_of(same, "a")
+    assert differing_keys([black, same]) == {}

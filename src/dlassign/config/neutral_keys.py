@@ -30,9 +30,34 @@ default, so runs of earlier versions keep their names."""
 
 
 def without_later(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole config without the keys of LATER that have their default."""
+    """Return a whole config without the keys of LATER that have their default, colours in one spelling."""
+    config = with_plain_colours(config)
     plain = [key for key, default in LATER.items() if _value(config, key) == default]
     return without(config, plain)
+
+
+def with_plain_colours(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a whole config with each colour in one spelling: `black`, `#000` and `rgb(0, 0, 0)` are one run.
+
+    A colour with a name has its name, the first in the alphabet, since most configs give one.
+    """
+    data = config.get("data")
+    name = data.get("background") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(name, str) or name == "white":
+        return dict(config)
+    return {**config, "data": {**data, "background": _plain_colour(name)}}
+
+
+def _plain_colour(name: str) -> str:
+    from PIL import ImageColor
+
+    try:
+        rgb = ImageColor.getrgb(name)[:3]
+    except ValueError:  # told where images are read
+        return name
+    # Sorted before they are asked: asking writes into Pillow's map.
+    names = [other for other in sorted(ImageColor.colormap) if ImageColor.getrgb(other)[:3] == rgb]
+    return names[0] if names else "#" + bytes(rgb).hex()
 
 
 def _value(config: Any, key: str) -> Any:

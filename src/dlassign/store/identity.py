@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dlassign.config.neutral_keys import LATER, REPEATS, without_later
+from dlassign.config.neutral_keys import LATER, REPEATS, with_plain_colours, without_later
 from dlassign.config.suggestion import did_you_mean
 from dlassign.errors import UserError
 
@@ -25,7 +25,7 @@ def differing_keys(configs: Sequence[Mapping[str, Any]], *, seed: bool = False) 
 
     The seed is such a key only if that is asked for.
     """
-    flats = [dict(flat_config(config)) for config in configs]
+    flats = [dict(flat_config(with_plain_colours(config))) for config in configs]
     keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_DIFFERENCE or (seed and key == "seed"))
     found = {key: [flat.get(key, LATER.get(key)) for flat in flats] for key in keys}
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
