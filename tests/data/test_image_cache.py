@@ -39,6 +39,8 @@ def test_a_changed_file_or_option_is_decoded_anew(source: FolderSource) -> None:
     save(path, np.zeros((4, 5, 3), np.uint8))
     assert read(source).train.x[0].max() == 0
     assert read(replace(source, grayscale=True)).train.x.shape[1] == 1
+    small = [read(replace(source, size=(4, 4), fit=fit)).train.x for fit in ("stretch", "crop", "pad")]
+    assert len({x.tobytes() for x in small}) == 3
     path.unlink()
     assert len(read(source).train) == 5
 

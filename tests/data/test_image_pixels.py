@@ -173,3 +173,42 @@ def test_as_earlier_versions_read_them(tmp_path: Path) -> None:
     Image.merge("LA", (Image.fromarray(SHAPE), Image.new("L", (24, 16)))).save(tmp_path / "clear.png")
     for name, expected in (("turned.png", SHAPE), ("deep.png", SHAPE * 0), ("clear.png", SHAPE)):
         assert_array_equal(pixels(tmp_path / name, grayscale=True, as_before=True), expected)
+
+
+@pytest.fixture
+def bands(tmp_path: Path) -> Path:
+    """An image of 4 x 12: a white square between two black ones."""
+    save(tmp_path / "x.png", np.tile(np.repeat(np.array([0, 255, 0], np.uint8), 4), (4, 1)))
+    return tmp_path / "x.png"
+
+
+def test_crop_keeps_the_middle_and_pad_the_whole_image(bands: Path) -> None:
+    crop = pixels(bands, size=(4, 4), grayscale=True, fit="crop")
+    assert_array_equal(crop, np.full((4, 4), 255))
+    pad = pixels(bands, size=(12, 12), fit="pad", background=(0, 0, 255))
+    assert_array_equal(pad[[0, 3, 8, 11]], np.broadcast_to([0, 0, 255], (4, 12, 3)))
+    assert_array_equal(pad[4:8, :, 0], np.tile(np.repeat(np.array([0, 255, 0]), 4), (4, 1)))
+    gray = pixels(bands, size=(12, 12), fit="pad", grayscale=True, background=(0, 0, 255))
+    assert gray[0, 0] == 29  # as Pillow weighs blue
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (3, 3), (1, 1), (7, 5)])
+def test_every_shape_fits(fit: str, shape: tuple[int, int], tmp_path: Path) -> None:
+    save(tmp_path / "x.png", np.full((*shape, 3), 200, np.uint8))
+    x = pixels(tmp_path / "x.png", size=(6, 9), fit=fit, background=(200, 200, 200))
+    assert_array_equal(x, np.full((6, 9, 3), 200))
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_an_image_of_the_right_proportions_is_that_of_stretch(fit: str, tmp_path: Path) -> None:
+    save(tmp_path / "x.png", np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8))
+    assert_array_equal(pixels(tmp_path / "x.png", size=(4, 6), fit=fit), pixels(tmp_path / "x.png", size=(4, 6)))
+
+
+def test_a_photo_is_turned_before_it_is_cropped(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.tile(np.repeat(np.array([0, 255, 0], np.uint8), 4), (8, 1))).save(tmp_path / "x.png", exif=exif)
+    x = pixels(tmp_path / "x.png", size=(12, 4), grayscale=True, fit="crop")
+    assert_array_equal(x[:, 0] > 127, np.repeat([False, True, False], 4))

@@ -58,8 +58,12 @@ def test_different_classes(source: FolderSource) -> None:
 
 
 def test_no_class_folders(source: FolderSource) -> None:
-    with pytest.raises(DataError, match=r"data\.train: .*cat holds no folders; there must be one a class"):
+    images = r"images but no folders \(0\.png, 1\.png, 2\.png\)"
+    with pytest.raises(DataError, match=rf"data\.train: .*cat holds {images}; there must be one a class"):
         read(replace(source, train="train/cat"))
+    (Path(source.root) / "empty").mkdir()
+    with pytest.raises(DataError, match=r"data\.train: .*empty holds no folders; there must be one a class"):
+        read(replace(source, train="empty"))
 
 
 def test_one_class(make_folder: MakeFolder) -> None:
@@ -123,7 +127,8 @@ def test_a_broken_link_is_a_bad_image_and_a_pipe_is_none(source: FolderSource) -
 
 def test_images_beside_the_class_folders_are_said(source: FolderSource) -> None:
     save(Path(source.root) / "train" / "stray.png", np.zeros((4, 5, 3), np.uint8))
-    assert "1 images lie in" in read(source).notes[0]
+    assert "1 images lie in" in (note := read(source).notes[0])
+    assert note.endswith("in no class folder, and were left out: stray.png")
 
 
 def test_an_accent_may_be_written_in_two_ways(source: FolderSource) -> None:

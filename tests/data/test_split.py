@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 
 from dlassign.data.bundle import Dataset, Raw, Split
 from dlassign.data.split import deal, largest_remainder, shuffled, split_sizes
@@ -195,7 +197,8 @@ def test_impossible_sizes(path: str, message: str, sizes: dict[str, Any]) -> Non
 
 def test_a_class_missing_from_train_is_noted() -> None:
     raw = Raw(train=Split(np.zeros((4, 1)), np.array([0, 0, 1, 1])), classes=("a", "b"), sha256="0", label="y")
-    [note] = deal(raw, val=2, by="position").notes
+    note, of_val = deal(raw, val=2, by="position").notes
+    assert of_val == "val has no sample of 1 of 2 classes (a), so its results say nothing of them"
     assert "train has no sample of 1 of 2 classes (b)" in note
     assert "stratified" in note
 
@@ -212,3 +215,52 @@ def test_shuffling_keeps_samples_and_labels_together() -> None:
     assert ids(shuffled(raw, 5).train) == ids(mixed.train)
     assert ids(shuffled(raw, 6).train) != ids(mixed.train)
     assert (shuffled(source(10), 0).val, shuffled(source(10), 0).test) == (None, None)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=3, max_size=30),
+    val=st.floats(0.05, 0.4),
+    test=st.floats(0.05, 0.4),
+    train=st.none() | st.floats(0.05, 0.2),
+    seed=st.integers(0, 5),
+)
+def test_a_group_is_in_one_split_and_none_is_empty(
+    sizes: list[int], val: float, test: float, train: float | None, seed: int
+) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(groups)
+    if not min(share * n for share in (val, test, train or 1)) >= 1:
+        return
+    raw = replace(source(n), groups={"train": groups})
+    dealt = deal(raw, val=val, test=test, train=train, by="group", seed=seed)
+    found = [set(groups[ids(split)].tolist()) for split in dealt.splits.values()]
+    assert all(found)
+    assert len(set().union(*found)) == sum(map(len, found))
+    whole = sum(len(split) for split in dealt.splits.values())
+    assert whole == sum(sizes[group] for group in set().union(*found))
+    assert whole == n or train is not None
+
+
+def test_groups_come_near_to_the_sizes_and_class_shares_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 100, 2000)
+    dealt = deal(replace(source(2000), groups={"train": groups}), val=0.1, test=0.2, by="group")
+    assert_allclose(lengths(dealt), (1400, 200, 400), atol=25)
+    for split in dealt.splits.values():
+        assert_allclose(np.bincount(split.y) / len(split), 1 / 3, atol=0.05)
+
+
+def test_more_splits_than_groups() -> None:
+    raw = replace(source(10), groups={"train": np.arange(10) % 2})
+    with pytest.raises(
+        ConfigError, match=r"data\.split\.by: 3 splits of 2 groups; each split needs a group of its own"
+    ):
+        deal(raw, val=0.3, test=0.3, by="group")
+
+
+def test_a_class_of_one_sample_is_dealt_and_told() -> None:
+    y = np.array([0] * 10 + [1] * 9 + [2])
+    raw = replace(source(20), train=Split(np.arange(20.0)[:, None], y))
+    dealt = deal(raw, val=0.2, test=0.2)
+    assert sum(int((split.y == 2).sum()) for split in dealt.splits.values()) == 1
+    assert [note for note in dealt.notes if note.startswith("val has no sample of 1 of 3 classes (2), so its results")]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.augment import Augments
@@ -43,8 +44,9 @@ class Split(Config):
     source that has a test set, else all samples). null: no validation."""
     test: Size | None = None
     """Test samples: a count or a fraction. null: the whole test set of the source; without one, no test."""
-    by: Literal["random", "stratified", "position"] = "stratified"
-    """How samples are chosen: at random, at random with the same class shares in each split, or in file order."""
+    by: Literal["random", "stratified", "position", "group"] = "stratified"
+    """How samples are chosen: at random, at random with the same class shares in each split, or in file order. group:
+    images that belong together, such as all of one patient, stay in one split; see `pattern` of image_folder."""
     val_at: Literal["start", "end"] = "end"
     """With `by: position`, whether validation is the start or the end of the training part."""
     seed: Seed = 0
@@ -58,6 +60,33 @@ class WholeSplit(Split):
     """Samples held out for validation: a count or a fraction of all samples. null: no validation."""
     test: Size | None = 0.2
     """Samples held out for the test: a count or a fraction of all samples. null: no test."""
+
+
+def _pattern_of_group(pattern: str) -> str:
+    cure = r"write round brackets around what tells the group, such as '^(patient\d+)_'"
+    try:
+        found = re.compile(pattern).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        raise broken_rule("", f"{pattern!r} is no regular expression ({error}); {cure}") from None
+    if found != 1:
+        raise broken_rule("", f"{pattern!r} has {found} groups in round brackets, not one; {cure}")
+    return pattern
+
+
+class FolderSplit(Split):
+    """How images are split into train, val and test; a folder of `test` or `val` images keeps them."""
+
+    pattern: Annotated[str, AfterValidator(_pattern_of_group), Field(examples=[r"^(patient\d+)_"])] | None = None
+    r"""With `by: group`, a regular expression with one part in round brackets, which is the group of an image. It is
+    looked for in the path of the file below the folder of its class: '^(patient\d+)_' takes patient12_left.png and
+    patient12_right.png for one group, in whichever class they lie."""
+
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        if self.by == "group" and self.pattern is None:
+            cure = r"""give split.pattern, such as '^(patient\d+)_' for files called patient12_left.png"""
+            yield broken_rule("by", f"which images are one group is not said; {cure}")
+        if self.by != "group" and self.pattern is not None:
+            yield broken_rule("pattern", "a pattern is for `by: group` only; give this, or remove the pattern")
 
 
 class Scale(Config):
@@ -138,6 +167,9 @@ class Source(Config):
     are done after it."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        if self.split.by == "group" and not isinstance(self.split, FolderSplit):
+            message = "the files of an image_folder tell groups by their names, other data has none"
+            yield broken_rule("split.by", f"{message}; use stratified, random or position")
         places = [place for place, step in enumerate(self.preprocess or ()) if step.name == "append_variants"]
         if len(places) > 1:
             yield broken_rule(f"preprocess.{places[1]}", "append_variants stands twice; remove one")
@@ -189,8 +221,13 @@ class ImageFolder(Source):
     """Subfolder with validation images. null: none; `split.val` may hold some out of train."""
     test: FolderName | None = "test"
     """Subfolder with test images. null: none; `split.test` may hold some out."""
+    split: FolderSplit = FolderSplit()
+    """How the images in `train` of an image_folder are split; those in `val` and `test` stay as they are."""
     size: Pair[Side] | None = None
     """Height and width that every image is resized to. null: all images must have the same size."""
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    """How an image of another shape is brought to `size`: stretched; its middle cut out, as large as it goes; or made
+    to fit in, with bars of `background` beside it."""
     grayscale: bool = False
     """Read images as one gray channel instead of three colours."""
     background: str = "white"
@@ -209,6 +246,9 @@ class ImageFolder(Source):
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
         yield from super()._broken_rules()
+        if self.fit != "stretch" and self.size is None:
+            message = f"{self.fit} brings images to a size, and none is given; give data.size, such as [64, 64]"
+            yield broken_rule("fit", message)
         if self.val is not None and self.split.val is not None:
             message = f"validation is given twice: data.val is {self.val!r}; remove one of the two"
             yield broken_rule("split.val", message)

@@ -24,7 +24,13 @@ EVALUATION = (
 """Keys that may be set where saved weights are evaluated: where the data lies, as long as its digest is that of the
 run's data, and how an evaluation is computed. data.train, data.val and data.test are the folders of an image folder."""
 
-LATER: Mapping[str, Any] = {"data.background": "white", "data.bits": None, "data.drop": []}
+LATER: Mapping[str, Any] = {
+    "data.background": "white",
+    "data.bits": None,
+    "data.drop": [],
+    "data.fit": "stretch",
+    "data.split.pattern": None,
+}
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the
 default, so runs of earlier versions keep their names."""
 

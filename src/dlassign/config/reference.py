@@ -32,11 +32,12 @@ def _section(path: str, node: Node, root: Node) -> Iterator[str]:
         name = item["properties"].get("name", {}).get("const")
         yield f"\n## `{path}`" + (f": `{name}`" if name else "") + f"\n\n{item['description']}\n"
         yield from _table(item, root)
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()  # a key, and the keys in it: those of `split` are not the same for all data
     for item in reversed(mappings):
         for key, inner in item["properties"].items():
-            if key not in seen and not _is_duration(inner, root):
-                seen.add(key)
+            keys = (key, *sorted(resolve(inner, root).get("properties", ())))
+            if keys not in seen and not _is_duration(inner, root):
+                seen.add(keys)
                 yield from _section(f"{path}.{key}", inner, root)
 
 

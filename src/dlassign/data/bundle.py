@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Raw:
         sha256: digest of the content, the same for every split of it; it depends on no path and no time.
         label: the name of the data in results, such as `cifar10-jpeg`.
         notes: messages for the run's log, one sentence each, such as which images were left out.
+        groups: of each part that the split takes from, the number of the group of each sample, (N,); empty if samples
+            are split one by one.
     """
 
     train: Split
@@ -56,6 +58,7 @@ class Raw:
     sha256: str
     label: str
     notes: tuple[str, ...] = ()
+    groups: Mapping[str, Labels] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Split]:

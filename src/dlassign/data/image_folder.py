@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dlassign.data.bundle import Raw, Split, content_sha256
+from dlassign.data.bundle import Labels, Raw, Split, content_sha256
 from dlassign.data.image_cache import CacheEntry, checksum, default_cache, read_entry, read_pixels, write_cache
 from dlassign.data.image_decode import Decoded, decode_images, image_shape
+from dlassign.data.image_groups import group_numbers
 from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.image_scan import ImageFile, escaped, scan_folders
 from dlassign.errors import DataError
@@ -27,8 +28,9 @@ class FolderSource:
     Attributes:
         root: folder that holds train, val and test, relative to the working directory.
         train, val, test: subfolders with one folder for each class; None: no such part.
-        size, grayscale, background, bits, as_before: how files become pixels, as in `image_pixels.Decoding`.
+        size, grayscale, background, bits, as_before, fit: how files become pixels, as in `image_pixels.Decoding`.
         skip_bad: leave out images that cannot be decoded.
+        pattern: what in the name of a file tells its group, as `image_groups` reads it; None: there are no groups.
         label: the name of the data in results; None: the name of the root folder.
         cache: folder for decoded images; None: `dlassign` in the user's cache folder.
     """
@@ -42,13 +44,15 @@ class FolderSource:
     background: tuple[int, int, int] = (255, 255, 255)
     bits: int | None = None
     as_before: bool = False
+    fit: str = "stretch"
     skip_bad: bool = False
+    pattern: str | None = None
     label: str | None = None
     cache: str | None = None
 
     def decoding(self) -> Decoding:
         """Return how files become pixels."""
-        return Decoding(self.size, self.grayscale, self.background, self.bits, self.as_before)
+        return Decoding(self.size, self.grayscale, self.background, self.bits, self.as_before, self.fit)
 
     def cache_folder(self) -> Path | None:
         """Return the folder that decoded images are cached in, or None if there is no place for one."""
@@ -70,13 +74,14 @@ class Images:
         key: of the cache entry; see `Scan.quick_key`.
 
     Raises:
-        DataError: a folder is missing or empty, or the parts have different classes.
+        DataError: a folder is missing or empty, the parts have different classes, or files tell no groups.
     """
 
     def __init__(self, source: FolderSource) -> None:
         self.source = source
         self.scan = scan_folders(source.root, train=source.train, val=source.val, test=source.test)
         self.key = self.scan.quick_key(FORMAT, source.decoding(), source.skip_bad)
+        self._groups = group_numbers(self.scan.parts, source.pattern) if source.pattern is not None else {}
         self._folder = source.cache_folder()
         self._entry = read_entry(self._folder, self.key) if self._folder else None
         self._raw: Raw | None = None
@@ -91,6 +96,11 @@ class Images:
             channels, height, width = self._entry.shape[1:]
             return channels, height, width
         return image_shape([file.path for file in self.scan.files], self.source.decoding())
+
+    def outline(self) -> Raw:
+        """Return what `read` returns, but without pixels: x is (N, 0). Bad images count."""
+        n = len(self.scan.files)
+        return self._as_raw(np.empty((n, 0), np.uint8), CacheEntry((n, 0), 0, "", {}, ()), "")
 
     def known_sha256(self) -> str | None:
         """Return the digest that `read` gives, or None if the images must be decoded first."""
@@ -163,7 +173,17 @@ class Images:
             sha256=entry.sha256,
             label=self.source.name(),
             notes=(*notes, *entry.notes, *self.scan.notes),
+            groups=self._groups_without(entry.bad),
         )
+
+    def _groups_without(self, bad: dict[int, str]) -> dict[str, Labels]:
+        """Return the groups of the images that are not bad."""
+        groups: dict[str, Labels] = {}
+        start = 0
+        for part, numbers in self._groups.items():
+            groups[part] = np.delete(numbers, [row - start for row in bad if 0 <= row - start < len(numbers)])
+            start += len(numbers)
+        return groups
 
     def _parts(self, x: Pixels, bad: dict[int, str]) -> dict[str, Split]:
         """Return the parts; their samples are views of x, the pixels of all images that are not bad."""
@@ -218,5 +238,6 @@ def _odd_message(files: list[ImageFile], decoded: Decoded) -> str:
     h, w = decoded.x.shape[2:]
     return (
         f"images have different sizes: {files[common].path} is {h}x{w} (height x width), {files[odd].path} "
-        f"is {height}x{width}; give them one size, such as `data.size: [{h}, {w}]`"
+        f"is {height}x{width}; give them one size, such as `data.size: [{h}, {w}]` (data.fit says whether they are "
+        "stretched, cropped or padded to it)"
     )

@@ -37,6 +37,7 @@ class Decoding:
         background: colour that transparent images are laid over.
         bits: of pixels that have more than 8, in the whole set; UNIT: they are from 0 to 1. None: not known yet.
         as_before: as in versions that did not turn images, dropped transparency and took all deep pixels for 16 bits.
+        fit: how an image of other proportions is brought to `size`: `stretch`, `crop` or `pad`, with the background.
     """
 
     size: tuple[int, int] | None = None
@@ -44,6 +45,7 @@ class Decoding:
     background: tuple[int, int, int] = (255, 255, 255)
     bits: int | None = None
     as_before: bool = False
+    fit: str = "stretch"
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,32 @@ def decode_image(path: str, how: Decoding) -> Picture:
         image = image if image.mode == mode else image.convert(mode)  # or it would be copied
         image = image if turn is None else image.transpose(turn)
         if how.size is not None and image.size != how.size[::-1]:
-            image = image.resize(how.size[::-1], PILImage.Resampling.BILINEAR)
+            image = _resized(image, how)
         x = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
         # At last: to look for a second frame, Pillow may leave the first.
         frames = bool(getattr(opened, "is_animated", False))
     deep = None if values is None else (_top(opened, values), values.dtype.kind == "f")
     return Picture(x, deep=deep, transparent=transparent, frames=frames)
+
+
+def _resized(image: Image, how: Decoding) -> Image:
+    """Return an image of the size that is asked for."""
+    from PIL import Image as PILImage
+    from PIL import ImageOps
+
+    assert how.size is not None
+    height, width = how.size
+    bilinear = PILImage.Resampling.BILINEAR
+    if how.fit == "crop":
+        return ImageOps.fit(image, (width, height), bilinear)
+    if how.fit == "stretch":
+        return image.resize((width, height), bilinear)
+    scale = min(width / image.width, height / image.height)
+    # Not `ImageOps.pad`: of an image of 1000 x 1 it would keep no row.
+    inner = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), bilinear)
+    padded = PILImage.new("RGB", (width, height), how.background).convert(image.mode)
+    padded.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+    return padded
 
 
 def common_bits(deep: Iterable[tuple[float, bool]]) -> int | None:

@@ -179,13 +179,13 @@ def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]
         taken: the folders of all parts. With `train: .` the folder of another part lies among the class folders.
     """
     found: dict[str, Path] = {}
-    stray = 0
+    stray: list[str] = []
     for entry in _visible(folder):
         # One system writes é as one character, another as e and an accent; both mean the same class.
         name = unicodedata.normalize("NFC", entry.name)
         path = folder / entry.name
         if not _is_folder(entry):
-            stray += _is_image(entry)
+            stray += [entry.name] * is_image_name(entry.name)
             continue
         _check_utf8(part, folder, name=entry.name)
         if _identity(path) in taken:
@@ -193,11 +193,13 @@ def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]
         if name in found:
             raise DataError(f"data.{part}: {folder} holds two folders called {name!r}, written in two ways; join them")
         found[name] = path
+    listed = ", ".join(map(escaped, sorted(stray)[:5])) + (f" and {len(stray) - 5} more" if len(stray) > 5 else "")
     if not found:
-        raise DataError(f"data.{part}: {folder} holds no folders; there must be one a class, with its images in it")
+        what = f"images but no folders ({listed})" if stray else "no folders"
+        raise DataError(f"data.{part}: {folder} holds {what}; there must be one a class, with its images in it")
     if len(found) < 2:
         raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
-    beside = f"{stray} images lie in {folder} itself, in no class folder, and were left out"
+    beside = f"{len(stray)} images lie in {folder} itself, in no class folder, and were left out: {listed}"
     return dict(sorted(found.items())), [beside] * bool(stray)
 
 
@@ -234,7 +236,9 @@ def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], lis
     notes: list[str] = []
     ignored = 0
     for top in tops:
-        found = [ImageFile(e.path, name, top.label, s) for e, name in top.found if _is_image(e) and (s := _state(e))]
+        found = [
+            ImageFile(e.path, name, top.label, s) for e, name in top.found if is_image_name(e.name) and (s := _state(e))
+        ]
         if not found:
             raise DataError(_empty_message(top))
         images += sorted(found, key=lambda f: unicodedata.normalize("NFC", f.name))
@@ -294,7 +298,13 @@ def _identity(folder: Path | str) -> tuple[int, int]:
 
 def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+        # An archive that was made on a Mac brings a second tree with what only that system reads.
+        return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+
+
+def visible_folders(folder: Path | str) -> list[str]:
+    """Return the sorted names of the folders in a folder, without hidden ones."""
+    return sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -304,8 +314,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS  # noqa: PTH122
+def is_image_name(name: str) -> bool:
+    """Return whether a file is an image by the ending of its name."""
+    return os.path.splitext(name)[1].lower() in IMAGE_ENDINGS  # noqa: PTH122
 
 
 def _state(entry: os.DirEntry[str]) -> tuple[int, int, int, int] | None:

@@ -12,6 +12,7 @@ from dlassign.data import known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
 from dlassign.data.csv_table import csv_table
 from dlassign.data.image_folder import FolderSource, Images
+from dlassign.data.image_layout import layout_advice
 from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
@@ -46,9 +47,7 @@ def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
         DataError: the source is missing, damaged or not what the config says.
         ConfigError: the split does not fit the source.
     """
-    s = cfg.split
-    raw = check_raw(_read(cfg, images))
-    return deal(raw, train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
+    return _deal(cfg, check_raw(_read(cfg, images)))
 
 
 def data_of_run(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> Dataset:
@@ -129,8 +128,11 @@ def describe(cfg: Data, *, images: Images | None = None) -> DataInfo:
             return _info(cfg, (3, 32, 32), classes=sources.CIFAR10_NAMES, n_train=50_000, n_test=10_000)
         case ImageFolder():
             found = images or _images(cfg)
-            counts = {f"n_{part}": len(files) for part, files in found.scan.parts}
-            return _info(cfg, found.shape(), classes=found.scan.classes, **counts)
+            dealt = _deal(cfg, found.outline())
+            n_train = training_size(len(dealt.train), make_steps(preprocess_steps(cfg)))
+            n_val, n_test = (0 if part is None else len(part) for part in (dealt.val, dealt.test))
+            classes = dealt.classes
+            return DataInfo(found.shape(), len(classes), n_train, n_val, n_test, classes, dealt.notes)
         case CSVTable():
             raw = _read(cfg)
             info = _info(cfg, raw.train.x.shape[1:], classes=raw.classes, n_train=len(raw.train))
@@ -183,7 +185,16 @@ def _read(cfg: Data, images: Images | None = None) -> Raw:
             assert_never(cfg)
 
 
+def _deal(cfg: Data, raw: Raw) -> Dataset:
+    s = cfg.split
+    return deal(raw, train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
+
+
 def _images(cfg: ImageFolder, *, as_before: bool = False) -> Images:
+    parts = {"train": cfg.train, "val": cfg.val, "test": cfg.test}
+    advice = layout_advice(cfg.root, parts, split=cfg.split.model_dump(exclude_unset=True))
+    if advice is not None:
+        raise DataError(advice)
     return Images(
         FolderSource(
             root=cfg.root,
@@ -195,7 +206,9 @@ def _images(cfg: ImageFolder, *, as_before: bool = False) -> Images:
             background=_colour(cfg.background),
             bits=cfg.bits,
             as_before=as_before,
+            fit=cfg.fit,
             skip_bad=cfg.skip_bad,
+            pattern=cfg.split.pattern,
             label=cfg.label,
             cache=cfg.cache,
         )
@@ -222,10 +235,9 @@ def _info(
     *,
     classes: tuple[str, ...],
     n_train: int,
-    n_val: int | None = None,
     n_test: int | None = None,
 ) -> DataInfo:
     s = cfg.split
-    sizes = split_sizes(n_train, n_test, n_val=n_val, train=s.train, val=s.val, test=s.test)
+    sizes = split_sizes(n_train, n_test, train=s.train, val=s.val, test=s.test)
     n = training_size(sizes.train, make_steps(preprocess_steps(cfg)))
     return DataInfo(shape, len(classes), n, sizes.val or 0, sizes.test or 0, classes)

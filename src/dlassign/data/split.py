@@ -2,11 +2,13 @@
 
 A source may bring a test set of its own; the samples that it does not set aside are its training part. A fraction for
 train or val is a fraction of the training part. One for test is a fraction of the source's own test set or, without
-one, of the training part. Samples keep their file order within each split.
+one, of the training part. Samples keep their file order within each split. Where samples belong to groups, whole groups
+are dealt, and the sizes are met as nearly as that allows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from dlassign.data.bundle import Dataset, Labels, Raw, Split
 from dlassign.errors import ConfigError
 
-By = Literal["random", "stratified", "position"]
+By = Literal["random", "stratified", "position", "group"]
 ValAt = Literal["start", "end"]
 Size = int | float | None
 Rows = NDArray[np.int64]
@@ -68,15 +70,14 @@ def split_sizes(
 
 def shuffled(raw: Raw, seed: int) -> Raw:
     """Return the source with each part in a random order, the same for the same seed on every machine."""
-
-    def permuted(part: Split, number: int) -> Split:
-        # A generator for each part: the order of one does not depend on whether the others exist.
-        rows = np.random.default_rng((seed, number)).permutation(len(part))
-        return Split(part.x[rows], part.y[rows])
-
-    val = None if raw.val is None else permuted(raw.val, 1)
-    test = None if raw.test is None else permuted(raw.test, 2)
-    return replace(raw, train=permuted(raw.train, 0), val=val, test=test)
+    numbers = {"train": 0, "val": 1, "test": 2}
+    # A generator for each part: the order of one does not depend on whether the others exist.
+    rows = {
+        name: np.random.default_rng((seed, numbers[name])).permutation(len(part)) for name, part in raw.splits.items()
+    }
+    parts = {name: Split(part.x[rows[name]], part.y[rows[name]]) for name, part in raw.splits.items()}
+    groups = {name: of_part[rows[name]] for name, of_part in raw.groups.items()}
+    return replace(raw, train=parts["train"], val=parts.get("val"), test=parts.get("test"), groups=groups)
 
 
 def deal(
@@ -92,8 +93,9 @@ def deal(
     """Split a source into train, val and test of the sizes that `split_sizes` finds.
 
     by: `position` takes train, val, test (or val, train, test, if val_at is start) in file order; `random` draws
-    samples; `stratified` draws them so that each split has the same class shares. The same seed and source give the
-    same splits on every machine.
+    samples; `stratified` draws them so that each split has the same class shares; `group` draws whole groups of
+    `raw.groups`, each for the split that lacks most of its classes. The same seed and source give the same splits on
+    every machine.
 
     Raises:
         ConfigError: a split is larger than what it is taken from, or would be empty.
@@ -109,19 +111,29 @@ def deal(
     order = list(wanted)
     if by == "position":
         order = ["val", "train", "test"] if val_at == "start" else ["train", "val", "test"]
-    rows = dict(zip(order, _choose(raw.train.y, [wanted[k] or 0 for k in order], by=by, seed=seed), strict=True))
+    groups = raw.groups if by == "group" else {}
+    counts = [wanted[name] or 0 for name in order]
+    chosen = _choose(raw.train.y, counts, by=by, seed=seed, groups=groups.get("train"))
+    rows = dict(zip(order, chosen, strict=True))
     taken = {name: _take(raw.train, rows[name]) for name, count in wanted.items() if count is not None}
     own_test = raw.test
     if own_test is not None and sizes.test is not None:
-        own_test = _take(own_test, _choose(own_test.y, [sizes.test], by=by, seed=seed)[0])
+        [chosen_rows] = _choose(own_test.y, [sizes.test], by=by, seed=seed, groups=groups.get("test"))
+        own_test = _take(own_test, chosen_rows)
+    val_split, test_split = taken.get("val", raw.val), taken.get("test", own_test)
+    notes = [
+        *_missing_classes(taken["train"], raw.classes),
+        *_unmeasured_classes({"val": val_split, "test": test_split}, raw.classes),
+        *_dealt_groups(groups.get("train"), {name: rows[name] for name in ("train", "val", "test") if name in taken}),
+    ]
     return Dataset(
         train=taken["train"],
-        val=taken.get("val", raw.val),
-        test=taken.get("test", own_test),
+        val=val_split,
+        test=test_split,
         classes=raw.classes,
         sha256=raw.sha256,
         label=raw.label,
-        notes=(*raw.notes, *_missing_classes(taken["train"], raw.classes)),
+        notes=(*raw.notes, *notes),
     )
 
 
@@ -146,8 +158,12 @@ def _nothing_left(n: int, taken: dict[str, int]) -> ConfigError:
     return ConfigError.at(path, f"{asked} of {n} samples, which leaves none for train; {cure}")
 
 
-def _choose(y: Labels, counts: list[int], *, by: By, seed: int) -> list[Rows]:
+def _choose(y: Labels, counts: list[int], *, by: By, seed: int, groups: Labels | None = None) -> list[Rows]:
     """Return disjoint arrays of row numbers, one for each count, each sorted so that samples keep their file order."""
+    if by == "group":
+        if groups is None:
+            raise ValueError("this source has no groups")
+        return _choose_groups(y, counts, seed=seed, groups=groups)
     if by == "position":
         order = np.arange(len(y))
     elif by == "random":
@@ -172,6 +188,37 @@ def _choose_stratified(y: Labels, counts: list[int], *, seed: int) -> list[Rows]
     return chosen
 
 
+def _choose_groups(y: Labels, counts: list[int], *, seed: int, groups: Labels) -> list[Rows]:
+    """Return rows as `_choose` does, whole groups, and as many as come nearest to the counts.
+
+    Raises:
+        ConfigError: there are fewer groups than splits.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    content = np.zeros((len(names), int(y.max()) + 1), dtype=np.int64)
+    np.add.at(content, (number, y), 1)
+    # What each split lacks of each class, times the number of samples: whole numbers, equal on every machine. The last
+    # line is for what no split takes, if train is a part only.
+    wanted = np.array([*counts, len(y) - sum(counts)])
+    lacks = np.outer(wanted, content.sum(axis=0))
+    empty = [split for split, count in enumerate(counts) if count]
+    if len(names) < len(empty):
+        message = f"{len(empty)} splits of {len(names)} groups; each split needs a group of its own"
+        raise ConfigError.at("data.split.by", f"{message}; give fewer splits, or a pattern that finds more groups")
+    split_of = np.empty(len(names), dtype=np.int64)
+    for waiting, group in zip(
+        range(len(names), 0, -1), np.random.default_rng(seed).permutation(len(names)), strict=True
+    ):
+        # No split may end empty, however small it is: the last groups go to those that have none.
+        open_to = empty if waiting <= len(empty) else np.flatnonzero(wanted).tolist()
+        split = max(open_to, key=lambda split: int(lacks[split] @ content[group]))
+        split_of[group] = split
+        lacks[split] -= len(y) * content[group]
+        if split in empty:
+            empty.remove(split)
+    return [np.flatnonzero(split_of[number] == split) for split in range(len(counts))]
+
+
 def largest_remainder(sizes: Rows, total: int) -> Rows:
     """Divide `total` in proportion to `sizes`, (K,), into whole numbers, each less than one away from its exact share.
 
@@ -193,10 +240,31 @@ def _take(split: Split, rows: Rows) -> Split:
 
 def _missing_classes(train: Split, classes: tuple[str, ...]) -> list[str]:
     """Return a note of the classes without a training sample, if there are any."""
-    counts = np.bincount(train.y, minlength=len(classes))
-    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+    missing = _absent(train, classes)
     if not missing:
         return []
+    return [f"train {_lacks(missing, classes)}; if the source is sorted by class, use data.split.by: stratified"]
+
+
+def _absent(split: Split, classes: tuple[str, ...]) -> list[str]:
+    counts = np.bincount(split.y, minlength=len(classes))
+    return [name for name, count in zip(classes, counts, strict=True) if not count]
+
+
+def _lacks(missing: list[str], classes: tuple[str, ...]) -> str:
     shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    what = f"train has no sample of {len(missing)} of {len(classes)} classes ({shown})"
-    return [f"{what}; if the source is sorted by class, use data.split.by: stratified"]
+    return f"has no sample of {len(missing)} of {len(classes)} classes ({shown})"
+
+
+def _unmeasured_classes(splits: Mapping[str, Split | None], classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield a note of the classes without a sample in a split that results are measured on."""
+    for name, split in splits.items():
+        if split is not None and (missing := _absent(split, classes)):
+            yield f"{name} {_lacks(missing, classes)}, so its results say nothing of them"
+
+
+def _dealt_groups(groups: Labels | None, rows: Mapping[str, Rows]) -> Iterator[str]:
+    """Yield a note of how many groups each split has got."""
+    if groups is not None:
+        counts = ", ".join(f"{len(np.unique(groups[of_split]))} in {name}" for name, of_split in rows.items())
+        yield f"groups of samples that stay together: {counts}"
