@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -35,7 +36,7 @@ def one_round(number: int, only: str, seconds: float) -> tuple[int, Counter[str]
         seconds: after these the round is ended.
 
     Returns:
-        pytest's exit code, 0 for a round that was ended; what was tried, by kind; what pytest printed.
+        pytest's exit code, 0 for a round that was ended; what was tried, by kind, until then; what pytest printed.
     """
     values = {"EXAMPLES": EXAMPLES, "SEEDS": SEEDS, "FIRST_SEED": number * SEEDS}
     command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-m", "slow or browser", "tests/campaigns"]
@@ -47,7 +48,8 @@ def one_round(number: int, only: str, seconds: float) -> tuple[int, Counter[str]
     try:
         output, _ = process.communicate(timeout=max(seconds, 1))
     except subprocess.TimeoutExpired:
-        process.terminate()
+        # As Ctrl-C does: pytest then still says what it has tried.
+        process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
         return 0, tried(output), output
     return process.returncode, tried(output), output
@@ -82,7 +84,7 @@ def main() -> int:
 
 
 def told(counted: Counter[str]) -> str:
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items())) or "ended before the first report"
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items())) or "nothing was tried"
 
 
 if __name__ == "__main__":
