@@ -192,7 +192,20 @@ def test_a_seeded_fault_is_found(name: str, tmp_path: Path) -> None:
         text = file.read_text()
         assert text.count(old) == 1, f"{name_of_file} has changed: {old!r} stands there {text.count(old)} times"
         file.write_text(text.replace(old, new))
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-x", "-p", "no:cacheprovider", *seeded.seen_by]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "0",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "",
+        *seeded.seen_by,
+    ]
     paths = os.pathsep.join([str(tmp_path / "src"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=SECONDS

@@ -420,6 +420,7 @@ def test_an_endless_rise_of_the_rate_diverges(train: Train) -> None:
     assert "the loss became" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_terminal_without_unicode_gets_escapes_and_no_command_imports_the_compiler(train: Train) -> None:
     """In one child process, since each takes seconds to import torch; the compiler would take as long again."""
     Path("d.csv").write_text(encoding="utf-8", data="x,label\n" + "1,ä\n2,\u4e2d\n" * 20)

@@ -52,7 +52,7 @@ def train(cfg: RunConfig, root: Path) -> RunRecords:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.parametrize("case", ["mlp", pytest.param("cifar10_82", marks=pytest.mark.slow)])
 def test_a_run_that_was_interrupted_and_killed_ends_as_one_that_was_not(
     case: str, tmp_path: Path, stop: type[Stop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +106,7 @@ def together_in(folder: Path) -> list[DlassignError | None]:
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 def test_runs_together_are_interrupted_and_go_on(
     tmp_path: Path, stop: type[Stop], monkeypatch: pytest.MonkeyPatch
 ) -> None:

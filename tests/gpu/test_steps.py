@@ -12,7 +12,11 @@ from helpers.gpu import waiting_is_an_error
 from helpers.gpu_cases import CASES, config_of, parts_of, plain, same, take
 from helpers.pretended_gpu import pretended_gpu
 
-SLOW = {"resnet18, resize, dropout", "cifar_improved"}  # of fixed widths
+SLOW = {
+    *("resnet18, resize, dropout", "cifar_improved"),  # of fixed widths
+    *("mnist_99, fp32", "mnist_99, tf32", "cifar10_82", "cifar10_82, fp16, ema, clip", "cifar10_82, channels_last off"),
+    *("cifar10_best", "vgg, fp16, accumulate, dropout"),  # their parts are in other cases
+}
 EVERY = [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES]
 ENOUGH = {"mlp", "mlp, sgd, clip norm, penalty", "mnist_99, fp32", "cifar10_82, accumulate, lookahead", "vgg", "preact"}
 """One of each family: the rest go the same ways of CUDA."""

@@ -20,6 +20,9 @@ from dlassign.plots.style import save_figure
 from dlassign.store.records import read_records
 from helpers.synthetic import make_run
 
+SLOW = pytest.mark.slow  # what a picture holds does not depend on its format
+FORMATS = ["png", pytest.param("svg", marks=SLOW), pytest.param("pdf", marks=SLOW)]
+
 
 def matrix(k: int) -> list[list[int]]:
     return (np.arange(k * k).reshape(k, k) % 5 + 9 * np.eye(k, dtype=int)).tolist()
@@ -65,7 +68,7 @@ def test_labels_do_not_overlap(k: int) -> None:
     assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("ending", FORMATS)
 def test_same_bytes_twice(tmp_path: Path, ending: str) -> None:
     paths = [tmp_path / f"{name}.{ending}" for name in "ab"]
     for path in paths:

@@ -22,6 +22,9 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, read_records
 from helpers.synthetic import make_run
 
+SLOW = pytest.mark.slow  # what a picture holds does not depend on its format
+FORMATS = ["png", pytest.param("svg", marks=SLOW), pytest.param("pdf", marks=SLOW)]
+
 
 def load(*paths: RunPaths) -> list[Run]:
     return [Run(path, read_records(path.log)) for path in paths]
@@ -234,7 +237,7 @@ def test_resumed_run_draws_each_step_once(tmp_path: Path) -> None:
     assert len(drawn) == 26
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("ending", FORMATS)
 def test_same_bytes_twice_and_whatever_the_user_has_set(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

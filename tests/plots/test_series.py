@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -85,6 +85,7 @@ def test_steps_per_epoch(tmp_path: Path) -> None:
     assert steps_per_epoch(read_records(make_run(tmp_path, name="none", steps=1, status=None).log)) is None
 
 
+@settings(max_examples=40)  # long series take time to draw
 @given(
     y=hnp.arrays(np.float64, st.integers(1, 6000), elements=st.floats(-9, 9) | st.just(np.nan)),
     log_x=st.booleans(),

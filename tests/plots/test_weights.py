@@ -12,6 +12,9 @@ from matplotlib.image import imread
 from dlassign.plots.style import save_figure
 from dlassign.plots.weights import build_weights, scale, tile
 
+SLOW = pytest.mark.slow  # what a picture holds does not depend on its format
+FORMATS = ["png", pytest.param("svg", marks=SLOW), pytest.param("pdf", marks=SLOW)]
+
 
 def random(*shape: int) -> Any:
     return np.random.default_rng(0).normal(size=shape)
@@ -129,7 +132,7 @@ class TestGrid:
         edges = np.concatenate([picture[:3].ravel(), picture[:, :3].ravel(), picture[:, -3:].ravel()])
         assert (edges == 1).all()
 
-    @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+    @pytest.mark.parametrize("ending", FORMATS)
     def test_same_bytes_twice(self, tmp_path: Path, ending: str) -> None:
         paths = [tmp_path / f"{name}.{ending}" for name in "ab"]
         for path in paths:

@@ -26,6 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 def test_nothing_waits_and_a_run_goes_on_to_the_same_bits(options: Namespace) -> None:
     rows = [*gpu_sections.steps(options), *gpu_sections.resume(options)]
     assert [row.verdict for row in rows] == [HOLDS] * 3, rows
@@ -52,6 +53,7 @@ def test_what_waits_fails(options: Namespace, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 def test_rates_are_measured(options: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_rates, "STACKS", (("MLP", ("model.dropout=0",), (4,)),) * 2)
     rows = [*gpu_rates.speed(options), *gpu_rates.stacks(options)]

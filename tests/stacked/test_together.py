@@ -202,11 +202,21 @@ SHARING = (
     "no hidden layer",
 )
 """Cases that are also run with one seed for all, and so with one batch for all."""
+QUICKLY = {
+    *("momentum and decay", "adam", "rmsprop", "different optimizers", "schedules", "dropout", "penalties"),
+    *("averages", "batch norm", "layer norm", "activations", "convolutions", "bf16", "groups", "one rule for all"),
+}
+"""Cases of plain pytest, one of each kind; each builds, trains and saves its runs twice."""
+
+
+def marked(case: str, seeds: str) -> Any:
+    quick = case in QUICKLY and (seeds == "a seed each" or case == "batch norm")
+    return pytest.param(case, seeds, marks=() if quick else pytest.mark.slow, id=f"{case}-{seeds}")
 
 
 @pytest.mark.parametrize(
     ("case", "seeds"),
-    [(case, "a seed each") for case in CASES] + [(case, "one seed") for case in SHARING],
+    [marked(case, "a seed each") for case in CASES] + [marked(case, "one seed") for case in SHARING],
 )
 def test_logs_are_those_of_runs_alone(case: str, seeds: str, tmp_path: Path, digest: str) -> None:
     cfgs = [
@@ -219,6 +229,7 @@ def test_logs_are_those_of_runs_alone(case: str, seeds: str, tmp_path: Path, dig
     same_logs(ours, alone(cfgs, tmp_path / "alone", digest), exact=isinstance(cfgs[0].model, MLP))
 
 
+@pytest.mark.slow  # more of the same steps
 def test_two_hundred_steps(tmp_path: Path, digest: str) -> None:
     changes = [
         ("train.steps=200", "model.dropout=0.3", SGD.format(lr=lr, momentum=0.9, nesterov="false", decay=1e-3))
@@ -263,8 +274,13 @@ def test_the_number_at_once_cannot_be_seen_in_the_weights(hidden: str, tmp_path:
         assert weights_of(cfgs, at_once) == one, at_once
 
 
-@pytest.mark.parametrize("cache_bytes", [1, 2**40])
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("threads", "cache_bytes"),
+    [
+        (3, 1),
+        *(pytest.param(threads, size, marks=pytest.mark.slow) for threads, size in ((1, 1), (1, 2**40), (3, 2**40))),
+    ],
+)
 def test_lanes_and_chunks_change_nothing(
     cache_bytes: int, threads: int, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +362,7 @@ def test_members_at_different_steps_go_on(tmp_path: Path, digest: str) -> None:
     same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
 
 
+@pytest.mark.slow  # twelve runs, trained twice; plain pytest has three, in test_an_interrupted_stack_goes_on
 def test_a_stack_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, digest: str) -> None:
     """Twelve trials with early stop; when they go on some have not begun, and the others are at different steps."""
     changes = (

@@ -37,6 +37,7 @@ def log_of(trial: Trial) -> list[Record]:
     return without_times(read_records(trial.paths.log))
 
 
+@pytest.mark.slow  # each worker imports torch
 def test_gives_what_serial_gives_and_prunes_over_the_pipe(tmp_path: Path) -> None:
     lrs = [0.05, 0.1, 0.2, 1e30]
     there, here = tmp_path / "a", tmp_path / "b"
@@ -83,6 +84,7 @@ def test_a_worker_that_is_killed_once_costs_nothing_and_twice_fails_its_trial(tm
     assert resume["from_step"] >= 10
 
 
+@pytest.mark.slow
 def test_a_signal_stops_every_worker_with_a_checkpoint(tmp_path: Path) -> None:
     trials = [make_trial(tmp_path, n, lr=0.1 * (n + 1), steps=100_000) for n in range(3)]
     seen: set[int] = set()
