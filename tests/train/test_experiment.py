@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from dlassign.errors import ConfigError, Diverged, Interrupted, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, Record, RunRecords
 from dlassign.store.summary import result_line
-from dlassign.train.checkpoint import load_checkpoint, weights_sha256
+from dlassign.train.checkpoint import load_checkpoint, sealed, weights_sha256
 from dlassign.train.experiment import only_writer, run_experiment
 from dlassign.train.progress import Progress
 from dlassign.train.saved import evaluate_run
@@ -380,6 +381,64 @@ def test_a_damaged_newest_checkpoint_is_told_and_costs_only_time(
     assert f"the checkpoint {paths.last} is damaged" in said[0]
     assert said[0].endswith("; going on from the checkpoint before it")
     assert without_times(records)[1:] == without_times(done[1])[1:]  # the starts differ in `changes`
+
+
+def _without_slots(state: dict[str, Any]) -> None:
+    del state["learner"]["optimizer"]["slots"]
+
+
+def _without_one_slot(state: dict[str, Any]) -> None:
+    slots = state["learner"]["optimizer"]["slots"]
+    del slots[next(iter(slots))]
+
+
+def _with_small_slots(state: dict[str, Any]) -> None:
+    """Slots of one value each, which copying would repeat until they fit."""
+    slots = state["learner"]["optimizer"]["slots"]
+    for name, kept in slots.items():
+        small = {key: torch.zeros(1) for key in kept} if isinstance(kept, dict) else [torch.zeros(1) for _ in kept]
+        slots[name] = small
+
+
+def _with_slots_of_text(state: dict[str, Any]) -> None:
+    state["learner"]["optimizer"]["slots"] = "all"
+
+
+def _without_rng(state: dict[str, Any]) -> None:
+    del state["learner"]["rng"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+@pytest.mark.parametrize(
+    "damage", [_without_slots, _without_one_slot, _with_small_slots, _with_slots_of_text, _without_rng]
+)
+def test_a_checkpoint_whose_optimizer_does_not_fit_is_told_and_costs_only_time(
+    damage: Callable[[dict[str, Any]], None], backend: str, tmp_path: Path, stop: type[Stop]
+) -> None:
+    """Its seal is right: the run ended there, though the checkpoint before it was whole."""
+    changes = {"train.checkpoint_seconds": 0, "backend": backend}
+    stop.after = 19
+    with pytest.raises(Interrupted):
+        train(tmp_path, changes)
+    paths = paths_of(config(changes), tmp_path)
+    state = load_checkpoint(paths.last)
+    damage(state)
+    paths.last.write_bytes(sealed(state))
+    before = paths.previous.read_bytes()
+    stop.after = 10**9
+    said: list[str] = []
+    saves: list[bytes] = []
+    _, records = train(
+        tmp_path,
+        changes,
+        say=said.append,
+        on_record=lambda record: saves.append(paths.previous.read_bytes()),
+    )
+    assert [record["from_step"] for record in records.resumes] == [16]
+    assert f"a checkpoint in {paths.checkpoints} does not hold what this run saves" in said[0]
+    assert said[0].endswith("; going on from the checkpoint before it")
+    assert saves[0] == before
+    assert without_times(records) == without_times(train(tmp_path / "whole", changes)[1])
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(

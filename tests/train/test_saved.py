@@ -224,3 +224,34 @@ def test_evaluate_prints_its_result_where_the_run_folder_cannot_be_written(
     assert json.loads(result.stdout)["accuracy"] == done[1].finals["test"]["accuracy"]
     assert result.stderr.startswith("note: no picture was written: cannot ")
     assert "plot   " not in CliRunner().invoke(main, ["evaluate", str(tmp_path / "run")]).stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("dropout: 0.1", "dropout: 0.2", "model.dropout is 0.2, the log says 0.1"),
+        ("seed: 0", "seed: 1", "seed is 1, the log says 0"),
+        ("hidden: [12]", "hidden: [13]", "model.hidden.0 is 13, the log says 12"),
+        ("{name: mean_image}]", "{name: mean_image}, {name: mean_image}]", "data.preprocess is .*, the log says "),
+        (", {name: mean_image}]", "]", "data.preprocess is "),
+        ("average: null", "average: {name: ema, decay: 0.9}", "train.average is .*, the log says null"),
+    ],
+)
+def test_a_config_that_was_edited_in_the_run_folder_is_not_taken_for_that_of_the_run(
+    old: str, new: str, said: str, done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    paths = RunPaths(shutil.copytree(done[0].root, tmp_path / "run"))
+    text = paths.config.read_text()
+    assert old in text
+    paths.config.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=rf"config\.yaml has been edited since the run was trained: .*{said}"):
+        evaluate_run(paths, "val")
+
+
+def test_where_things_lie_may_be_edited_in_the_config_of_a_run(
+    done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    paths = RunPaths(shutil.copytree(done[0].root, tmp_path / "run"))
+    text = paths.config.read_text()
+    paths.config.write_text(text.replace("notes: ''", "notes: mine").replace("device: cpu", "device: auto"))
+    assert evaluate_run(paths, "val").evaluation.n == 50

@@ -190,6 +190,9 @@ class _Shadow:
         """
         if saved.keys() != self.slow.keys():
             raise RuntimeError(f"expected averages of {', '.join(self.slow)}; got those of {', '.join(saved)}")
+        for name, tensor in self.slow.items():
+            if saved[name].shape != tensor.shape:
+                raise RuntimeError(f"the average of {name} is {tuple(tensor.shape)}; got {tuple(saved[name].shape)}")
         _copy(list(self.slow.values()), [saved[name].to(tensor.device) for name, tensor in self.slow.items()])
 
 

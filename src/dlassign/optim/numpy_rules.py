@@ -213,12 +213,19 @@ class NumpyOptimizer:
         return {"slots": self._slots, "lr": self.lr}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy the slots and the learning rate of a state that state_dict gave."""
+        """Copy the slots and the learning rate of a state that state_dict gave.
+
+        Raises:
+            ValueError: a slot has another shape.
+        """
         self.lr = state["lr"]
         for key, slots in self._slots.items():
             for name, array in slots.items():
+                saved = state["slots"][key][name]
+                if saved.shape != array.shape:  # copying would repeat a smaller one to fill the larger
+                    raise ValueError(f"{key} of {name} is {array.shape}; got {saved.shape}")
                 # Copied into the arrays: the chunks are views of them.
-                array[...] = state["slots"][key][name]
+                array[...] = saved
 
 
 def make_numpy_optimizer(cfg: config.Optimizer, params: Mapping[str, Array]) -> NumpyOptimizer:

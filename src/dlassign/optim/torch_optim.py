@@ -179,11 +179,17 @@ class TorchOptimizer:
         return {"slots": self._slots, "lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy the slots and the learning rate of a state that state_dict gave."""
+        """Copy the slots and the learning rate of a state that state_dict gave.
+
+        Raises:
+            ValueError: a slot has another shape.
+        """
         # The slots are copied in place, for groups and checkpoints hold these very tensors.
         self.lr = state["lr"]
         for name, tensors in self._slots.items():
             for tensor, saved in zip(tensors, state["slots"][name], strict=True):
+                if saved.shape != tensor.shape:  # copying would repeat a smaller one to fill the larger
+                    raise ValueError(f"{name} is {tuple(tensor.shape)}; got {tuple(saved.shape)}")
                 tensor.copy_(saved)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,37 @@ class CheckpointStore:
             cure = "no checkpoint can be read; --again, or moving the folder away, trains anew"
             raise UserError("\n".join([*warnings, cure]))
         return None, warnings
+
+    def go_back(self, state: State, load: Callable[[State], None], *, say: Callable[[str], None]) -> None:
+        """Let `load` go back to the newest checkpoint or, if parts of that do not fit the run, to the one before.
+
+        Args:
+            state: what `load_newest` gave.
+            load: sets every part of the run to a checkpoint, whatever it was set to before.
+            say: told if it was the one before.
+
+        Raises:
+            UserError: neither fits.
+        """
+        try:
+            with using(self._paths):
+                load(state)
+        except UserError as error:
+            before = self._before(state)
+            if before is None:
+                raise
+            say(f"{str(error).partition('; --again')[0]}; going on from the checkpoint before it")
+            self._last_is_whole = False  # its digest is right, but it must not become `previous.pt`
+            with using(self._paths):
+                load(before)
+
+    def _before(self, state: State) -> State | None:
+        """Return the checkpoint before a state, None if it cannot be read or is that very one."""
+        try:
+            found = load_checkpoint(self._paths.previous)
+        except UserError:
+            return None
+        return found if found["step"] != state["step"] and found.get("run") == state.get("run") else None
 
     def _keep_previous(self) -> None:
         """Let `previous.pt` be the present `last.pt`, which stays in place until the new one is moved over it."""

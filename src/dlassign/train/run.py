@@ -17,7 +17,7 @@ from dlassign.store.files import write_text
 from dlassign.store.manifest import environment, numeric_differences, write_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.train.checkpoint import CheckpointStore, using, weights_sha256
+from dlassign.train.checkpoint import CheckpointStore, weights_sha256
 from dlassign.train.device import cuda_versions
 from dlassign.train.learner import Evaluation, Learner, State, Steps
 from dlassign.train.parts import Former, Parts, about, start_facts
@@ -157,22 +157,22 @@ class Run:
         for difference in numeric_differences(former.start.get("environment", {}), self._environment):
             self._say(difference)
         if former.state is not None:
-            with using(self._paths):
-                self._go_back(former.state)
+            self._store.go_back(former.state, self._go_back, say=self._say)
             self._say(f"going on from step {self.step} of {self._plan.steps}")
         self._log.write("resume", from_step=self.step, time=now(), environment=self._environment)
 
     def _go_back(self, state: State) -> None:
         """Set learner, watchers and progress to a checkpoint; times of this session are added to those in it."""
-        own_seconds = self._progress.other_seconds
-        self._progress = Progress(**state["progress"])
-        self._wall.add(self._progress.wall_seconds)
-        for phase, seconds in own_seconds.items():
-            self.add_seconds(phase, seconds)
+        # Whatever can fail comes first: then all is set to the checkpoint before, and times must not count twice.
+        progress = Progress(**state["progress"])
         self.learner.load_state_dict(state["learner"])
         for name, watcher in self._watchers.items():
             if name in state["hooks"]:  # a checkpoint of an earlier version may lack a watcher that came later
                 watcher.load_state_dict(state["hooks"][name])
+        own_seconds, self._progress = self._progress.other_seconds, progress
+        self._wall.add(progress.wall_seconds)
+        for phase, seconds in own_seconds.items():
+            self.add_seconds(phase, seconds)
 
     def add_seconds(self, phase: str, seconds: float) -> None:
         """Count time spent on a phase beside training and evaluation, such as compile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.config.load import load_config, load_located
-from dlassign.config.neutral_keys import EVALUATION, without
+from dlassign.config.neutral_keys import EVALUATION, NEUTRAL, PLACES, without
 from dlassign.config.run import RunConfig
+from dlassign.config.values import flow
 from dlassign.data.bundle import Split
 from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
@@ -130,8 +132,10 @@ def load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str 
 
     Raises:
         ConfigError: they change a key that is not one of EVALUATION.
+        UserError: config.yaml is not what the run was trained with.
     """
     located = load_located(paths.config, overrides, device=device)
+    _check_unchanged(paths)
     configs = (load_config(paths.config), located.config) if overrides else (located.config, located.config)
     before, now = (dict(flat_config(without(cfg.model_dump(mode="json"), EVALUATION))) for cfg in configs)
     changed = [key for key in {**now, **before} if (key in before, before.get(key)) != (key in now, now.get(key))]
@@ -143,6 +147,43 @@ def load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str 
         )
         raise ConfigError([located.place(Problem(path=changed[0], message=message))])
     return located.config
+
+
+def _check_unchanged(paths: RunPaths) -> None:
+    """Refuse a config.yaml that someone has edited: the weights are those of what the log begins with.
+
+    Where the data lies may be edited, as `--set` may say it: its digest is compared. Keys that an earlier version did
+    not log are left alone.
+
+    Raises:
+        UserError: the file and the log differ.
+    """
+    neutral = NEUTRAL | PLACES | {"data.train", "data.val", "data.test"}
+    logged = without(read_records(paths.log).start["config"], neutral)
+    file = without(load_config(paths.config).model_dump(mode="json"), neutral)
+    changes = list(_changes(logged, file))
+    if changes:
+        shown = [f"{key} is {flow(now)}, the log says {flow(then)}" for key, then, now in changes[:5]]
+        more = f" and {len(changes) - 5} more keys" if len(changes) > 5 else ""
+        raise UserError(
+            f"{paths.config} has been edited since the run was trained: {'; '.join(shown)}{more}. Put it back; another "
+            "config is another run: dlassign train --config FILE"
+        )
+
+
+def _changes(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (key, value then, value now) of what has changed; keys that are new are left out."""
+    inner: Iterable[tuple[Any, Any, Any]]
+    if isinstance(then, dict) and isinstance(now, dict):
+        inner = ((name, value, now.get(name)) for name, value in then.items())
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        inner = zip(range(len(then)), then, now, strict=True)
+    else:
+        if then != now:
+            yield key, then, now
+        return
+    for name, own_then, own_now in inner:
+        yield from _changes(own_then, own_now, f"{key}.{name}" if key else str(name))
 
 
 def _open_early(paths: RunPaths, *, step: int) -> tuple[str, ...]:
