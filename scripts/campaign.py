@@ -40,6 +40,7 @@ def one_round(number: int, only: str, seconds: float) -> tuple[int, Counter[str]
     """
     values = {"EXAMPLES": EXAMPLES, "SEEDS": SEEDS, "FIRST_SEED": number * SEEDS}
     command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-m", "slow or browser", "tests/campaigns"]
+    command += ["--ignore=tests/campaigns/test_gpu_faults.py"]  # its faults are the same whatever the seed
     command += [f"--hypothesis-seed={number}", *(["-k", only] if only else [])]
     env = {**os.environ, **{f"DLASSIGN_{key}": str(value) for key, value in values.items()}}
     process = subprocess.Popen(
