@@ -58,3 +58,12 @@ def no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.
     """Leave files to the system's cache: it outlives every process that a test kills; tests/store flushes as usual."""
     if "store" not in request.path.parts:
         monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Return the folder of the real data sets, or skip the test."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data sets are not at {folder}")
+    return folder

@@ -53,6 +53,9 @@ ALLOWED = {
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "filelock": {"store", "cli"},
+    "onnx": {"deploy"},
+    "onnxscript": {"deploy"},
+    "onnxruntime": {"deploy"},
 }
 INSIDE_FUNCTIONS_ONLY = {
     ("data", "torch"),
@@ -178,7 +181,9 @@ def test_every_file_has_a_docstring_and_none_uses_global() -> None:
 
 
 def test_package_files_hold_nothing_but_a_docstring() -> None:
-    assert not [told(path) for path in FILES if path.name == "__init__.py" and len(tree_of(path).body) != 1]
+    """All but the package's own, which fetches the public names."""
+    inner = [path for path in FILES if path.name == "__init__.py" and path.parent != SOURCE]
+    assert not [told(path) for path in inner if len(tree_of(path).body) != 1]
 
 
 def test_no_file_is_a_drawer() -> None:

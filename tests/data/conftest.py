@@ -1,4 +1,4 @@
-"""Folders of images and, where they lie, the real data sets."""
+"""Folders of images."""
 
 from __future__ import annotations
 
@@ -39,12 +39,3 @@ def make_folder(tmp_path: Path) -> MakeFolder:
 def source(make_folder: MakeFolder, tmp_path: Path) -> FolderSource:
     """Two classes of three images in train and test, with a cache of their own."""
     return FolderSource(root=str(make_folder()), cache=str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """Return the folder of the real data sets, or skip the test."""
-    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"real data sets are not at {folder}")
-    return folder

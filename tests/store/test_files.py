@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlassign.errors import UserError
-from dlassign.store.files import make_folder, reason, remove_leftovers, replacing, write_text
+from dlassign.store.files import make_folder, making_folder, reason, remove_leftovers, replacing, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -130,3 +130,31 @@ def test_make_folder(tmp_path: Path) -> None:
 def test_reasons(number: int, expected: str) -> None:
     assert reason(OSError(number, os.strerror(number))).startswith(expected)
     assert reason(OSError("only text")) == "only text"
+
+
+def test_a_new_folder_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    with making_folder(tmp_path / "deep" / "a") as folder:
+        write_text(folder / "x", "1")
+        assert names(tmp_path / "deep") == [folder.name]
+    assert names(tmp_path / "deep") == ["a"]
+    assert names(tmp_path / "deep" / "a") == ["x"]
+
+
+def test_a_new_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with making_folder(tmp_path / "a") as folder:
+            write_text(folder / "x", "1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_taken_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "x", "mine")
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(), tmp_path, tmp_path / "x"):
+        with pytest.raises(UserError, match="exists already; give another --out"), making_folder(path):
+            pass
+    assert names(tmp_path) == ["x"]

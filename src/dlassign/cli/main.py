@@ -20,6 +20,7 @@ COMMANDS = (
     "crosscheck",
     "data",
     "evaluate",
+    "export",
     "gradcheck",
     "plot",
     "report",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, Count, Layers, Many, NonNegative, Positive, Rate, Side, broken_rule
@@ -83,6 +83,16 @@ Model = Annotated[
     MLP | EECSConvNet | EECSCifarBase | EECSCifarImproved | VGG | PreactResNet | ResNet | WhitenedCNN,
     Field(discriminator="name"),
 ]
+
+
+def model_from(values: Mapping[str, Any]) -> Model:
+    """Return the model that plain values describe, as they stand in section `model` of a config.
+
+    Raises:
+        ValueError: they describe none.
+    """
+    checked: Model = TypeAdapter[Any](Model).validate_python(values)
+    return checked
 
 
 def batch_norm(model: Model) -> str | None:

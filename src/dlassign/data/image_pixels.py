@@ -77,26 +77,35 @@ def decode_image(path: str, how: Decoding) -> Picture:
     with PILImage.open(path) as opened:
         # With a name, Pillow maps an uncompressed TIFF into memory, and confuses the sides of one that is to be turned.
         opened.filename = ""
-        values = None if how.as_before else _deep_values(opened, path)
-        if not how.as_before:
-            _scale_transparent_gray(opened)
-            image_tiff.mend_palette(opened)
-        opened.load()
-        transparent, turn = False, None
-        if how.as_before:
-            image = _as_before(opened)
-        else:
-            image = opened if values is None else _with_8_bits(opened, values, how.bits)
-            image, transparent = _over(image, how.background)
-            turn = _turn(opened)
-        mode = "L" if how.grayscale else "RGB"
-        image = image if image.mode == mode else image.convert(mode)  # or it would be copied
-        image = image if turn is None else image.transpose(turn)
-        if how.size is not None and image.size != how.size[::-1]:
-            image = _resized(image, how)
-        x = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
-        # At last: to look for a second frame, Pillow may leave the first.
-        frames = bool(getattr(opened, "is_animated", False))
+        return decode_opened(opened, how, path=path)
+
+
+def decode_opened(opened: Image, how: Decoding, *, path: str = "") -> Picture:
+    """Do as `decode_image` with an image of Pillow; without a path, 16 bits for each of several channels are cut to 8.
+
+    Raises:
+        Exception: as `decode_image`.
+    """
+    values = None if how.as_before else _deep_values(opened, path)
+    if not how.as_before:
+        _scale_transparent_gray(opened)
+        image_tiff.mend_palette(opened)
+    opened.load()
+    transparent, turn = False, None
+    if how.as_before:
+        image = _as_before(opened)
+    else:
+        image = opened if values is None else _with_8_bits(opened, values, how.bits)
+        image, transparent = _over(image, how.background)
+        turn = _turn(opened)
+    mode = "L" if how.grayscale else "RGB"
+    image = image if image.mode == mode else image.convert(mode)  # or it would be copied
+    image = image if turn is None else image.transpose(turn)
+    if how.size is not None and image.size != how.size[::-1]:
+        image = _resized(image, how)
+    x = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+    # At last: to look for a second frame, Pillow may leave the first.
+    frames = bool(getattr(opened, "is_animated", False))
     deep = None if values is None else (_top(opened, values), values.dtype.kind == "f")
     return Picture(x, deep=deep, transparent=transparent, frames=frames)
 
@@ -150,7 +159,7 @@ def _deep_values(opened: Image, path: str) -> NDArray[Any] | None:
         values = image_tiff.as_meant(opened, np.asarray(opened))
     elif signed := image_tiff.is_signed(opened):
         values = np.asarray(opened).view(np.int8)
-    elif raw := _raw_mode(opened):
+    elif path and (raw := _raw_mode(opened)):
         values = _two_bytes(path, raw)
     else:
         return None

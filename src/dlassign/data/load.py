@@ -13,6 +13,7 @@ from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
 from dlassign.data.csv_table import csv_table
 from dlassign.data.image_folder import FolderSource, Images
 from dlassign.data.image_layout import layout_advice
+from dlassign.data.image_pixels import Decoding
 from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
@@ -152,6 +153,21 @@ def require_data(cfg: Data) -> None:
     if isinstance(cfg, MNIST | CIFAR10) and not cfg.download:
         known = known_files.MNIST_FILES if isinstance(cfg, MNIST) else known_files.CIFAR10_FILES
         known_files.require_files(known, cfg.root)
+
+
+def decoding_of(cfg: Data, shape: Shape) -> Decoding | None:
+    """Return how a new picture becomes a raw sample of this shape, as the images of the source did; None of rows.
+
+    Raises:
+        ConfigError: there is no such colour as `data.background`.
+    """
+    if len(shape) == 1:
+        return None
+    channels, height, width = shape
+    how = Decoding(size=(height, width), grayscale=channels == 1)
+    if not isinstance(cfg, ImageFolder):
+        return how
+    return replace(how, background=_colour(cfg.background), bits=cfg.bits, fit=cfg.fit)
 
 
 def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:

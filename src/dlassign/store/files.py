@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,9 +53,45 @@ def open_to_replace(path: Path, *, before_move: Callable[[], None] | None = None
 def replacing(path: Path, *, before_move: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """Do as `open_to_replace`, with a UserError in place of an OSError."""
     remove_leftovers_of(path)  # of processes that were killed while they wrote this file
+    with _cannot_write(path), open_to_replace(path, before_move=before_move) as file:
+        yield file
+
+
+@contextmanager
+def making_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; when the block ends well, move it there.
+
+    If anything fails, nothing stands at `path`, and the temporary folder is removed.
+
+    Raises:
+        UserError: `path` is taken, or its folder cannot be written.
+    """
+    place = Path(os.path.abspath(path))  # noqa: PTH100 (`.` has no name to write beside)
+    if place.is_symlink() or (place.exists() and not (place.is_dir() and not any(place.iterdir()))):
+        raise UserError(f"{path} exists already; give another --out, or move it away")
+    make_folder(place.parent)
+    for leftover in place.parent.glob(f"{TEMPORARY}*-{glob.escape(place.name)}"):
+        if leftover.is_dir() and not _is_alive(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+    temporary = place.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{place.name}")
     try:
-        with open_to_replace(path, before_move=before_move) as file:
-            yield file
+        with _cannot_write(path):
+            temporary.mkdir()
+        yield temporary
+        with _cannot_write(path):
+            _sync_folder(temporary)
+            temporary.rename(place)
+            _sync_folder(place.parent)
+    except UserError as error:  # such as one about a file in it, which nobody else knows under this name
+        raise type(error)(str(error).replace(str(temporary), str(path))) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _cannot_write(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason(error)}") from error
 
@@ -103,12 +140,21 @@ def remove_leftovers(folder: Path) -> None:
 def remove_leftovers_of(path: Path) -> None:
     """Remove temporary files of `path` whose process was killed; those of a process that still writes stay."""
     for leftover in path.parent.glob(f"{TEMPORARY}*-{glob.escape(path.name)}"):
-        process = leftover.name.removeprefix(TEMPORARY).partition("-")[0]
-        with suppress(OSError, ValueError, OverflowError):
-            try:
-                os.kill(int(process), 0)
-            except ProcessLookupError:
+        if not _is_alive(leftover):
+            with suppress(OSError):
                 leftover.unlink()
+
+
+def _is_alive(leftover: Path) -> bool:
+    """Return whether the process lives whose number stands in the name of a temporary file or folder, or none does."""
+    process = leftover.name.removeprefix(TEMPORARY).partition("-")[0]
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):
+        return True
+    return True
 
 
 def reason(error: OSError) -> str:

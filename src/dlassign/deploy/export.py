@@ -1,0 +1,146 @@
+"""From a run to a folder that computes what the run computes, proven before it gets its name."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dlassign.data.bundle import Samples
+from dlassign.data.load import data_of_run, load_dataset
+from dlassign.deploy.card import model_card
+from dlassign.deploy.classifier import Scores
+from dlassign.deploy.from_run import own_scores, read_run
+from dlassign.deploy.graph import refuse_mixing
+from dlassign.deploy.model import Model
+from dlassign.deploy.model_folder import ModelFolder, read_model, write_model
+from dlassign.deploy.onnx_file import OnnxScores, metadata, missing_packages, onnx_bytes, require_packages, traced
+from dlassign.deploy.parity import BATCHES, Parity, compare, probes
+from dlassign.deploy.trained import Trained
+from dlassign.errors import ConfigError, UserError
+from dlassign.store.files import making_folder, replacing, write_text
+from dlassign.store.manifest import package_version
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import read_records
+from dlassign.train.saved import load_run_config
+
+KINDS = ("safetensors", "onnx", "pt2", "hf")
+
+
+def installed_kinds() -> tuple[str, ...]:
+    """Return the kinds that can be written with what is installed."""
+    return tuple(kind for kind in KINDS if kind != "onnx" or not missing_packages())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export has written.
+
+    Attributes:
+        folder: with the files.
+        files: their names, in the order in which they were written.
+        parity: how far they are from the run.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    parity: Parity
+
+
+def export_run(
+    paths: RunPaths,
+    out: Path,
+    *,
+    kinds: Iterable[str] = KINDS,
+    weights: str = "best",
+    overrides: tuple[str, ...] = (),
+) -> Exported:
+    """Write the trained net of a run into a new folder, if it computes there what it computes in the run.
+
+    Args:
+        paths: the run.
+        out: the folder; it is not there, or empty.
+        kinds: of KINDS: what is written beside weights and configs.
+        weights: best, or last.
+        overrides: config keys such as `data.root=...`, where the data has moved that samples are compared on.
+
+    Raises:
+        UserError: there is no such run, `out` is taken or cannot be written, a package is missing, or the files do not
+            compute what the run computes; nothing is left under the name of `out` then.
+    """
+    kinds = tuple(kinds)
+    if "onnx" in kinds:
+        require_packages()
+    with making_folder(out) as temporary:
+        trained = read_run(paths, weights=weights)
+        refuse_mixing(trained.graph().model)
+        own, how = own_scores(paths, weights=weights)
+        real, where = _real_samples(paths, overrides)
+        batches = [(content, x, own(x)) for content, x in probes(trained, real)]
+        parity = Parity(how, where, contents=tuple(dict.fromkeys(content for content, _, _ in batches)))
+        folder = ModelFolder(temporary)
+        for name, scores_of in _write(folder, trained, kinds=kinds):
+            parity.files[name] = compare(name, batches, scores_of)
+        write_text(folder.parity, json.dumps({**parity.as_dict(), "versions": _versions()}, indent=2) + "\n")
+        if "hf" in kinds:
+            write_text(folder.card, model_card(trained, parity))
+        files = tuple(sorted(file.name for file in temporary.iterdir()))
+    return Exported(folder=out, files=files, parity=parity)
+
+
+def _write(
+    folder: ModelFolder, trained: Trained, *, kinds: tuple[str, ...]
+) -> Iterator[tuple[str, Callable[[Samples], Scores]]]:
+    """Write the files, and yield the name of each that computes, with the scores by this file as it lies there."""
+    write_model(folder, trained)
+    yield folder.weights.name, Model(read_model(folder)).scores
+    if not {"onnx", "pt2"} & set(kinds):
+        return
+    program = traced(trained)
+    if "onnx" in kinds:
+        with replacing(folder.onnx) as file:
+            file.write(onnx_bytes(program, trained))
+        yield folder.onnx.name, OnnxScores(folder.onnx)
+        write_text(folder.script, Path(__file__).with_name("predict_onnx.py").read_text())
+    if "pt2" in kinds:
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files=metadata(trained))
+        with replacing(folder.pt2) as file:
+            file.write(content.getbuffer())
+        yield folder.pt2.name, _program_scores(folder.pt2)
+
+
+def _program_scores(path: Path) -> Callable[[Samples], Scores]:
+    module = torch.export.load(path).module()
+
+    def scores(x: Samples) -> Scores:
+        with torch.no_grad():
+            found: Scores = module(torch.from_numpy(x)).numpy()
+        return found
+
+    return scores
+
+
+def _real_samples(paths: RunPaths, overrides: tuple[str, ...]) -> tuple[Samples | None, str]:
+    """Return raw samples that the run was validated on, or trained on if it has no validation, and where they are from.
+
+    None where the data is not there or has changed; what was asked for with `overrides` must be there.
+    """
+    cfg = load_run_config(paths, overrides, device="cpu")
+    try:
+        dataset = data_of_run(cfg.data, load_dataset(cfg.data), read_records(paths.log).start["data"])
+    except (UserError, ConfigError) as error:
+        if overrides:
+            raise
+        return None, f"none: {error}"
+    name, split = ("train", dataset.train) if dataset.val is None else ("val", dataset.val)
+    return split.x[: BATCHES[-1]], f"the first of the {name} split of {dataset.label}"
+
+
+def _versions() -> dict[str, str]:
+    names = ("dlassign", "torch", "numpy", "onnx", "onnxscript", "onnxruntime")
+    return {name: found for name in names if (found := package_version(name))}

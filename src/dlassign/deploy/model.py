@@ -1,0 +1,191 @@
+"""Model: a trained net as a Python object, from an exported folder or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dlassign.data.bundle import Samples
+from dlassign.data.image_pixels import Pixels, decode_image, decode_opened
+from dlassign.deploy.classifier import Intake, Scores, probabilities
+from dlassign.deploy.from_run import read_run
+from dlassign.deploy.graph import refuse_mixing
+from dlassign.deploy.model_folder import ModelFolder, read_model
+from dlassign.deploy.trained import Trained
+from dlassign.errors import DataError
+from dlassign.store.select import one_run
+from dlassign.train.device import resolve_device
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    One = NDArray[Any] | Image | str | Path
+    """An array, a picture, or the path of one."""
+
+BATCH_SIZE = 256
+
+
+class Model:
+    """A trained net in float32, with its preprocessing. A `Classifier`.
+
+    Args:
+        trained: what it is made of.
+        device: cpu, cuda, cuda:N or auto.
+
+    Attributes:
+        labels: names of the classes.
+        intake: what a raw sample is.
+        batch_size: samples that are scored at once.
+        module: from raw samples, (N, C, H, W) uint8 or (N, D) float64, to scores (N, K), a torch module.
+
+    Raises:
+        UserError: the weights do not fit the model, or it cannot be used alone.
+        ConfigError: there is no such device.
+    """
+
+    batch_size = BATCH_SIZE
+
+    def __init__(self, trained: Trained, *, device: str = "cpu") -> None:
+        self.labels = trained.labels
+        self.intake: Intake = trained.intake
+        graph = trained.graph()
+        refuse_mixing(graph.model)
+        self._device = resolve_device(device)
+        self.module = graph.to(self._device)
+
+    def __repr__(self) -> str:
+        return f"Model({len(self.labels)} classes, samples of shape {self.intake.shape}, on {self._device})"
+
+    def scores(self, x: Samples) -> Scores:
+        """Return scores (N, K) of raw samples, (N, C, H, W) uint8 or (N, D) float64."""
+        found = [np.empty((0, len(self.labels)), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(x), self.batch_size):
+                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + self.batch_size]))
+                found.append(self.module(batch.to(self._device)).cpu().numpy())
+        return np.concatenate(found)
+
+    def predict_proba(self, images: One | Sequence[One]) -> NDArray[np.float64]:
+        """Return the probability of each class, (N, K), the softmax of the scores.
+
+        Args:
+            images: uint8 arrays of shape (H, W, C), (H, W) or (N, H, W, C), pictures of Pillow, paths, or a list of
+                such; one alone counts as N = 1. Of a net for tables: rows of numbers, (D,) or (N, D).
+
+        Raises:
+            DataError: they are no such images; the message says what is wrong with the first that is not.
+        """
+        one = self._row if self.intake.decoding is None else self._picture
+        found = [np.empty((0, len(self.labels)))]
+        waiting: list[NDArray[Any]] = []
+        for image in _each(images, axes=len(self.intake.shape)):
+            waiting.append(one(image))
+            if len(waiting) == self.batch_size:  # pictures of any number need the memory of one batch
+                found.append(probabilities(self.scores(np.stack(waiting))))
+                waiting.clear()
+        if waiting:
+            found.append(probabilities(self.scores(np.stack(waiting))))
+        return np.concatenate(found)
+
+    def predict(self, images: One | Sequence[One]) -> NDArray[np.str_]:
+        """Return the names of the most probable classes, (N,); images: as of `predict_proba`."""
+        best: NDArray[np.intp] = self.predict_proba(images).argmax(axis=1)
+        return np.array(self.labels)[best]
+
+    def _row(self, row: Any) -> NDArray[np.float64]:
+        """Return one row (D,) of numbers."""
+        try:
+            found = np.asarray(row, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"a row is not made of numbers ({error})") from error
+        if found.shape != self.intake.shape:
+            raise DataError(
+                f"a row has the shape {found.shape}; the model takes rows of {self.intake.shape[0]} numbers"
+            )
+        return found
+
+    def _picture(self, image: Any) -> Pixels:
+        """Return one image as (C, H, W) uint8, as in training."""
+        if isinstance(image, np.ndarray):
+            return self._array(image)
+        how = self.intake.decoding
+        assert how is not None
+        try:
+            picture = decode_image(str(image), how) if isinstance(image, str | Path) else decode_opened(image, how)
+        except FileNotFoundError as error:
+            raise DataError(f"there is no file {image}") from error
+        except Exception as error:  # of any kind: each of Pillow's decoders raises errors of its own
+            name = image if isinstance(image, str | Path) else type(image).__name__
+            raise DataError(f"{name} cannot be read as an image ({' '.join(str(error).split())})") from error
+        if picture.deep is not None and how.bits is None:
+            raise DataError(
+                "an image has more than 8 bits a channel, and the images of the training had not; save it with 8"
+            )
+        return self._with_levels(picture.x)
+
+    def _with_levels(self, x: Pixels) -> Pixels:
+        if self.intake.white == 255:
+            return x
+        return np.asarray(np.rint(x * (self.intake.white / 255)), dtype=np.uint8)
+
+    def _array(self, image: NDArray[Any]) -> Pixels:
+        """Return an array (H, W, C) or (H, W) as (C, H, W); one of another size is resized as a picture is."""
+        channels, height, width = self.intake.shape
+        if image.dtype != np.uint8:
+            raise DataError(_not_bytes(image))
+        found = image[:, :, None] if image.ndim == 2 else image
+        if found.ndim != 3 or found.shape[2] not in (1, 3, 4):
+            raise DataError(
+                f"an image has the shape {image.shape}; expected (height, width, channels) with 1, 3 or 4 channels, or "
+                f"(height, width), channels last; the model was trained on {height}x{width}x{channels}"
+            )
+        if found.shape == (height, width, channels):
+            if found.max() > self.intake.white:
+                raise DataError(f"pixels go up to {found.max()}; the model was trained on 0 to {self.intake.white}")
+            return np.ascontiguousarray(found.transpose(2, 0, 1))
+        from PIL import Image as PILImage
+
+        return self._picture(PILImage.fromarray(found[:, :, 0] if found.shape[2] == 1 else found))
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Model:
+    """Return the model of a folder that `dlassign export` wrote, or of a run folder, whose best weights are taken.
+
+    Nothing in it is run: weights are read as safetensors, or, of a run, as tensors alone.
+
+    Raises:
+        UserError: there is no such folder, a file is missing or damaged, or a newer version wrote it.
+        ConfigError: there is no such device.
+    """
+    folder = ModelFolder(Path(path).expanduser())
+    trained = read_model(folder) if folder.exists() else read_run(one_run(str(folder.root)))
+    return Model(trained, device=device)
+
+
+def _each(images: Any, *, axes: int) -> Iterable[Any]:
+    """Return the images one by one; one alone as a sequence of one. axes: of a sample: 3 of images, 1 of rows."""
+    if isinstance(images, np.ndarray):
+        batch = images.ndim == axes + 1 or (axes == 1 and images.ndim > 1)
+        return images if batch else [images]
+    if isinstance(images, list | tuple):
+        numbers = axes == 1 and images and not isinstance(images[0], list | tuple | np.ndarray)
+        return [images] if numbers else images
+    return [images]
+
+
+def _not_bytes(image: NDArray[Any]) -> str:
+    """Return why an array that is not uint8 is refused, and what to do."""
+    if image.dtype.kind == "f":
+        top = float(np.nanmax(image, initial=0.0))
+        span = "0 to 1" if top <= 1 else f"up to {top:g}"
+        cure = "(x * 255).round().astype('uint8')" if top <= 1 else "x.round().astype('uint8') of values from 0 to 255"
+        return (
+            f"pixels are given as uint8 from 0 to 255, and these are {image.dtype} ({span}); preprocessing is part of "
+            f"the model, so give the image itself: {cure}"
+        )
+    return f"pixels are given as uint8 from 0 to 255, and these are {image.dtype}; give x.astype('uint8')"

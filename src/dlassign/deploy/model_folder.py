@@ -1,0 +1,225 @@
+"""The folder of a model that left its run: names of its files, written and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from dlassign.config.model import model_from
+from dlassign.config.ordinary_file import read_ordinary
+from dlassign.data.image_pixels import Decoding
+from dlassign.data.prepare import Preprocess
+from dlassign.deploy.classifier import Intake
+from dlassign.deploy.trained import Trained, as_float32
+from dlassign.errors import UserError
+from dlassign.store.files import reason, replacing, write_text
+from dlassign.store.json_lines import Shape
+from dlassign.store.manifest import package_version
+from dlassign.store.paths import Below
+from dlassign.store.summary import DAMAGE
+
+FORMAT = 1
+"""Raise it when an older dlassign would read a folder wrongly."""
+PILLOW_BILINEAR = 2
+"""Pillow's and the Hub's number of the filter that images are resized with."""
+_CONFIG = Shape(
+    {
+        "model": {"name": str},
+        "num_scores": int,
+        "label_names": [str],
+        "input": {"shape": [int], "white": int},
+        "run": dict,
+        "files": {"model.safetensors": str, "preprocessor_config.json": str},
+    }
+)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """File names of a model folder."""
+
+    root: Path
+
+    config = Below("config.json")
+    """Architecture, classes, input, where the model comes from, and the digests of the files below."""
+    preprocessor = Below("preprocessor_config.json")
+    """How a file becomes a sample, and the fitted steps of preprocessing."""
+    weights = Below("model.safetensors")
+    """Parameters and buffers, float32."""
+    labels = Below("labels.txt")
+    """Names of the classes, one a line; for other programs."""
+    onnx = Below("model.onnx")
+    """The graph from raw samples to scores, with labels and preprocessing in its metadata."""
+    script = Below("predict_onnx.py")
+    """Classifies with model.onnx, without torch and dlassign."""
+    pt2 = Below("model.pt2")
+    """The same graph for torch.export.load."""
+    parity = Below("parity.json")
+    """How far the files were from the run when they were written."""
+    card = Below("README.md")
+    """The model card."""
+
+    def exists(self) -> bool:
+        """Return whether there is such a folder, whole or not."""
+        return self.config.is_file() or self.weights.is_file()
+
+
+def write_model(folder: ModelFolder, trained: Trained) -> None:
+    """Write weights, labels and the two configs into a folder that is there.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    weights = save_tensors(dict(trained.weights), metadata={"format": "pt"})
+    with replacing(folder.weights) as file:
+        file.write(weights)
+    preprocessor = _json(_preprocessor(trained))
+    write_text(folder.preprocessor, preprocessor)
+    write_text(folder.labels, "".join(" ".join(label.splitlines()) + "\n" for label in trained.labels))
+    digests = {folder.weights.name: _sha256(weights), folder.preprocessor.name: _sha256(preprocessor.encode())}
+    # Last, so that a folder with a config is whole.
+    write_text(folder.config, _sealed(_config(trained, digests)))
+
+
+def _config(trained: Trained, digests: Mapping[str, str]) -> dict[str, Any]:
+    intake, labels = trained.intake, trained.labels
+    return {
+        "format": FORMAT,
+        "dlassign_version": package_version("dlassign"),
+        "architecture": trained.architecture.name,
+        "model": trained.architecture.model_dump(mode="json"),
+        "num_classes": len(labels),
+        "num_scores": trained.n_outputs,
+        "label_names": list(labels),
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+        "input": {
+            "dtype": "uint8" if len(intake.shape) == 3 else "float64",
+            "layout": "N, C, H, W" if len(intake.shape) == 3 else "N, D",
+            "shape": list(intake.shape),
+            "white": intake.white,
+        },
+        "run": dict(trained.facts),
+        "files": dict(digests),
+    }
+
+
+def _preprocessor(trained: Trained) -> dict[str, Any]:
+    """Return how a file becomes a sample, and the fitted steps; with the Hub's keys as far as they can say it."""
+    decoding, steps = trained.intake.decoding, [_plain(step) for step in trained.preprocess.state()]
+    known = [step["name"] for step in steps]
+    found: dict[str, Any] = {}
+    if len(trained.intake.shape) == 3:
+        _, height, width = trained.intake.shape
+        found |= {"do_resize": True, "size": {"height": height, "width": width}, "resample": PILLOW_BILINEAR}
+        if known in (["scale"], ["scale", "normalize"]):
+            found |= {"do_rescale": True, "rescale_factor": 1 / steps[0]["divisor"]}
+            found |= {"do_normalize": len(known) == 2}
+            found |= {f"image_{key}": steps[1][key] for key in ("mean", "std") if len(known) == 2}
+    return {**found, "decoding": None if decoding is None else asdict(decoding), "steps": steps}
+
+
+def _plain(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a step with lists in place of arrays; Python writes floats so that they are read back."""
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in step.items()}
+
+
+def read_model(folder: ModelFolder) -> Trained:
+    """Read a model folder after checking its format and digests; nothing in it is run.
+
+    Raises:
+        UserError: a file is missing, cannot be read, is damaged, or was written by a newer version.
+    """
+    config = _read_config(folder)
+    data = {}
+    for path in (folder.weights, folder.preprocessor):
+        data[path] = _read(path, folder)
+        if _sha256(data[path]) != config["files"][path.name]:
+            raise UserError(f"{path} is not the file that was exported (its SHA-256 is another); export the run again")
+    try:
+        preprocessor = json.loads(data[folder.preprocessor])
+        weights = as_float32(load_tensors(data[folder.weights]))
+        return Trained(
+            architecture=model_from(config["model"]),
+            n_outputs=config["num_scores"],
+            labels=tuple(config["label_names"]),
+            intake=_intake(config["input"], preprocessor["decoding"]),
+            preprocess=Preprocess.from_state([_arrays(step) for step in preprocessor["steps"]]),
+            weights=weights,
+            facts=config["run"],
+        )
+    except (SafetensorError, *DAMAGE) as error:
+        raise UserError(f"{folder.root} does not hold what an export writes ({_why(error)}); export again") from error
+
+
+def _read_config(folder: ModelFolder) -> dict[str, Any]:
+    path = folder.config
+    try:
+        found = json.loads(_read(path, folder))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({_why(error)}); export the run again") from error
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise UserError(f"{path} is no config of a model that dlassign exported: it has no `format`")
+    if found["format"] > FORMAT:
+        wrote, has = found.get("dlassign_version"), package_version("dlassign")
+        raise UserError(
+            f"{path} has format {found['format']}, written by dlassign {wrote}; this is dlassign {has}, which reads "
+            f"formats up to {FORMAT}: update dlassign, or export again with this version"
+        )
+    digest = found.pop("sha256", None)
+    if wrong := _CONFIG.misfit(found):
+        raise UserError(f"{path} is damaged ({wrong}); export the run again")
+    # Before anything is built from it: labels in another order would be wrong without a sign.
+    if digest != _sha256(_json(found).encode()):
+        raise UserError(f"{path} is not as it was exported (its digest is another); export the run again")
+    return found
+
+
+def _intake(given: Mapping[str, Any], decoding: Mapping[str, Any] | None) -> Intake:
+    how = None
+    if decoding is not None:
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in decoding.items()}
+        how = Decoding(**values)
+    return Intake(shape=tuple(given["shape"]), decoding=how, white=given["white"])
+
+
+def _arrays(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: np.array(value, dtype=np.float64) if isinstance(value, list) else value for key, value in step.items()}
+
+
+def _read(path: Path, folder: ModelFolder) -> bytes:
+    try:
+        return read_ordinary(path)
+    except FileNotFoundError as error:
+        wanted = ", ".join(file.name for file in (folder.config, folder.preprocessor, folder.weights))
+        raise UserError(f"there is no {path}; the folder of a model holds {wanted}; export the run again") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _sealed(values: Mapping[str, Any]) -> str:
+    """Return JSON with the digest of all other values as the last one."""
+    return _json({**values, "sha256": _sha256(_json(values).encode())})
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """Return JSON with one key a line: a mean image has thousands of numbers."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,159 @@
+"""load_model: what it takes, what it refuses, and that it predicts what the run predicts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dlassign
+from dlassign.data.load import load_dataset
+from dlassign.deploy.export import export_run
+from dlassign.deploy.from_run import own_scores
+from dlassign.deploy.model import Model, load_model
+from dlassign.errors import ConfigError, DataError, UserError
+from dlassign.store.paths import RunPaths
+from helpers.exporting import make_images, train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    """A run on 12x10 images of two classes, resized from 24x20."""
+    root = tmp_path_factory.mktemp("run")
+    make_images(root / "d", size=(24, 20))
+    data = {"name": "image_folder", "root": str(root / "d"), "cache": str(root / "k"), "size": [12, 10]}
+    return train(root / "name" / "r", {"data": data | {"split": {"val": 4}}, "train.batch_size": 8})
+
+
+@pytest.fixture(scope="module")
+def folder(run: RunPaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_run(run, tmp_path_factory.mktemp("out") / "model", kinds=[]).folder
+
+
+@pytest.fixture
+def model(folder: Path) -> Model:
+    return load_model(folder)
+
+
+@pytest.fixture
+def files(run: RunPaths) -> list[Path]:
+    return sorted((run.root.parents[1] / "d" / "test").rglob("*.png"), key=lambda path: (path.parent.name, path.stem))
+
+
+def test_paths_pictures_and_arrays_are_the_same(model: Model, files: list[Path], run: RunPaths) -> None:
+    pictures = [Image.open(file) for file in files]
+    small = [np.asarray(image.resize((10, 12), Image.Resampling.BILINEAR)) for image in pictures]
+    expected = model.predict_proba(files)
+    assert expected.shape == (len(files), 2)
+    np.testing.assert_allclose(expected.sum(axis=1), 1.0)
+    same: list[Any] = [tuple(map(str, files)), pictures, [np.asarray(image) for image in pictures], small]
+    same += [np.stack(small), np.stack([np.asarray(image) for image in pictures])]
+    for images in same:
+        np.testing.assert_array_equal(model.predict_proba(images), expected)
+    for one in (files[3], str(files[3]), pictures[3], small[3]):
+        np.testing.assert_allclose(model.predict_proba(one), expected[3:4], rtol=1e-5)
+    assert set(model.predict(files)) <= {"bright", "dark"}
+    assert model.predict(files).tolist() == [model.labels[i] for i in expected.argmax(axis=1)]
+
+
+def test_of_a_folder_and_of_its_run(model: Model, run: RunPaths) -> None:
+    from dlassign.config.load import load_config
+
+    test = load_dataset(load_config(run.config).data).test
+    assert test is not None
+    own = own_scores(run)[0](test.x)
+    np.testing.assert_allclose(model.scores(test.x), own, atol=1e-5)
+    np.testing.assert_array_equal(load_model(str(run.root)).scores(test.x), model.scores(test.x))
+    assert model.scores(test.x[:0]).shape == (0, 2)
+    assert model.predict([]).tolist() == []
+
+
+def test_grayscale_alpha_and_orientation_are_as_in_training(model: Model, tmp_path: Path, files: list[Path]) -> None:
+    pixels = np.asarray(Image.open(files[0]))
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    Image.merge("RGBA", (*Image.fromarray(pixels).split(), Image.new("L", (20, 24), 255))).save(tmp_path / "alpha.png")
+    expected = model.predict_proba(files[0])
+    for name in ("turned.png", "alpha.png"):
+        np.testing.assert_array_equal(model.predict_proba(tmp_path / name), expected)
+        np.testing.assert_array_equal(model.predict_proba(Image.open(tmp_path / name)), expected)
+    gray = pixels[:, :, 0]
+    as_colours = np.repeat(gray[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(model.predict_proba(gray), model.predict_proba(as_colours))
+
+
+WRONG = {
+    "from 0 to 1": (
+        np.zeros((12, 10, 3), np.float32),
+        r"uint8 from 0 to 255, and these are float32 \(0 to 1\).*\* 255",
+    ),
+    "floats": (np.full((12, 10, 3), 7.0), r"these are float64 \(up to 7\)"),
+    "whole numbers": (np.zeros((12, 10, 3), np.int64), "these are int64; give x.astype"),
+    "channels first": (np.zeros((3, 12, 10), np.uint8), r"expected \(height, width, channels\).*trained on 12x10x3"),
+    "no file": ("missing.png", "there is no file missing.png"),
+    "no image": (__file__, r"test_model.py cannot be read as an image"),
+    "nothing": (None, "NoneType cannot be read as an image"),
+}
+
+
+@pytest.mark.parametrize(("images", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_no_image_is_refused_in_a_sentence(images: Any, message: str, model: Model) -> None:
+    with pytest.raises(DataError, match=message):
+        model.predict(images)
+    with pytest.raises(DataError, match=message):
+        model.predict([images])
+
+
+def test_deep_pixels_that_training_did_not_have(model: Model, tmp_path: Path) -> None:
+    Image.fromarray(np.full((24, 20), 40000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match="more than 8 bits a channel, and the images of the training had not"):
+        model.predict(tmp_path / "deep.png")
+
+
+def test_digits_have_sixteen_levels(tmp_path: Path) -> None:
+    run = train(tmp_path / "name" / "run")
+    model = load_model(run.root)
+    raw = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.uint8)
+    expected = model.predict_proba(list(raw))
+    np.testing.assert_array_equal(model.predict_proba(raw[..., None]), expected)
+    pictures = [Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)) for image in raw]
+    np.testing.assert_array_equal(model.predict_proba(pictures), expected)
+    with pytest.raises(DataError, match="pixels go up to 255; the model was trained on 0 to 16"):
+        model.predict(np.full((8, 8), 255, np.uint8))
+
+
+def test_rows_of_a_table(tmp_path: Path) -> None:
+    run = train(
+        tmp_path / "name" / "run",
+        {"data": {"name": "toy"}, "model.norm": "none", "train": {"steps": 3, "order": "full"}},
+    )
+    model = load_model(run.root)
+    rows = np.random.default_rng(0).normal(size=(6, 4))
+    expected = model.predict_proba(rows)
+    np.testing.assert_allclose(model.predict_proba(rows.tolist()), expected)
+    np.testing.assert_allclose(model.predict_proba(rows[2].tolist()), expected[2:3])
+    np.testing.assert_allclose(model.predict_proba(rows[2]), expected[2:3])
+    with pytest.raises(DataError, match=r"a row has the shape \(3,\); the model takes rows of 4 numbers"):
+        model.predict(rows[:, :3])
+    with pytest.raises(DataError, match="a row is not made of numbers"):
+        model.predict([["a", "b", "c", "d"]])
+
+
+def test_no_such_place_and_no_such_device(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="cuda:7 is not there"):
+        load_model(folder, device="cuda:7")
+
+
+def test_the_package_fetches_it_lazily(folder: Path) -> None:
+    assert dlassign.load_model is load_model
+    assert not hasattr(dlassign, "no_such_name")
+    line = "import dlassign, sys; assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules), sorted(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", line], check=False).returncode == 0
