@@ -199,3 +199,20 @@ def test_a_wrong_option_of_the_process_exits_2(
         main_module.run_process()
     assert ended.value.code == 2
     assert "--nothing" in capsys.readouterr().err
+
+
+def test_a_closed_standard_output_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`dlassign runs --json >&-` printed nothing and ended with 0."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "stdout", None)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main_module.run_process()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "standard output is closed, so no result could be printed; send it to /dev/null instead\n"
+    )

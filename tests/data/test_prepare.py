@@ -233,3 +233,15 @@ def test_what_float32_does_not_tell_apart_is_noted(column: Any, lost: bool) -> N
     assert [note.partition(" (")[0] for note in notes] == ["of features 1"] * lost
     normalized = fit_preprocess([{"name": "normalize"}], Split(x, np.zeros(40, np.int64)))
     assert normalized.checked_in_float32(x).notes == normalized.notes
+
+
+@pytest.mark.parametrize(
+    "steps", [[], [{"name": "normalize"}], [{"name": "mean_image"}], [{"name": "pca", "components": 1}]]
+)
+def test_numbers_too_large_to_compute_with_are_told(steps: list[dict[str, Any]]) -> None:
+    """They warned of an overflow, and training ended with a loss that is not finite, as of a learning rate."""
+    x = np.array([[1.0, 1e308], [2.0, -1.7e308], [3.0, 1.5e308], [4.0, 1.7e308]])
+    split = Split(x, np.array([0, 1, 0, 1]))
+    data = Dataset(train=split, classes=("a", "b"), sha256="", label="huge")
+    with pytest.raises(DataError, match=r"has|have values up to 1\.7e\+308, so preprocessed samples are not finite"):
+        prepare(data, steps)

@@ -303,3 +303,17 @@ def test_a_run_keeps_its_colour_in_whatever_order_the_runs_are_given(group: Any,
     first = colours(*runs)
     assert len(set(first.values())) == len(first) > 1
     assert colours(*reversed(runs)) == first
+
+
+def test_a_mean_that_ends_with_the_shortest_run_says_so(tmp_path: Path) -> None:
+    """It ended without a word, as if the others had been no longer."""
+    runs = [make_run(tmp_path, seed=seed, steps=steps) for seed, steps in ((0, 100), (1, 60))]
+    [text] = [text for text in legend(axes_of(*runs, group="name")) if "mean ends" in text]
+    assert text == "mean ends at step 60, with the shortest run; the longest goes on to 100"
+    assert not any("mean ends" in text for text in legend(axes_of(*runs)))
+
+
+def test_groups_say_which_curves_of_their_runs_are_not_drawn(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, lr=lr, seed=seed) for lr in (0.1, 0.2) for seed in (0, 1)]
+    assert legend(axes_of(*runs, group="seed"))[-1] == "not drawn: train (--split draws them)"
+    assert not any("not drawn" in text for text in legend(axes_of(*runs, group="seed", splits=("val",))))

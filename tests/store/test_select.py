@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dlassign.errors import UserError
+from dlassign.store.paths import RunPaths
 from dlassign.store.select import find_sources, one_run, run_of_table, runs_at, some_runs
 from helpers import report_folder as folder
 
@@ -169,3 +170,14 @@ class TestSources:
         assert {paths.root.parent.name for paths in found} >= {"slow", "fast"}
         assert [paths.root for paths in found if paths.root == shut] == [shut]
         assert {run.root for run in find_sources([], out=filled.out).runs} == {paths.root for paths in found}
+
+
+def test_a_misspelt_latest_is_known_as_the_link_that_it_is(tmp_path: Path) -> None:
+    """Links were no candidates, so that a folder of another name was suggested."""
+    paths = RunPaths(tmp_path / "out" / "quick" / "0123abcd-s0")
+    paths.root.mkdir(parents=True)
+    paths.log.touch()
+    (tmp_path / "out" / "shapes").mkdir()
+    paths.point_latest()
+    with pytest.raises(UserError, match=rf"Did you mean {tmp_path}/out/quick/latest\? "):
+        one_run(str(tmp_path / "out" / "quick" / "lates"))

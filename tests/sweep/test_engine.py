@@ -398,6 +398,27 @@ def test_equal_values_rank_in_the_order_of_the_file(tmp_path: Path) -> None:
     rows = outcome.content["rows"]
     assert len({round(row["value"], 12) for row in rows}) == 1
     assert [row["values"]["optimizer.lr"] for row in rows] == [3e-12, 2e-12, 1e-12]
+    assert [row["rank"] for row in rows] == [1, 1, 1]
+
+
+def test_points_that_are_confirmed_alike_share_a_rank(tmp_path: Path) -> None:
+    space = {"optimizer.lr": [3e-12, 2e-12, 0.1]}
+    path = write_sweep(tmp_path, space=space, train={"steps": 1}, confirm={"top": 3, "seeds": 1})
+    rows = run(path)[0].content["rows"]
+    ranks = {row["values"]["optimizer.lr"]: row["confirmed"]["rank"] for row in rows}
+    assert ranks[3e-12] == ranks[2e-12]
+    assert {*ranks.values()} in ({1, 2}, {1, 3}, {1})
+
+
+def test_points_that_come_to_the_same_run_are_told(tmp_path: Path) -> None:
+    """One of them writes a default out; the second was left out without a word."""
+    adam = {"name": "adam", "lr": 0.01}
+    path = write_sweep(tmp_path, space={"optimizer": [adam, {**adam, "eps": 1e-8}]})
+    [told] = sweep_of(path).same_points()
+    assert told == (
+        "point 1 ({optimizer: {name: adam, lr: 0.01, eps: 1e-08}}) is the same run as point 0 ({optimizer: {name: "
+        "adam, lr: 0.01}}), so it is trained and ranked once"
+    )
 
 
 def test_a_trial_that_never_began_is_not_shown_as_ended(tmp_path: Path) -> None:

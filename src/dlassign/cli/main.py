@@ -120,6 +120,9 @@ def main(traceback: bool) -> None:  # `Commands.invoke` reads the option
 def run_process() -> None:
     """Run the command line as a process of its own: SIGTERM ends it as Ctrl-C does, with 130 whenever they come."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.stdout is None:  # as after `>&-`; the next file that is opened would be taken for it
+        click.echo("standard output is closed, so no result could be printed; send it to /dev/null instead", err=True)
+        sys.exit(1)
     code = INTERRUPTED
     try:
         code = main.main(standalone_mode=False)

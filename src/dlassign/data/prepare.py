@@ -147,7 +147,8 @@ def fit_preprocess(steps: Sequence[Description], train: Split) -> Preprocess:
     notes: list[str] = []
     for index, step in enumerate(make_steps(steps)):
         path = f"data.preprocess.{index}"
-        fitted_step, note = step.fit(TrainSamples(train.x, tuple(fitted)), path=path)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # applying the step tells of huge numbers
+            fitted_step, note = step.fit(TrainSamples(train.x, tuple(fitted)), path=path)
         fitted.append(fitted_step)
         if note:
             notes.append(f"{path}: {note}")

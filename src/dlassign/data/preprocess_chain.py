@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dlassign.data.bundle import Samples
+from dlassign.errors import DataError
 
 Shape = tuple[int, ...]
 Float64 = NDArray[np.float64]
@@ -168,9 +169,31 @@ def apply_steps(x: Samples, steps: Sequence[PreprocessStep], dtype: DTypeLike) -
 
 
 def fill(out: Floats, x: Samples, steps: Sequence[PreprocessStep]) -> None:
-    """Write the samples after the fitted steps to `out`, (N, ...)."""
+    """Write the samples after the fitted steps to `out`, (N, ...).
+
+    Raises:
+        DataError: a number is too large for them or for the type of `out`.
+    """
     for start, chunk in chunks(x, steps):
-        out[start : start + len(chunk)] = through(steps, chunk)
+        part = out[start : start + len(chunk)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            part[...] = through(steps, chunk)
+        if x.dtype.kind == "f" and not np.isfinite(part).all():
+            raise _too_large(x, part)
+
+
+def _too_large(x: Samples, part: Floats) -> DataError:
+    """Return the error for samples of which a value is not finite after preprocessing."""
+    place = np.argwhere(~np.isfinite(part))[0]
+    if part.shape[1:] == x.shape[1:] and x.ndim == 2:
+        values = np.abs(x[:, place[1]])
+        which = f"feature {place[1]} (counted from 0) has values up to {values.max():g}"
+    else:
+        which = f"the samples have values up to {np.abs(x).max():g}"
+    return DataError(
+        f"{which}, so preprocessed samples are not finite in {part.dtype}; scale them in the file, or leave the "
+        "column out (data.drop)"
+    )
 
 
 def chunks(x: Samples, steps: Sequence[PreprocessStep]) -> Iterator[tuple[int, Float64]]:

@@ -48,12 +48,20 @@ def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: Cur
         UserError: no run has the group key or the split asked for.
     """
     groups = group_runs(runs, options.group)
-    options = replace(options, splits=_splits(runs, options.splits, many=len(groups) > 1))
+    asked = options.splits
+    options = replace(options, splits=_splits(runs, asked, many=len(groups) > 1))
+    # Of a group a reader expects the curves that a picture of one run has.
+    left_out = (
+        []
+        if asked or options.group is None
+        else [split for split in _splits(runs, (), many=False) if split not in options.splits]
+    )
     with fixed_style():
         figure = Figure(figsize=(WIDTH * len(metrics), HEIGHT))
         for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
             panel = Panel(axes, metric, options)
             handles = _draw_many(panel, groups) if len(groups) > 1 else _draw_alone(panel, groups[0])
+            handles += [_text(f"not drawn: {', '.join(left_out)} (--split draws them)")] if left_out else []
             panel.frame(runs)
             panel.legend(handles)
     return figure
@@ -85,6 +93,8 @@ def _draw_alone(panel: Panel, group: Group) -> list[Handle]:
             handles.append(Line2D([], [], color=color, marker=marker, ms=4, ls=DASHES[curve], label=label))
     if several and handles:
         handles.append(_band(f"band: min to max of {group.size}"))
+    if text := panel.shortened(group):
+        handles.append(_text(text))
     color = _LOOKS["test"][0]
     if text := panel.mark_maximum(group, color):
         handles.append(_ring(color, text))
@@ -92,7 +102,7 @@ def _draw_alone(panel: Panel, group: Group) -> list[Handle]:
         handles.append(_star(color, f"final {text}{_chosen(group)}"))
     panel.mark_divergence(group, "0.2")
     if text := group_note(group):
-        handles.append(_cross(text) if _diverged(group) else Line2D([], [], ls="", label=text))
+        handles.append(_cross(text) if _diverged(group) else _text(text))
     return handles
 
 
@@ -110,7 +120,8 @@ def _draw_many(panel: Panel, groups: Sequence[Group]) -> list[Handle]:
         panel.mark_divergence(group, color)
         stars, rings = stars or bool(final), rings or bool(maximum)
         size = f" (n = {group.size})" if panel.options.group else ""
-        label = "; ".join(text for text in (f"{group.label}{size}", final, maximum, group_note(group)) if text)
+        texts = (f"{group.label}{size}", final, maximum, group_note(group), panel.shortened(group))
+        label = "; ".join(text for text in texts if text)
         handles.append(Line2D([], [], color=color, marker=marker, ms=4, label=label))
     runs = [run for group in groups for run in group.runs]
     handles += [Line2D([], [], color="0.3", ls=DASHES[curve], label=panel.label(runs, curve)) for curve in drawn]
@@ -130,6 +141,11 @@ def _chosen(group: Group) -> str:
     """Return which weights the final test is of, for a single run."""
     chosen = (group.runs[0].records.end or {}).get("chosen")
     return f" ({chosen['weights']} weights, step {chosen['step']})" if chosen and len(group.runs) == 1 else ""
+
+
+def _text(label: str) -> Line2D:
+    """Return a line of the legend without a sign."""
+    return Line2D([], [], ls="", label=label)
 
 
 def _band(label: str) -> Patch:

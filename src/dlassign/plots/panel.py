@@ -115,6 +115,15 @@ class Panel:
         self._line(mean, color=color, ls=DASHES[curve], lw=1.4, ms=4, marker=marker, shift=shift)
         return len(mean) > 0
 
+    def shortened(self, group: Group) -> str:
+        """Return where the mean of a group ends though some of its runs go on, or ""."""
+        for curve in self.curves:
+            found = [series(run.records, curve, metric=self.metric, x="step") for run in group.runs]
+            ends = sorted(points.x[-1] for points in found if len(points))
+            if ends and ends[0] < ends[-1]:
+                return f"mean ends at step {ends[0]:g}, with the shortest run; the longest goes on to {ends[-1]:g}"
+        return ""
+
     def _line(self, points: Mean, *, band: bool = True, shift: int = 0, **look: Any) -> None:
         shown = (points.x > 0) | (not self.options.log_x)
         x = points.x[shown]

@@ -127,7 +127,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot create the folder {path}: {reason(error)}; choose another with --out") from error
+        raise UserError(f"cannot create the folder {path}: {reason(error)}") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -99,7 +99,9 @@ def data_record(run: RunSummary) -> dict[str, Any]:
 def _ranked(place: str, folder: Path, rank: int) -> RunGroup:
     """Return a point of a sweep by its rank; of its runs those on fresh seeds alone, if some of them have a result."""
     table = read_table(folder)
-    rows = {row.rank: row for row in table.rows if row.rank is not None}
+    # By their order in the table: points of equal value share a rank, and each must have a name.
+    ordered = sorted((row for row in table.rows if row.rank is not None), key=lambda row: (row.rank, row.number))
+    rows = dict(enumerate(ordered, 1))
     if rank not in rows:
         raise UserError(f"{place}: the sweep has no rank {rank}; it ranks {len(rows)} points, from 1, the best")
     fresh = [run for run in rows[rank].runs if run.confirms]

@@ -188,7 +188,10 @@ def _nothing_at(path: Path, tables: Path | None = None) -> str:
         run = _RUN_FOLDER.fullmatch(folder.name)
         name = run[1] if run else folder.name  # the seeds of a run would fill the list
         names.setdefault(name, str(folder.with_name(name)))
-    near = [names[name] for name in get_close_matches(path.name, names, n=3, cutoff=0.5)]
+    latest = RunPaths(path).latest  # a link, and links are left out above
+    if latest.is_dir():
+        names[latest.name] = str(latest)
+    near = [names[name] for name in get_close_matches(path.name, names, n=3, cutoff=0.6)]
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     listed = f" Tables: {', '.join(known)}." if known else ""
     kind = "run" if tables is None else "run, sweep or table"

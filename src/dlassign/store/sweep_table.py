@@ -111,7 +111,7 @@ class PointResult:
         runs: its runs, on the sweep's own seeds and then on those that confirm.
         value: mean objective over the sweep's own seeds, raw; None if it has none.
         low, high: ends of the 95 % interval of that mean.
-        rank: 1 is best; None if the point is not over.
+        rank: 1 is best, points of equal value share one; None if the point is not over.
         confirmed: the mean over fresh seeds alone, ranked among the points that have one.
     """
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from dlassign.config.load_sweep import LocatedSweep, dump_sweep
 from dlassign.config.neutral_keys import NEUTRAL, PLACES, without
 from dlassign.config.sweep import TPE, NoPruning
+from dlassign.config.values import flow
 from dlassign.errors import Interrupted, UserError
 from dlassign.store.clock import now
 from dlassign.store.files import write_text
@@ -87,6 +88,15 @@ class Sweep:
         self.known = [self.make.candidate(number, values) for number, values in enumerate(checked.points)]
         chosen = self.config.strategy
         self.prunes = isinstance(chosen, TPE) and not isinstance(chosen.pruning, NoPruning)
+
+    def same_points(self) -> Iterator[str]:
+        """Yield what is to be said of known points that differ in their values and come to the same run."""
+        firsts: dict[str, Candidate] = {}
+        for candidate in self.known:
+            first = firsts.setdefault(candidate.hash, candidate)
+            if first is not candidate:
+                both = (f"point {one.number} ({flow(one.values)})" for one in (candidate, first))
+                yield f"{' is the same run as '.join(both)}, so it is trained and ranked once"
 
     def trials(self) -> list[Trial]:
         """Return the trials that are known before the sweep begins, each once; none of an adaptive strategy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -92,7 +93,10 @@ def _mean(runs: Sequence[Standing], within: tuple[float, float]) -> SeedMean | N
 
 
 def _with_ranks(results: list[PointResult], *, sign: int) -> list[PointResult]:
-    """Return results in order, with their ranks, and with the ranks of those that were confirmed among themselves."""
+    """Return results in order, with their ranks, and with the ranks of those that were confirmed among themselves.
+
+    Equal values share a rank: their order is only that of their numbers.
+    """
 
     def key(value: float) -> float:
         return sign * round(value, 12)  # means of equal values may differ in their last bit
@@ -103,13 +107,18 @@ def _with_ranks(results: list[PointResult], *, sign: int) -> list[PointResult]:
         return {"finished": 1, "pruned": 1, "diverged": 2}.get(result.status, 3), 0.0, result.number
 
     ordered = sorted(results, key=order)
-    fresh = [(key(result.confirmed.value), place) for place, result in enumerate(ordered) if result.confirmed]
-    ranks = {place: rank for rank, (_, place) in enumerate(sorted(fresh), 1)}
+    values = [key(result.value) for result in ordered if result.value is not None]
+    fresh = sorted(key(result.confirmed.value) for result in ordered if result.confirmed)
+
+    def rank(place: int, result: PointResult) -> int | None:
+        if result.value is not None:
+            return bisect_left(values, key(result.value)) + 1
+        return place + 1 if order(result)[0] < 3 else None
+
+    def confirmed(result: PointResult) -> SeedMean | None:
+        found = result.confirmed
+        return found and replace(found, rank=bisect_left(fresh, key(found.value)) + 1)
+
     return [
-        replace(
-            result,
-            rank=place + 1 if order(result)[0] < 3 else None,
-            confirmed=result.confirmed and replace(result.confirmed, rank=ranks[place]),
-        )
-        for place, result in enumerate(ordered)
+        replace(result, rank=rank(place, result), confirmed=confirmed(result)) for place, result in enumerate(ordered)
     ]

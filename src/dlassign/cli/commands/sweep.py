@@ -58,7 +58,7 @@ def sweep_command(
     if list_only:
         _list(sweep, as_json=as_json)
         return 0
-    for remark in checked.remarks:
+    for remark in (*checked.remarks, *sweep.same_points()):
         click.echo(remark, err=True)
     left = [standing.trial.config for standing in sweep.standings() if not standing.over or retry]
     adaptive = isinstance(located.config.strategy, TPE)
