@@ -27,7 +27,7 @@ LAYERS = [
     {"store"},
     {"stats", "parts"},
     {"data"},
-    {"nets", "numpy_nets", "optim"},
+    {"nets", "numpy_nets", "optim", "drafts"},
     {"train"},
     {"stacked"},
     {"sweep", "checks", "deploy", "plots"},

@@ -11,6 +11,7 @@ TESTED_IN = {
     "cli/commands/data.py": "data/test_sources.py",
     "cli/commands/evaluate.py": "cli/test_train.py",
     "cli/commands/export.py": "cli/test_export_command.py",
+    "cli/commands/init.py": "cli/test_init_command.py",
     "cli/commands/gradcheck.py": "cli/test_gradcheck_command.py",
     "cli/commands/plot.py": "cli/test_plot_runs.py",
     "cli/commands/report.py": "cli/test_report_command.py",

@@ -22,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "gradcheck",
+    "init",
     "plot",
     "report",
     "reproduce",

@@ -138,7 +138,7 @@ def notes_of_features(columns: Sequence[Column], x: NDArray[np.float64], y: Labe
     found: dict[str, list[Column]] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # differences of huge numbers
         for column, values in zip(columns, x.T, strict=True):
-            if reason := next(_reasons(column, values, y), ""):
+            if reason := next(reasons(column, values, y), ""):
                 found.setdefault(reason, []).append(column)
     notes = []
     for reason, those in found.items():
@@ -149,8 +149,14 @@ def notes_of_features(columns: Sequence[Column], x: NDArray[np.float64], y: Labe
     return notes
 
 
-def _reasons(column: Column, x: NDArray[np.float64], y: Labels) -> Iterator[str]:
-    """Yield why a column may be none to learn from, the strongest reason first."""
+def reasons(column: Column, x: NDArray[np.float64], y: Labels) -> Iterator[str]:
+    """Yield why a column may be none to learn from, the strongest reason first.
+
+    Args:
+        column: of the file.
+        x: (N,) its values.
+        y: (N,) class numbers.
+    """
     of_class = x[np.unique(y, return_index=True)[1]]  # every class of a table has a row
     if len(x) >= 2 * len(of_class) and np.ptp(of_class) > 0 and np.array_equal(x, of_class[y]):
         yield "it equals the label" if len(np.unique(of_class)) == len(of_class) else "it follows from the label"

@@ -1,0 +1,1 @@
+"""First configs: from a template of the package, or fitted to a folder of images or a table."""

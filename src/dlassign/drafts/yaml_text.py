@@ -1,0 +1,24 @@
+"""Values and comments as they stand in the YAML of a draft."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+from dlassign.config.yamlpos import plain_value
+
+_PLAIN = re.compile(r"[A-Za-z_./]([\w./ -]*[\w./-])?")
+
+
+def inline(text: str) -> str:
+    """Return a text as YAML in one line, quoted where our reader would take it for something else."""
+    if _PLAIN.fullmatch(text) and isinstance(plain_value(text), str):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)  # of what YAML refuses as it is, JSON escapes a part only
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
+
+
+def comment_lines(lines: Iterable[str]) -> list[str]:
+    """Return lines as comments; what cannot be printed, such as the end of a line in a file's name, becomes `?`."""
+    return ["# " + "".join(char if char.isprintable() else "?" for char in line) for line in lines]

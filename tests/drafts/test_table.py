@@ -1,0 +1,115 @@
+"""Configs that are fitted to tables: label, columns that are left out, and what cannot be learnt from."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from dlassign.checks.shapes import check_fit
+from dlassign.config.data import CSVTable
+from dlassign.config.load import load_config
+from dlassign.drafts.table import draft_table
+from dlassign.errors import DataError
+from dlassign.store.paths import RunPaths
+from dlassign.train.experiment import run_experiment
+
+ROWS = 60
+
+
+def write(header: str, row: str, *, rows: int = ROWS, header_line: bool = True) -> str:
+    """Write `t.csv`; in a row, {i} is its number, {x} and {z} are random, {k} is one of three texts, {b} 0 or 1."""
+    rng = random.Random(0)
+    lines = [header] if header_line else []
+    for i in range(rows):
+        values = {"i": i, "x": rng.random(), "z": rng.gauss(0, 1), "k": "abc"[rng.randrange(3)], "b": i % 2}
+        lines.append(row.format(**values))
+    Path("t.csv").write_text("\n".join(lines) + "\n")
+    return "t.csv"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def drafted(path: str = "t.csv") -> tuple[CSVTable, int, list[str]]:
+    """Write the draft, load and check it; return its data, the number of features and what was seen."""
+    text, seen = draft_table(path, file="t.yaml")
+    Path("t.yaml").write_text(text)
+    cfg = load_config("t.yaml")
+    assert isinstance(cfg.data, CSVTable)
+    return cfg.data, check_fit(cfg).info.shape[0], seen
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "label"),
+    [
+        ("x,z,label", "{x},{z},{b}", "label"),
+        ("Survived,x,z,k", "{b},{x},{z},{k}", "Survived"),
+        ("kind,x,z", "{k},{x},{z}", "kind"),
+        ("x,z,last", "{x},{z},{b}", "last"),
+        ("x,z,no", "{x},{z},{b}", "no"),
+        ("x,'a: b',x", "{x},{z},{b}", 2),
+    ],
+)
+def test_the_label(header: str, row: str, label: str | int) -> None:
+    data, features, _ = drafted(write(header, row))
+    assert data.label_column == label
+    assert features == 2
+
+
+@pytest.mark.parametrize("char", [",", ";", "\t", "|"])
+def test_what_stands_between_values(char: str) -> None:
+    data, features, _ = drafted(write("x,z,label".replace(",", char), "{x},{z},{k}".replace(",", char)))
+    assert (data.delimiter, features) == (char, 2)
+
+
+def test_no_header() -> None:
+    data, features, _ = drafted(write("", "{x},{z},{k}", header_line=False))
+    assert (data.header, data.label_column, features) == (False, 2, 2)
+
+
+def test_columns_that_are_no_features_are_left_out_and_why_is_said() -> None:
+    path = write("id,name,x,gap,same,answer,label", "{i},n{i},{x},,7,{b},{b}")
+    data, features, seen = drafted(path)
+    assert data.drop == ("id", "name", "gap", "same", "answer")
+    assert features == 1
+    text = "\n".join(seen)
+    assert "left out: column 'id': it counts the rows" in text
+    assert "left out: column 'name': it holds text" in text
+    assert f"left out: column 'gap': {ROWS} of its values are missing" in text
+    assert "left out: column 'answer': it equals the label" in text
+
+
+def test_it_trains(tmp_path: Path) -> None:
+    drafted(write("x,z,label", "{x},{z},{b}"))
+    cfg = load_config("t.yaml", ["train.epochs=1"])
+    assert run_experiment(cfg, RunPaths(tmp_path / "run")).end is not None
+
+
+@pytest.mark.parametrize("rows", [11, 17, 100, 101, 501])
+def test_any_number_of_rows_passes_the_check(rows: int) -> None:
+    assert drafted(write("x,z,label", "{x},{z},{b}", rows=rows))[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "t.csv has 0 lines and 0 columns; a table to learn from has more than 10 lines"),
+        ("a\n" + "1\n" * 20, "t.csv has 21 lines and 1 columns"),
+        ("a,b\n" + "1,2\n" * 20 + "1,2,3\n", "the line that begins with '1' has 3 values, but the first line has 2"),
+        ("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(20)), "no column can be the label"),
+        ("a,label\n" + "x,1\ny,2\n" * 20, "no column of numbers is left beside the label, column 'label'"),
+        ('a,b\n"1,2\n' + "1,2\n" * 20, "is no table of values with ',' between them"),
+    ],
+)
+def test_what_is_no_table_to_learn_from(content: str, message: str) -> None:
+    Path("t.csv").write_text(content)
+    with pytest.raises(DataError) as error:
+        draft_table("t.csv", file="t.yaml")
+    assert message in str(error.value)
+    Path("t.csv").write_bytes(b"a,b\n\xff\xfe")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        draft_table("t.csv", file="t.yaml")
