@@ -123,6 +123,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bf16": {"train.precision": "bf16", "train.channels_last": "on"},
     "contiguous": {"train.channels_last": "off", "model.norm": "none"},
     "label smoothing": {"loss": {"name": "cross_entropy", "label_smoothing": 0.2}},
+    "class weights": {"loss": {"name": "cross_entropy", "label_smoothing": 0.2, "class_weight": {"3": 4.0}}},
+    "class weights of parts": {
+        **augment({"name": "mixup", "alpha": 1.0}),
+        "loss": {"name": "cross_entropy", "class_weight": {"3": 4.0}},
+        "train.accumulate": 3,
+    },
+    "oversample": {"data.balance": "oversample"},
     "triangle": {"schedule": {"name": "triangle"}},
     "everything": {
         **augment({"name": "alternating_flip"}, {"name": "translate", "pixels": 1}, {"name": "cutmix"}),

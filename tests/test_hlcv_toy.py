@@ -18,6 +18,7 @@ from dlassign.store.paths import find_runs
 from dlassign.store.records import read_records
 from dlassign.train.make_numpy import make_numpy_learner
 from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.task import Task
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "reports" / "hlcv" / "toy.yaml"
@@ -29,7 +30,7 @@ X, Y = toy().train.x, toy().train.y
 def learner() -> NumpyLearner:
     """The toy model before training, with the penalty of the exercise's gradient check."""
     cfg = load_config(CONFIG, [f"loss.penalty=[{{name: l2, coefficient: {GOLDEN['loss']['penalty']}}}]"])
-    return make_numpy_learner(cfg, X.shape[1:], 3)
+    return make_numpy_learner(cfg, Task(X.shape[1:], 3))
 
 
 def loss_and_gradients(learner: NumpyLearner) -> tuple[float, float, dict[str, Any]]:

@@ -16,6 +16,7 @@ from dlassign.data.batches import (
     Batches,
     Full,
     Order,
+    Oversampled,
     Rows,
     Shuffled,
     UvaNextBatch,
@@ -249,3 +250,47 @@ def test_an_epochs_rows_are_made_once() -> None:
 
 def test_no_steps_no_batches() -> None:
     assert Counted(10, Full(10)).rows(5, 5) == []
+
+
+labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
+
+
+@given(labels, seeds, st.integers(0, 1000), st.integers(1, 8))
+def test_oversampled_classes_have_equal_shares_of_an_epoch(
+    y: NDArray[np.int64], seed: int, number: int, batch_size: int
+) -> None:
+    plain = Shuffled(len(y), min(batch_size, len(y)), seed)
+    order = Oversampled(plain, y, seed)
+    batches = epoch(order, len(y), number)
+    assert [len(batch) for batch in batches] == [len(batch) for batch in epoch(plain, len(y), number)]
+    assert order.steps_per_epoch == plain.steps_per_epoch
+    rows, times = np.unique(flat(batches), return_counts=True)
+    shares = [times[y[rows] == label].sum() for label in np.unique(y)]
+    assert max(shares) - min(shares) <= 1
+    assert sum(shares) == len(y)
+    for label, share in zip(np.unique(y), shares, strict=True):
+        own, n = times[y[rows] == label], int((y == label).sum())
+        assert own.max() - own.min() <= 1  # none comes twice before each has come once
+        assert len(own) == min(n, share)
+    assert epoch(order, len(y), number) == batches
+
+
+def test_another_part_of_a_frequent_class_comes_in_each_epoch() -> None:
+    y = np.array([0] * 30 + [1] * 10)
+    order = Oversampled(Shuffled(40, 8, 3), y, 3)
+    seen = [set(flat(epoch(order, 40, number))) for number in range(12)]
+    assert all(len(rows) == 30 for rows in seen)  # 20 of one class and all 10 of the other, twice
+    assert set().union(*seen) == set(range(40))
+    assert len({frozenset(rows) for rows in seen}) == 12
+
+
+def test_orders_on_equal_data_are_equal() -> None:
+    y = np.array([0, 1, 1])
+    assert Oversampled(Shuffled(3, 2, 0), y, 0) == Oversampled(Shuffled(3, 2, 0), y.copy(), 0)
+    assert Oversampled(Shuffled(3, 2, 0), y, 0) != Oversampled(Shuffled(3, 2, 1), y, 1)
+
+
+def test_every_row_in_every_step_of_a_full_batch_is_balanced() -> None:
+    y = np.array([0, 0, 0, 1])
+    [rows] = Oversampled(Full(4), y, 0).epoch(0)
+    assert sorted(y[rows].tolist()) == [0, 0, 1, 1]

@@ -12,6 +12,7 @@ from dlassign.checks.shapes import check_fit
 from dlassign.optim.muon import fast_dtype
 from dlassign.train.arithmetic import fast_bf16
 from dlassign.train.make_torch import make_torch_learner
+from dlassign.train.task import Task
 from helpers.gpu_cases import QUICK, config_of, parts_of, plain, same, small_config, take
 from helpers.pretended_gpu import AMPERE, TURING, pretended_gpu
 from helpers.pretended_tensors import Machine
@@ -73,7 +74,7 @@ def test_fp32_is_fp32_and_kernels_are_deterministic_in_training_and_evaluation(
     if trains:
         parts_of(cfg, "cuda:0")
     else:
-        make_torch_learner(cfg, (64,), 10, device=torch.device("cuda:0"))  # as `evaluate` does
+        make_torch_learner(cfg, Task((64,), 10), device=torch.device("cuda:0"))  # as `evaluate` does
     assert (cudnn.allow_tf32, matmul.allow_tf32) == (allowed, allowed)
     assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
 

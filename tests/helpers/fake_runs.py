@@ -22,6 +22,7 @@ from dlassign.train.learner import Evaluation, State, Steps, StepStats
 from dlassign.train.parts import Parts
 from dlassign.train.plan import Plan
 from dlassign.train.run import Run
+from dlassign.train.task import Task
 
 N = 23
 X = [0.1 * i * i - 0.7 * i for i in range(N)]
@@ -149,7 +150,7 @@ def make_run(
     few = Split(np.zeros((2, 3), np.float32), np.zeros(2, np.int64))
     parts = Parts(
         dataset=Dataset(train=few, val=few, test=few, classes=("cat", "dog"), sha256="0" * 64, label="fake"),
-        in_shape=(3,),
+        task=Task((3,), 2),
         preprocess=Preprocess(()),
         splits=splits,
         batches=make_batches(order),

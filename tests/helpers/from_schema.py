@@ -28,9 +28,7 @@ def values(node: Any, *, span: float = 2.0**53) -> st.SearchStrategy[Any]:
         return st.one_of([values(option, span=span) for option in node.get("oneOf") or node["anyOf"]])
     match node["type"]:
         case "object":
-            known = {key: values(option, span=span) for key, option in node["properties"].items() if key != "extends"}
-            required = {key: known.pop(key) for key in node.get("required", ())}
-            return st.fixed_dictionaries(required, optional=known)
+            return _mapping(node, span)
         case "array":
             low, high = node.get("minItems", 0), node.get("maxItems", 3)
             inner = values(node.get("items") or node["prefixItems"][0], span=span)
@@ -47,6 +45,16 @@ def values(node: Any, *, span: float = 2.0**53) -> st.SearchStrategy[Any]:
             return st.booleans()
         case _:
             return st.none()
+
+
+def _mapping(node: Any, span: float) -> st.SearchStrategy[dict[str, Any]]:
+    if "properties" not in node:  # any keys
+        keys = (_texts({"minLength": 1}) | st.sampled_from("0123456789")).filter(lambda key: key != "<<")
+        inner = values(node["additionalProperties"], span=span)
+        return st.dictionaries(keys, inner, min_size=node.get("minProperties", 0), max_size=3)
+    known = {key: values(option, span=span) for key, option in node["properties"].items() if key != "extends"}
+    required = {key: known.pop(key) for key in node.get("required", ())}
+    return st.fixed_dictionaries(required, optional=known)
 
 
 def _texts(node: Any) -> st.SearchStrategy[str]:

@@ -262,6 +262,33 @@ def test_losses_of_models_side_by_side_are_those_of_each(cfg: Loss, shared: bool
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
+WEIGHTS = torch.tensor([0.3, 1.0, 2.5, 1e-3, 40.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_a_weighted_cross_entropy_is_that_of_torch(smoothing: float) -> None:
+    cfg = CrossEntropy(name="cross_entropy", label_smoothing=smoothing, class_weight="balanced")
+    peer = nn.CrossEntropyLoss(weight=WEIGHTS, label_smoothing=smoothing)
+    scores, y = torch.from_numpy(SCORES), torch.from_numpy(LABELS)
+    loss = make_loss(cfg, WEIGHTS)
+    assert torch.equal(loss(scores, y), peer(scores, y))
+    mass = loss.mass(y)
+    assert isinstance(mass, Tensor)
+    assert mass.item() == pytest.approx(sum(WEIGHTS[label].item() for label in LABELS))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("shared", [True, False], ids=["one batch", "own batches"])
+def test_weighted_losses_of_models_side_by_side_have_the_bits_of_each(smoothing: float, shared: bool) -> None:
+    cfg = CrossEntropy(name="cross_entropy", label_smoothing=smoothing, class_weight="balanced")
+    loss = make_loss(cfg, WEIGHTS)
+    generator = torch.Generator().manual_seed(4)
+    scores = torch.randn(3, 7, 5, generator=generator, dtype=torch.float64)
+    y = torch.randint(5, (7,) if shared else (3, 7), generator=generator)
+    each = torch.stack([loss(own, y if shared else y[k]) for k, own in enumerate(scores)])
+    assert torch.equal(loss(scores, y), each)
+
+
 @pytest.mark.parametrize("cfg", ALL, ids=str)
 def test_penalties_of_models_side_by_side_are_those_of_each(cfg: Penalty) -> None:
     models = [net() for _ in range(3)]

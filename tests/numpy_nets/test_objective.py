@@ -56,6 +56,24 @@ def test_loss_and_gradient(cfg: LossFunction, n: int) -> None:
     np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("n", [1, 13])
+def test_weighted_loss_and_gradient(smoothing: float, n: int) -> None:
+    weights = [0.3, 1.0, 2.5, 1e-3, 40.0]
+    scores, y = 3 * RNG.standard_normal((n, 5)), RNG.integers(5, size=n)
+    cfg = CrossEntropy(name="cross_entropy", label_smoothing=smoothing, class_weight="balanced")
+    ours = make_numpy_loss(cfg, weights)
+    loss, gradient = ours(scores, y)
+    theirs = torch.from_numpy(scores).requires_grad_()
+    peer = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights, dtype=torch.float64), label_smoothing=smoothing)
+    value = peer(theirs, torch.from_numpy(y))
+    value.backward()
+    assert theirs.grad is not None
+    assert loss == pytest.approx(value.item(), rel=1e-12)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=1e-10, atol=1e-14)
+    assert ours.mass(y) == pytest.approx(sum(weights[label] for label in y))
+
+
 @pytest.mark.parametrize("k", [1, 4])
 def test_predictions(k: int) -> None:
     scores = RNG.standard_normal((20, k))

@@ -23,6 +23,7 @@ from dlassign.train.device import seed_everything
 from dlassign.train.learner import Evaluation
 from dlassign.train.make_torch import make_torch_learner, place_torch, torch_training_batches
 from dlassign.train.plan import Plan, make_plan
+from dlassign.train.task import Task
 from dlassign.train.torch_learner import TorchLearner
 
 CPU = torch.device("cpu")
@@ -82,7 +83,7 @@ def build(cfg: RunConfig, *, order_seed: int, channels: int = 3) -> Run:
     order = make_order("shuffled", N, batch_size=BATCH, seed=order_seed)
     plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=BATCH)
     seed_everything(cfg.seed)
-    learner, _ = make_torch_learner(cfg, (channels, 8, 8), CLASSES, device=CPU, plan=plan)
+    learner, _ = make_torch_learner(cfg, Task((channels, 8, 8), CLASSES), device=CPU, plan=plan)
     split = place_torch(cfg, learner, samples(channels), preprocess=PREPROCESS)
     assert split.x.dtype == torch.uint8
     return Run(cfg, learner, order, plan, split, torch_training_batches(cfg, split, order))

@@ -157,6 +157,15 @@ CASES: dict[str, list[list[str]]] = {
     "no bias": [["model.bias=false"], ["model.bias=false", "optimizer.lr=0.01"]],
     "hinge": [["loss={name: multiclass_hinge}"], ["loss={name: multiclass_hinge}", "optimizer.lr=0.01"]],
     "squared error": [["loss={name: squared_error}"], ["loss={name: squared_error}", "optimizer.lr=0.01"]],
+    "class weights": [
+        [
+            "loss={name: cross_entropy, label_smoothing: 0.1, class_weight: {'3': 4.0, '8': 0.25}}",
+            f"optimizer.lr={lr}",
+        ]
+        for lr in (1e-2, 1e-3)
+    ],
+    "balanced": [["loss={name: cross_entropy, class_weight: balanced}", f"optimizer.lr={lr}"] for lr in (1e-2, 1e-3)],
+    "oversampled": [["data.balance=oversample"], ["data.balance=oversample", "optimizer.lr=0.01"]],
     "full batch": [["train.order=full"], ["train.order=full", "optimizer.lr=0.01"]],
     "convolutions": [
         ["model={name: eecs_convnet, filters: 4, kernel_size: 3, hidden: 10, norm: batch}", f"optimizer.lr={lr}", FP64]

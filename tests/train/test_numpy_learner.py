@@ -14,6 +14,7 @@ from dlassign.optim import numpy_rules
 from dlassign.optim.numpy_rules import make_numpy_optimizer
 from dlassign.train.make_numpy import make_numpy_learner
 from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.task import Task
 
 RNG = np.random.default_rng(0)
 DATA = Split(RNG.standard_normal((23, 3, 2)), RNG.integers(4, size=23))
@@ -28,7 +29,7 @@ def learner(**changes: Any) -> NumpyLearner:
         "optimizer": {"name": "sgd", "lr": 0.1},
         "train": {"steps": 3, "precision": "fp64"},
     }
-    return make_numpy_learner(RunConfig.model_validate({**values, **changes}), (3, 2), 4)
+    return make_numpy_learner(RunConfig.model_validate({**values, **changes}), Task((3, 2), 4))
 
 
 def test_weights_go_out_and_in() -> None:

@@ -18,7 +18,7 @@ from dlassign.data.batches import Full, Shuffled
 from dlassign.data.sources import toy
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.nets.mlp import mlp
-from dlassign.nets.objective import make_loss, make_penalty
+from dlassign.nets.objective import LossOf, make_loss, make_penalty
 from dlassign.optim.averaging import make_average
 from dlassign.optim.schedules import exponential
 from dlassign.optim.torch_optim import make_optimizer
@@ -168,7 +168,7 @@ def test_two_class_losses_have_a_two_by_two_confusion() -> None:
     model = mlp(4, [], n_outputs=1, activation=[], dropout=[]).double()
     data = samples()
     data = TensorSplit(data.x, (data.y > 0).long())
-    found = learner(model, n_classes=2, loss=lambda scores, y: scores.sum() * 0).evaluate(data)
+    found = learner(model, n_classes=2, loss=LossOf(lambda scores, y, how: scores.sum() * 0)).evaluate(data)
     guess = (model(data.x)[:, 0] > 0).long()
     expected = [[int(((data.y == i) & (guess == j)).sum()) for j in range(2)] for i in range(2)]
     assert found.confusion == tuple(map(tuple, expected))

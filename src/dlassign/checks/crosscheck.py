@@ -56,7 +56,8 @@ from dlassign.train.device import fitting_threads, seed_everything
 from dlassign.train.learner import State, StepStats
 from dlassign.train.make_numpy import make_numpy_learner
 from dlassign.train.make_torch import make_torch_learner
-from dlassign.train.plan import check_batches, make_plan
+from dlassign.train.plan import check_batches, make_plan, training_order
+from dlassign.train.task import task_of
 
 STAGES = ("forward", "backward", "gradient", "weights", "evaluation")
 PENALTY, CONFUSION = "penalty", "confusion"
@@ -140,8 +141,8 @@ class _Twins:
     """A NumPy and a PyTorch learner of one config in double precision, with the same weights, recorded."""
 
     def __init__(self, cfg: RunConfig, dataset: Dataset) -> None:
-        in_shape, n_classes = dataset.train.x.shape[1:], len(dataset.classes)
-        order = check_batches(cfg, {"train": len(dataset.train)})
+        task = task_of(cfg.loss, dataset.train.y, in_shape=dataset.train.x.shape[1:], classes=dataset.classes)
+        order = training_order(cfg, check_batches(cfg, {"train": len(dataset.train)}), dataset.train.y)
         self._cfg = cfg
         self._train = dataset.train
         self._tensors = to_device(dataset.train, CPU, dtype=torch.float64)
@@ -149,8 +150,8 @@ class _Twins:
         self._plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch)
         self.steps_per_epoch = order.steps_per_epoch
         seed_everything(cfg.seed)
-        self.torch, _ = make_torch_learner(cfg, in_shape, n_classes, device=CPU)
-        self.numpy = make_numpy_learner(cfg, in_shape, n_classes)
+        self.torch, _ = make_torch_learner(cfg, task, device=CPU)
+        self.numpy = make_numpy_learner(cfg, task)
         self._check_names()
         self.numpy.load_weights({name: torch.from_numpy(p) for name, p in _arrays(self.torch.weights()).items()})
         self._down = list(self.numpy.network.layers)

@@ -27,6 +27,8 @@ from dlassign.numpy_nets.normalization import BatchNorm1d, BatchNorm2d, LayerNor
 from dlassign.numpy_nets.pooling import AvgPool2d, MaxPool2d
 
 Rng = np.random.Generator
+WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+"""Of four classes, for losses that weigh them; float32 holds each exactly."""
 ROWS, IMAGES = (5, 4), (2, 3, 5, 4)
 
 
@@ -82,6 +84,16 @@ def loss_cases() -> list[LossCase]:
             k,
             partial(losses.softmax_cross_entropy, label_smoothing=0.1),
             lambda s, y: F.cross_entropy(s, y, label_smoothing=0.1),
+        ),
+        *(
+            LossCase(
+                "weighted_cross_entropy",
+                f"label_smoothing {smoothing}" if smoothing else "",
+                k,
+                partial(losses.weighted_cross_entropy, class_weights=np.array(WEIGHTS), label_smoothing=smoothing),
+                partial(F.cross_entropy, weight=torch.tensor(WEIGHTS).double(), label_smoothing=smoothing),
+            )
+            for smoothing in (0.0, 0.1)
         ),
         LossCase(
             "cross_entropy_on_probabilities",

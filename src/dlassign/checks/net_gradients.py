@@ -35,6 +35,7 @@ from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.make_network import make_network
 from dlassign.numpy_nets.objective import make_numpy_loss, make_numpy_penalty
 from dlassign.train.plan import check_loss
+from dlassign.train.task import task_of
 
 BOUNDS = Bounds(central=1e-6, autograd=1e-10, directions=1e-6)
 """For a net: kinks by the thousand ask for small steps, which leave fewer digits."""
@@ -75,7 +76,8 @@ class ConfigProbe:
                 size = typical_size(p)
                 p += 0.1 * size * rng.standard_normal(p.shape)
                 p[...] = np.copysign(np.maximum(np.abs(p), 0.1 * size), p)  # an L1 penalty has its kinks at 0
-        self._loss = make_numpy_loss(cfg.loss)
+        self._weights = task_of(cfg.loss, y, in_shape=self.x.shape[1:], classes=fit.info.classes).class_weights
+        self._loss = make_numpy_loss(cfg.loss, self._weights)
         self._penalty = make_numpy_penalty(
             cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
         )
@@ -110,7 +112,8 @@ class ConfigProbe:
         share_choices(self.network, model)
         self.forward()  # leaves its dropout masks
         x = torch.from_numpy(self.x.copy()).requires_grad_()
-        total = make_loss(self._cfg.loss)(model.train()(x), torch.from_numpy(self.y))
+        weights = None if self._weights is None else torch.tensor(self._weights, dtype=torch.float64)
+        total = make_loss(self._cfg.loss, weights)(model.train()(x), torch.from_numpy(self.y))
         penalty = make_penalty(self._cfg.loss.penalty, model)
         if penalty is not None:
             total = total + penalty()

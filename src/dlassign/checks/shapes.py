@@ -10,11 +10,12 @@ import torch
 
 from dlassign.checks.memory import check_step_memory, saved_for_backward
 from dlassign.config.data import PCA
-from dlassign.config.model import MLP
+from dlassign.config.model import MLP, CrossEntropy
 from dlassign.config.optim import Muon
 from dlassign.config.run import RunConfig
 from dlassign.data.augment_geometry import augmented_shape
 from dlassign.data.bundle import DataInfo
+from dlassign.data.class_weights import check_named
 from dlassign.data.image_folder import Images
 from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
@@ -24,6 +25,7 @@ from dlassign.train.device import resolve_device
 from dlassign.train.make_torch import make_torch_learner, make_views
 from dlassign.train.memory import naming_memory
 from dlassign.train.plan import Plan, check_batches, check_loss, make_plan, samples_a_step
+from dlassign.train.task import Task
 from dlassign.train.warm_start import steps_by_default
 
 
@@ -68,6 +70,8 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     except ConfigError as error:
         problems += error.problems
     try:
+        if isinstance(cfg.loss, CrossEntropy):
+            check_named(cfg.loss.class_weight, info.classes)
         scores = check_loss(cfg, info.n_classes)
         if in_shape is not None:
             n_params = check_model(cfg.model, in_shape, scores)
@@ -158,7 +162,7 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
     """
     device = resolve_device(cfg.device)
     with torch.random.fork_rng(devices=[]):
-        learner, _ = make_torch_learner(cfg, in_shape, info.n_classes, device=device, plan=plan)
+        learner, _ = make_torch_learner(cfg, Task(in_shape, info.n_classes), device=device, plan=plan)
     model, arithmetic = learner.model, learner.arithmetic
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     trained = learner.n_params - frozen

@@ -165,6 +165,9 @@ class Source(Config):
     augment: Augments = ()
     """Random changes of training images, done in this order on pixel values before preprocessing; mixup and cutmix
     are done after it."""
+    balance: Literal["oversample"] | None = None
+    """oversample: each class gets an equal share of the samples of an epoch. An epoch has as many samples as before, so
+    those of a rare class come several times, and not each of a frequent class comes. null: samples as they are."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.split.by == "group" and not isinstance(self.split, FolderSplit):

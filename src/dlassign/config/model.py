@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from dlassign.config.base import Config, Count, Layers, Many, NonNegative, Positive, Rate, Side, broken_rule
+from dlassign.config.base import Config, Count, Layers, Many, NonNegative, Positive, Rate, Side, Weight, broken_rule
 from dlassign.config.convnets import (
     VGG,
     Activation,
@@ -20,6 +20,7 @@ from dlassign.config.convnets import (
 )
 from dlassign.config.transfer import PretrainedInit, ResNet
 
+ClassWeights = Annotated[dict[str, Weight], Field(min_length=1, examples=[{"cat": 2.0}])]
 LayerNorm = Literal["layer", "layer_autograd", "layer_manual"]
 DropoutScale = Literal["training", "evaluation"]
 TORCH_ONLY_NORMS = ("batch_autograd", "batch_manual", "layer_autograd", "layer_manual")
@@ -186,6 +187,10 @@ class CrossEntropy(Loss):
     label_smoothing: Rate = 0.0
     """Share of the target taken from the true class and spread evenly over all classes. It is in the losses of val and
     test too, so losses compare among runs with the same smoothing alone; accuracies compare always."""
+    class_weight: Literal["balanced"] | ClassWeights | None = None
+    """What a sample of each class counts in the mean, as `weight` of torch.nn.CrossEntropyLoss, which divides by the
+    sum of what the samples of a batch count. balanced: n / (classes * n of the class), counted on train; or weights by
+    name, 1 for a class that is not named. They are in the losses of val and test too; accuracies count all alike."""
 
 
 class DoubleSoftmax(Loss):

@@ -30,6 +30,8 @@ LATER: Mapping[str, Any] = {
     "data.drop": [],
     "data.fit": "stretch",
     "data.split.pattern": None,
+    "data.balance": None,
+    "loss.class_weight": None,
 }
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the
 default, so runs of earlier versions keep their names."""

@@ -27,7 +27,7 @@ def reference_text() -> str:
 def _section(path: str, node: Node, root: Node) -> Iterator[str]:
     """Yield a heading and a table for a mapping, or for each member of a union, and for what lies in them."""
     items = [resolve(option, root) for option in _alternatives(resolve(node, root), root)]
-    mappings = [item for item in items if item.get("type") == "object"]
+    mappings = [item for item in items if "properties" in item]
     for item in mappings:
         name = item["properties"].get("name", {}).get("const")
         yield f"\n## `{path}`" + (f": `{name}`" if name else "") + f"\n\n{item['description']}\n"
@@ -74,4 +74,4 @@ def _type(node: Node, root: Node) -> str:
 
 def _is_duration(node: Node, root: Node) -> bool:
     node = resolve(node, root)
-    return node.get("type") == "object" and set(node["properties"]) == {"steps", "epochs"}
+    return node.get("type") == "object" and set(node.get("properties", ())) == {"steps", "epochs"}

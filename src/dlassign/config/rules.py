@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import broken_rule
 from dlassign.config.data import Data, ImageFolder, has_test, has_validation
-from dlassign.config.model import MLP, TORCH_ONLY_NORMS, EECSConvNet, Init, Model
+from dlassign.config.model import MLP, TORCH_ONLY_NORMS, CrossEntropy, EECSConvNet, Init, LossFunction, Model
 from dlassign.config.optim import SGD, Muon, Optimizer
 from dlassign.config.train import Train
 from dlassign.config.transfer import IMAGENET, PretrainedInit, ResNet
@@ -26,6 +26,8 @@ def broken_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
     if "data" in sections and "train" in sections:
         yield from _evaluation_rules(sections["data"], sections["train"])
         yield from _order_rules(sections["data"], sections["train"])
+    if "data" in sections and "loss" in sections:
+        yield from _balance_rules(sections["data"], sections["loss"])
     if "model" in sections and "init" in sections:
         yield from _pretrained_rules(sections["model"], sections["init"])
     if "model" in sections and "train" in sections:
@@ -38,6 +40,15 @@ def _order_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
     if isinstance(data, ImageFolder) and data.shuffle_seed is None and train.order in ("uva", "window"):
         message = f"{train.order} takes images as they lie, and a folder is sorted by class; give data.shuffle_seed: 0"
         yield broken_rule("train.order", message)
+    if data.balance is not None and train.order in ("uva", "window"):
+        message = f"{train.order} takes samples as they lie; use shuffled, with_replacement or full"
+        yield broken_rule("train.order", f"{message}, or remove data.balance")
+
+
+def _balance_rules(data: Data, loss: LossFunction) -> Iterator[PydanticCustomError]:
+    if data.balance is not None and isinstance(loss, CrossEntropy) and loss.class_weight == "balanced":
+        message = "balanced, and data.balance: oversample, make up for the same imbalance twice; remove one of the two"
+        yield broken_rule("loss.class_weight", message)
 
 
 def _evaluation_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:

@@ -7,11 +7,13 @@ a resumed run needs no state but the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dlassign.data.bundle import Labels
 
 Rows = NDArray[np.int64] | slice
 Array = TypeVar("Array")
@@ -125,6 +127,41 @@ class SideBySide:
         return [np.concatenate([np.r_[rows] for rows in step]) for step in steps]  # r_ turns slices into indices
 
 
+@dataclass(frozen=True)
+class Oversampled:
+    """An order over as many samples as there are, of which each class has an equal share.
+
+    For every epoch each class deals out its samples as often as they fit into its share, and some of them once more,
+    drawn anew; a class with more samples than its share deals out a part of them. The order then says when each comes.
+    So what a step sees is still a function of seed, epoch and step.
+    """
+
+    order: Order
+    y: Labels = field(compare=False)  # of runs on equal data, whose orders are compared to share a batch
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The steps of the order."""
+        return self.order.steps_per_epoch
+
+    def epoch(self, number: int) -> list[Rows]:
+        """Return the rows of each step as index arrays."""
+        dealt = self._deal(_generator(self.seed, number, 1))
+        return [dealt[rows] for rows in self.order.epoch(number)]
+
+    def _deal(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the rows of an epoch, class by class."""
+        classes = [np.flatnonzero(self.y == label) for label in np.unique(self.y)]
+        share, more = divmod(len(self.y), len(classes))
+        dealt = []
+        # Which classes have one sample more is drawn too, so that none has it in every epoch.
+        for place, rows in zip(rng.permutation(len(classes)), classes, strict=True):
+            times, rest = divmod(share + (place < more), len(rows))
+            dealt += [np.tile(rows, times), rng.permutation(rows)[:rest]]
+        return np.concatenate(dealt)
+
+
 def make_order(name: str, n: int, *, batch_size: int, seed: int, drop_last: bool = False) -> Order:
     """Return the order with this name over n rows.
 
@@ -191,6 +228,6 @@ def _cut(rows: NDArray[np.int64], size: int, steps: int) -> list[Rows]:
     return [rows[i * size : (i + 1) * size] for i in range(steps)]
 
 
-def _generator(seed: int, epoch: int) -> np.random.Generator:
+def _generator(seed: int, epoch: int, *stream: int) -> np.random.Generator:
     # A generator for each epoch: resuming at epoch e needs no draws of the epochs before it.
-    return np.random.default_rng((seed, epoch))
+    return np.random.default_rng((seed, epoch, *stream))

@@ -24,6 +24,7 @@ from dlassign.train.make_numpy import make_numpy_learner, place_numpy
 from dlassign.train.make_torch import make_torch_learner, place_torch
 from dlassign.train.plan import check_loss
 from dlassign.train.saved import load_saved_weights
+from dlassign.train.task import Task
 
 CPU = torch.device("cpu")
 
@@ -79,7 +80,7 @@ def own_scores(paths: RunPaths, *, weights: str = "best") -> tuple[Callable[[Sam
 def _torch_scores(
     cfg: RunConfig, state: State, shape: tuple[int, ...], n_classes: int, *, preprocess: Preprocess
 ) -> Callable[[Samples], Scores]:
-    learner, _ = make_torch_learner(cfg, shape, n_classes, device=CPU)
+    learner, _ = make_torch_learner(cfg, Task(shape, n_classes), device=CPU)
     learner.load_weights(state["weights"])
     learner.model.eval()
 
@@ -94,7 +95,7 @@ def _torch_scores(
 def _numpy_scores(
     cfg: RunConfig, state: State, shape: tuple[int, ...], n_classes: int, *, preprocess: Preprocess
 ) -> Callable[[Samples], Scores]:
-    learner = make_numpy_learner(cfg, shape, n_classes)
+    learner = make_numpy_learner(cfg, Task(shape, n_classes))
     learner.load_weights(state["weights"])
 
     def scores(x: Samples) -> Scores:

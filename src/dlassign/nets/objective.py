@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -22,46 +23,76 @@ from dlassign.config.model import (
 )
 from dlassign.nets.init import weighted_layers
 
-LossOf = Callable[[Tensor, Tensor], Tensor]
-"""(scores (N, n) or (N, 1), labels (N,) int64) -> mean loss, a scalar; of K models at once, (scores (K, N, n), labels
-(K, N), or (N,) for all) -> mean loss of each, (K,)."""
 _Terms = Callable[[Tensor, Tensor, str], Tensor]
 """(scores (N, n), labels (N,), reduction "none" or "mean") -> terms (N, ...) whose mean is the loss. With "mean" the
-terms of a function that torch has itself are already their mean."""
+terms of a function that torch has itself are already their mean; with class weights their sum over that of the weights
+of their classes."""
 
 
-def make_loss(cfg: LossFunction) -> LossOf:
+@dataclass(frozen=True, eq=False)
+class LossOf:
+    """The mean loss of a batch, of one model or of K at once.
+
+    Attributes:
+        terms: what is averaged.
+        class_weights: (n_classes,) what a sample of each class counts in the mean; None: all count alike.
+        is_nll: whether it is F.nll_loss of log softmax(scores), without label smoothing.
+    """
+
+    terms: _Terms
+    class_weights: Tensor | None = None
+    is_nll: bool = False
+
+    def __call__(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Return the mean loss, a scalar, or that of each of K models, (K,).
+
+        Args:
+            scores: (N, n) or (N, 1), or (K, N, n).
+            y: labels (N,) int64, or (K, N); with K models (N,) are the labels for all.
+        """
+        if scores.ndim == 2:
+            # torch's own mean: it adds in an order of its own, and the bits of a run depend on it.
+            found = self.terms(scores, y, "mean")
+            return found.mean() if found.ndim else found
+        k, n = scores.shape[:2]
+        y = y.expand(k, n)
+        # A mean over many rows adds in another order than torch's own mean of one model. The K losses one by one cost
+        # little on a CPU; on a GPU they would be most of what a step launches, and the last bits may differ there.
+        if scores.is_cpu and self.is_nll:  # of which the larger part, where rows do not meet, is done at once
+            each = zip(scores.log_softmax(2), y, strict=True)
+            return torch.stack([F.nll_loss(log_p, labels, self.class_weights) for log_p, labels in each])
+        if scores.is_cpu:
+            return torch.stack([self(own, labels) for own, labels in zip(scores, y, strict=True)])
+        terms = self.terms(scores.flatten(0, 1), y.reshape(-1), "none").view(k, -1)
+        return terms.mean(1) if self.class_weights is None else terms.sum(1) / self.class_weights[y].sum(1)
+
+    def mass(self, y: Tensor) -> Tensor | int:
+        """Return what these samples count together: the loss times this is their part in the sum over a whole split.
+
+        It is their number, or the sum of the weights of their classes, a scalar. y: (N,).
+        """
+        return len(y) if self.class_weights is None else self.class_weights[y].sum()
+
+
+def make_loss(cfg: LossFunction, class_weights: Tensor | None = None) -> LossOf:
     """Return the loss of one model, or of each of K, as a function of scores and labels.
+
+    Args:
+        cfg: which loss.
+        class_weights: (n_classes,) in the type of the scores, for a cross-entropy whose classes do not count alike.
 
     Source: double_softmax, UvA 2018 report (experiments with a softmax layer before the cross-entropy, by mistake);
     cross_entropy_on_probabilities, UvA 2018 and 2020, question 1.2; logistic and hinge, EECS 598 homework 1;
     multiclass_hinge, Weston and Watkins 1999.
     """
-    terms = _terms(cfg)
-    plain = isinstance(cfg, CrossEntropy) and not cfg.label_smoothing
-
-    def loss(scores: Tensor, y: Tensor) -> Tensor:
-        if scores.ndim == 2:
-            # torch's own mean: it adds in an order of its own, and the bits of a run depend on it.
-            found = terms(scores, y, "mean")
-            return found.mean() if found.ndim else found
-        k, n = scores.shape[:2]
-        # A mean over many rows adds in another order than torch's own mean of one model. The K losses one by one cost
-        # little on a CPU; on a GPU they would be most of what a step launches, and the last bits may differ there.
-        if scores.is_cpu and plain:  # of which the larger part, where rows do not meet, is done at once
-            each = zip(scores.log_softmax(2), y.expand(k, n), strict=True)
-            return torch.stack([F.nll_loss(log_p, labels) for log_p, labels in each])
-        if scores.is_cpu:
-            return torch.stack([loss(own, labels) for own, labels in zip(scores, y.expand(k, n), strict=True)])
-        return terms(scores.flatten(0, 1), y.expand(k, n).reshape(-1), "none").view(k, -1).mean(1)
-
-    return loss
+    is_nll = isinstance(cfg, CrossEntropy) and not cfg.label_smoothing
+    return LossOf(_terms(cfg, class_weights), class_weights, is_nll)
 
 
-def _terms(cfg: LossFunction) -> _Terms:
+def _terms(cfg: LossFunction, weights: Tensor | None) -> _Terms:
     match cfg:
         case CrossEntropy(label_smoothing=smoothing):
-            return lambda scores, y, how: F.cross_entropy(scores, y, reduction=how, label_smoothing=smoothing)
+            return lambda scores, y, how: F.cross_entropy(scores, y, weights, reduction=how, label_smoothing=smoothing)
         case CrossEntropyOnProbabilities(eps=eps):
             return lambda scores, y, how: F.nll_loss((scores.softmax(1) + eps).log(), y, reduction=how)
         case DoubleSoftmax():

@@ -48,6 +48,41 @@ def softmax_cross_entropy(scores: Array, y: Labels, *, label_smoothing: float = 
     return _mean(losses), dscores
 
 
+def weighted_cross_entropy(
+    scores: Array, y: Labels, *, class_weights: Array, label_smoothing: float = 0.0
+) -> tuple[float, Array]:
+    """L = -sum_n sum_k a_nk log p_nk / W, with a_nk = w_k t_nk and W = sum_n w_{y_n}, as F.cross_entropy with `weight`.
+
+    p and t are those of `softmax_cross_entropy`. As a_n does not sum to 1: dL/ds_nj = (p_nj sum_k a_nk - a_nj)/W.
+    Source: PyTorch, torch.nn.CrossEntropyLoss, for both what W is and how smoothing is weighted.
+
+    Args:
+        scores: s, (N, K).
+        y: classes 0..K-1, (N,).
+        class_weights: w, (K,), each above 0.
+        label_smoothing: e, in [0, 1].
+
+    Raises:
+        ValueError: see the module; or there is not one weight for each class.
+    """
+    _check("weighted_cross_entropy", scores, y, "K")
+    k = scores.shape[1]
+    if class_weights.shape != (k,):
+        raise ValueError(f"weighted_cross_entropy: expected class_weights ({k},); got {class_weights.shape}")
+    weights, rows, smoothing = class_weights.astype(scores.dtype), np.arange(len(y)), float(label_smoothing)
+    # W counts the labels alone, smoothed or not: so torch has it, and a class that is rare in a batch counts less.
+    total = float(weights[y].sum(dtype=np.float64))
+    log_p = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    targets = np.tile(smoothing / k * weights, (len(y), 1))
+    targets[rows, y] += (1 - smoothing) * weights[y]
+    loss = -float((targets * log_p).sum(dtype=np.float64)) / total
+    dscores: Array = np.exp(log_p) * targets.sum(axis=1, keepdims=True)
+    dscores -= targets
+    dscores /= total
+    return loss, dscores
+
+
 def cross_entropy_on_probabilities(probabilities: Array, y: Labels, *, eps: float = 1e-15) -> tuple[float, Array]:
     """L = -mean_n log(p_ny + e), for a network that ends in Softmax; dL/dp_nk = -[k = y_n] / (p_ny + e) / N.
 

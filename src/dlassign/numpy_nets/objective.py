@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -35,8 +36,43 @@ AddPenalty = Callable[[], float]
 """() -> the penalty on the present parameters; adds its gradient to theirs."""
 
 
-def make_numpy_loss(cfg: LossFunction) -> LossWithGradient:
-    """Return the loss as a function of scores and labels."""
+@dataclass(frozen=True, eq=False)
+class NumpyLoss:
+    """The mean loss of a batch and its gradient, as a function of scores and labels.
+
+    Attributes:
+        function: gives both.
+        class_weights: (n_classes,) what a sample of each class counts in the mean; None: all count alike.
+    """
+
+    function: LossWithGradient
+    class_weights: Array | None = None
+
+    def __call__(self, scores: Array, y: Labels) -> tuple[float, Array]:
+        """Return the mean loss and its gradient by the scores. scores: (N, K) or (N, 1), y: (N,)."""
+        return self.function(scores, y)
+
+    def mass(self, y: Labels) -> float:
+        """Return what these samples count together: their number, or the sum of the weights of their classes."""
+        # The loss times this is the part of a batch in the sum over a whole split.
+        return len(y) if self.class_weights is None else float(self.class_weights[y].sum())
+
+
+def make_numpy_loss(cfg: LossFunction, class_weights: Sequence[float] | None = None) -> NumpyLoss:
+    """Return the loss.
+
+    Args:
+        cfg: which loss.
+        class_weights: for a cross-entropy whose classes do not count alike.
+    """
+    if isinstance(cfg, CrossEntropy) and class_weights is not None:
+        weights, smoothing = np.array(class_weights), cfg.label_smoothing
+        weighted = partial(losses.weighted_cross_entropy, class_weights=weights, label_smoothing=smoothing)
+        return NumpyLoss(weighted, weights)
+    return NumpyLoss(_function(cfg))
+
+
+def _function(cfg: LossFunction) -> LossWithGradient:
     match cfg:
         case CrossEntropy(label_smoothing=smoothing):
             return partial(losses.softmax_cross_entropy, label_smoothing=smoothing)

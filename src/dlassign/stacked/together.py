@@ -11,7 +11,7 @@ import torch
 from dlassign.config.run import RunConfig
 from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import DlassignError
-from dlassign.nets.objective import make_loss, make_stacked_penalty
+from dlassign.nets.objective import make_stacked_penalty
 from dlassign.stacked.member import StackMember
 from dlassign.stacked.optimizer import StackedOptimizer
 from dlassign.stacked.trainer import StackTrainer
@@ -194,7 +194,7 @@ def make_stack_trainer(
     return StackTrainer(
         members,
         split,
-        loss=make_loss(cfgs[0].loss),
+        loss=members[0].learner.loss,
         penalty=penalty,
         optimizer=optimizer,
         batch_size=batch_size,

@@ -246,20 +246,23 @@ class _Chunk:
         k, classes, size = len(self._members), self._learner.n_classes, self._learner.eval_batch_size
         loss = torch.zeros(k, dtype=torch.float64, device=split.y.device)
         cells = torch.zeros(k * classes * classes, dtype=torch.int64, device=split.y.device)
+        mass: Tensor | int = 0
         # Model, true and predicted class in one number: one pass counts all K confusion matrices.
         first = torch.arange(k, device=split.y.device)[:, None] * classes * classes
         for start in range(0, len(split), size):
             x, y = split.prepared(start, start + size), split.y[start : start + size]
             scores = self._scores(x, training=False)
-            loss += self._loss(scores, y).double() * len(y)
+            counted = self._loss.mass(y)
+            loss += self._loss(scores, y).double() * counted
+            mass = mass + counted
             place = (first + y * classes + self._predict(scores)).view(-1)
             # index_add_ is exact on whole numbers, and does not wait for the device as bincount does.
             cells.index_add_(0, place, torch.ones_like(place))
-        n = len(split)
+        n, whole = len(split), float(mass)
         counts, losses = cells.view(k, classes, classes).tolist(), loss.tolist()
         return {
             place: Evaluation(
-                loss=losses[i] / n,
+                loss=losses[i] / whole,
                 accuracy=sum(counts[i][c][c] for c in range(classes)) / n,
                 n=n,
                 confusion=tuple(tuple(row) for row in counts[i]),

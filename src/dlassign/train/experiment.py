@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from dlassign.config.model import MLP
@@ -40,9 +41,10 @@ from dlassign.train.make_torch import make_torch_learner, place_torch, torch_lay
 from dlassign.train.memory import naming_memory
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.parts import Former, Parts
-from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step
+from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step, training_order
 from dlassign.train.run import Run, Say
 from dlassign.train.stopping import StopRequest
+from dlassign.train.task import task_of
 from dlassign.train.torch_learner import TorchLearner
 from dlassign.train.warm_start import fit_steps, steps_by_default
 
@@ -115,6 +117,7 @@ def assemble(
     began = time.perf_counter()
     dataset, preprocess = _read(cfg, former, cache)
     in_shape = preprocess.apply(dataset.train.x[:0]).shape[1:]
+    task = task_of(cfg.loss, dataset.train.y, in_shape=in_shape, classes=dataset.classes)
     order, plan = _durations(cfg, dataset, preprocess)
     read = time.perf_counter()
     # As late as possible: nothing may draw random numbers between here and the initial weights.
@@ -123,12 +126,11 @@ def assemble(
     loaded = None
     learner: NumpyLearner | TorchLearner
     if cfg.backend == "numpy":
-        learner = make_numpy_learner(cfg, in_shape, len(dataset.classes))
+        learner = make_numpy_learner(cfg, task)
     else:
         learner, loaded = make_torch_learner(
             cfg,
-            in_shape,
-            len(dataset.classes),
+            task,
             device=device,
             plan=plan,
             recorded=former and former.start.get("arithmetic"),
@@ -140,7 +142,7 @@ def assemble(
     placed = time.perf_counter()
     return Parts(
         dataset=dataset,
-        in_shape=in_shape,
+        task=task,
         preprocess=preprocess,
         splits=splits,
         batches=batches,
@@ -176,7 +178,8 @@ def _durations(cfg: RunConfig, dataset: Dataset, preprocess: Preprocess) -> tupl
     """Return which samples each step sees, and every duration in steps."""
     sizes = {name: len(split) for name, split in dataset.splits.items()}
     sizes["train"] = training_size(sizes["train"], preprocess.steps)  # with the copies that preprocessing appends
-    order = check_batches(cfg, sizes)
+    y = np.tile(dataset.train.y, sizes["train"] // len(dataset.train))
+    order = training_order(cfg, check_batches(cfg, sizes), y)
     samples = samples_a_step(cfg.train, sizes["train"])
     return order, make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
 

@@ -61,7 +61,7 @@ class Evaluation:
     """How a model does on one split, in evaluation mode.
 
     Attributes:
-        loss: mean over the samples, without penalty.
+        loss: mean over the samples, without penalty; with class weights, each sample counts what its class does.
         accuracy: share of right predictions, 0..1.
         n: number of samples.
         confusion: counts, rows the true and columns the predicted class.
@@ -83,7 +83,7 @@ class Evaluation:
         return predicted[0] if several and len(predicted) == 1 and wrong >= _MANY else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EvalOptions:
     """How a learner evaluates.
 

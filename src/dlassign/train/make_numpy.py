@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from dlassign.config.run import RunConfig
@@ -17,30 +15,31 @@ from dlassign.optim.numpy_rules import make_numpy_optimizer
 from dlassign.train.learner import EvalOptions
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.plan import check_loss
+from dlassign.train.task import Task
 
 
-def make_numpy_learner(cfg: RunConfig, in_shape: Sequence[int], n_classes: int) -> NumpyLearner:
-    """Build network, initial weights, loss, penalty and update rule in NumPy.
+def make_numpy_learner(cfg: RunConfig, task: Task) -> NumpyLearner:
+    """Build network, initial weights, loss, penalty and update rule in NumPy, for what the data asks of them.
 
     Raises:
         ConfigError: the model or the loss does not fit the data.
     """
-    n_outputs = check_loss(cfg, n_classes)
+    n_outputs = check_loss(cfg, task.n_classes)
     # As for PyTorch, so that both backends refuse the same configs with the same words.
-    check_model(cfg.model, in_shape, n_outputs)
+    check_model(cfg.model, task.in_shape, n_outputs)
     # One generator for weights and dropout, as long as the run; its state is saved in every checkpoint.
     rng = np.random.default_rng(cfg.seed)
-    network = make_network(cfg.model, in_shape, n_outputs, rng=rng, dtype=_dtype(cfg))
+    network = make_network(cfg.model, task.in_shape, n_outputs, rng=rng, dtype=_dtype(cfg))
     numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
     return NumpyLearner(
         network,
         make_numpy_optimizer(cfg.optimizer, network.params),
-        loss=make_numpy_loss(cfg.loss),
+        loss=make_numpy_loss(cfg.loss, task.class_weights),
         penalty=make_numpy_penalty(
             cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
         ),
         clip=make_numpy_clip(cfg.train.clip),
-        evaluation=EvalOptions(n_classes=n_classes, batch_size=cfg.train.eval_batch_size),
+        evaluation=EvalOptions(n_classes=task.n_classes, batch_size=cfg.train.eval_batch_size),
         rng=rng,
     )
 

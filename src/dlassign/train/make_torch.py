@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model
 from dlassign.nets.freezing import Frozen, freeze, head_of
 from dlassign.nets.init import initialise
-from dlassign.nets.objective import make_loss, make_penalty
+from dlassign.nets.objective import LossOf, make_loss, make_penalty
 from dlassign.nets.pretrained import LoadReport
 from dlassign.nets.whitened import whiten_patches
 from dlassign.optim.averaging import make_average
@@ -32,6 +32,7 @@ from dlassign.train.arithmetic import choose_arithmetic
 from dlassign.train.device import choose_kernels
 from dlassign.train.learner import EvalOptions
 from dlassign.train.plan import Plan, check_loss
+from dlassign.train.task import Task
 from dlassign.train.torch_learner import StepOptions, TorchLearner
 from dlassign.train.views import Views
 from dlassign.train.warm_start import load_initial
@@ -39,8 +40,7 @@ from dlassign.train.warm_start import load_initial
 
 def make_torch_learner(
     cfg: RunConfig,
-    in_shape: Sequence[int],
-    n_classes: int,
+    task: Task,
     *,
     device: torch.device,
     plan: Plan | None = None,
@@ -51,8 +51,7 @@ def make_torch_learner(
 
     Args:
         cfg: the run.
-        in_shape: of a prepared sample.
-        n_classes: number of classes.
+        task: what the data asks of model and loss.
         device: where to compute.
         plan: durations in steps; None for a learner that only evaluates.
         recorded: the arithmetic that the run began with, as its log has it; None for a new run.
@@ -68,7 +67,7 @@ def make_torch_learner(
     """
     if recorded is not None and plan is None:
         recorded = {**recorded, "compile": False}  # one evaluation takes less time than compiling
-    model = build_model(cfg.model, in_shape, check_loss(cfg, n_classes))
+    model = build_model(cfg.model, task.in_shape, check_loss(cfg, task.n_classes))
     arithmetic = choose_arithmetic(cfg.train, device, model=model, recorded=recorded)
     # Here, for a learner that only evaluates must compute as the one that trained.
     choose_kernels(device, tf32=arithmetic.precision == "tf32")
@@ -91,9 +90,9 @@ def make_torch_learner(
     learner = TorchLearner(
         model,
         optimizer,
-        loss=make_loss(cfg.loss),
+        loss=_loss(cfg, task, dtype=arithmetic.weights, device=device),
         penalty=make_penalty(cfg.loss.penalty, model),
-        evaluation=EvalOptions(n_classes=n_classes, batch_size=cfg.train.eval_batch_size, views=make_views(cfg.train)),
+        evaluation=EvalOptions(task.n_classes, cfg.train.eval_batch_size, views=make_views(cfg.train)),
         options=StepOptions(
             accumulate=cfg.train.accumulate,
             clip=_clipper(cfg.train.clip),
@@ -104,8 +103,15 @@ def make_torch_learner(
         arithmetic=arithmetic,
     )
     if learner.views is not None:
-        learner.views.check(in_shape)
+        learner.views.check(task.in_shape)
     return learner, loaded
+
+
+def _loss(cfg: RunConfig, task: Task, *, dtype: torch.dtype, device: torch.device) -> LossOf:
+    if task.class_weights is None:
+        return make_loss(cfg.loss)
+    # In the type of the scores, which losses stay in under mixed precision too.
+    return make_loss(cfg.loss, torch.tensor(task.class_weights, dtype=dtype, device=device))
 
 
 def torch_layout(cfg: RunConfig, learner: TorchLearner) -> str:

@@ -10,7 +10,7 @@ import torch
 from dlassign.data.bundle import Labels, Split
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.network import Network
-from dlassign.numpy_nets.objective import AddPenalty, LossWithGradient, numpy_predict
+from dlassign.numpy_nets.objective import AddPenalty, NumpyLoss, numpy_predict
 from dlassign.optim.numpy_rules import NumpyOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
@@ -40,7 +40,7 @@ class NumpyLearner:
         network: Network,
         optimizer: NumpyOptimizer,
         *,
-        loss: LossWithGradient,
+        loss: NumpyLoss,
         penalty: AddPenalty | None,
         clip: Callable[[Mapping[str, Array]], None] | None,
         evaluation: EvalOptions,
@@ -90,17 +90,20 @@ class NumpyLearner:
         """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared; views: none here."""
         assert views is None, "configs with views are refused"
         k, n = self._n_classes, len(split)
-        loss, cells = 0.0, np.zeros(k * k, dtype=np.int64)
+        loss, mass, cells = 0.0, 0.0, np.zeros(k * k, dtype=np.int64)
         with np.errstate(all="ignore"):
             for start in range(0, n, self._eval_batch_size):
                 x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
                 scores = self.network.forward(x, train=False)
-                loss += self._loss(scores, y)[0] * len(y)
+                # With class weights the mean of a batch is one over weights, not over samples.
+                counted = self._loss.mass(y)
+                loss += self._loss(scores, y)[0] * counted
+                mass += counted
                 # Row and column in one number: one pass counts the whole confusion matrix.
                 cells += np.bincount(y * k + numpy_predict(scores), minlength=k * k)
         counts = cells.reshape(k, k)
         confusion = tuple(tuple(row) for row in counts.tolist())
-        return Evaluation(loss=loss / n, accuracy=int(counts.trace()) / n, n=n, confusion=confusion)
+        return Evaluation(loss=loss / mass, accuracy=int(counts.trace()) / n, n=n, confusion=confusion)
 
     def weights(self) -> State:
         """Return parameters and buffers by name, as tensors over the same memory: nothing is written through them."""

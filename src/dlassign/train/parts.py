@@ -16,6 +16,7 @@ from dlassign.store.records import Record
 from dlassign.train.checkpoint import to_tensors
 from dlassign.train.learner import State, SteppingLearner
 from dlassign.train.plan import Plan
+from dlassign.train.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Parts:
 
     Attributes:
         dataset: raw samples of every split, in memory.
-        in_shape: of a prepared sample.
+        task: what the data asks of model and loss.
         preprocess: what is done to the samples.
         splits: train, val and test as the learner evaluates them.
         batches: of the training split.
@@ -36,7 +37,7 @@ class Parts:
     """
 
     dataset: Dataset
-    in_shape: tuple[int, ...]
+    task: Task
     preprocess: Preprocess
     splits: dict[str, Any]
     batches: Batches[Any]
@@ -76,8 +77,9 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
             "label": dataset.label,
             "sha256": dataset.sha256,
             "raw_shape": list(dataset.train.x.shape[1:]),
-            "shape": list(parts.in_shape),
+            "shape": list(parts.task.in_shape),
             "classes": list(dataset.classes),
+            **_weights(parts),
             **{f"n_{name}": len(split) for name, split in parts.splits.items()},
             "notes": [*dataset.notes, *parts.preprocess.notes],
         },
@@ -87,6 +89,12 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
         "steps": parts.plan.steps,
         "steps_per_epoch": parts.plan.steps_per_epoch,
     }
+
+
+def _weights(parts: Parts) -> dict[str, dict[str, float]]:
+    """Return what a sample of each class counts in the loss, if not all count alike."""
+    weights = parts.task.class_weights
+    return {} if weights is None else {"class_weights": dict(zip(parts.dataset.classes, weights, strict=True))}
 
 
 def about(parts: Parts) -> State:

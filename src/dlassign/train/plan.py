@@ -21,7 +21,8 @@ from dlassign.config.optim import (
 )
 from dlassign.config.run import RunConfig
 from dlassign.config.train import Train
-from dlassign.data.batches import Order, make_order
+from dlassign.data.batches import Order, Oversampled, make_order
+from dlassign.data.bundle import Labels
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.objective import n_scores
 from dlassign.optim import schedules
@@ -188,6 +189,11 @@ def check_batches(cfg: RunConfig, sizes: Mapping[str, int]) -> Order:
     if batch_norm(cfg.model) is not None:
         _check_batch_norm(cfg, sizes)
     return order
+
+
+def training_order(cfg: RunConfig, order: Order, y: Labels) -> Order:
+    """Return the order of a run with balanced classes if the config asks for that; y: labels of the training split."""
+    return order if cfg.data.balance is None else Oversampled(order, y, cfg.seed)
 
 
 def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:

@@ -13,7 +13,7 @@ from dlassign.config.load import load_config, load_located
 from dlassign.config.neutral_keys import EVALUATION, NEUTRAL, PLACES, without
 from dlassign.config.run import RunConfig
 from dlassign.config.values import flow
-from dlassign.data.bundle import Split
+from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
@@ -27,6 +27,7 @@ from dlassign.train.learner import Evaluation, Learner, State
 from dlassign.train.make_numpy import make_numpy_learner, place_numpy
 from dlassign.train.make_torch import make_torch_learner, place_torch
 from dlassign.train.memory import naming_memory
+from dlassign.train.task import task_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ def evaluate_run(
     recorded = _arithmetic(records.start, cfg)
     with naming_memory():
         with using(paths):
-            learner, placed = _prepare(cfg, state, samples, n_classes=len(dataset.classes), recorded=recorded)
+            learner, placed = _prepare(cfg, state, samples, dataset=dataset, recorded=recorded)
         return SavedEvaluation(
             name=cfg.name,
             label=dataset.label,
@@ -212,18 +213,19 @@ def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
 
 
 def _prepare(
-    cfg: RunConfig, state: State, samples: Split, *, n_classes: int, recorded: dict[str, Any] | None
+    cfg: RunConfig, state: State, samples: Split, *, dataset: Dataset, recorded: dict[str, Any] | None
 ) -> tuple[Learner, Any]:
     """Return a learner that has the weights, and the samples as it takes them."""
     preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
     in_shape = preprocess.apply(samples.x[:0]).shape[1:]
+    task = task_of(cfg.loss, dataset.train.y, in_shape=in_shape, classes=dataset.classes)
     if cfg.backend == "numpy":
-        numpy_learner = make_numpy_learner(cfg, in_shape, n_classes)
+        numpy_learner = make_numpy_learner(cfg, task)
         _load(numpy_learner, state)
         return numpy_learner, place_numpy(cfg, samples, preprocess=preprocess)
     device = resolve_device(cfg.device)
     # Without a plan, which only training needs.
-    torch_learner, _ = make_torch_learner(cfg, in_shape, n_classes, device=device, recorded=recorded)
+    torch_learner, _ = make_torch_learner(cfg, task, device=device, recorded=recorded)
     _load(torch_learner, state)
     return torch_learner, place_torch(cfg, torch_learner, samples, preprocess=preprocess)
 

@@ -132,33 +132,43 @@ class TorchLearner:
     def _gradients(self, x: Tensor, y: Tensor | Mixed, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add up the gradients of a batch, part by part; return its loss with penalty and its right predictions."""
         if self._accumulate == 1:
-            return self._forward_backward(x, y, share=1.0, penalty=penalty)
+            return self._forward_backward(x, y, whole=None, penalty=penalty)
         losses, corrects = [], []
         parts = min(self._accumulate, len(x))  # a short last batch may have fewer samples than parts
         for part_x, part_y in zip(x.tensor_split(parts), _split(y, parts), strict=True):
-            loss, correct = self._forward_backward(part_x, part_y, share=len(part_x) / len(x), penalty=penalty)
+            loss, correct = self._forward_backward(part_x, part_y, whole=y, penalty=penalty)
             losses.append(loss)
             corrects.append(correct)
             penalty = None  # counted with the first part
         return torch.stack(losses).sum(), torch.stack(corrects).sum()
 
     def _forward_backward(
-        self, x: Tensor, y: Tensor | Mixed, *, share: float, penalty: Tensor | None
+        self, x: Tensor, y: Tensor | Mixed, *, whole: Tensor | Mixed | None, penalty: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        """Add the gradients of a batch, or of a part of it, to the parameters; whole: labels of all its parts."""
         scores = self._scores(x)
-        loss = self._loss_of(scores, y)
-        # Means of the parts, weighted by their sizes, add up to the mean of the batch.
-        if share != 1.0:
-            loss = loss * share
+        loss = self._loss_of(scores, y, whole)
         if penalty is not None:
             loss = loss + penalty
         (loss if self._loss_scale is None else self._loss_scale.scaled(loss)).backward()  # type: ignore[no-untyped-call]
         return loss.detach(), _right(scores.detach(), y)
 
-    def _loss_of(self, scores: Tensor, y: Tensor | Mixed) -> Tensor:
-        if isinstance(y, Mixed):
-            return y.weight * self.loss(scores, y.y) + (1 - y.weight) * self.loss(scores, y.other)
-        return self.loss(scores, y)
+    def _loss_of(self, scores: Tensor, y: Tensor | Mixed, whole: Tensor | Mixed | None) -> Tensor:
+        """Return the mean loss of a batch; of a part of the batch with the labels `whole`, what it adds to that."""
+        if not isinstance(y, Mixed):
+            assert not isinstance(whole, Mixed), "a part has labels as its batch has"
+            return self._share(self.loss(scores, y), y, whole)
+        own, other = self.loss(scores, y.y), self.loss(scores, y.other)
+        wholes = (whole.y, whole.other) if isinstance(whole, Mixed) else (None, None)
+        if self.loss.class_weights is None:
+            return self._share(y.weight * own + (1 - y.weight) * other, y.y, wholes[0])
+        # The two labels of an image may count differently, and so do the parts that they add.
+        own, other = self._share(own, y.y, wholes[0]), self._share(other, y.other, wholes[1])
+        return y.weight * own + (1 - y.weight) * other
+
+    def _share(self, loss: Tensor, y: Tensor, whole: Tensor | None) -> Tensor:
+        # Means of the parts, weighted by what their samples count, add up to the mean of the batch.
+        return loss if whole is None or len(whole) == len(y) else loss * (self.loss.mass(y) / self.loss.mass(whole))
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the model's scores in the type of its weights; x: (B, ...)."""
@@ -216,25 +226,31 @@ class TorchLearner:
         """
         self.model.eval()
         with self._evaluated_weights(), torch.inference_mode():
-            loss, cells = self._count(split, views)
+            loss, mass, cells = self._count(split, views)
         set_training(self.model, self._frozen)
         k, n = self.n_classes, len(split)
         confusion = tuple(tuple(row) for row in cells.reshape(k, k).tolist())
         correct = sum(confusion[i][i] for i in range(k))
-        return Evaluation(loss=loss.item() / n, accuracy=correct / n, n=n, confusion=confusion)
+        return Evaluation(loss=loss.item() / float(mass), accuracy=correct / n, n=n, confusion=confusion)
 
-    def _count(self, split: TensorSplit, views: Views | None) -> tuple[Tensor, Tensor]:
-        """Return the summed loss and the confusion counts, (K * K,), without waiting for the device."""
+    def _count(self, split: TensorSplit, views: Views | None) -> tuple[Tensor, Tensor | int, Tensor]:
+        """Return the summed loss, what the samples count in it, and the confusion counts, (K * K,).
+
+        It does not wait for the device.
+        """
         k, size = self.n_classes, self.eval_batch_size
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         cells = torch.zeros(k * k, dtype=torch.int64, device=self.device)
+        mass: Tensor | int = 0
         for start in range(0, len(split), size):
             x, y = split.prepared(start, start + size), split.y[start : start + size]
             scores = self._scores(x) if views is None else views.scores(self._scores, x)
-            loss += self.loss(scores, y).double() * len(y)
+            counted = self.loss.mass(y)
+            loss += self.loss(scores, y).double() * counted
+            mass = mass + counted
             # index_add_ is exact on whole numbers; bincount would wait for the device to learn its length
             cells.index_add_(0, y * k + predict(scores), torch.ones_like(y))
-        return loss, cells
+        return loss, mass, cells
 
     def _evaluated_weights(self) -> AbstractContextManager[None]:
         return self._average.swapped() if self._average is not None and self._swaps else nullcontext()
