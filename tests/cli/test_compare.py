@@ -232,6 +232,16 @@ class TestMarks:
         with pytest.raises(UserError, match=r"different data: digits \(sha256 ab\) and digits \(sha256 cd\)"):
             compare_command([str(out / "a"), str(out / "b")])
 
+    def test_the_same_rows_with_other_columns_are_compared(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Runs that differ in data.drop were refused, though they are judged on the same rows."""
+        for name, sha256 in (("a", "ab"), ("b", "cd")):
+            for run in (out / name).glob("*-s*"):
+                edit(run, '"sha256":"ab"', f'"sha256":"{sha256}","samples_sha256":"rows"')
+        assert found(capsys, out / "a", out / "b")["comparisons"][0]["difference"] is not None
+        edit(next((out / "b").glob("*-s1")), '"samples_sha256":"rows"', '"samples_sha256":"others"')
+        with pytest.raises(UserError, match="different data"):
+            compare_command([str(out / "a"), str(out / "b")])
+
     def test_test_evaluations(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         make_run(out, name="c", seed=0, steps=20, splits=("test",), finals=("test",))
         text = said(capsys, out / "c", out / "a")

@@ -190,3 +190,13 @@ def test_the_binary_set(real_data: Path) -> None:
     raw = csv_table(str(real_data / "binary20" / "data.csv"))
     assert raw.train.x.shape == (1000, 20)
     assert np.bincount(raw.train.y).tolist() == [460, 540]
+
+
+def test_what_is_dropped_changes_the_data_and_not_which_samples_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b,label\n1,2,x\n3,4,y\n5,6,x\n")
+    whole, part = csv_table(str(path)), csv_table(str(path), drop=["b"])
+    assert whole.sha256 != part.sha256
+    assert whole.samples_sha256 == part.samples_sha256
+    path.write_text("a,b,label\n1,2,x\n3,7,y\n5,6,x\n")
+    assert csv_table(str(path), drop=["b"]).samples_sha256 != part.samples_sha256

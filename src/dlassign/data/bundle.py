@@ -46,6 +46,8 @@ class Raw:
         classes: class names; label i is `classes[i]`.
         sha256: digest of the content, the same for every split of it; it depends on no path and no time.
         label: the name of the data in results, such as `cifar10-jpeg`.
+        samples_sha256: digest of the samples as the source holds them, whatever is read of each, such as all cells of a
+            table; sources with this digest have the same samples, in the same order. None: it is not known.
         notes: messages for the run's log, one sentence each, such as which images were left out.
         groups: of each part that the split takes from, the number of the group of each sample, (N,); empty if samples
             are split one by one.
@@ -57,6 +59,7 @@ class Raw:
     classes: tuple[str, ...]
     sha256: str
     label: str
+    samples_sha256: str | None = None
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Labels] = field(default_factory=dict)
 

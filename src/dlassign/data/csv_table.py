@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,7 @@ class Table:
             classes=classes,
             sha256=content_sha256({"train": split}, _names_in_digest(classes)),
             label=label or Path(self.path).stem,
+            samples_sha256=_digest_of_rows(self.rows),
             notes=(*self.notes, *notes, *notes_of_features(columns, split.x, split.y)),
         )
 
@@ -219,6 +221,14 @@ def _find(path: str, columns: Sequence[Column], *, wanted: str | int, key: str) 
         raise DataError(f"{path}: {len(found)} columns are called {wanted!r}; give {key} as a number")
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise DataError(f"{path}: no column is called {wanted!r}.{did_you_mean(wanted, names)} Columns: {shown}. Set {key}")
+
+
+def _digest_of_rows(rows: Sequence[Row]) -> str:
+    """Return the digest of all cells, those of dropped columns and labels too."""
+    digest = hashlib.sha256()
+    for _, cells in rows:
+        digest.update(("\x1f".join(cells) + "\x1e").encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def _names_in_digest(classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -133,6 +133,7 @@ def deal(
         classes=raw.classes,
         sha256=raw.sha256,
         label=raw.label,
+        samples_sha256=raw.samples_sha256,
         notes=(*raw.notes, *notes),
     )
 

@@ -76,6 +76,7 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
         "data": {
             "label": dataset.label,
             "sha256": dataset.sha256,
+            **({"samples_sha256": dataset.samples_sha256} if dataset.samples_sha256 else {}),
             "raw_shape": list(dataset.train.x.shape[1:]),
             "shape": list(parts.task.in_shape),
             "classes": list(dataset.classes),

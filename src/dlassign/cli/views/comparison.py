@@ -155,11 +155,13 @@ def _standing(run: RunSummary) -> str:
 
 
 def _check_data(finished: Sequence[Sequence[RunSummary]]) -> None:
-    """Raise UserError if runs were made with different data."""
+    """Raise UserError if runs were made with different samples."""
     records = [(run, data_record(run)) for runs in finished for run in runs]
     first, wanted = records[0]
     for run, found in records:
-        if found.get("sha256") != wanted.get("sha256"):
+        # What is read of each sample may differ, as by data.drop: that is a difference to compare, like any other key.
+        same = found.get("samples_sha256") is not None and found.get("samples_sha256") == wanted.get("samples_sha256")
+        if found.get("sha256") != wanted.get("sha256") and not same:
             unknown = {"label": "unknown", "sha256": "unknown"}
             texts = ["{label} (sha256 {sha256!s:.12})".format_map({**unknown, **record}) for record in (wanted, found)]
             places = f"{first.run} and {run.run} were trained on different data"
