@@ -408,11 +408,38 @@ def _without_rng(state: dict[str, Any]) -> None:
     del state["learner"]["rng"]
 
 
+def _without_one_best_weight(state: dict[str, Any]) -> None:
+    weights = state["hooks"]["keep_best"]["weights"]
+    del weights[next(iter(weights))]
+
+
+def _with_small_best_weights(state: dict[str, Any]) -> None:
+    kept = state["hooks"]["keep_best"]
+    kept["weights"] = {name: torch.zeros(1) for name in kept["weights"]}
+
+
+def _with_a_best_value_of_text(state: dict[str, Any]) -> None:
+    state["hooks"]["keep_best"]["value"] = "high"
+
+
+def _with_progress_of_text(state: dict[str, Any]) -> None:
+    state["progress"]["losses"] = list("abc")
+
+
+def _with_too_few_counts(state: dict[str, Any]) -> None:
+    state["progress"]["counts"] = [*state["progress"]["counts"], 8]
+
+
 @pytest.mark.parametrize("backend", ["torch", "numpy"])
 @pytest.mark.parametrize(
-    "damage", [_without_slots, _without_one_slot, _with_small_slots, _with_slots_of_text, _without_rng]
+    "damage",
+    [
+        *(_without_slots, _without_one_slot, _with_small_slots, _with_slots_of_text, _without_rng),
+        *(_without_one_best_weight, _with_small_best_weights, _with_a_best_value_of_text),
+        *(_with_progress_of_text, _with_too_few_counts),
+    ],
 )
-def test_a_checkpoint_whose_optimizer_does_not_fit_is_told_and_costs_only_time(
+def test_a_checkpoint_with_a_part_that_does_not_fit_is_told_and_costs_only_time(
     damage: Callable[[dict[str, Any]], None], backend: str, tmp_path: Path, stop: type[Stop]
 ) -> None:
     """Its seal is right: the run ended there, though the checkpoint before it was whole."""

@@ -248,6 +248,18 @@ def using(paths: RunPaths) -> Iterator[None]:
         raise UserError(f"{message}; --again, or moving the folder away, trains anew") from error
 
 
+def check_weights(saved: State, own: State) -> None:
+    """Check that saved weights are those of a model with the weights `own`: the same names, shapes and types.
+
+    Raises:
+        RuntimeError: they are not.
+    """
+    kept, wanted = ({name: (tuple(t.shape), t.dtype) for name, t in weights.items()} for weights in (saved, own))
+    for name in (*wanted, *kept):
+        if kept.get(name) != wanted.get(name):
+            raise RuntimeError(f"the best weights have {kept.get(name)} as {name}, the model has {wanted.get(name)}")
+
+
 def weights_sha256(weights: State) -> str:
     """Return a digest of names, types, shapes and bytes of a model's weights; equal digests mean equal bits."""
     digest = hashlib.sha256()

@@ -35,6 +35,20 @@ class Progress:
     corrects: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Refuse what no run saves: a damaged checkpoint is told when it is read, not where its values are used.
+
+        Raises:
+            ValueError: a value is no number, or the steps since the last record have unequal numbers of values.
+        """
+        lists: list[Sequence[float]] = [self.losses, self.corrects, self.counts]
+        if self.penalties:
+            lists.append(self.penalties)
+        seconds = [self.train_seconds, self.eval_seconds, self.wall_seconds, *self.other_seconds.values()]
+        numbers = [self.step, self.images, *seconds, *(value for values in lists for value in values)]
+        if not all(isinstance(value, int | float) for value in numbers) or len(set(map(len, lists))) > 1:
+            raise ValueError("its progress is not made of numbers, as many for each step")
+
     def take(self, steps: Steps, seconds: float) -> None:
         """Count steps that took so many seconds."""
         self.step += len(steps.losses)

@@ -17,7 +17,7 @@ from dlassign.store.files import write_text
 from dlassign.store.manifest import environment, numeric_differences, write_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.train.checkpoint import CheckpointStore, weights_sha256
+from dlassign.train.checkpoint import CheckpointStore, check_weights, weights_sha256
 from dlassign.train.device import cuda_versions
 from dlassign.train.learner import Evaluation, Learner, State, Steps
 from dlassign.train.parts import Former, Parts, about, start_facts
@@ -169,6 +169,8 @@ class Run:
         for name, watcher in self._watchers.items():
             if name in state["hooks"]:  # a checkpoint of an earlier version may lack a watcher that came later
                 watcher.load_state_dict(state["hooks"][name])
+        if self._keep.weights is not None:  # they are not used before the end, when it is too late for another one
+            check_weights(self._keep.weights, self.learner.weights())
         own_seconds, self._progress = self._progress.other_seconds, progress
         self._wall.add(progress.wall_seconds)
         for phase, seconds in own_seconds.items():

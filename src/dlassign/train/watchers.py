@@ -61,6 +61,12 @@ class Best:
         self.step = step
         return True
 
+    def load_state_dict(self, state: State) -> None:
+        """Go back to the value and step of a watcher's state; ValueError if they are no numbers."""
+        value, step = state["value"], state["step"]
+        self.value = None if value is None else float(value)
+        self.step = None if step is None else int(step)
+
     def record(self) -> dict[str, Any] | None:
         """Return step, metric and value as the log has them, or None before the first evaluation."""
         return None if self.step is None else {"step": self.step, "metric": self.metric, "value": self.value}
@@ -86,8 +92,7 @@ class KeepBest:
 
     def load_state_dict(self, state: State) -> None:
         """Go back to a state that state_dict gave."""
-        self.best.value = state["value"]
-        self.best.step = state["step"]
+        self.best.load_state_dict(state)
         self.weights = state["weights"]
 
 
@@ -110,9 +115,8 @@ class EarlyStop:
 
     def load_state_dict(self, state: State) -> None:
         """Go back to a state that state_dict gave."""
-        self._best.value = state["value"]
-        self._best.step = state["step"]
-        self._waited = state["waited"]
+        self._best.load_state_dict(state)
+        self._waited = int(state["waited"])
 
 
 class OneClass:
