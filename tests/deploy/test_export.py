@@ -15,13 +15,14 @@ import torch
 from dlassign.config.load import load_config
 from dlassign.data.load import load_dataset
 from dlassign.deploy import export, onnx_file
+from dlassign.deploy.classifier import probabilities
 from dlassign.deploy.export import export_run
 from dlassign.deploy.from_run import own_scores
 from dlassign.deploy.model import load_model
 from dlassign.deploy.model_folder import ModelFolder
 from dlassign.errors import DataError, UserError
 from dlassign.store.paths import RunPaths
-from helpers.exporting import make_images, predict_onnx, train
+from helpers.exporting import make_images, make_pictures, predict_onnx, train
 
 ONNX = pytest.mark.skipif(bool(onnx_file.missing_packages()), reason=f"{onnx_file.INSTALL} brings ONNX")
 BASE = ["config.json", "labels.txt", "model.safetensors", "parity.json", "preprocessor_config.json"]
@@ -154,9 +155,15 @@ def test_without_the_data(tmp_path: Path) -> None:
     data = {"name": "image_folder", "root": str(tmp_path / "d"), "cache": str(tmp_path / "k"), "split": {"val": 4}}
     run = train(tmp_path / "run", {"data": data, "train.batch_size": 8})
     (tmp_path / "d").rename(tmp_path / "moved")
-    parity = export_run(run, tmp_path / "model", kinds=[]).parity
-    assert parity.real.startswith("none: data.root: ")
-    assert parity.contents == ("random", "all 0", "all 255", "mixed")
+    done = export_run(run, tmp_path / "model", kinds=["hf"])
+    [note] = done.notes
+    assert note.startswith(
+        "note: no real samples are compared, for the run's data is not there; --set says where it is: "
+    )
+    assert done.parity.real == "none: the run's data was not there"
+    for file in done.folder.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes()
+    assert done.parity.contents == ("random", "all 0", "all 255", "mixed")
     there = (f"data.root={tmp_path / 'moved'}",)
     assert export_run(run, tmp_path / "again", kinds=[], overrides=there).parity.contents[0] == "real"
     with pytest.raises(DataError, match=r"data\.root"):
@@ -246,6 +253,25 @@ def exported(net: str, precision: str, tmp_path: Path, *, backend: str = "torch"
 )
 def test_every_family(net: str, precision: str, tmp_path: Path) -> None:
     exported(net, precision, tmp_path)
+
+
+@ONNX
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("gray", [False, True])
+def test_pictures_of_all_kinds_are_decoded_as_in_training(fit: str, gray: bool, tmp_path: Path) -> None:
+    make_images(tmp_path / "d", size=(20, 30))
+    data = {"name": "image_folder", "root": str(tmp_path / "d"), "cache": str(tmp_path / "k"), "size": [12, 10]}
+    data |= {"split": {"val": 4}, "grayscale": gray, "fit": fit, "background": "#204060", "bits": 12}
+    run = train(tmp_path / "run", {"data": data, "train.batch_size": 8})
+    folder = export_run(run, tmp_path / "model", kinds=["onnx"]).folder
+    files = make_pictures(tmp_path)
+    scores, rows = predict_onnx(folder, files, tmp_path)
+    model = load_model(folder)
+    odds = model.predict_proba(files)
+    assert [row[1] for row in rows] == model.predict(files).tolist()
+    np.testing.assert_allclose(probabilities(scores), odds, atol=1e-5)
+    np.testing.assert_array_equal(load_model(run.root).predict_proba(files), odds)
 
 
 @ONNX

@@ -63,6 +63,23 @@ def make_images(root: Path, *, size: tuple[int, int] = (32, 32), n: int = 12, ch
     return sorted((root / "test").rglob("*.png"))
 
 
+def make_pictures(root: Path) -> list[Path]:
+    """Write a picture of each kind that people have: turned, see-through, gray, deep, in inks, flat, of a palette."""
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (40, 25, 3)).astype(np.uint8)
+    image, exif = Image.fromarray(pixels), Image.Exif()
+    exif[274] = 8
+    image.save(root / "turned.jpg", exif=exif)
+    Image.merge("RGBA", (*image.split(), Image.fromarray(pixels[:, :, 0]))).save(root / "alpha.png")
+    Image.merge("LA", (image.convert("L"), Image.fromarray(pixels[:, :, 1]))).save(root / "gray_alpha.png")
+    image.convert("L").save(root / "gray.png")
+    image.convert("P", palette=Image.Palette.ADAPTIVE).save(root / "palette.gif", transparency=3)
+    image.convert("CMYK").save(root / "inks.jpg")
+    Image.fromarray(rng.integers(0, 4096, (40, 25)).astype(np.uint16)).save(root / "deep.png")
+    image.resize((200, 2)).save(root / "flat.bmp")
+    return [*sorted(root.glob("*.*g")), root / "palette.gif", root / "flat.bmp"]
+
+
 def predict_onnx(folder: Path, files: Sequence[Path], tmp_path: Path) -> tuple[NDArray[Any], list[list[str]]]:
     """Run predict_onnx.py in a child without torch and dlassign; return scores, and path, label and probability."""
     scores = tmp_path / "scores.npy"

@@ -44,11 +44,13 @@ class Exported:
         folder: with the files.
         files: their names, in the order in which they were written.
         parity: how far they are from the run.
+        notes: what the user should know, one sentence each.
     """
 
     folder: Path
     files: tuple[str, ...]
     parity: Parity
+    notes: tuple[str, ...] = ()
 
 
 def export_run(
@@ -79,7 +81,7 @@ def export_run(
         trained = read_run(paths, weights=weights)
         refuse_mixing(trained.graph().model)
         own, how = own_scores(paths, weights=weights)
-        real, where = _real_samples(paths, overrides)
+        real, where, notes = _real_samples(paths, overrides)
         batches = [(content, x, own(x)) for content, x in probes(trained, real)]
         parity = Parity(how, where, contents=tuple(dict.fromkeys(content for content, _, _ in batches)))
         folder = ModelFolder(temporary)
@@ -89,7 +91,7 @@ def export_run(
         if "hf" in kinds:
             write_text(folder.card, model_card(trained, parity))
         files = tuple(sorted(file.name for file in temporary.iterdir()))
-    return Exported(folder=out, files=files, parity=parity)
+    return Exported(folder=out, files=files, parity=parity, notes=notes)
 
 
 def _write(
@@ -125,10 +127,11 @@ def _program_scores(path: Path) -> Callable[[Samples], Scores]:
     return scores
 
 
-def _real_samples(paths: RunPaths, overrides: tuple[str, ...]) -> tuple[Samples | None, str]:
-    """Return raw samples that the run was validated on, or trained on if it has no validation, and where they are from.
+def _real_samples(paths: RunPaths, overrides: tuple[str, ...]) -> tuple[Samples | None, str, tuple[str, ...]]:
+    """Return raw samples that the run was validated on, in words where they are from, and notes for the user.
 
-    None where the data is not there or has changed; what was asked for with `overrides` must be there.
+    Without validation they are those it was trained on. None where the data is not there or has changed; what was asked
+    for with `overrides` must be there.
     """
     cfg = load_run_config(paths, overrides, device="cpu")
     try:
@@ -136,9 +139,11 @@ def _real_samples(paths: RunPaths, overrides: tuple[str, ...]) -> tuple[Samples 
     except (UserError, ConfigError) as error:
         if overrides:
             raise
-        return None, f"none: {error}"
+        # Why is said to the user alone: it names folders of this machine, and the files go elsewhere.
+        note = f"note: no real samples are compared, for the run's data is not there; --set says where it is: {error}"
+        return None, "none: the run's data was not there", (note,)
     name, split = ("train", dataset.train) if dataset.val is None else ("val", dataset.val)
-    return split.x[: BATCHES[-1]], f"the first of the {name} split of {dataset.label}"
+    return split.x[: BATCHES[-1]], f"the first of the {name} split of {dataset.label}", ()
 
 
 def _versions() -> dict[str, str]:

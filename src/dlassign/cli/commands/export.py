@@ -56,6 +56,8 @@ def export_command(
     if not kinds and "onnx" not in chosen:
         click.echo(f"note: no model.onnx is written; for it {INSTALL}", err=True)
     done = export_run(one_run(run), Path(out), kinds=chosen, weights=weights, overrides=overrides)
+    for note in done.notes:
+        click.echo(note, err=True)
     click.echo(json.dumps(_as_dict(done)) if as_json else "\n".join(_lines(done)))
 
 
