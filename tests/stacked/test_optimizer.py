@@ -62,6 +62,9 @@ CASES: dict[str, tuple[list[Any], Peer]] = {
     "sgd, all alike": ([SGD(name="sgd", lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.1)] * 4, sgd),
     "rmsprop": (several(one(RMSprop), alpha=MOMENTA, eps=EPS), rmsprop),
     "rmsprop, momentum and decay": (several(one(RMSprop), momentum=MOMENTA, weight_decay=DECAYS), rmsprop),
+    "rmsprop, alike but for rates": (several(one(RMSprop)), rmsprop),
+    "rmsprop, all alike": ([RMSprop(name="rmsprop", lr=0.01, momentum=0.9, weight_decay=0.1)] * 4, rmsprop),
+    "rmsprop, two and two": (several(one(RMSprop), weight_decay=(0.0, 0.0, 0.1, 0.1)), rmsprop),
     "adam": (several(one(Adam), betas=BETAS, eps=EPS), adam),
     "adam, decay": (several(one(Adam), weight_decay=DECAYS), adam),
     "adamw": (several(one(AdamW), betas=BETAS, weight_decay=DECAYS), adamw),
@@ -201,6 +204,33 @@ def test_groups_that_hold_all_parameters_keep_their_multiple_of_the_rate() -> No
         optimizer.step([0.1] * 4)
         for k, single in enumerate(singles):
             take_alone(alone[k], single, step, k)
+    for own, other in zip(models, alone, strict=True):
+        for p, q in zip(own.parameters(), other.parameters(), strict=True):
+            assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("alike", [True, False], ids=["one rate", "own rates"])
+def test_rmsprop_has_the_bits_of_alone_wherever_a_tensor_ends(*, momentum: float, decay: float, alike: bool) -> None:
+    """Kernels compute whole vectors of numbers otherwise than the rest of a tensor: every rest of up to 32 is tried."""
+    lrs = [0.01] * 3 if alike else [0.01, 0.02, 0.03]
+    cfgs = [RMSprop(name="rmsprop", lr=lr, momentum=momentum, weight_decay=decay) for lr in lrs]
+    generator = torch.Generator().manual_seed(1)
+    models = [nn.ParameterList([torch.randn(n, generator=generator) for n in range(1, 100)]) for _ in cfgs]
+    alone = copy.deepcopy(models)
+    optimizers = [make_optimizer(cfg, model) for cfg, model in zip(cfgs, models, strict=True)]
+    singles = [make_optimizer(cfg, model) for cfg, model in zip(cfgs, alone, strict=True)]
+    tensors = StackedTensors(models)
+    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
+    for _ in range(5):
+        for name, p in tensors.params.items():
+            p.grad = torch.randn(p.shape, generator=generator)
+            for k, model in enumerate(alone):
+                model.get_parameter(name).grad = p.grad[k].clone()
+        optimizer.step(lrs)
+        for single in singles:
+            single.step()
     for own, other in zip(models, alone, strict=True):
         for p, q in zip(own.parameters(), other.parameters(), strict=True):
             assert torch.equal(p, q)

@@ -101,12 +101,8 @@ class ParamGroup:
         try:
             self.rule.update(params, grads, self._slots, rate)
         except RuntimeError as error:
-            if "without overflow" not in str(error):
-                raise
-            kind = str(params[0].dtype).removeprefix("torch.")
-            raise UserError(
-                f"optimizer: {kind} cannot hold the learning rate {rate:g} or a number of {self.rule}; use smaller ones"
-            ) from error
+            raise_overflow(error, params[0].dtype, self.rule, rate)
+            raise
 
     def _laid_out(self, k: int, grad: Tensor) -> Tensor:
         p = self._params[k]
@@ -191,6 +187,19 @@ class TorchOptimizer:
                 if saved.shape != tensor.shape:  # copying would repeat a smaller one to fill the larger
                     raise ValueError(f"{name} is {tuple(tensor.shape)}; got {tuple(saved.shape)}")
                 tensor.copy_(saved)
+
+
+def raise_overflow(error: RuntimeError, dtype: torch.dtype, rule: Rule, lr: float) -> None:
+    """Tell in plain words that a kernel was given a number that the parameters' type does not hold, if it was.
+
+    Raises:
+        UserError: it was.
+    """
+    if "without overflow" in str(error):
+        kind = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"optimizer: {kind} cannot hold the learning rate {lr:g} or a number of {rule}; use smaller ones"
+        ) from error
 
 
 def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int = 0) -> TorchOptimizer:

@@ -115,18 +115,28 @@ class RMSpropRule:
 
     def update(self, params: Tensors, grads: Tensors, slots: Slots, lr: float) -> None:
         """Compute the formula in the order of torch.optim.RMSprop; there is no fused kernel."""
+        self.descend(params, self.descents(params, grads, slots), lr)
+
+    def descents(self, params: Tensors, grads: Tensors, slots: Slots) -> list[Tensors]:
+        """Update s and v, and return what `descend` needs: [v], or without momentum [g', sqrt(s) + eps]."""
         if self.weight_decay:
             grads = list(torch._foreach_add(grads, params, alpha=self.weight_decay))
         torch._foreach_mul_(slots["square"], self.alpha)
         torch._foreach_addcmul_(slots["square"], grads, grads, value=1 - self.alpha)
-        sizes = torch._foreach_sqrt(slots["square"])
+        sizes = list(torch._foreach_sqrt(slots["square"]))
         torch._foreach_add_(sizes, self.eps)  # outside the root, as torch does; other libraries add it inside
+        if not self.momentum:
+            return [grads, sizes]
+        torch._foreach_mul_(slots["momentum"], self.momentum)
+        torch._foreach_addcdiv_(slots["momentum"], grads, sizes)
+        return [slots["momentum"]]
+
+    def descend(self, params: Tensors, descents: list[Tensors], lr: float) -> None:
+        """Update p: the only part that depends on the learning rate."""
         if self.momentum:
-            torch._foreach_mul_(slots["momentum"], self.momentum)
-            torch._foreach_addcdiv_(slots["momentum"], grads, sizes)
-            torch._foreach_add_(params, slots["momentum"], alpha=-lr)
+            torch._foreach_add_(params, descents[0], alpha=-lr)
         else:
-            torch._foreach_addcdiv_(params, grads, sizes, value=-lr)
+            torch._foreach_addcdiv_(params, descents[0], descents[1], value=-lr)
 
 
 @dataclass(frozen=True, kw_only=True)

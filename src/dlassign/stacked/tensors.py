@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+GAP = 16
+"""Numbers between one model's and the next one's, where there is a gap."""
+
 
 class StackedTensors:
     """The tensors of K models, (K, ...) each.
@@ -52,14 +55,24 @@ def _stack(own: Sequence[Tensor]) -> Tensor:
     return stacked
 
 
-def side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+def side_by_side(tensors: Sequence[Tensor], *, gap: int = 0) -> Tensor:
     """Return dense tensors of one shape as one, (K, ...), in which each keeps its layout in memory.
 
     An optimizer goes by the layout that it has seen; torch.stack promises none.
+
+    Args:
+        tensors: of K models.
+        gap: numbers between a model's and the next one's. With a gap, torch's kernels cannot take the models' numbers
+            for one row: they go through each model's by themselves, as they do alone, with the same last bits.
     """
     first = tensors[0]
-    strides = (first.numel(), *first.stride())
+    strides = (first.numel() + gap, *first.stride())
     stacked = torch.empty_strided((len(tensors), *first.shape), strides, dtype=first.dtype, device=first.device)
     for place, tensor in zip(stacked.unbind(), tensors, strict=True):
         place.copy_(tensor)
     return stacked
+
+
+def with_gaps(x: Tensor) -> Tensor:
+    """Return a copy of x, (K, ...), with a gap after each model's numbers; see `side_by_side`."""
+    return torch.empty_strided(x.shape, (x[0].numel() + GAP, *x[0].contiguous().stride()), dtype=x.dtype).copy_(x)
