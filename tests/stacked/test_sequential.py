@@ -109,6 +109,23 @@ def test_activations_whatever_their_place_in_memory(activation: str) -> None:
     assert_as_alone(nets(activation=activation), shared=True)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_an_activation_wherever_the_numbers_of_a_model_end(activation: str, dtype: torch.dtype) -> None:
+    """Kernels compute whole vectors of numbers otherwise than the rest: every rest of up to 64 is tried."""
+    layer = stacked([nn.Sequential(ACTIVATIONS[activation]()) for _ in range(3)], None)
+    alone = ACTIVATIONS[activation]()
+    generator = torch.Generator().manual_seed(3)
+    for n in [*range(1, 70), 3840]:
+        x, upstream = (torch.randn(3, 1, n, generator=generator).to(dtype) for _ in range(2))
+        x.requires_grad_()
+        y = layer.scores(x, training=True)
+        expected = torch.stack([alone(own) for own in x.unbind()])
+        assert torch.equal(y, expected)
+        ours, theirs = (torch.autograd.grad(z, x, upstream, retain_graph=True)[0] for z in (y, expected))
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["one batch", "own batches"])
 def test_layers_without_bias(*, shared: bool) -> None:
     assert_as_alone(nets(bias=False), shared=shared)

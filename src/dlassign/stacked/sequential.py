@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,16 +14,21 @@ from torch.func import functional_call
 from dlassign.nets.dropout import DropoutScaledInEval
 from dlassign.nets.normalization import BatchNormAutograd, BatchNormManual, LayerNormAutograd, LayerNormManual
 from dlassign.stacked.linear import StackedLinear
-from dlassign.stacked.tensors import StackedTensors
+from dlassign.stacked.tensors import StackedTensors, with_gaps
 from dlassign.stacked.vmap_modules import StackedBatchNorm
 
 BATCH_NORMS = (nn.BatchNorm1d, BatchNormAutograd, BatchNormManual)
 LAYER_NORMS = (nn.LayerNorm, LayerNormAutograd, LayerNormManual)
 SIMPLE = (nn.ReLU, nn.Identity, nn.LeakyReLU)
 """Activations that have the same bits wherever a number lies in its tensor."""
-CURVED = (nn.ELU, nn.GELU, nn.Sigmoid, nn.SiLU, nn.Tanh)
+CURVED = (nn.ELU, nn.Sigmoid, nn.SiLU, nn.Tanh)
 """Activations whose kernels compute the last few numbers of a tensor by other functions than the rest."""
-STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *SIMPLE, *CURVED)
+IN_PLACE: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {nn.Sigmoid: torch.sigmoid_, nn.Tanh: torch.tanh_}
+"""Those whose backward pass reads their result, which must have gaps, too."""
+OTHERS = (nn.GELU,)
+"""Activations for which torch takes another library where a tensor has no gaps, as it has none alone."""
+ACTIVATIONS = (*SIMPLE, *CURVED, *OTHERS)
+STACKABLE = (nn.Flatten, nn.Linear, nn.Dropout, DropoutScaledInEval, *BATCH_NORMS, *LAYER_NORMS, *ACTIVATIONS)
 """Modules that StackedSequential knows; their subclasses are not among them."""
 
 Layer = Callable[[Tensor, bool], Tensor]
@@ -34,8 +39,8 @@ class StackedSequential:
     """K nn.Sequential models of the same layers.
 
     On a CPU each model gets the bits that it gets alone, whatever models are beside it. What computes all models at
-    once in another order, such as normalisation, is then done model by model. On a GPU that would cost most of the
-    gain, so there the last bits may differ.
+    once in another order, such as normalisation, is then done model by model, or with gaps between the models. On a GPU
+    that would cost most of the gain, so there the last bits may differ.
 
     Args:
         models: in the same memory format and device; those of one place in them differ in values only, and in the
@@ -81,10 +86,12 @@ class StackedSequential:
                 return lambda x, training: linear(x)
             case nn.Dropout() | DropoutScaledInEval():
                 return _dropout(peers, self._generators)
-            case _ if type(first) in SIMPLE or (type(first) in CURVED and not on_cpu):
+            case _ if type(first) in SIMPLE or (type(first) in ACTIVATIONS and not on_cpu):
                 return lambda x, training: first(x)
             case _ if type(first) not in STACKABLE:
                 raise ValueError(f"{type(first).__name__} cannot be stacked")
+            case _ if type(first) in CURVED:
+                return _curved(first)
             case _ if on_cpu:
                 return _model_by_model(peers, own)
             case nn.LayerNorm() | LayerNormAutograd() | LayerNormManual():
@@ -116,6 +123,12 @@ def _dropout(peers: Sequence[Any], generators: Sequence[torch.Generator]) -> Lay
         return x if inverted else torch.stack([own * (1 - rate) for own, rate in zip(x.unbind(), rates, strict=True)])
 
     return layer
+
+
+def _curved(activation: nn.Module) -> Layer:
+    """Return an activation of all models at once, whose numbers end at a gap where those of each end alone."""
+    compute = IN_PLACE.get(type(activation), activation)
+    return lambda x, training: compute(with_gaps(x)).contiguous()
 
 
 def _model_by_model(peers: Sequence[Any], own: dict[str, Tensor]) -> Layer:
