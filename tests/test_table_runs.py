@@ -11,8 +11,12 @@ from click.testing import CliRunner
 
 from dlassign.cli.main import main
 from dlassign.config.load import load_config
+from dlassign.data.load import load_dataset
+from dlassign.data.table_encoding import TableEncoding, read_new_rows
+from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, read_records
+from dlassign.train.checkpoint import load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import evaluate_run
 from helpers.runs import paths_of
@@ -95,8 +99,9 @@ def test_an_index_that_was_saved_with_a_sorted_table_is_named_and_can_be_left_ou
 
 def test_check_tells_of_a_cell_that_is_no_number_before_training_does() -> None:
     write(("name", ["Ada", "Bob"] * 40), ("a", range(N)), ("label", ["x", "y"] * 40))
-    cure = "fill it in or leave the row out, or the column, by data.drop: [name]"
-    assert f"t.csv:2: column 'name' is 'Ada', not a finite number; {cure}" in "".join(check())
+    told = "\n".join(check())
+    assert "t.csv:2: column 'name' is 'Ada', not a finite number\nt.csv:3: column 'name' is 'Bob'" in told
+    assert "t.csv: and 60 more like these\nset data.columns: {name: one_hot} to learn from text, or leave" in told
 
 
 def test_ids_of_many_digits_as_labels_are_the_classes_of_the_run() -> None:
@@ -107,3 +112,72 @@ def test_ids_of_many_digits_as_labels_are_the_classes_of_the_run() -> None:
     _, log, accuracy = train()
     assert log.start["data"]["classes"] == [str(i) for i in ids]
     assert accuracy == 1.0
+
+
+MIXED = ("data.columns={colour: one_hot, size: {ordinal: [s, m, l]}}", "data.missing=column")
+
+
+def mixed_columns(n: int = N) -> list[tuple[str, Any]]:
+    rng = np.random.default_rng(1)
+    y = rng.integers(2, size=n)
+    colours = [["red", "blue", ""][k] for k in np.where(rng.random(n) < 0.9, y, 2)]
+    ages = ["" if k % 9 == 0 else f"{20 + 3 * rng.normal():.3f}" for k in range(n)]
+    return [("age", ages), ("colour", colours), ("size", rng.choice(["s", "m", "l"], n)), ("label", y)]
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_text_and_missing_values_are_learnt_from_and_the_encoding_is_kept_with_the_weights(backend: str) -> None:
+    write(*mixed_columns())
+    paths, log, accuracy = train(*MIXED, f"backend={backend}")
+    assert accuracy > 0.7
+    assert log.start["data"]["shape"] == [7]
+    assert evaluate_run(paths, "test").evaluation.accuracy == accuracy
+    kept = TableEncoding.from_plain(load_checkpoint(paths.best)["encoding"])
+    assert kept.features() == (
+        "age",
+        "age is missing",
+        "colour=blue",
+        "colour=red",
+        "colour is missing",
+        "size",
+        "size is missing",
+    )
+    dataset = load_dataset(load_config("a.yaml", MIXED).data)
+    assert kept == dataset.encoding
+    Path("t.csv").rename("new.csv")
+    rows = read_new_rows("new.csv", kept)
+    every = {tuple(row) for row in kept.encode(rows.cells)}
+    assert {tuple(row) for split in dataset.splits.values() for row in split.x} == every
+
+
+def test_check_tells_the_shape_after_encoding_and_what_is_missing() -> None:
+    write(*mixed_columns())
+    Path("a.yaml").write_text(
+        CONFIG.replace("preprocess", "missing: median, columns: {colour: one_hot, size: one_hot}, preprocess")
+    )
+    lines = check()
+    assert "ok: mlp with 146 parameters" in lines[0]  # 6 inputs, 16 units, 2 classes
+    assert "missing cells of 52 rows of train, and what they are taken for: column 'age'" in lines[1]
+
+
+def test_a_table_with_text_goes_on_and_other_text_is_other_data() -> None:
+    columns = mixed_columns()
+    write(*columns)
+    paths, log, _ = train(*MIXED)
+    again = run_experiment(load_config("a.yaml", MIXED), paths)
+    assert again.end is not None
+    assert log.end is not None
+    assert again.end["weights_sha256"] == log.end["weights_sha256"]
+    columns[1][1][3] = "pink"
+    write(*columns)
+    with pytest.raises(UserError, match="the data is not that of the run"):
+        evaluate_run(paths, "test")
+
+
+def test_a_text_that_only_the_test_rows_have_is_told() -> None:
+    columns = mixed_columns()
+    columns[1][1][-1] = "pink"
+    write(*columns)
+    _, log, _ = train(*MIXED, "data.split={by: position, test: 5, val: 5}")
+    note = "column 'colour': test has texts that train does not have: 'pink' (1 rows); none of its features is 1 there"
+    assert note in log.start["data"]["notes"]

@@ -10,7 +10,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from dlassign.data.bundle import content_sha256
-from dlassign.data.csv_table import csv_table
+from dlassign.data.csv_table import csv_table, encoded, read_table
+from dlassign.data.split import deal
+from dlassign.data.table_columns import Rule
 from dlassign.errors import DataError
 
 GOOD = "a,b,label\n1,2.5,cat\n3,-4e1,dog\n5,6,cat\n"
@@ -90,7 +92,8 @@ def test_columns_are_left_out_by_name_and_number(write: Any) -> None:
     assert csv_table(path, drop=["id"]).sha256 != csv_table(path).sha256
     assert csv_table(path, drop=["id"]).sha256 == csv_table(path, drop=[0]).sha256
     names = write("name,a,label\nAda,1,x\nBob,3,y\n")
-    with pytest.raises(DataError, match=r"'Ada', not a finite number; .* or the column, by data\.drop: \[name\]"):
+    cure = r"data\.columns: \{name: one_hot\} to learn from text, or leave the column out by data\.drop: \[name\]"
+    with pytest.raises(DataError, match=rf"(?s)'Ada', not a finite number.*'Bob'.*{cure}"):
         csv_table(names)
     assert_array_equal(csv_table(names, drop=["name"]).train.x, [[1], [3]])
 
@@ -157,7 +160,7 @@ def test_digest_is_of_the_content_not_of_the_text(write: Any) -> None:
             "no column is called 'label'. Did you mean 'lable'. Columns: a, b, lable",
         ),
         (GOOD.replace("b,", "label,"), "2 columns are called 'label'; give data.label_column as a number"),
-        (GOOD.replace(",", ";"), r"one column only; is data.delimiter \(','\) the right character"),
+        (GOOD.replace(",", "|"), r"one column only; is data.delimiter \(','\) the right character"),
         ("label\nx\ny\n", "no column besides the label"),
         ("a,b,label\n", "there is a header, but no row of values below it"),
         ("", "the file is empty"),
@@ -200,3 +203,103 @@ def test_what_is_dropped_changes_the_data_and_not_which_samples_they_are(tmp_pat
     assert whole.samples_sha256 == part.samples_sha256
     path.write_text("a,b,label\n1,2,x\n3,7,y\n5,6,x\n")
     assert csv_table(str(path), drop=["b"]).samples_sha256 != part.samples_sha256
+
+
+def test_every_cell_that_cannot_be_used_is_told_at_once_with_what_to_do(write: Any) -> None:
+    path = write("a,b,c,label\n1,x,red,cat\n2,,blue,\nNA,3,red,dog\n4,5,red,cat\n")
+    with pytest.raises(DataError) as caught:
+        csv_table(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}:2: column 'b' is 'x', not a finite number",
+        f"{path}:2: column 'c' is 'red', not a finite number",
+        f"{path}:3: the label in column 'label' is empty",
+        f"{path}:3: column 'b' is empty",
+        f"{path}:3: column 'c' is 'blue', not a finite number",
+        f"{path}:4: column 'a' is 'NA', not a finite number",
+        f"{path}:4: column 'c' is 'red', not a finite number",
+        f"{path}:5: column 'c' is 'red', not a finite number",
+        "fill it in or leave the row out, or the column, by data.drop: [b]",
+        "set data.columns: {c: one_hot} to learn from text, or leave the column out by data.drop: [c]",
+        "fill it in or leave the row out",
+        "fill it in or leave the row out, or set data.missing: median (or mean, most_frequent, column), or leave the "
+        "column out by data.drop: [a, b]",
+    ]
+
+
+def test_the_separator_and_the_decimal_comma_change_neither_values_nor_digest(write: Any) -> None:
+    plain = csv_table(write(GOOD))
+    german = csv_table(write(GOOD.replace(",", ";").replace(".", ",")))
+    assert_array_equal(german.train.x, plain.train.x)
+    assert german.sha256 == plain.sha256
+    assert german.notes == (
+        f"{write('')} has no comma in its first line; its values are taken to be separated by ';'",
+        "numbers have a decimal comma, as 2,5 in line 2 has; if that is wrong, set data.decimal: '.'",
+    )
+    quoted = csv_table(write('a,label\n"1,5",x\n"2,5",y\n'))
+    assert_array_equal(quoted.train.x, [[1.5], [2.5]])
+    with pytest.raises(DataError, match=r"column 'a' is '1,5', not a finite number"):
+        csv_table(write('a,label\n"1,5",x\n"2.5",y\n'))
+    with pytest.raises(DataError, match=r"column 'a' is '1,5', not a finite number"):
+        csv_table(write('a,label\n"1,5",x\n2,y\n'), decimal=".")
+    with pytest.raises(DataError, match=r"column 'a' is '2\.5', not a finite number"):
+        csv_table(write('a,label\n"1,5",x\n2.5,y\n'), decimal=",")
+
+
+MIXED = "age,colour,label\n1,red,x\n,blue,y\n3,red,x\n"
+
+
+def test_a_table_with_text_is_known_by_its_content(write: Any) -> None:
+    options: dict[str, Any] = {"rules": {"colour": Rule("one_hot")}, "missing": "mean"}
+    digest = csv_table(write(MIXED), **options).sha256
+    same = MIXED.replace("3,", "3.0 ,").replace(",blue", "NA, blue ")
+    assert csv_table(write(same), **options).sha256 == digest
+    for other in (MIXED.replace("3", "4"), MIXED.replace("blue", "pink"), MIXED.replace("blue,y", "blue,z")):
+        assert csv_table(write(other), **options).sha256 != digest
+
+
+@pytest.mark.parametrize(
+    ("rules", "options", "message"),
+    [
+        ({"color": Rule("one_hot")}, {}, r"no column is called 'color'\. Did you mean 'colour'.*Set data\.columns"),
+        ({"label": Rule("one_hot")}, {}, r"data\.columns: column 'label' is the label; take it off"),
+        ({"age": Rule("one_hot")}, {"drop": ["age"]}, r"data\.columns: column 'age' is left out by data\.drop"),
+    ],
+)
+def test_columns_that_are_not_there(rules: dict[str, Rule], options: Any, message: str, write: Any) -> None:
+    with pytest.raises(DataError, match=message):
+        csv_table(write(MIXED), rules=rules, **options)
+
+
+def test_columns_of_a_table_without_header(write: Any) -> None:
+    path = write("1,red,x\n2,blue,y\n")
+    table = read_table(path, header=False, label_column=-1, rules={"1": Rule("one_hot")})
+    assert table.fit(table.cells(np.arange(2))).features() == ("0", "1=blue", "1=red")
+
+
+def test_features_are_fitted_on_train_alone(write: Any) -> None:
+    rows = ["1,red,x", ",blue,y", "3,red,x", "5,red,y", ",green,x", "7,,y", "2,red,x", "4,pink,y"]
+    table = read_table(
+        write("\n".join(["age,colour,label", *rows])),
+        rules={"colour": Rule("one_hot", missing="most_frequent")},
+        missing="column",
+    )
+    dataset = encoded(table, deal(table.raw(None), val=2, test=2, by="position"))
+    assert dataset.encoding is not None
+    assert dataset.encoding.features() == ("age", "age is missing", "colour=blue", "colour=red")
+    assert_array_equal(dataset.train.x, [[1, 0, 0, 1], [3, 1, 1, 0], [3, 0, 0, 1], [5, 0, 0, 1]])
+    assert dataset.val is not None
+    assert dataset.test is not None
+    assert_array_equal(dataset.val.x, [[3, 1, 0, 0], [7, 0, 0, 1]])
+    assert_array_equal(dataset.test.x, [[2, 0, 0, 1], [4, 0, 0, 0]])
+    assert dataset.notes == (
+        "missing cells of 4 rows of train, and what they are taken for: column 'age' 1 (3.0)",
+        "column 'colour': val has texts that train does not have: 'green' (1 rows); none of its features is 1 there",
+        "column 'colour': test has texts that train does not have: 'pink' (1 rows); none of its features is 1 there",
+    )
+
+
+def test_a_plain_table_has_an_encoding_that_gives_its_numbers(write: Any) -> None:
+    table = read_table(write(GOOD))
+    dataset = encoded(table, deal(table.raw(None)))
+    assert dataset.encoding is not None
+    assert_array_equal(dataset.encoding.encode(table.cells(np.arange(3))), dataset.train.x)

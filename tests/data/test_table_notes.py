@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dlassign.data.csv_table import csv_table
+from dlassign.data.table_columns import Rule
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -147,3 +148,16 @@ def test_a_sample_that_is_read_as_names_of_columns_is_noticed(first: str, odd: b
     notes = csv_table(str(tmp_path / "t.csv"), label_column=-1).notes
     text = "line 1 is read as the names of columns, but they are numbers; if it is a sample, set data.header: false"
     assert notes == ((text,) if odd else ())
+
+
+def test_columns_of_text_that_name_their_row_or_repeat_the_label_are_named(tmp_path: Path) -> None:
+    columns: dict[str, Sequence[Any]] = {
+        "name": [f"n{i}" for i in range(N)],
+        "answer": [{"a": "no", "b": "yes"}[y] for y in LABELS],
+        "colour": [["red", "blue"][i] for i in RNG.integers(2, size=N)],
+    }
+    rules = {name: Rule("one_hot") for name in columns}
+    assert notes_of(tmp_path, columns, rules=rules) == [
+        "column 'name': it has another text in most rows, as a name or an id does" + CURE + "[name]",
+        "column 'answer': it equals the label" + CURE + "[answer]",
+    ]

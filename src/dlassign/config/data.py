@@ -21,6 +21,7 @@ from dlassign.config.base import (
     PathText,
     Positive,
     Seed,
+    Several,
     Side,
     broken_rule,
 )
@@ -257,8 +258,38 @@ class ImageFolder(Source):
             yield broken_rule("split.val", message)
 
 
+Missing = Literal["mean", "median", "most_frequent", "column"]
+
+
+class TableColumn(Config):
+    """What the cells of a column are; without one_hot and ordinal they are numbers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ordinal": ["small", "medium", "large"]}]})
+
+    one_hot: bool = False
+    """They are texts, and each text of train becomes a feature, which is 1 where a cell is this text. A text that train
+    does not have is none of them. `one_hot` alone is short for `{one_hot: true}`."""
+    ordinal: Several[str] | None = None
+    """They are these texts, which become 0, 1, 2, ... in this order."""
+    missing: Missing | None = None
+    """As data.missing, for this column alone. null: what data.missing says."""
+
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        if self.one_hot and self.ordinal:
+            yield broken_rule("ordinal", "one_hot and ordinal are both given; remove one of them")
+        if self.ordinal and len(set(self.ordinal)) < len(self.ordinal):
+            yield broken_rule("ordinal", "a text stands twice in this order; remove one")
+        if (self.one_hot or self.ordinal) and self.missing in ("mean", "median"):
+            yield broken_rule("missing", f"texts have no {self.missing}; use most_frequent or column")
+        if not (self.one_hot or self.ordinal or self.missing):
+            yield broken_rule("", "says nothing of the column; give one_hot, ordinal or missing, or remove it")
+
+
 class CSVTable(Source):
-    """A table of numeric features and a label column, as comma-separated values."""
+    """A table of features and a label column, as comma-separated values.
+
+    What is measured for columns, such as which texts there are, is measured on train alone and kept with the weights.
+    """
 
     name: Literal["csv_table"]
     path: Annotated[PathText, Field(examples=["data/table.csv"])]
@@ -268,9 +299,19 @@ class CSVTable(Source):
     header: bool = True
     """Whether the first line holds column names."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """The character between two values."""
+    """The character between two values. Where the first line has no comma, semicolon and tab are tried too."""
+    decimal: Literal[".", ","] | None = None
+    """What stands before the fraction of a number. null: a point; or a comma, if the numbers of the table have commas
+    that can be read so, and no points."""
     drop: Many[str | int] = ()
     """Columns that are left out, such as an id: their names, or their numbers counted from 0 (-1 is the last)."""
+    columns: Annotated[dict[str, Literal["one_hot"] | TableColumn], Field(default_factory=dict)]
+    """Columns whose cells are not plain numbers, by name (or by number, with `header: false`), such as
+    `{colour: one_hot, size: {ordinal: [small, medium, large]}}`."""
+    missing: Missing | None = None
+    """What a missing cell is taken for: the mean, median or most frequent value of the column in train; or column: the
+    mean, or none of its texts, and one more feature that says where a cell is missing. Of texts mean and median are
+    the most frequent one. An empty cell is missing; of a number also NA, N/A, nan, null, None and ?. null: an error."""
     label: str | None = None
     """Name of the data in results. null: the name of the file without its ending."""
     split: WholeSplit = WholeSplit()
@@ -284,6 +325,9 @@ class CSVTable(Source):
         if not self.header and any(isinstance(column, str) for column in self.drop):
             cure = "give columns as numbers counted from 0"
             yield broken_rule("drop", f"`header: false` leaves no column names; {cure}")
+        if not self.header and not all(re.fullmatch("-?[0-9]{1,9}", name) for name in self.columns):
+            cure = "give columns by their numbers, counted from 0, such as `0: one_hot`"
+            yield broken_rule("columns", f"`header: false` leaves no column names; {cure}")
 
 
 class Toy(Source):

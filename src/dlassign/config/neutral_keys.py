@@ -31,6 +31,9 @@ LATER: Mapping[str, Any] = {
     "data.fit": "stretch",
     "data.split.pattern": None,
     "data.balance": None,
+    "data.columns": {},
+    "data.missing": None,
+    "data.decimal": None,
     "loss.class_weight": None,
 }
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the

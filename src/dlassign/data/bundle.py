@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.errors import DataError
+
+if TYPE_CHECKING:  # which imports this file
+    from dlassign.data.table_encoding import TableEncoding
 
 Labels = NDArray[np.int64]
 Samples = NDArray[Any]
@@ -72,7 +75,13 @@ class Raw:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset(Raw):
-    """A source after its split: train, val and test are what a run uses; val and test are None if it has none."""
+    """A source after its split: train, val and test are what a run uses; val and test are None if it has none.
+
+    Attributes:
+        encoding: how the rows of a table have become x; None for other sources.
+    """
+
+    encoding: TableEncoding | None = None
 
 
 @dataclass(frozen=True)

@@ -1,226 +1,325 @@
-"""Reads tables of numbers with a label column from comma-separated values."""
+"""Reads tables with a label column: numbers as they are, and other columns as the config says."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
+import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 
-from dlassign.config.ordinary_file import read_ordinary
-from dlassign.config.suggestion import did_you_mean
-from dlassign.data.bundle import Raw, Split, content_sha256
+from dlassign.data.bundle import Dataset, Labels, Raw, Split, content_sha256
+from dlassign.data.preprocess_chain import Float64
+from dlassign.data.table_columns import Decimal, Rule, clean, fit_column, in_order, is_absent, number, unfitted
+from dlassign.data.table_encoding import Cells, TableEncoding
+from dlassign.data.table_faults import Fault, refusal
+from dlassign.data.table_file import Row, TableFile, read_table_file
 from dlassign.data.table_notes import (
     Column,
     exact_number,
     notes_of_features,
     notes_of_header,
     notes_of_labels,
+    notes_of_missing,
     notes_of_numbers,
+    notes_of_texts,
 )
 from dlassign.errors import DataError
 
-Row = tuple[int, list[str]]
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a table.
+    """The cells of a table, and what the config says of them.
 
     Attributes:
-        path: the file, as the user wrote it.
-        columns: all columns of the file.
-        rows: pairs of a line number and the cells of that line, one for each column.
+        file: the cells.
         label: number of the label column.
         features: numbers of the other columns, without those that are dropped.
-        notes: what is odd about the header.
+        rules: what the config says of each of these.
+        notes: what is odd about the file.
     """
 
-    path: str
-    columns: tuple[Column, ...]
-    rows: list[Row]
+    file: TableFile
     label: int
     features: tuple[int, ...]
-    notes: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all cells are numbers that are there, so that nothing is measured on train."""
+        return all(rule.kind == "number" and rule.missing is None for rule in self.rules)
 
     def raw(self, label: str | None) -> Raw:
-        """Return x (N, D) float64 and y (N,), in file order, without a test set; label: the name of the data, if given.
+        """Return x and y (N,), in file order, without a test set; label: the name of the data, if given.
+
+        Of a plain table x is (N, D) float64. Of others it is (N, 1), the number of each row: `encoded` makes features
+        of them when it is known which rows are train.
 
         Raises:
-            DataError: a label is empty or no class name, there is one class only, or a cell is not a finite number.
+            DataError: with every label that is no class name and every cell that is not what the config says; or there
+                is one class only.
         """
-        names, classes, notes = self._labels()
-        number = {name: i for i, name in enumerate(classes)}
-        split = Split(self._values(), np.array([number[name] for name in names], dtype=np.int64))
-        columns = [self.columns[i] for i in self.features]
-        for column, values in zip(columns, split.x.T, strict=True):
-            notes += notes_of_numbers(column, values, self.rows)
-        return Raw(
-            train=split,
-            classes=classes,
-            sha256=content_sha256({"train": split}, _names_in_digest(classes)),
-            label=label or Path(self.path).stem,
-            samples_sha256=_digest_of_rows(self.rows),
-            notes=(*self.notes, *notes, *notes_of_features(columns, split.x, split.y)),
-        )
-
-    def _labels(self) -> tuple[list[str], tuple[str, ...], list[str]]:
-        """Return the label of each row, the class names, sorted by value if all are numbers, and notes."""
-        texts = [self._label(line, cells[self.label].strip()) for line, cells in self.rows]
+        texts = [cells[self.label].strip() for _, cells in self.file.rows]
+        values = self._values() if self.is_plain else None
+        faults = list(self._label_faults(texts))
+        if faults or values is None:
+            faults += self._cell_faults()
+        if faults:
+            raise refusal(self.file.path, faults)
         # Labels are text: as numbers, 9007199254740992 and ...993 would be one class. Only the ways in which Unicode
         # writes one text are made equal.
         names = [normalize("NFC", text) for text in texts]
-        classes = sorted(set(names))
-        numbers = {name: number for name in classes if (number := exact_number(name)) is not None}
-        if len(numbers) == len(classes):
-            classes.sort(key=numbers.__getitem__)
+        classes = in_order(names)
         if len(classes) < 2:
             raise DataError(
-                f"{self.path}: {self.columns[self.label]} holds one class only, {classes[0]!r}; "
+                f"{self.file.path}: {self.file.columns[self.label]} holds one class only, {classes[0]!r}; "
                 "is it the label column? Set data.label_column"
             )
-        return names, tuple(classes), notes_of_labels(self.columns[self.label], texts)
-
-    def _label(self, line: int, text: str) -> str:
-        number = _number(text)
-        # 1e999 is a name as good as any; nan and inf are what programs write for a value that is missing or went wrong
-        if text and (number is None or math.isfinite(number) or any(char.isdigit() for char in text)):
-            return text
-        what = "is empty" if not text else f"is {text!r}"
-        cure = "fill it in or leave the row out"
-        raise DataError(f"{self.path}:{line}: the label in {self.columns[self.label]} {what}; {cure}")
-
-    def _values(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """Return x: (N, D) float64."""
-        x = np.empty((len(self.rows), len(self.features)))
-        try:
-            for row, (_, cells) in enumerate(self.rows):
-                texts = [cells[i] for i in self.features]
-                if "_" in "".join(texts):
-                    raise self._fault()
-                x[row] = list(map(float, texts))
-        except ValueError as error:
-            raise self._fault() from error
-        if not np.isfinite(x).all():
-            raise self._fault()
-        return x
-
-    def _fault(self) -> DataError:
-        """Return what is wrong with the first cell that is not a finite number."""
-        bad = (
-            (line, self.columns[i], cells[i].strip())
-            for line, cells in self.rows
-            for i in self.features
-            if (number := _number(cells[i])) is None or not math.isfinite(number)
+        place = {name: i for i, name in enumerate(classes)}
+        y = np.array([place[name] for name in names], dtype=np.int64)
+        split = Split(np.arange(len(y)).reshape(-1, 1) if values is None else values, y)
+        sha256 = (
+            self._digest(y, classes) if values is None else content_sha256({"train": split}, _names_in_digest(classes))
         )
-        line, column, text = next(bad)
-        what = f"is {text!r}, not a finite number" if text else "is empty"
-        cure = f"fill it in or leave the row out, or the column, by data.drop: [{column.key}]"
-        return DataError(f"{self.path}:{line}: {column} {what}; {cure}")
+        return Raw(
+            train=split,
+            classes=classes,
+            sha256=sha256,
+            label=label or Path(self.file.path).stem,
+            samples_sha256=_digest_of_rows(self.file.rows),
+            notes=(*self.notes, *notes_of_labels(self.file.columns[self.label], texts), *self._notes(values, y)),
+        )
+
+    def fit(self, rows: Sequence[Cells]) -> TableEncoding:
+        """Return how rows become features, measured on the given ones, those of train.
+
+        Raises:
+            DataError: a column has no value in train, or too many texts.
+        """
+        columns = []
+        for place, (feature, rule) in enumerate(zip(self.features, self.rules, strict=True)):
+            try:
+                columns.append(fit_column(self.file.columns[feature], rule, [row[place] for row in rows]))
+            except DataError as error:
+                raise DataError(f"{self.file.path}: {error}") from error
+        file = self.file
+        return TableEncoding(tuple(columns), file.columns[self.label], len(file.columns), file.delimiter)
+
+    def cells(self, rows: Labels) -> list[Cells]:
+        """Return the cells that become features of some rows, by their numbers (N,)."""
+        lines = self.file.rows
+        return [[lines[row][1][i] for i in self.features] for row in rows.tolist()]
+
+    def texts(self, feature: int) -> list[str]:
+        """Return the cells of a column of the file."""
+        return [cells[feature] for _, cells in self.file.rows]
+
+    def _values(self) -> Float64 | None:
+        """Return x: (N, D) float64 of a plain table; None if a cell is not a finite number."""
+        x = np.empty((len(self.file.rows), len(self.features)))
+        comma = any(rule.decimal == "," for rule in self.rules)
+        try:
+            for row, (_, cells) in enumerate(self.file.rows):
+                texts = [cells[i] for i in self.features]
+                if comma:
+                    texts = [text.replace(".", "_").replace(",", ".") for text in texts]
+                if "_" in "".join(texts):
+                    return None
+                x[row] = list(map(float, texts))
+        except ValueError:
+            return None
+        return x if np.isfinite(x).all() else None
+
+    def _label_faults(self, texts: Sequence[str]) -> Iterator[Fault]:
+        column = self.file.columns[self.label]
+        for (line, _), text in zip(self.file.rows, texts, strict=True):
+            value = number(text)
+            # 1e999 is a name as good as any; nan and inf are what programs write for a value that is missing or wrong
+            if text and (value is None or math.isfinite(value) or any(char.isdigit() for char in text)):
+                continue
+            what = f"is {text!r}" if text else "is empty"
+            yield Fault(line, f"the label in {column} {what}", "fill it in or leave the row out")
+
+    def _cell_faults(self) -> list[Fault]:
+        """Return what is wrong with cells that become features; the cures name all columns that need one."""
+        found: dict[str, list[tuple[int, Column, str]]] = {}
+        for feature, rule in zip(self.features, self.rules, strict=True):
+            column, texts = unfitted(self.file.columns[feature], rule), self.texts(feature)
+            wrong = [
+                (line, text, what)
+                for (line, _), text in zip(self.file.rows, texts, strict=True)
+                if (what := column.fault(text))
+            ]
+            filled = sum(not is_absent(text) for text in texts)
+            is_text = rule.kind == "number" and filled == sum(not is_absent(text) for _, text, _ in wrong)
+            for line, text, what in wrong:
+                other = "order" if rule.kind == "ordinal" and text.strip() else "text" if is_text else "number"
+                kind = "missing" if is_absent(text) and other != "order" else other
+                found.setdefault(kind, []).append((line, column.column, f"{column.column} {what}"))
+        return [
+            Fault(line, what, _cure(kind, [column for _, column, _ in cells]))
+            for kind, cells in found.items()
+            for line, _, what in cells
+        ]
+
+    def _digest(self, y: Labels, classes: tuple[str, ...]) -> str:
+        """Return the digest of the content of a table that is not plain: numbers as numbers, texts as texts."""
+        kinds = [rule.kind == "number" for rule in self.rules]
+        x = np.full((len(y), sum(kinds)), np.nan)
+        for place, feature in enumerate(i for i, is_number in zip(self.features, kinds, strict=True) if is_number):
+            values = [None if is_absent(text) else number(text, self.rules[0].decimal) for text in self.texts(feature)]
+            x[:, place] = np.array(values, dtype=np.float64)
+        digest = hashlib.sha256(content_sha256({"train": Split(x, y)}, _names_in_digest(classes)).encode())
+        for feature in (i for i, is_number in zip(self.features, kinds, strict=True) if not is_number):
+            digest.update(json.dumps([clean(text) for text in self.texts(feature)]).encode())
+        return digest.hexdigest()
+
+    def _notes(self, x: Float64 | None, y: Labels) -> list[str]:
+        """Return what is odd about the columns; x: (N, D) of a plain table."""
+        columns = [self.file.columns[i] for i in self.features]
+        if x is None:
+            pairs = [
+                (column, self.texts(column.number), rule) for column, rule in zip(columns, self.rules, strict=True)
+            ]
+            whole = [(c, t) for c, t, rule in pairs if rule.kind == "number" and not any(map(is_absent, t))]
+            columns = [column for column, _ in whole]
+            x = np.array([[number(text, self.rules[0].decimal) for text in t] for _, t in whole], dtype=np.float64).T
+            x = x.reshape(len(y), len(whole))
+            words = [(c, list(map(clean, t))) for c, t, rule in pairs if rule.kind != "number"]
+        else:
+            words = []
+        notes = [
+            note
+            for column, values in zip(columns, x.T, strict=True)
+            for note in notes_of_numbers(column, values, self.file.rows)
+        ]
+        return [*notes, *notes_of_features(columns, x, y), *notes_of_texts(words, y)]
 
 
-def csv_table(
+def read_table(
     path: str,
     *,
     label_column: str | int = "label",
     header: bool = True,
     delimiter: str = ",",
     drop: Sequence[str | int] = (),
-    label: str | None = None,
-) -> Raw:
-    """Return a table as x (N, D) float64 and y (N,), in file order, without a test set of its own.
+    rules: Mapping[str, Rule] | None = None,
+    missing: str | None = None,
+    decimal: Decimal | None = None,
+) -> Table:
+    """Read the cells of a table.
 
     Args:
         path: the file, UTF-8, relative to the working directory.
         label_column: of the labels: its name, or its number from 0 (negative: from the end).
         header: whether the first line holds column names.
-        delimiter: the character between two values.
+        delimiter: the character between two values; see `read_table_file`.
         drop: columns that are left out, by name or number.
-        label: the name of the data in results; None: the name of the file without its ending.
+        rules: of columns, by name, or by number where there is no header; the others hold numbers.
+        missing: what missing cells are taken for in columns whose rule does not say it.
+        decimal: what stands before the fraction of a number; None: a comma if all numbers with a comma read so.
 
     Raises:
-        DataError: the file or a column is missing, or a row has a wrong length or a value that is no number.
+        DataError: the file or a column is missing, or a row has a wrong length.
     """
-    lines = _lines(path, delimiter)
-    first = next(lines, None)
-    if first is None:
-        raise DataError(f"{path}: the file is empty")
-    names = [normalize("NFC", name.strip()) if header else None for name in first[1]]
-    columns = tuple(Column(number, name) for number, name in enumerate(names))
-    rows = list(lines) if header else [first, *lines]
-    if not rows:
-        raise DataError(f"{path}: there is a header, but no row of values below it")
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise DataError(f"{path}:{line}: {len(cells)} values, but line {first[0]} has {len(columns)}")
-    if len(columns) == 1:
+    file = read_table_file(path, header=header, delimiter=delimiter)
+    names = [column.name for column in file.columns]
+    if len(names) == 1:
         what = "one column only" if label_column not in ("", 0, -1, *names) else "no column besides the label"
         raise DataError(f"{path}: {what}; is data.delimiter ({delimiter!r}) the right character?")
-    label_number = _find(path, columns, wanted=label_column, key="data.label_column")
-    dropped = {_find(path, columns, wanted=wanted, key="data.drop") for wanted in drop}
-    if label_number in dropped:
-        raise DataError(f"{path}: data.drop leaves out the label, {columns[label_number]}; take it off the list")
-    features = tuple(i for i in range(len(columns)) if i != label_number and i not in dropped)
+    label = file.find(label_column, key="data.label_column")
+    dropped = {file.find(wanted, key="data.drop") for wanted in drop}
+    if label in dropped:
+        raise DataError(f"{path}: data.drop leaves out the label, {file.columns[label]}; take it off the list")
+    features = tuple(i for i in range(len(names)) if i != label and i not in dropped)
     if not features:
         raise DataError(f"{path}: data.drop leaves no column besides the label; take one off the list")
-    return Table(path, columns, rows, label_number, features, notes_of_header(columns, first[0])).raw(label)
+    given = {
+        file.find(name if header else _number_of(name), key="data.columns"): rule
+        for name, rule in (rules or {}).items()
+    }
+    for place in given:
+        if place not in features:
+            what = "is the label" if place == label else "is left out by data.drop"
+            raise DataError(f"{path}: data.columns: {file.columns[place]} {what}; take it off")
+    own = [given.get(place, Rule()) for place in features]
+    notes = list(notes_of_header(file.columns, file.first))
+    if file.delimiter != delimiter:
+        notes.append(
+            f"{path} has no comma in its first line; its values are taken to be separated by {file.delimiter!r}"
+        )
+    numbers = [place for place, rule in zip(features, own, strict=True) if rule.kind == "number"]
+    comma = _decimal_comma(file, numbers) if decimal is None else None
+    if comma is not None:
+        notes.append(f"numbers have a decimal comma, as {comma} has; if that is wrong, set data.decimal: '.'")
+    point = decimal or ("." if comma is None else ",")
+    own = [replace(rule, missing=rule.missing or missing, decimal=point) for rule in own]
+    return Table(file, label, features, tuple(own), tuple(notes))
 
 
-def _lines(path: str, delimiter: str) -> Iterator[Row]:
-    """Yield (line number, cells) of every line that is not blank."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+def csv_table(path: str, *, label: str | None = None, **options: Any) -> Raw:
+    """Return a table as x and y (N,), in file order, without a test set of its own; see `Table.raw`.
+
+    Args:
+        path: the file.
+        label: the name of the data in results; None: the name of the file without its ending.
+        options: of `read_table`.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    return read_table(path, **options).raw(label)
+
+
+def encoded(table: Table, dataset: Dataset) -> Dataset:
+    """Return a data set of the rows of a table with features, fitted on train; one of a plain table has them already.
+
+    Raises:
+        DataError: a column has no value in train, or too many texts.
+    """
+    if table.is_plain:
+        return replace(dataset, encoding=table.fit([]))
+    rows = {name: table.cells(split.x[:, 0]) for name, split in dataset.splits.items()}
+    encoding = table.fit(rows["train"])
+    notes = notes_of_missing(encoding.filled(rows["train"]), len(rows["train"]))
+    for name in ("val", "test"):
+        notes += encoding.unknown(rows.get(name, []), where=name)
+    splits = {name: Split(encoding.encode(rows[name]), split.y) for name, split in dataset.splits.items()}
+    train, val, test = splits["train"], splits.get("val"), splits.get("test")
+    return replace(dataset, train=train, val=val, test=test, encoding=encoding, notes=(*dataset.notes, *notes))
+
+
+def _number_of(name: str) -> int:
     try:
-        for cells in reader:
-            if len(cells) > 1 or (cells and cells[0].strip()):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}") from error
+        return int(name)
+    except ValueError:
+        cure = "give the number of the column, counted from 0"
+        raise DataError(f"data.columns: {name!r}: `header: false` leaves no column names; {cure}") from None
 
 
-def _text(path: str) -> str:
-    try:
-        data = read_ordinary(Path(path).expanduser())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no file {path} (working directory {Path.cwd()}); set data.path, `--set data.path=FILE`"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        return data.decode("utf-8-sig")  # spreadsheet programs put a byte order mark before the first name
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        what = f"not UTF-8 text (byte 0x{data[error.start]:02x})"
-        raise DataError(f"{path}:{line}: {what}; save the file as UTF-8") from error
-
-
-def _find(path: str, columns: Sequence[Column], *, wanted: str | int, key: str) -> int:
-    """Return the number of the column that a key of the config names."""
-    names = [column.name or "" for column in columns]
-    if isinstance(wanted, int):
-        if not -len(columns) <= wanted < len(columns):
-            raise DataError(f"{path}: no column {wanted}; there are {len(columns)}, counted from 0 (-1 is the last)")
-        place = wanted % len(columns)
-        # Tables that pandas wrote have columns called 0, 1, 2 behind one without a name.
-        if key == "data.drop" and str(wanted) in names and names[place] != str(wanted):
-            cure = f"write {str(wanted)!r} for the name, or {place - len(columns)} for the number"
-            raise DataError(
-                f"{path}: {key}: {wanted} is the number of {columns[place]} and the name of another; {cure}"
-            )
-        return place
-    found = [column.number for column in columns if column.name == normalize("NFC", wanted)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"{path}: {len(found)} columns are called {wanted!r}; give {key} as a number")
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    raise DataError(f"{path}: no column is called {wanted!r}.{did_you_mean(wanted, names)} Columns: {shown}. Set {key}")
+def _decimal_comma(file: TableFile, numbers: Sequence[int]) -> str | None:
+    """Return the first number of these columns that has a decimal comma, if all commas in them are such."""
+    found = None
+    for line, cells in file.rows:
+        if "," not in "".join(cells) and found is None:
+            continue  # quick, for most tables have none at all
+        for place in numbers:
+            text = cells[place].strip()
+            if "," in text and not _DECIMAL_COMMA.fullmatch(text):
+                return None
+            if "," in text and found is None:
+                found = f"{text} in line {line}"
+    with_point = (cells[place] for _, cells in file.rows for place in numbers)
+    return None if found is None or any("." in text for text in with_point) else found
 
 
 def _digest_of_rows(rows: Sequence[Row]) -> str:
@@ -236,14 +335,24 @@ def _names_in_digest(classes: tuple[str, ...]) -> tuple[str, ...]:
 
     That is so only where floats tell the numbers apart and lose none of their digits.
     """
-    numbers = [_number(name) for name in classes]
+    numbers = [number(name) for name in classes]
     tidy = tuple(str(int(x)) if x.is_integer() else str(x) for x in numbers if x is not None and math.isfinite(x))
     same = [exact_number(name) for name in tidy] == [exact_number(name) for name in classes]
     return tidy if same and len(set(tidy)) == len(classes) else classes
 
 
-def _number(text: str) -> float | None:
-    try:
-        return None if "_" in text else float(text)  # for Python 1_000 is a number, for other programs it is not
-    except ValueError:
-        return None
+def _cure(kind: str, columns: Sequence[Column]) -> str:
+    """Return what to do about cells of these columns, each named once."""
+    keys = [column.key for column in dict.fromkeys(columns)]
+    dropped = f"data.drop: [{', '.join(keys)}]"
+    match kind:
+        case "missing":
+            cure = "set data.missing: median (or mean, most_frequent, column)"
+            return f"fill it in or leave the row out, or {cure}, or leave the column out by {dropped}"
+        case "text":
+            encoded = ", ".join(f"{key}: one_hot" for key in keys)
+            return f"set data.columns: {{{encoded}}} to learn from text, or leave the column out by {dropped}"
+        case "order":
+            return f"mend the cell, or give its text a place in data.columns ({', '.join(keys)})"
+        case _:
+            return f"fill it in or leave the row out, or the column, by {dropped}"

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
-from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, Toy
+from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, TableColumn, Toy
 from dlassign.data import known_files, sources
 from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
-from dlassign.data.csv_table import csv_table
+from dlassign.data.csv_table import Table, encoded, read_table
 from dlassign.data.image_folder import FolderSource, Images
 from dlassign.data.image_layout import layout_advice
 from dlassign.data.image_pixels import Decoding
 from dlassign.data.preprocess_chain import Shape
 from dlassign.data.preprocess_steps import make_steps
 from dlassign.data.split import deal, shuffled, split_sizes
+from dlassign.data.table_columns import Rule, clean
 from dlassign.data.variants import training_size
 from dlassign.errors import ConfigError, DataError
 
@@ -48,6 +49,9 @@ def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
         DataError: the source is missing, damaged or not what the config says.
         ConfigError: the split does not fit the source.
     """
+    if isinstance(cfg, CSVTable):
+        table = _table(cfg)
+        return encoded(table, _deal(cfg, check_raw(table.raw(cfg.label))))
     return _deal(cfg, check_raw(_read(cfg, images)))
 
 
@@ -129,19 +133,20 @@ def describe(cfg: Data, *, images: Images | None = None) -> DataInfo:
             return _info(cfg, (3, 32, 32), classes=sources.CIFAR10_NAMES, n_train=50_000, n_test=10_000)
         case ImageFolder():
             found = images or _images(cfg)
-            dealt = _deal(cfg, found.outline())
-            n_train = training_size(len(dealt.train), make_steps(preprocess_steps(cfg)))
-            n_val, n_test = (0 if part is None else len(part) for part in (dealt.val, dealt.test))
-            classes = dealt.classes
-            return DataInfo(found.shape(), len(classes), n_train, n_val, n_test, classes, dealt.notes)
+            return _dealt_info(cfg, found.shape(), _deal(cfg, found.outline()))
         case CSVTable():
-            raw = _read(cfg)
-            info = _info(cfg, raw.train.x.shape[1:], classes=raw.classes, n_train=len(raw.train))
-            return replace(info, notes=raw.notes)
+            dealt = load_dataset(cfg)
+            return _dealt_info(cfg, dealt.train.x.shape[1:], dealt)
         case Toy():
             return _info(cfg, (4,), classes=("0", "1", "2"), n_train=5)
         case _:
             assert_never(cfg)
+
+
+def _dealt_info(cfg: Data, shape: Shape, dealt: Dataset) -> DataInfo:
+    n_train = training_size(len(dealt.train), make_steps(preprocess_steps(cfg)))
+    n_val, n_test = (0 if part is None else len(part) for part in (dealt.val, dealt.test))
+    return DataInfo(shape, len(dealt.classes), n_train, n_val, n_test, dealt.classes, dealt.notes)
 
 
 def require_data(cfg: Data) -> None:
@@ -187,18 +192,31 @@ def _read(cfg: Data, images: Images | None = None) -> Raw:
             raw = (images or _images(cfg)).read()
             return raw if cfg.shuffle_seed is None else shuffled(raw, cfg.shuffle_seed)
         case CSVTable():
-            return csv_table(
-                cfg.path,
-                label_column=cfg.label_column,
-                header=cfg.header,
-                delimiter=cfg.delimiter,
-                drop=cfg.drop,
-                label=cfg.label,
-            )
+            return _table(cfg).raw(cfg.label)
         case Toy():
             return sources.toy()
         case _:
             assert_never(cfg)
+
+
+def _table(cfg: CSVTable) -> Table:
+    return read_table(
+        cfg.path,
+        label_column=cfg.label_column,
+        header=cfg.header,
+        delimiter=cfg.delimiter,
+        drop=cfg.drop,
+        rules={name: _rule(column) for name, column in cfg.columns.items()},
+        missing=cfg.missing,
+        decimal=cfg.decimal,
+    )
+
+
+def _rule(column: Literal["one_hot"] | TableColumn) -> Rule:
+    if isinstance(column, str):
+        return Rule("one_hot")
+    kind = "one_hot" if column.one_hot else "ordinal" if column.ordinal else "number"
+    return Rule(kind, tuple(clean(text) for text in column.ordinal or ()), column.missing)
 
 
 def _deal(cfg: Data, raw: Raw) -> Dataset:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
@@ -82,7 +83,7 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
         forms.setdefault(normalize("NFC", text), []).append(text)
     if several := [repr(name) for name, written in forms.items() if len(written) > 1]:
         what = "written in composed and in decomposed Unicode; the composed form, NFC, decides, so each is one class"
-        notes.append(f"{column}: {_listed(several)}: {what}")
+        notes.append(f"{column}: {listed(several)}: {what}")
     alike: dict[Decimal | str, list[str]] = {}
     for name in forms:
         number = exact_number(name)
@@ -90,7 +91,7 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
     for names in [names for names in alike.values() if len(names) > 1][:_SHOWN]:
         what = "differ in upper and lower case alone" if exact_number(names[0]) is None else "are one number"
         classes = f"but labels are text, so they are {len(names)} classes; if they are one, write them alike"
-        notes.append(f"{column}: {_listed([repr(name) for name in names])} {what}, {classes}")
+        notes.append(f"{column}: {listed([repr(name) for name in names])} {what}, {classes}")
     if 2 * len(forms) > max(len(texts), 2 * _ENOUGH_TO_DIFFER):
         notes.append(f"{column}: {len(forms)} classes in {len(texts)} rows; is it the label? Set data.label_column")
     return notes
@@ -140,13 +141,52 @@ def notes_of_features(columns: Sequence[Column], x: NDArray[np.float64], y: Labe
         for column, values in zip(columns, x.T, strict=True):
             if reason := next(reasons(column, values, y), ""):
                 found.setdefault(reason, []).append(column)
-    notes = []
-    for reason, those in found.items():
-        named = _listed([str(column) for column in those])
-        keys = ", ".join(column.key for column in those[:_SHOWN]) + (", ..." if len(those) > _SHOWN else "")
-        cure = f"if a new sample would not have {'it' if len(those) == 1 else 'them'}, set data.drop: [{keys}]"
-        notes.append(f"{named}: {reason}; {cure}")
-    return notes
+    return [_to_drop(reason, those) for reason, those in found.items()]
+
+
+def notes_of_texts(columns: Sequence[tuple[Column, Sequence[str]]], y: Labels) -> list[str]:
+    """Return notes of columns of text that name their row or repeat the label.
+
+    Args:
+        columns: each with its cells.
+        y: (N,) class numbers.
+    """
+    found: dict[str, list[Column]] = {}
+    for column, texts in columns:
+        different, codes = np.unique(np.array(texts, dtype=str), return_inverse=True)
+        if reason := _follows(codes.astype(np.float64), y):
+            found.setdefault(reason, []).append(column)
+        elif len(texts) >= _ENOUGH_TO_DIFFER and 2 * len(different) > len(texts):
+            found.setdefault("it has another text in most rows, as a name or an id does", []).append(column)
+    return [_to_drop(reason, those) for reason, those in found.items()]
+
+
+def notes_of_missing(columns: Sequence[tuple[Column, int, Any]], n: int) -> list[str]:
+    """Return a note of what missing cells of train are taken for, if there are any.
+
+    Args:
+        columns: each with how many cells are missing, and what they are taken for.
+        n: rows of train.
+    """
+    cells = [
+        f"{column} {missing} ({'none of its texts' if fill is None else fill})" for column, missing, fill in columns
+    ]
+    return [f"missing cells of {n} rows of train, and what they are taken for: {listed(cells)}"] if cells else []
+
+
+def _follows(x: NDArray[np.float64], y: Labels) -> str:
+    """Return that a column repeats the label, or ""."""
+    of_class = x[np.unique(y, return_index=True)[1]]  # every class of a table has a row
+    if len(x) < 2 * len(of_class) or np.ptp(of_class) == 0 or not np.array_equal(x, of_class[y]):
+        return ""
+    return "it equals the label" if len(np.unique(of_class)) == len(of_class) else "it follows from the label"
+
+
+def _to_drop(reason: str, those: Sequence[Column]) -> str:
+    named = listed([str(column) for column in those])
+    keys = ", ".join(column.key for column in those[:_SHOWN]) + (", ..." if len(those) > _SHOWN else "")
+    it = "it" if len(those) == 1 else "them"
+    return f"{named}: {reason}; if a new sample would not have {it}, set data.drop: [{keys}]"
 
 
 def reasons(column: Column, x: NDArray[np.float64], y: Labels) -> Iterator[str]:
@@ -157,9 +197,8 @@ def reasons(column: Column, x: NDArray[np.float64], y: Labels) -> Iterator[str]:
         x: (N,) its values.
         y: (N,) class numbers.
     """
-    of_class = x[np.unique(y, return_index=True)[1]]  # every class of a table has a row
-    if len(x) >= 2 * len(of_class) and np.ptp(of_class) > 0 and np.array_equal(x, of_class[y]):
-        yield "it equals the label" if len(np.unique(of_class)) == len(of_class) else "it follows from the label"
+    if follows := _follows(x, y):
+        yield follows
     steps = np.diff(x)
     if len(x) >= _ENOUGH_TO_COUNT and steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-6, atol=0):
         yield "it counts the rows, as an index does"
@@ -188,6 +227,7 @@ def exact_number(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first few of some names, and how many more there are."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

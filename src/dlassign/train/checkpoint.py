@@ -16,6 +16,7 @@ import torch
 
 from dlassign.config.ordinary_file import open_ordinary, read_ordinary
 from dlassign.data.prepare import Preprocess
+from dlassign.data.table_encoding import TableEncoding
 from dlassign.errors import UserError
 from dlassign.nets.tensor_file import load_tensors
 from dlassign.store.files import TEMPORARY, reason, replacing
@@ -220,8 +221,10 @@ def _misfit(state: State) -> str:
             return "its weights are no tensors by name"
     try:
         Preprocess.from_state(to_numpy(state["preprocess"]))
+        if "encoding" in state:
+            TableEncoding.from_plain(state["encoding"])
     except (UserError, *DAMAGE) as error:
-        return f"preprocess: {error}"
+        return f"preprocess or encoding: {error}"
     return ""
 
 

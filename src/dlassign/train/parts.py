@@ -99,6 +99,11 @@ def _weights(parts: Parts) -> dict[str, dict[str, float]]:
 
 
 def about(parts: Parts) -> State:
-    """Return what is needed to use saved weights: preprocessing and class names."""
+    """Return what is needed to use saved weights: preprocessing, class names, and how the rows of a table are read."""
     # With the weights, so that samples are prepared as in training even where the config is lost.
-    return {"preprocess": to_tensors(parts.preprocess.state()), "classes": list(parts.dataset.classes)}
+    encoding = parts.dataset.encoding
+    return {
+        "preprocess": to_tensors(parts.preprocess.state()),
+        "classes": list(parts.dataset.classes),
+        **({} if encoding is None else {"encoding": encoding.plain()}),
+    }

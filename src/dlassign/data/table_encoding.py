@@ -1,0 +1,153 @@
+"""From the rows of a table to the features that a model takes: fitted on train, kept with the weights.
+
+Text cannot enter a network. So this is done before all else, when a table is read for training and when new rows are
+read for prediction, by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dlassign.data.preprocess_chain import Float64
+from dlassign.data.table_columns import TableColumn, clean, column_of, plain_column
+from dlassign.data.table_file import TableFile, read_table_file
+from dlassign.data.table_notes import Column, listed
+from dlassign.errors import DataError
+
+Cells = Sequence[str]
+"""The cells of one row that become features, in the order of the columns."""
+
+
+@dataclass(frozen=True)
+class TableEncoding:
+    """How the rows of a table become features.
+
+    Attributes:
+        columns: what each column becomes, in the order of the features.
+        label: the column of labels.
+        width: columns of the table that this was fitted on, with those that were left out.
+        delimiter: the character between two values there.
+    """
+
+    columns: tuple[TableColumn, ...]
+    label: Column
+    width: int
+    delimiter: str = ","
+
+    @property
+    def header(self) -> bool:
+        """Whether the first line of a table holds the names of columns."""
+        return self.label.name is not None
+
+    def features(self) -> tuple[str, ...]:
+        """Return the names of the features."""
+        return tuple(name for column in self.columns for name in column.features())
+
+    def faults(self, row: Cells) -> Iterator[str]:
+        """Yield what is wrong with the cells of a row."""
+        for column, text in zip(self.columns, row, strict=True):
+            if what := column.fault(text):
+                yield f"{column.column} {what}"
+
+    def encode(self, rows: Sequence[Cells]) -> Float64:
+        """Return the features of rows without a fault: (N, D)."""
+        if not rows:
+            return np.zeros((0, len(self.features())))
+        texts = zip(*rows, strict=True)
+        return np.concatenate([c.encode(t) for c, t in zip(self.columns, texts, strict=True)], axis=1)
+
+    def filled(self, rows: Sequence[Cells]) -> list[tuple[Column, int, float | str | None]]:
+        """Return each column with missing cells, how many there are, and what they are taken for."""
+        counts = [sum(column.absent(row[place]) for row in rows) for place, column in enumerate(self.columns)]
+        return [(c.column, count, c.fill) for c, count in zip(self.columns, counts, strict=True) if count]
+
+    def unknown(self, rows: Sequence[Cells], *, where: str) -> list[str]:
+        """Return a note for each column with texts that train does not have; where: such as `test`."""
+        notes = []
+        for place, column in enumerate(self.columns):
+            if found := column.unknown(row[place] for row in rows):
+                texts = listed([f"{text!r} ({count} rows)" for text, count in found.most_common()])
+                what = f"{where} has texts that train does not have: {texts}"
+                notes.append(f"{column.column}: {what}; none of its features is 1 there")
+        return notes
+
+    def plain(self) -> dict[str, Any]:
+        """Return this in plain values, as JSON holds them."""
+        columns = [plain_column(column) for column in self.columns]
+        return {"columns": columns, "label": asdict(self.label), "width": self.width, "delimiter": self.delimiter}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> TableEncoding:
+        """Return what `plain` described.
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
+        columns = tuple(column_of(column) for column in plain["columns"])
+        return cls(columns, Column(**plain["label"]), int(plain["width"]), str(plain["delimiter"]))
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows of a table that was not there in training.
+
+    Attributes:
+        lines: of the file, one for each row.
+        cells: of each row, as `TableEncoding.encode` takes them.
+        labels: of each row, "" where there is none; None if the table has no column of labels.
+    """
+
+    lines: tuple[int, ...]
+    cells: tuple[Cells, ...]
+    labels: tuple[str, ...] | None
+
+
+def read_new_rows(path: str, encoding: TableEncoding) -> NewRows:
+    """Read a table for a model that was trained on another one.
+
+    Columns are found by their names, so their order does not matter, and others may stand beside them; without a header
+    they stand where they stood. A column of labels may be missing.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column.
+    """
+    table = read_table_file(path, header=encoding.header, delimiter=encoding.delimiter)
+    places, label = _by_name(table, encoding) if encoding.header else _by_place(table, encoding)
+    labels = None if label is None else tuple(clean(cells[label]) for _, cells in table.rows)
+    rows = tuple(tuple(cells[place] for place in places) for _, cells in table.rows)
+    return NewRows(tuple(line for line, _ in table.rows), rows, labels)
+
+
+def _by_name(table: TableFile, encoding: TableEncoding) -> tuple[list[int], int | None]:
+    """Return the numbers of the columns, and of that of the labels or None."""
+    names = [column.name for column in table.columns]
+    wanted = [column.column.name or "" for column in encoding.columns]
+    if missing := [repr(name) for name in wanted if name not in names]:
+        there = listed([str(column) for column in table.columns])
+        raise DataError(
+            f"{table.path}: the model takes columns that are missing here: {listed(missing)}. Here: {there}"
+        )
+    if twice := [repr(name) for name in dict.fromkeys(wanted) if names.count(name) > wanted.count(name)]:
+        raise DataError(f"{table.path}: more than one column is called {listed(twice)}; rename the others")
+    seen: dict[str, int] = {}
+    places = []
+    for name in wanted:  # of equal names the first is the first
+        places.append(names.index(name, seen.get(name, -1) + 1))
+        seen[name] = places[-1]
+    label = encoding.label.name
+    return places, names.index(label) if label in names and label not in wanted else None
+
+
+def _by_place(table: TableFile, encoding: TableEncoding) -> tuple[list[int], int | None]:
+    """Return the numbers of the columns, and of that of the labels or None, in a table without a header."""
+    there, label = len(table.columns), encoding.label.number
+    if there == encoding.width:
+        return [column.column.number for column in encoding.columns], label
+    if there == encoding.width - 1:  # without the labels
+        return [column.column.number - (column.column.number > label) for column in encoding.columns], None
+    expected = f"{encoding.width} columns, or {encoding.width - 1} without labels"
+    raise DataError(f"{table.path}: {there} columns; the table that the model was trained on had {expected}")
