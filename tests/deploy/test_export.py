@@ -22,6 +22,7 @@ from dlassign.deploy.model import load_model
 from dlassign.deploy.model_folder import ModelFolder
 from dlassign.errors import DataError, UserError
 from dlassign.store.paths import RunPaths
+from dlassign.store.records import read_records
 from helpers.exporting import make_images, make_pictures, predict_onnx, train
 
 ONNX = pytest.mark.skipif(bool(onnx_file.missing_packages()), reason=f"{onnx_file.INSTALL} brings ONNX")
@@ -121,6 +122,16 @@ def test_the_last_weights(tmp_path: Path) -> None:
     assert facts["best"]["results"]
     assert not facts["last"]["results"]
     assert "model-index" not in (tmp_path / "last" / "README.md").read_text()
+
+
+def test_averaged_weights_leave_the_run(tmp_path: Path) -> None:
+    """Those that the run was measured with, and not those that were trained."""
+    run = train(tmp_path / "run", {"train.average": {"name": "ema", "decay": 0.9}})
+    folder = export_run(run, tmp_path / "model", kinds=[]).folder
+    test = load_dataset(load_config(run.config).data).test
+    assert test is not None
+    final = read_records(run.log).finals["test"]
+    assert (load_model(folder).scores(test.x).argmax(1) == test.y).mean() == final["accuracy"]
 
 
 def test_a_run_without_weights(run: RunPaths, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dlassign
@@ -143,6 +144,15 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
         model.predict(rows[:, :3])
     with pytest.raises(DataError, match="a row is not made of numbers"):
         model.predict([["a", "b", "c", "d"]])
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(folder: Path, model: Model) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, 3, 12, 10)).astype(np.uint8)
+    allowed = torch.backends.cudnn.allow_tf32
+    found = load_model(folder, device="cuda").scores(x)
+    np.testing.assert_allclose(found, model.scores(x), rtol=1e-4, atol=1e-4)
+    assert torch.backends.cudnn.allow_tf32 == allowed
 
 
 def test_no_such_place_and_no_such_device(folder: Path, tmp_path: Path) -> None:

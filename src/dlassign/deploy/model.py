@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,20 @@ class Model:
     def scores(self, x: Samples) -> Scores:
         """Return scores (N, K) of raw samples, (N, C, H, W) uint8 or (N, D) float64."""
         found = [np.empty((0, len(self.labels)), np.float32)]
-        with torch.inference_mode():
+        with torch.inference_mode(), self._exact():
             for start in range(0, len(x), self.batch_size):
                 batch = torch.from_numpy(np.ascontiguousarray(x[start : start + self.batch_size]))
                 found.append(self.module(batch.to(self._device)).cpu().numpy())
         return np.concatenate(found)
+
+    def _exact(self) -> AbstractContextManager[None]:
+        """Let a GPU compute convolutions in float32, which torch by itself rounds to 10 bits, and put that back."""
+        if self._device.type != "cuda":
+            return nullcontext()
+        flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+            enabled=True, deterministic=True, allow_tf32=False
+        )
+        return flags
 
     def predict_proba(self, images: One | Sequence[One]) -> NDArray[np.float64]:
         """Return the probability of each class, (N, K), the softmax of the scores.
