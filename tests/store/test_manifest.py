@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,15 @@ def test_the_commit_of_a_repository_that_only_holds_the_environment_is_not_taken
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(manifest, "__file__", str(code))
     assert git_state() is None
+
+
+def test_looking_changes_nothing_in_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`git status` would refresh the index under a lock: a commit of the user's beside it would fail."""
+    code = tmp_path / "manifest.py"
+    code.touch()
+    commit = make_repository(tmp_path)
+    monkeypatch.setattr(manifest, "__file__", str(code))
+    os.utime(code, (1, 1))  # what the index says of the file is out of date
+    index = (tmp_path / ".git" / "index").read_bytes()
+    assert git_state() == {"commit": commit, "dirty": False}
+    assert (tmp_path / ".git" / "index").read_bytes() == index

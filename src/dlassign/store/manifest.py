@@ -75,6 +75,7 @@ def git_state() -> dict[str, Any] | None:
 def _git(*arguments: str) -> str | None:
     # A git hook sets GIT_DIR, which names the user's repository.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    plain["GIT_OPTIONAL_LOCKS"] = "0"  # `git status` would lock the index, and leave the lock if it is stopped here
     line = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         done = subprocess.run(line, capture_output=True, text=True, timeout=10, check=True, env=plain)
