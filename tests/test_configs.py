@@ -15,9 +15,14 @@ from dlassign.config.run import RunConfig
 from dlassign.config.transfer import PretrainedInit
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import describe
+from dlassign.deploy.classifier import classifier_of_run, two_columns
+from dlassign.deploy.predict import Tally, predictions
+from dlassign.deploy.sources import Chunk
 from dlassign.store.paths import RunPaths
 from dlassign.train import experiment
+from dlassign.train import saved as saved_weights
 from dlassign.train.experiment import run_experiment
+from dlassign.train.saved import open_saved, open_split
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if file.parent.name not in ("sweeps", "tables"))
@@ -73,8 +78,26 @@ def in_seconds(file: Path) -> Any:
     return pytest.param(file, marks=pytest.mark.slow) if large else file
 
 
+def check_that_predict_equals_evaluate(paths: RunPaths, *, in_chunks: bool) -> None:
+    """The classifier of a run, made from its folder alone, has the bits of an evaluation of its data."""
+    size = 16 if in_chunks else 1000
+    saved = open_saved(paths, overrides=(f"train.eval_batch_size={size}",))
+    for split in {"train", *saved.records.finals}:
+        opened = open_split(saved, split)
+        classifier = classifier_of_run(saved)
+        x = opened.samples.x
+        scores = np.concatenate([classifier.scores(x[start : start + size]) for start in range(0, len(x), size)])
+        np.testing.assert_array_equal(scores, two_columns(opened.scores()))
+        names = [str(row) for row in range(len(x))]
+        found = Tally.of(len(classifier.labels))
+        found.add(predictions(Chunk(names, x, opened.samples.y.tolist()), scores), x)
+        assert tuple(map(tuple, found.confusion.tolist())) == opened.evaluate().evaluation.confusion
+
+
 @pytest.mark.parametrize("file", list(map(in_seconds, FILES)), ids=relative)
-def test_trains_two_steps(file: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trains_two_steps_and_predicts_what_evaluate_counts(
+    file: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = ["train.epochs=null", "train.steps=2", "train.log_every={steps: 1}", "train.batch_size=10"]
     cfg = load(file, table, short)
     pca = [place for place, step in enumerate(cfg.data.preprocess or ()) if isinstance(step, PCA)]
@@ -82,11 +105,15 @@ def test_trains_two_steps(file: Path, table: Path, tmp_path: Path, monkeypatch: 
     cfg = load(file, table, short)
     if isinstance(cfg.init, PretrainedInit):  # whose weights are not here; tests/test_pretrained_runs.py has some
         cfg = load(file, table, [*short, "init={name: pytorch}"])
-    monkeypatch.setattr(experiment, "load_dataset", lambda data, **_: random_data(cfg))
-    records = run_experiment(cfg, RunPaths(tmp_path / "run"))
+    for module in (experiment, saved_weights):
+        monkeypatch.setattr(module, "load_dataset", lambda data, **_: random_data(cfg))
+    paths = RunPaths(tmp_path / "run")
+    records = run_experiment(cfg, paths)
     assert [record["step"] for record in records.train] == [1, 2]
     assert records.end is not None
     assert records.end["status"] == "finished"
+    # A product with the components of a PCA may round otherwise in a chunk of another size.
+    check_that_predict_equals_evaluate(paths, in_chunks=not pca)
 
 
 @pytest.mark.parametrize("file", FILES, ids=relative)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dlassign.cli.main import main
+from dlassign.cli.views.text import share_text
 from dlassign.plots import panel
 from dlassign.store.paths import RunPaths, find_runs
 from dlassign.store.records import PHASES, read_records
@@ -97,8 +98,9 @@ def test_train_says_precision_and_views(trained: tuple[Path, Result, Result]) ->
         assert views["views"] == 6
         assert plain["loss"] != views["loss"]
         place = next(i for i, line in enumerate(lines) if line.startswith(split))
-        assert lines[place].startswith(f"{split:<6} accuracy {plain['accuracy']:.4f}, loss {plain['loss']:.4f} (best")
-        beside = f"{split:<6} accuracy {views['accuracy']:.4f}, loss {views['loss']:.4f} (6 views of each image)"
+        assert lines[place].startswith(f"{split:<6} accuracy {share_text(plain['accuracy'], plain['n'])}, loss ")
+        accuracy = share_text(views["accuracy"], views["n"])
+        beside = f"{split:<6} accuracy {accuracy}, loss {views['loss']:.4f} (6 views of each image)"
         assert lines[place + 1] == beside
 
 
@@ -125,9 +127,12 @@ def test_evaluate_with_views_gives_both_results_of_the_run(out: Path) -> None:
     assert found["tta"] == {key: records.augmented["test"][key] for key in ("loss", "accuracy", "views")}
     assert "tta" not in evaluate(paths)
     lines = run("evaluate", str(paths.root), "--views").stdout.splitlines()
-    assert lines[1].startswith(f"accuracy {found['accuracy']:.4f}, ")
+    assert lines[1].startswith(f"accuracy {share_text(found['accuracy'], found['n'])}, ")
     tta = found["tta"]
-    assert lines[2] == f"accuracy {tta['accuracy']:.4f}, loss {tta['loss']:.4f} (6 views of each image)"
+    assert (
+        lines[3]
+        == f"accuracy {share_text(tta['accuracy'], found['n'])}, loss {tta['loss']:.4f} (6 views of each image)"
+    )
 
 
 def test_evaluate_keeps_the_precision_of_the_run_unless_told_otherwise(
@@ -180,7 +185,7 @@ def test_runs_knows_precision_views_and_phases(old: RunPaths, out: Path) -> None
     }
     assert (found[1]["precision"], found[1]["test_tta"]) == ("fp32", None)
     head, *rows = run("runs", str(out), "--columns", columns).stdout.splitlines()
-    assert head.split("  ") == [
+    assert re.split("  +", head) == [
         "precision", "test_tta %", "val_tta %", "seconds.train", "seconds.data", "seconds.compile"
     ]  # fmt: skip
     assert f"{100 * records.augmented['test']['accuracy']:.2f}" in rows[0] + rows[1]

@@ -18,6 +18,7 @@ from scipy import stats
 from dlassign.cli.main import main
 from dlassign.cli.views.comparison_text import seeds_text
 from dlassign.errors import ConfigError, UserError
+from dlassign.stats.proportion import wilson
 from dlassign.store.records import read_records
 from helpers import report_folder as folder
 from helpers.commands import calling
@@ -195,7 +196,7 @@ class TestWhatCounts:
             (f"{digest}-s9", "unreadable"),
         ]
         assert "A: 1 of 4 runs diverged" in text
-        assert "95 % interval diverged A" in text
+        assert "95 % interval as the samples are few diverged A" in text
 
     def test_nothing_finished(self, out: Path) -> None:
         make_run(out, name="c", seed=0, steps=20, status=None)
@@ -362,3 +363,11 @@ finally:
 """
     line = [sys.executable, "-c", program, "compare", str(out / "a"), str(out / "b")]
     assert subprocess.run(line, capture_output=True, text=True, check=True).stdout.endswith("set()\n")
+
+
+def test_where_the_mean_lies_as_the_samples_are_few(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [a, _] = found(capsys, out / "a", out / "b")["groups"]
+    low, high = wilson(a["mean"], 50)
+    assert a["sampling_interval"] == pytest.approx([low, high])
+    assert f"{100 * low:.2f} .. {100 * high:.2f}" in said(capsys, out / "a", out / "b")
+    assert "as the samples are few" not in said(capsys, out / "a", out / "b", metric="loss")

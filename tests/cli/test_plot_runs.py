@@ -23,7 +23,7 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy
 from dlassign.train.experiment import run_experiment
-from dlassign.train.saved import first_layer
+from dlassign.train.first_layer import first_layer
 from helpers.commands import calling
 from helpers.synthetic import make_run
 
@@ -306,14 +306,16 @@ class TestRuns:
         assert lines[1].endswith("5 h")
         assert "(max of 10 test evaluations: " in lines[3]
 
-    def test_an_ordinary_table_fits_into_80_columns(
+    def test_an_ordinary_table_fits_into_100_columns(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(tmp_path)
         for status in ("finished", "interrupted"):
             make_run(Path("out"), name="quickstart", seed=len(status), status=status)
         runs_command("out")
-        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert "50.45 [37, 64]  50.45 [37, 64]" in lines[2]
 
     def test_json_has_everything(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         found = rows(capsys, out)

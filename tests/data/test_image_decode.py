@@ -160,3 +160,19 @@ def wait_for(look: Callable[[], list[int]], enough: Callable[[list[int]], bool])
     while not enough(found := look()) and time.monotonic() < end:
         time.sleep(0.02)
     return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_chunks_are_the_images_in_order(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_decode, "WORTH_WORKERS", 1)
+    monkeypatch.setattr(image_decode, "JOB_IMAGES", 3)
+    paths = [str(tmp_path / f"{i}.png") for i in range(17)]
+    for i, path in enumerate(paths):
+        save(Path(path), np.full((2, 3), i, np.uint8))
+    Path(paths[9]).write_bytes(b"no image")
+    how = Decoding(size=(2, 3), grayscale=True)
+    chunks = list(image_decode.decode_chunks(paths, how, shape=(1, 2, 3), rows=8, workers=workers))
+    assert [len(chunk.x) for chunk in chunks] == [8, 8, 1]
+    assert [list(chunk.bad) for chunk in chunks] == [[], [1], []]
+    found = np.concatenate([np.delete(chunk.x, list(chunk.bad), axis=0) for chunk in chunks])
+    assert found[:, 0, 0, 0].tolist() == [i for i in range(17) if i != 9]

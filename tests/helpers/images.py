@@ -46,3 +46,9 @@ def cache_file(source: FolderSource, ending: str) -> Path:
 def content_digest(source: FolderSource) -> str:
     """Return the digest of a folder of images. Here, not in a test file: children import it to call it."""
     return read(source).sha256
+
+
+def idx_bytes(array: Any) -> bytes:
+    """Return bytes, (N,) or (N, H, W), in the form in which MNIST comes."""
+    sizes = np.asarray(array.shape, ">i4").tobytes()
+    return bytes([0, 0, 8, array.ndim]) + sizes + np.asarray(array, np.uint8).tobytes()

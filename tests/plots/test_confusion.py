@@ -36,7 +36,7 @@ def test_cells_show_counts_and_row_percentages() -> None:
     axes = build_confusion([[8, 2], [0, 5]], ["cat", "dog"], title="toy").axes[0]
     assert texts(axes) == ["8\n80.0 %", "2\n20.0 %", "5\n100.0 %", "recall", "80.0 %", "100.0 %"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert axes.get_title() == "toy\naccuracy 86.67 % of 15 samples"
+    assert axes.get_title() == "toy\naccuracy 86.67 % [62.1, 96.3] of 15 samples"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     assert axes.child_axes[0].get_ylabel() == "share of the true class (%)"
 

@@ -17,7 +17,7 @@ from dlassign.errors import UserError
 from dlassign.plots.curves import build_figure, draw_run
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Run, series
-from dlassign.plots.style import save_figure
+from dlassign.plots.style import percent_text, save_figure
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, read_records
 from helpers.synthetic import make_run
@@ -65,7 +65,9 @@ def test_accuracy_is_in_percent_and_final_test_is_a_star(tmp_path: Path) -> None
     star = next(line for line in axes.lines if line.get_marker() == "*")
     assert axes.get_ylabel() == "accuracy (%)"
     np.testing.assert_allclose(star.get_xydata(), [[100, 100 * final["accuracy"]]])
-    assert f"final test {100 * final['accuracy']:.2f} % (best weights, step 100)" in legend(axes)
+    shown = percent_text(final["accuracy"], 50)
+    assert "[" in shown
+    assert f"final test {shown} (best weights, step 100)" in legend(axes)
 
 
 @pytest.mark.parametrize(("x", "label"), [("epoch", "epoch (passes over"), ("seconds", "training time (sec")])

@@ -21,7 +21,8 @@ from dlassign.store.records import RunRecords, read_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.learner import Evaluation
-from dlassign.train.saved import SavedEvaluation, evaluate_run
+from dlassign.train.saved import evaluate_run
+from dlassign.train.saved_evaluation import SavedEvaluation
 
 CONFIG: dict[str, Any] = {
     "name": "tiny",

@@ -24,6 +24,7 @@ COMMANDS = (
     "gradcheck",
     "init",
     "plot",
+    "predict",
     "report",
     "reproduce",
     "runs",

@@ -54,6 +54,8 @@ class Raw:
         notes: messages for the run's log, one sentence each, such as which images were left out.
         groups: of each part that the split takes from, the number of the group of each sample, (N,); empty if samples
             are split one by one.
+        bits: that images with more than 8 bits a channel were taken to have, as in `image_pixels.Decoding`; None if
+            there are none.
     """
 
     train: Split
@@ -65,6 +67,7 @@ class Raw:
     samples_sha256: str | None = None
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Labels] = field(default_factory=dict)
+    bits: int | None = None
 
     @property
     def splits(self) -> dict[str, Split]:

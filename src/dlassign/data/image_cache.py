@@ -37,6 +37,7 @@ class CacheEntry:
         sha256: digest of the whole source: pixels, labels and class names.
         bad: images that were left out: their place among the files of the scan -> why.
         notes: what the user should know of the decoding, one sentence each.
+        bits: that images with more than 8 bits a channel were taken to have; None if there are none.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +45,7 @@ class CacheEntry:
     sha256: str
     bad: dict[int, str]
     notes: tuple[str, ...]
+    bits: int | None = None
 
 
 def default_cache() -> Path | None:

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,15 @@ class Decoded:
     transparent: list[int] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     bits: int | None = None
+
+    def put(self, rows: Sequence[int], found: Decoded) -> None:
+        """Put the images of a job into ascending rows."""
+        self.x[rows[0] : rows[-1] + 1][np.asarray(rows) - rows[0]] = found.x
+        self.bad.update({rows[i]: why for i, why in found.bad.items()})
+        self.odd.update({rows[i]: size for i, size in found.odd.items()})
+        self.deep.update({rows[i]: top for i, top in found.deep.items()})
+        self.transparent.extend(rows[i] for i in found.transparent)
+        self.frames.extend(rows[i] for i in found.frames)
 
     def notes(self, how: Decoding) -> tuple[str, ...]:
         """Return what the user should know of how the images were read, one sentence each."""
@@ -127,26 +137,61 @@ def decode_images(paths: Sequence[str], how: Decoding, *, workers: int | None = 
     return replace(decoded, bits=bits)
 
 
+def decode_chunks(
+    paths: Sequence[str], how: Decoding, *, shape: tuple[int, int, int], rows: int, workers: int | None = None
+) -> Iterator[Decoded]:
+    """Decode images and yield them `rows` by `rows`, in order; memory does not grow with their number.
+
+    Args:
+        paths: of the images.
+        how: files become pixels.
+        shape: (C, H, W) of each result.
+        rows: images in a chunk.
+        workers: number of processes; None: one for each usable core.
+
+    Raises:
+        DataError: a worker was killed.
+    """
+    starts = range(0, len(paths), rows)
+    parts = [part for start in starts for part in _jobs(range(start, min(start + rows, len(paths))), shape)]
+    results = _run(
+        partial(decode_job, shape=shape, how=how),
+        ([paths[row] for row in part] for part in parts),
+        _workers(len(paths), workers),
+    )
+    for start in starts:
+        chunk = Decoded(np.empty((min(rows, len(paths) - start), *shape), dtype=np.uint8))
+        with _quiet():  # not around the loop: whoever takes the chunks wants to see warnings
+            for part in _jobs(range(len(chunk.x)), shape):
+                chunk.put(part, next(results))
+        yield chunk
+
+
 def _decode_rows(
     decoded: Decoded, paths: Sequence[str], rows: Sequence[int], *, how: Decoding, workers: int | None
 ) -> None:
     """Decode some of the images into their rows."""
     shape: tuple[int, int, int] = decoded.x.shape[1:]
-    many = max(1, min(JOB_IMAGES, JOB_BYTES // max(1, int(np.prod(shape)))))
-    parts = [rows[start : start + many] for start in range(0, len(rows), many)]
-    jobs = [[paths[row] for row in part] for part in parts]
+    parts = _jobs(rows, shape)
     job = partial(decode_job, shape=shape, how=how)
-    workers = (workers or usable_cores()) if len(rows) >= WORTH_WORKERS else 1
     with _quiet():
         # Jobs end in any order, but their results come in the order of the jobs, so rows do not depend on the workers.
-        for part, found in zip(parts, _run(job, jobs, workers), strict=True):
-            decoded.x[part[0] : part[-1] + 1][np.asarray(part) - part[0]] = found.x
-            decoded.bad.update({part[i]: why for i, why in found.bad.items()})
-            decoded.odd.update({part[i]: size for i, size in found.odd.items()})
-            decoded.deep.update({part[i]: top for i, top in found.deep.items()})
-            if how.bits == decoded.bits:  # the second time, these are known
-                decoded.transparent.extend(part[i] for i in found.transparent)
-                decoded.frames.extend(part[i] for i in found.frames)
+        jobs = ([paths[row] for row in part] for part in parts)
+        for part, found in zip(parts, _run(job, jobs, _workers(len(rows), workers)), strict=True):
+            if how.bits != decoded.bits:  # the second time, these are known
+                found.transparent.clear()
+                found.frames.clear()
+            decoded.put(part, found)
+
+
+def _jobs(rows: Sequence[int], shape: tuple[int, int, int]) -> list[Sequence[int]]:
+    """Deal rows out to jobs."""
+    many = max(1, min(JOB_IMAGES, JOB_BYTES // max(1, int(np.prod(shape)))))
+    return [rows[start : start + many] for start in range(0, len(rows), many)]
+
+
+def _workers(images: int, wanted: int | None) -> int:
+    return (wanted or usable_cores()) if images >= WORTH_WORKERS else 1
 
 
 def usable_cores() -> int:
@@ -154,13 +199,24 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _run(job: Callable[[list[str]], Decoded], jobs: list[list[str]], workers: int) -> Iterator[Decoded]:
+def _run(job: Callable[[list[str]], Decoded], jobs: Iterable[list[str]], workers: int) -> Iterator[Decoded]:
+    """Yield the results of jobs in their order; workers are a few jobs ahead, so that few results wait in memory."""
     if workers == 1:
         yield from map(job, jobs)
         return
+    waiting: deque[Future[Decoded]] = deque()
     try:
         with _executor(workers) as executor:
-            yield from executor.map(job, jobs)
+            try:
+                for one in jobs:
+                    waiting.append(executor.submit(job, one))
+                    if len(waiting) > 2 * workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:  # whoever wants no more need not wait for it
+                for future in waiting:
+                    future.cancel()
     except BrokenProcessPool as error:
         raise DataError("a process that decoded images was killed; is there enough memory?") from error
 

@@ -17,7 +17,7 @@ from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.image_scan import ImageFile, escaped, scan_folders
 from dlassign.errors import DataError
 
-FORMAT = 4
+FORMAT = 5
 """Part of every cache key. Raise it when the same files decode to other pixels, or the cache files change."""
 
 
@@ -137,6 +137,11 @@ class Images:
         assert self._entry is not None
         return self._as_raw(x, self._entry, note)
 
+    def names(self) -> list[str]:
+        """Return the paths of the images that were read, in their order; `read` comes first."""
+        assert self._entry is not None
+        return [file.path for row, file in enumerate(self.scan.files) if row not in self._entry.bad]
+
     def _keep(self, x: Pixels, entry: CacheEntry) -> str:
         if self._folder is not None:
             return write_cache(self._folder, self.key, x=x, entry=entry)
@@ -155,7 +160,7 @@ class Images:
         kept = [(part, file.path) for part, found in self.scan.parts for file in found]
         kept = [named for row, named in enumerate(kept) if row not in decoded.bad]
         notes = (*decoded.notes(self.source.decoding()), *_notes_of_shared(kept, x))
-        return x, CacheEntry(x.shape, checksum(x), digest, decoded.bad, notes)
+        return x, CacheEntry(x.shape, checksum(x), digest, decoded.bad, notes, decoded.bits if decoded.deep else None)
 
     def _as_raw(self, x: Pixels, entry: CacheEntry, note: str) -> Raw:
         parts = self._parts(x, entry.bad)
@@ -174,6 +179,7 @@ class Images:
             label=self.source.name(),
             notes=(*notes, *entry.notes, *self.scan.notes),
             groups=self._groups_without(entry.bad),
+            bits=entry.bits,
         )
 
     def _groups_without(self, bad: dict[int, str]) -> dict[str, Labels]:

@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, assert_never
 
+import numpy as np
+
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, Data, Digits, ImageFolder, TableColumn, Toy
 from dlassign.data import known_files, sources
-from dlassign.data.bundle import DataInfo, Dataset, Raw, check_raw
+from dlassign.data.bundle import DataInfo, Dataset, Raw, Split, check_raw
 from dlassign.data.csv_table import Table, encoded, read_table
 from dlassign.data.image_folder import FolderSource, Images
 from dlassign.data.image_layout import layout_advice
@@ -52,7 +54,43 @@ def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
     if isinstance(cfg, CSVTable):
         table = _table(cfg)
         return encoded(table, _deal(cfg, check_raw(table.raw(cfg.label))))
-    return _deal(cfg, check_raw(_read(cfg, images)))
+    return _deal(cfg, _in_order(cfg, check_raw(_read(cfg, images))))
+
+
+def list_samples(cfg: Data, *, images: Images | None = None) -> dict[str, list[str]]:
+    """Return what the samples of each split are called, in the order of the split.
+
+    That is the path of an image, else the file or the set and the row in it, counted from 0, as in `table.csv[17]`.
+
+    Raises:
+        DataError, ConfigError: as `load_dataset`.
+    """
+    images = images or find_images(cfg)
+    raw = check_raw(_read(cfg, images))
+    names = images.names() if images is not None else _row_names(cfg, raw)
+    numbers = np.arange(len(names))
+    parts: dict[str, Any] = {}
+    start = 0
+    for part, split in raw.splits.items():
+        parts[part] = Split(numbers[start : start + len(split), None], split.y)
+        start += len(split)
+    # Numbers in place of the samples go the way that the samples go.
+    dealt = _deal(cfg, _in_order(cfg, replace(raw, **parts)))
+    return {part: [names[number] for number in split.x[:, 0].tolist()] for part, split in dealt.splits.items()}
+
+
+def names_of_run(cfg: Data, dataset: Dataset) -> dict[str, list[str]]:
+    """Return what `list_samples` does, of the data that `data_of_run` gave."""
+    images = find_images(cfg)
+    if images is not None and images.sha256() != dataset.sha256:
+        images = find_images(cfg, as_before=True)
+    return list_samples(cfg, images=images)
+
+
+def _row_names(cfg: Data, raw: Raw) -> list[str]:
+    what = cfg.path if isinstance(cfg, CSVTable) else raw.label
+    folders = {part: "" if len(raw.splits) == 1 else f"/{part}" for part in raw.splits}
+    return [f"{what}{folders[part]}[{row}]" for part, split in raw.splits.items() for row in range(len(split))]
 
 
 def data_of_run(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> Dataset:
@@ -160,8 +198,15 @@ def require_data(cfg: Data) -> None:
         known_files.require_files(known, cfg.root)
 
 
-def decoding_of(cfg: Data, shape: Shape) -> Decoding | None:
+def decoding_of(cfg: Data, shape: Shape, *, bits: int | None = None) -> Decoding | None:
     """Return how a new picture becomes a raw sample of this shape, as the images of the source did; None of rows.
+
+    An image of another size is resized to that of the samples, also where training demanded one size.
+
+    Args:
+        cfg: section `data`.
+        shape: of a raw sample.
+        bits: of deep images in the run's data, as its log has it; earlier versions did not write it.
 
     Raises:
         ConfigError: there is no such colour as `data.background`.
@@ -169,15 +214,27 @@ def decoding_of(cfg: Data, shape: Shape) -> Decoding | None:
     if len(shape) == 1:
         return None
     channels, height, width = shape
-    how = Decoding(size=(height, width), grayscale=channels == 1)
     if not isinstance(cfg, ImageFolder):
-        return how
-    return replace(how, background=_colour(cfg.background), bits=cfg.bits, fit=cfg.fit)
+        return Decoding(size=(height, width), grayscale=channels == 1)
+    how = _folder_source(cfg).decoding()
+    return replace(how, size=(height, width), bits=bits if cfg.bits is None else cfg.bits)
 
 
 def preprocess_steps(cfg: Data) -> tuple[dict[str, Any], ...]:
     """Return the descriptions of the preprocessing steps, plain values that `prepare` takes."""
     return tuple(step.model_dump() for step in cfg.preprocess or ())
+
+
+def _deal(cfg: Data, raw: Raw) -> Dataset:
+    s = cfg.split
+    return deal(raw, train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
+
+
+def _in_order(cfg: Data, raw: Raw) -> Raw:
+    """Return a source in the order that the config asks for."""
+    if isinstance(cfg, ImageFolder) and cfg.shuffle_seed is not None:
+        return shuffled(raw, cfg.shuffle_seed)
+    return raw
 
 
 def _read(cfg: Data, images: Images | None = None) -> Raw:
@@ -189,8 +246,7 @@ def _read(cfg: Data, images: Images | None = None) -> Raw:
         case CIFAR10():
             return sources.cifar10(cfg.root, download=cfg.download)
         case ImageFolder():
-            raw = (images or _images(cfg)).read()
-            return raw if cfg.shuffle_seed is None else shuffled(raw, cfg.shuffle_seed)
+            return (images or _images(cfg)).read()
         case CSVTable():
             return _table(cfg).raw(cfg.label)
         case Toy():
@@ -219,33 +275,29 @@ def _rule(column: Literal["one_hot"] | TableColumn) -> Rule:
     return Rule(kind, tuple(clean(text) for text in column.ordinal or ()), column.missing)
 
 
-def _deal(cfg: Data, raw: Raw) -> Dataset:
-    s = cfg.split
-    return deal(raw, train=s.train, val=s.val, test=s.test, by=s.by, val_at=s.val_at, seed=s.seed)
-
-
 def _images(cfg: ImageFolder, *, as_before: bool = False) -> Images:
     parts = {"train": cfg.train, "val": cfg.val, "test": cfg.test}
     advice = layout_advice(cfg.root, parts, split=cfg.split.model_dump(exclude_unset=True))
     if advice is not None:
         raise DataError(advice)
-    return Images(
-        FolderSource(
-            root=cfg.root,
-            train=cfg.train,
-            val=cfg.val,
-            test=cfg.test,
-            size=(cfg.size[0], cfg.size[1]) if cfg.size is not None else None,
-            grayscale=cfg.grayscale,
-            background=_colour(cfg.background),
-            bits=cfg.bits,
-            as_before=as_before,
-            fit=cfg.fit,
-            skip_bad=cfg.skip_bad,
-            pattern=cfg.split.pattern,
-            label=cfg.label,
-            cache=cfg.cache,
-        )
+    return Images(replace(_folder_source(cfg), as_before=as_before))
+
+
+def _folder_source(cfg: ImageFolder) -> FolderSource:
+    return FolderSource(
+        root=cfg.root,
+        train=cfg.train,
+        val=cfg.val,
+        test=cfg.test,
+        size=(cfg.size[0], cfg.size[1]) if cfg.size is not None else None,
+        grayscale=cfg.grayscale,
+        background=_colour(cfg.background),
+        bits=cfg.bits,
+        fit=cfg.fit,
+        skip_bad=cfg.skip_bad,
+        pattern=cfg.split.pattern,
+        label=cfg.label,
+        cache=cfg.cache,
     )
 
 

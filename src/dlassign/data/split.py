@@ -135,6 +135,7 @@ def deal(
         label=raw.label,
         samples_sha256=raw.samples_sha256,
         notes=(*raw.notes, *notes),
+        bits=raw.bits,
     )
 
 

@@ -8,9 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.data.bundle import Samples
+from dlassign.data.bundle import Samples, Split
 from dlassign.data.image_pixels import Decoding
+from dlassign.data.load import decoding_of
 from dlassign.data.preprocess_chain import Float64, Shape
+from dlassign.errors import UserError
+from dlassign.train.learner import Learner
+from dlassign.train.memory import naming_memory
+from dlassign.train.saved import SavedRun
 
 Scores = NDArray[np.floating[Any]]
 
@@ -63,3 +68,70 @@ def probabilities(scores: Scores) -> Float64:
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=1, keepdims=True)
     return shifted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunClassifier:
+    """The saved weights of a run in the run's own learner, so that its scores are those of `evaluate`, bit for bit.
+
+    Attributes:
+        labels, intake: as those of a Classifier.
+        saved: the weights.
+        learner: that has them.
+        views: score the views of test-time augmentation, and average.
+    """
+
+    labels: tuple[str, ...]
+    intake: Intake
+    saved: SavedRun
+    learner: Learner
+    views: bool
+
+    @property
+    def batch_size(self) -> int:
+        """Samples that are scored at once."""
+        return self.saved.cfg.train.eval_batch_size
+
+    def scores(self, x: Samples) -> Scores:
+        """Return the scores (N, C) of raw samples, x: (N, C, H, W) uint8 or (N, D) float64."""
+        with naming_memory():
+            # Labels are needed for a loss that nobody asks for.
+            placed = self.saved.place(self.learner, Split(x, np.zeros(len(x), dtype=np.int64)))
+            _, scores = self.learner.evaluate_scores(placed, views=self.learner.views if self.views else None)
+            return two_columns(scores)
+
+
+def classifier_of_run(saved: SavedRun, *, views: bool = False) -> RunClassifier:
+    """Return the classifier of a run, made from its folder alone: its data may be gone.
+
+    Args:
+        saved: the weights.
+        views: score with the test-time augmentation of the config.
+
+    Raises:
+        UserError: an early version of dlassign wrote the log, which does not say what a sample is.
+    """
+    recorded = saved.records.start["data"]
+    if not {"raw_shape", "classes"} <= recorded.keys():
+        raise UserError(
+            f"{saved.paths.log} was written by an early version and does not say what samples and classes the run had; "
+            "dlassign predict RUN --split test reads them from its data"
+        )
+    labels, intake = tuple(recorded["classes"]), intake_of(saved, tuple(recorded["raw_shape"]))
+    raw = np.zeros((0, *intake.shape), dtype=np.float64 if intake.decoding is None else np.uint8)
+    with naming_memory():
+        learner = saved.make_learner(raw, labels)
+    return RunClassifier(labels=labels, intake=intake, saved=saved, learner=learner, views=views)
+
+
+def intake_of(saved: SavedRun, shape: Shape) -> Intake:
+    """Return what a sample of a run must be; shape: of its raw samples."""
+    cfg = saved.cfg.data
+    decoding = decoding_of(cfg, shape, bits=saved.records.start["data"].get("bits"))
+    # The pixels of these say how often a place was touched by the pen, from 0 to 16.
+    return Intake(shape=shape, decoding=decoding, white=16 if cfg.name == "digits" else 255)
+
+
+def two_columns(scores: Scores) -> Scores:
+    """Return scores (N, C) with a column for each class: a single score s for two classes becomes (0, s)."""
+    return np.concatenate([np.zeros_like(scores), scores], axis=1) if scores.shape[1] == 1 else scores

@@ -118,7 +118,7 @@ def _intake(paths: RunPaths, cfg: RunConfig, records: RunRecords) -> Intake:
             f"the log of {paths.root} does not say of which shape its samples are: an earlier version wrote it; "
             f"train the run again with --again"
         )
-    decoding = decoding_of(cfg.data, tuple(shape))
+    decoding = decoding_of(cfg.data, tuple(shape), bits=data.get("bits"))
     return Intake(shape=tuple(shape), decoding=decoding, white=16 if cfg.data.name == "digits" else 255)
 
 

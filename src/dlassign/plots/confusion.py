@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dlassign.errors import UserError
 from dlassign.plots.groups import title as title_of
 from dlassign.plots.series import Run
-from dlassign.plots.style import fixed_style
+from dlassign.plots.style import fixed_style, percent_text
 from dlassign.store.summary import DAMAGE
 
 _MOST_ANNOTATED = 20
@@ -63,8 +63,9 @@ def build_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, 
             _annotate(axes, table, shares)
         _label(axes, classes, annotated=annotated)
         _recalls(axes, image, table, annotated=annotated)
-        accuracy = 100 * table.trace() / max(1, int(rows.sum()))
-        axes.set_title(f"{title}\naccuracy {accuracy:.2f} % of {rows.sum():,} samples", pad=18, parse_math=False)
+        n = int(rows.sum())
+        accuracy = percent_text(int(table.trace()) / max(1, n), n)
+        axes.set_title(f"{title}\naccuracy {accuracy} of {n:,} samples", pad=18, parse_math=False)
     return figure
 
 

@@ -32,6 +32,7 @@ from dlassign.plots.series import (
     value,
     x_of_step,
 )
+from dlassign.plots.style import percent_text
 
 WIDTH, HEIGHT = 7.5, 4.4  # of one panel, in inches, without its legend
 DASHES: dict[Curve, str] = {"train": "-", "train, evaluated": "-.", "val": "--", "test": ":"}
@@ -154,6 +155,9 @@ class Panel:
             for y in [value(final, self.metric)]
         ]
         values = self._scatter(points, color=color, marker="*", ms=12, mec="white", mew=0.6)
+        if len(values) == 1 and self.metric == "accuracy":
+            [n] = [final.get("n") for run in group.runs if (final := run.records.finals.get("test")) is not None]
+            return f"test {percent_text(values[0] / 100, n)}"
         return f"test {self._spread(values)}" if values else ""
 
     def mark_maximum(self, group: Group, color: str) -> str:

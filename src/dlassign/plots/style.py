@@ -16,6 +16,7 @@ from matplotlib.font_manager import fontManager, get_font
 from matplotlib.text import Text
 
 from dlassign.errors import UserError
+from dlassign.stats.proportion import sampling_interval
 from dlassign.store.files import make_folder, replacing
 
 FORMATS = ("png", "svg", "pdf")
@@ -98,6 +99,12 @@ def _letters(file: str) -> frozenset[str]:
         return frozenset(map(chr, get_font(file).get_charmap()))
     except (OSError, RuntimeError):
         return frozenset()
+
+
+def percent_text(share: float, n: int | None) -> str:
+    """Return an accuracy of n samples in percent, with its interval where they are few: `85.00 % [70.9, 92.9]`."""
+    found = sampling_interval(share, n)
+    return f"{100 * share:.2f} %" + ("" if found is None else f" [{100 * found[0]:.1f}, {100 * found[1]:.1f}]")
 
 
 def run_look(index: int) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from dlassign.errors import UserError
 from dlassign.plots.series import steps_per_epoch
 from dlassign.report.curves import Drawn, drawn_curves, short
 from dlassign.report.damage import check_depth, check_summary, checked_list
+from dlassign.stats.proportion import sampling_interval
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
@@ -175,6 +176,8 @@ def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:
         "model": model_text(summary.config),
         "val": _percent(summary.val_accuracy),
         "test": _percent(summary.test_accuracy),
+        "val_interval": _interval(summary.val_accuracy, summary.val_n),
+        "test_interval": _interval(summary.test_accuracy, summary.test_n),
         "test_max": _percent(summary.test_max),
         "tests": summary.test_evaluations,
         **{name: short(getattr(summary, name)) for name in ("val_loss", "test_loss", "seconds")},
@@ -226,6 +229,12 @@ def time_text(started: str | None) -> str | None:
         return started and f"{datetime.fromisoformat(started).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     except (TypeError, ValueError, OverflowError):
         return str(started)
+
+
+def _interval(share: float | None, n: int | None) -> list[float] | None:
+    """Return where an accuracy lies, in percent; None where many samples make that narrow."""
+    found = sampling_interval(share, n)
+    return None if found is None else [round(100 * end, 1) for end in found]
 
 
 def _percent(share: float | None) -> float | None:

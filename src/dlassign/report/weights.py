@@ -17,7 +17,7 @@ from dlassign.plots.weights import as_images, heat_colors, tile
 from dlassign.store.paths import RunPaths
 
 if TYPE_CHECKING:
-    from dlassign.train.saved import FirstLayerWeights
+    from dlassign.train.first_layer import FirstLayerWeights
 
 Load = Callable[[RunPaths], "FirstLayerWeights"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dlassign.data.batches import Order
@@ -40,6 +41,10 @@ class StackMember:
     def evaluate(self, split: TensorSplit, *, views: Views | None = None) -> Evaluation:
         """Evaluate the one model."""
         return self.learner.evaluate(split, views=views)
+
+    def evaluate_scores(self, split: TensorSplit, *, views: Views | None = None) -> tuple[Evaluation, NDArray[Any]]:
+        """Evaluate the one model, and return the scores too."""
+        return self.learner.evaluate_scores(split, views=views)
 
     def weights(self) -> State:
         """Return a copy of the weights that are evaluated; the originals are views of larger tensors."""

@@ -57,6 +57,7 @@ _SHAPES = {
                 "classes?": [str],
                 "raw_shape?": [int],
                 "shape?": [int],
+                "bits?": (int, NoneType),
             },
             "n_params": int,
             "steps?": int,

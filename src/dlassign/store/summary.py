@@ -37,6 +37,7 @@ class RunSummary:
         best: {step, metric, value} of the best validation, or None.
         val_loss, val_accuracy, test_loss, test_accuracy: with the chosen weights at the end, or the newest
             of a run that has not ended; accuracy 0..1.
+        val_n, test_n: samples that these are of.
         val_tta_accuracy, test_tta_accuracy: the same at the end with test-time augmentation.
         test_evaluations: evaluations of the test split during training.
         test_max: largest test accuracy among them.
@@ -65,6 +66,8 @@ class RunSummary:
     val_accuracy: float | None = None
     test_loss: float | None = None
     test_accuracy: float | None = None
+    val_n: int | None = None
+    test_n: int | None = None
     val_tta_accuracy: float | None = None
     test_tta_accuracy: float | None = None
     test_evaluations: int = 0
@@ -169,7 +172,7 @@ def _newest(records: RunRecords) -> list[Record]:
 
 def _scores(records: RunRecords, split: str) -> dict[str, Any]:
     newest = records.finals.get(split) or next(reversed(records.evaluations(split)), {})
-    return {f"{split}_loss": newest.get("loss"), f"{split}_accuracy": newest.get("accuracy")}
+    return {f"{split}_{key}": newest.get(key) for key in ("loss", "accuracy", "n")}
 
 
 def _best(records: RunRecords, metric: str) -> dict[str, Any] | None:
@@ -217,8 +220,8 @@ def same_on_other_data(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[t
 def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
     """Return what `train --json` prints.
 
-    val and test are {"loss", "accuracy"} with the chosen weights, or None; train is the last log record, means over the
-    `n` samples before `step`. `precision_why` says what decided the precision; null in logs of earlier versions.
+    val and test are {"n", "loss", "accuracy"} with the chosen weights, or None; train is the last log record, means
+    over the `n` samples before `step`. `precision_why` says what decided the precision; null in logs of early versions.
     `val_tta` and `test_tta` are there only with test-time augmentation, and say of how many `views`.
     `test_maximum` is there only if the config evaluates the test split during training: the largest of those
     accuracies, at which step, of how many. `test_opened` is there only if `evaluate` opened the test set before the run
@@ -237,9 +240,9 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "precision": precision(records.start),
         "precision_why": arithmetic.get("why"),
         "train": _taken(next(reversed(records.train), None), "step", "n"),
-        "val": _taken(finals.get("val")),
-        "test": _taken(finals.get("test")),
-        **{f"{split}_tta": _taken(record, "views") for split, record in sorted(records.augmented.items())},
+        "val": _taken(finals.get("val"), "n"),
+        "test": _taken(finals.get("test"), "n"),
+        **{f"{split}_tta": _taken(record, "views", "n") for split, record in sorted(records.augmented.items())},
         "weights_sha256": end.get("weights_sha256"),
         "chosen": end.get("chosen"),
         "data": records.start["data"]["label"],
@@ -260,7 +263,7 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
     if not seen:
         return None
     best = max(seen, key=lambda record: record["accuracy"])
-    return {"accuracy": best["accuracy"], "step": best["step"], "evaluations": len(seen)}
+    return {"accuracy": best["accuracy"], "step": best["step"], "evaluations": len(seen), "n": best.get("n")}
 
 
 def _taken(record: Record | None, *more: str) -> dict[str, Any] | None:

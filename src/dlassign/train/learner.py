@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from numpy.typing import NDArray
+
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.views import Views
 
@@ -111,6 +113,10 @@ class Learner(Protocol):
 
     def evaluate(self, split: Any, *, views: Views | None = None) -> Evaluation:
         """Return loss, accuracy and confusion counts on a split, of the samples or of views of them."""
+        ...
+
+    def evaluate_scores(self, split: Any, *, views: Views | None = None) -> tuple[Evaluation, NDArray[Any]]:
+        """Evaluate, and return the scores that were counted by, (N, K), or (N, 1) of a two-class loss."""
         ...
 
     def weights(self) -> State:

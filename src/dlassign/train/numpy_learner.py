@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -88,22 +88,36 @@ class NumpyLearner:
 
     def evaluate(self, split: Split, *, views: Views | None = None) -> Evaluation:
         """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared; views: none here."""
-        assert views is None, "configs with views are refused"
-        k, n = self._n_classes, len(split)
-        loss, mass, cells = 0.0, 0.0, np.zeros(k * k, dtype=np.int64)
         with np.errstate(all="ignore"):
-            for start in range(0, n, self._eval_batch_size):
-                x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
-                scores = self.network.forward(x, train=False)
-                # With class weights the mean of a batch is one over weights, not over samples.
-                counted = self._loss.mass(y)
-                loss += self._loss(scores, y)[0] * counted
-                mass += counted
-                # Row and column in one number: one pass counts the whole confusion matrix.
-                cells += np.bincount(y * k + numpy_predict(scores), minlength=k * k)
-        counts = cells.reshape(k, k)
+            return self._evaluation(self._scored(split, views))
+
+    def evaluate_scores(self, split: Split, *, views: Views | None = None) -> tuple[Evaluation, Array]:
+        """Evaluate, and return the scores too, (N, K) or (N, 1)."""
+        with np.errstate(all="ignore"):
+            parts = list(self._scored(split, views))
+            return self._evaluation(parts), np.concatenate([scores for scores, _ in parts])
+
+    def _evaluation(self, scored: Iterable[tuple[Array, Labels]]) -> Evaluation:
+        k = self._n_classes
+        loss, mass, cells = 0.0, 0.0, np.zeros(k * k, dtype=np.int64)
+        for scores, y in scored:
+            # With class weights the mean of a batch is one over weights, not over samples.
+            counted = self._loss.mass(y)
+            loss += self._loss(scores, y)[0] * counted
+            mass += counted
+            # Row and column in one number: one pass counts the whole confusion matrix.
+            cells += np.bincount(y * k + numpy_predict(scores), minlength=k * k)
+        counts, n = cells.reshape(k, k), int(cells.sum())
         confusion = tuple(tuple(row) for row in counts.tolist())
         return Evaluation(loss=loss / mass, accuracy=int(counts.trace()) / n, n=n, confusion=confusion)
+
+    def _scored(self, split: Split, views: Views | None) -> Iterator[tuple[Array, Labels]]:
+        """Yield the scores and labels of batch after batch."""
+        assert views is None, "configs with views are refused"
+        # One cut for losses and for predictions: the last bits of a score may depend on the batch that it is in.
+        for start in range(0, len(split), self._eval_batch_size):
+            x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
+            yield self.network.forward(x, train=False), y
 
     def weights(self) -> State:
         """Return parameters and buffers by name, as tensors over the same memory: nothing is written through them."""

@@ -81,6 +81,8 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
             "shape": list(parts.task.in_shape),
             "classes": list(dataset.classes),
             **_weights(parts),
+            # Of the whole set: an image that is predicted later is brought to 8 bits as these were.
+            "bits": dataset.bits,
             **{f"n_{name}": len(split) for name, split in parts.splits.items()},
             "notes": [*dataset.notes, *parts.preprocess.notes],
         },

@@ -2,76 +2,203 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.config.load import load_config, load_located
 from dlassign.config.neutral_keys import EVALUATION, NEUTRAL, PLACES, without
 from dlassign.config.run import RunConfig
 from dlassign.config.values import flow
-from dlassign.data.bundle import Dataset, Split
+from dlassign.data.bundle import Dataset, Labels, Samples, Split
 from dlassign.data.load import data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.store.files import hold_lock
 from dlassign.store.identity import flat_config
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import MetricsWriter, Record, read_records
+from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy, using
 from dlassign.train.device import resolve_device
-from dlassign.train.learner import Evaluation, Learner, State
+from dlassign.train.learner import Learner, State
 from dlassign.train.make_numpy import make_numpy_learner, place_numpy
 from dlassign.train.make_torch import make_torch_learner, place_torch
 from dlassign.train.memory import naming_memory
-from dlassign.train.task import task_of
+from dlassign.train.saved_evaluation import SavedEvaluation
+from dlassign.train.task import Task, task_of
+from dlassign.train.torch_learner import TorchLearner
 
 
-@dataclass(frozen=True, kw_only=True)
-class SavedEvaluation:
-    """An evaluation of saved weights, and what they are.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedRun:
+    """The saved weights of a run, and all that its folder says of how samples are prepared for them.
 
     Attributes:
-        name: of the experiment.
-        label: of the data set.
-        classes: their names.
-        step: optimizer steps done when the weights were as they are.
+        paths: the run.
+        cfg: its config, with the keys that may be changed.
+        records: its log.
+        state: of its checkpoint: step, weights, preprocessing.
         chosen: best, or last; a finished run that keeps its last weights has no others.
-        evaluation: of the images as they are.
-        views: the same of `n_views` views of each image; None if they were not asked for.
-        n_views: views of an image.
-        notes: what the user should know of the data.
+        step: optimizer steps done when the weights were as they are.
+        preprocess: as it was fitted.
     """
 
-    name: str
-    label: str
-    classes: tuple[str, ...]
+    paths: RunPaths
+    cfg: RunConfig
+    records: RunRecords
+    state: State
+    chosen: str
     step: int
-    chosen: str = "best"
-    evaluation: Evaluation
-    views: Evaluation | None = None
-    n_views: int = 0
-    notes: tuple[str, ...] = ()
+    preprocess: Preprocess
 
-    def per_class(self) -> list[dict[str, Any]]:
-        """Return precision, recall, F1 and sample count of each class; a score without a sample to count is None."""
-        counts = self.evaluation.confusion
-        rows = []
-        for i, name in enumerate(self.classes):
-            true, predicted, right = sum(counts[i]), sum(row[i] for row in counts), counts[i][i]
-            rows.append(
-                {
-                    "class": name,
-                    "precision": right / predicted if predicted else None,
-                    "recall": right / true if true else None,
-                    "f1": 2 * right / (true + predicted) if true + predicted else None,
-                    "n": true,
-                }
+    def make_learner(self, raw: Samples, classes: Sequence[str], *, y: Labels | None = None) -> Learner:
+        """Return a learner that has the weights.
+
+        Args:
+            raw: samples like those that it is for, (N, ...); there may be none.
+            classes: their names.
+            y: labels of the training split, by which a loss may weigh classes; None if no loss will be asked for.
+
+        Raises:
+            UserError: the weights are those of another model, or the checkpoint does not hold what a run saves.
+        """
+        cfg = self.cfg
+        learner: Learner
+        with using(self.paths):
+            in_shape = self.preprocess.apply(raw[:0]).shape[1:]
+            task = Task(in_shape, len(classes))
+            if y is not None:
+                task = task_of(cfg.loss, y, in_shape=in_shape, classes=classes)
+            if cfg.backend == "numpy":
+                learner = make_numpy_learner(cfg, task)
+            else:
+                recorded = _arithmetic(self.records.start, cfg)
+                # Without a plan, which only training needs.
+                learner, _ = make_torch_learner(cfg, task, device=resolve_device(cfg.device), recorded=recorded)
+            _load(learner, self.state)
+        return learner
+
+    def place(self, learner: Learner, samples: Split) -> Any:
+        """Return raw samples as a learner of `make_learner` takes them."""
+        with using(self.paths):
+            if isinstance(learner, TorchLearner):
+                return place_torch(self.cfg, learner, samples, preprocess=self.preprocess)
+            return place_numpy(self.cfg, samples, preprocess=self.preprocess)
+
+
+def open_saved(
+    paths: RunPaths,
+    *,
+    weights: str = "best",
+    device: str | None = None,
+    overrides: tuple[str, ...] = (),
+    views: bool = False,
+) -> SavedRun:
+    """Read the best or last weights of a run from its folder alone; the data may be gone.
+
+    Args:
+        paths: the run.
+        weights: best, or last.
+        device: where to compute; None is what the run's config says.
+        overrides: keys of EVALUATION to change, such as `data.root=...` where the data has moved. The run's arithmetic
+            is kept unless `train.precision` is among them.
+        views: whether the test-time augmentation of the config will be asked for.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+        ConfigError: the config has no test-time augmentation, or an override changes what is computed.
+    """
+    records = read_records(paths.log)
+    cfg = load_run_config(paths, overrides, device=device)
+    if views and cfg.train.test_time_augmentation is None:
+        message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
+        raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
+    state = load_saved_weights(paths, weights)
+    with using(paths):
+        preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
+    return SavedRun(
+        paths=paths,
+        cfg=cfg,
+        records=records,
+        state=state,
+        chosen=str(state.get("chosen", weights)),
+        step=int(state["step"]),
+        preprocess=preprocess,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedSplit:
+    """A split of a run's data beside its saved weights.
+
+    Attributes:
+        saved: the weights.
+        dataset: the data of the run.
+        samples: the split, raw.
+        notes: what the user should know of the data.
+        learner: that has the weights.
+        placed: the samples as it takes them.
+    """
+
+    saved: SavedRun
+    dataset: Dataset
+    samples: Split
+    notes: tuple[str, ...]
+    learner: Learner
+    placed: Any
+
+    def evaluate(self, *, views: bool = False) -> SavedEvaluation:
+        """Evaluate the weights; views: with the test-time augmentation of the config too."""
+        learner, saved = self.learner, self.saved
+        with naming_memory():
+            evaluation, scores = learner.evaluate_scores(self.placed)
+            return SavedEvaluation(
+                name=saved.cfg.name,
+                label=self.dataset.label,
+                classes=self.dataset.classes,
+                step=saved.step,
+                chosen=saved.chosen,
+                evaluation=evaluation,
+                views=learner.evaluate(self.placed, views=learner.views) if views else None,
+                n_views=len(learner.views) if views and learner.views else 0,
+                notes=self.notes,
+                scores=scores,
+                true=self.samples.y,
             )
-        return rows
+
+    def scores(self, *, views: bool = False) -> NDArray[Any]:
+        """Return the scores that `evaluate` counts by, (N, K) or (N, 1); views: averaged over those of the config."""
+        with naming_memory():
+            return self.learner.evaluate_scores(self.placed, views=self.learner.views if views else None)[1]
+
+
+def open_split(saved: SavedRun, split: str) -> SavedSplit:
+    """Read the data of a run and place one of its splits; train, val or test, dealt as the run dealt them.
+
+    Raises:
+        UserError: there is no such split, the data is not that of the run, or the run is being trained.
+        ConfigError: the device cannot compute as the run did.
+    """
+    records, cfg = saved.records, saved.cfg
+    early = _open_early(saved.paths, step=saved.step) if split == "test" and not records.is_over else ()
+    # Accuracy on other data would look like a result of this run.
+    dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
+    samples = dataset.splits.get(split)
+    if samples is None:
+        raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
+    with naming_memory():
+        learner = saved.make_learner(samples.x, dataset.classes, y=dataset.train.y)
+        placed = saved.place(learner, samples)
+    return SavedSplit(
+        saved=saved,
+        dataset=dataset,
+        samples=samples,
+        notes=(*early, *dataset.notes),
+        learner=learner,
+        placed=placed,
+    )
 
 
 def evaluate_run(
@@ -83,49 +210,15 @@ def evaluate_run(
     overrides: tuple[str, ...] = (),
     views: bool = False,
 ) -> SavedEvaluation:
-    """Evaluate the best or last weights of a run on one of its splits.
-
-    Args:
-        paths: the run.
-        split: train, val or test, dealt as the run dealt them.
-        weights: best, or last.
-        device: where to compute; None is what the run's config says.
-        overrides: keys of EVALUATION to change, such as `data.root=...` where the data has moved. The run's arithmetic
-            is kept unless `train.precision` is among them.
-        views: evaluate with the test-time augmentation of the config too.
+    """Evaluate the best or last weights of a run on one of its splits; the arguments are those of `open_saved`.
 
     Raises:
         UserError: there is no such run, split or checkpoint, or the data is not that of the run.
         ConfigError: the config has no test-time augmentation, the device cannot compute as the run did, or an override
             changes what is measured.
     """
-    records = read_records(paths.log)
-    cfg = load_run_config(paths, overrides, device=device)
-    if views and cfg.train.test_time_augmentation is None:
-        message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
-        raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
-    state = load_saved_weights(paths, weights)
-    early = _open_early(paths, step=state["step"]) if split == "test" and not records.is_over else ()
-    # Accuracy on other data would look like a result of this run.
-    dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
-    samples = {"train": dataset.train, "val": dataset.val, "test": dataset.test}[split]
-    if samples is None:
-        raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
-    recorded = _arithmetic(records.start, cfg)
-    with naming_memory():
-        with using(paths):
-            learner, placed = _prepare(cfg, state, samples, dataset=dataset, recorded=recorded)
-        return SavedEvaluation(
-            name=cfg.name,
-            label=dataset.label,
-            classes=dataset.classes,
-            step=state["step"],
-            chosen=str(state.get("chosen", weights)),
-            evaluation=learner.evaluate(placed),
-            views=learner.evaluate(placed, views=learner.views) if views else None,
-            n_views=len(learner.views) if views and learner.views else 0,
-            notes=(*early, *dataset.notes),
-        )
+    saved = open_saved(paths, weights=weights, device=device, overrides=overrides, views=views)
+    return open_split(saved, split).evaluate(views=views)
 
 
 def load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str | None) -> RunConfig:
@@ -212,24 +305,6 @@ def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
     return start.get("arithmetic") if same else None
 
 
-def _prepare(
-    cfg: RunConfig, state: State, samples: Split, *, dataset: Dataset, recorded: dict[str, Any] | None
-) -> tuple[Learner, Any]:
-    """Return a learner that has the weights, and the samples as it takes them."""
-    preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
-    in_shape = preprocess.apply(samples.x[:0]).shape[1:]
-    task = task_of(cfg.loss, dataset.train.y, in_shape=in_shape, classes=dataset.classes)
-    if cfg.backend == "numpy":
-        numpy_learner = make_numpy_learner(cfg, task)
-        _load(numpy_learner, state)
-        return numpy_learner, place_numpy(cfg, samples, preprocess=preprocess)
-    device = resolve_device(cfg.device)
-    # Without a plan, which only training needs.
-    torch_learner, _ = make_torch_learner(cfg, task, device=device, recorded=recorded)
-    _load(torch_learner, state)
-    return torch_learner, place_torch(cfg, torch_learner, samples, preprocess=preprocess)
-
-
 def _load(learner: Learner, state: State) -> None:
     """Set a learner's weights.
 
@@ -260,57 +335,3 @@ def load_saved_weights(paths: RunPaths, weights: str) -> State:
     if not kept.get("weights"):
         raise UserError(f"{paths.root} has no best weights yet; take the last weights")
     return {**state, "weights": kept["weights"], "step": kept["step"]}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FirstLayerWeights:
-    """The weights of a model's first layer, and where they come from.
-
-    Attributes:
-        name: of the layer, such as linear1.
-        array: (units, D), or (filters, C, KH, KW) of a convolution.
-        sample_shape: of what the layer is applied to: (C, H, W), or (D,) if that is no image.
-        components: principal components that the weights were mapped back from; None without PCA.
-        step: optimizer steps done when the weights were as they are.
-        chosen: best, or last; a finished run without validation has its last weights as best.
-    """
-
-    name: str
-    array: NDArray[np.float64]
-    sample_shape: tuple[int, ...]
-    components: int | None
-    step: int
-    chosen: str
-
-
-def first_layer(paths: RunPaths, *, weights: str = "best") -> FirstLayerWeights:
-    """Return the weights of a run's first layer, from its checkpoint.
-
-    Args:
-        paths: the run.
-        weights: best, or last.
-
-    Raises:
-        UserError: there is no such run or checkpoint, no layer to show, or its weights are not finite.
-    """
-    data = read_records(paths.log).start["data"]
-    shape = tuple(data.get("raw_shape") or data.get("shape") or ())
-    state = load_saved_weights(paths, weights)
-    # In the order of the layers: the first weight of two or four axes is the first layer's.
-    layers = (key for key, tensor in state["weights"].items() if key.endswith(".weight") and tensor.ndim in (2, 4))
-    key = next(layers, None)
-    if key is None:
-        raise UserError(f"{paths.root}: the model has no linear or convolution layer whose weights could be drawn")
-    name, array = key.removesuffix(".weight"), to_numpy(state["weights"][key]).astype(np.float64)
-    if not np.isfinite(array).all():
-        raise UserError(f"{paths.root}: the {weights} weights of {name} are not finite; training diverged")
-    with using(paths):
-        array, components = Preprocess.from_state(to_numpy(state["preprocess"])).before_pca(array)
-    return FirstLayerWeights(
-        name=name,
-        array=array,
-        sample_shape=shape,
-        components=components,
-        step=int(state["step"]),
-        chosen=str(state.get("chosen", weights)),
-    )

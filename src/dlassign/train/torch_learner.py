@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlassign.data.augment import Mixed
@@ -224,33 +226,53 @@ class TorchLearner:
             split: on the device.
             views: score these views of each image and average, instead of the image alone.
         """
-        self.model.eval()
-        with self._evaluated_weights(), torch.inference_mode():
-            loss, mass, cells = self._count(split, views)
-        set_training(self.model, self._frozen)
-        k, n = self.n_classes, len(split)
+        with self._evaluating():
+            counts = self._count(self._scored(split, views))
+        return self._evaluation(*counts, len(split))
+
+    def evaluate_scores(self, split: TensorSplit, *, views: Views | None = None) -> tuple[Evaluation, NDArray[Any]]:
+        """Evaluate, and return the scores too, (N, K) or (N, 1), on the host."""
+        with self._evaluating():
+            parts = list(self._scored(split, views))
+            counts = self._count(parts)
+        return self._evaluation(*counts, len(split)), torch.cat([scores for scores, _ in parts]).cpu().numpy()
+
+    def _evaluation(self, loss: Tensor, mass: Tensor | int, cells: Tensor, n: int) -> Evaluation:
+        k = self.n_classes
         confusion = tuple(tuple(row) for row in cells.reshape(k, k).tolist())
         correct = sum(confusion[i][i] for i in range(k))
         return Evaluation(loss=loss.item() / float(mass), accuracy=correct / n, n=n, confusion=confusion)
 
-    def _count(self, split: TensorSplit, views: Views | None) -> tuple[Tensor, Tensor | int, Tensor]:
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        self.model.eval()
+        with self._evaluated_weights(), torch.inference_mode():
+            yield
+        set_training(self.model, self._frozen)
+
+    def _count(self, scored: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor | int, Tensor]:
         """Return the summed loss, what the samples count in it, and the confusion counts, (K * K,).
 
         It does not wait for the device.
         """
-        k, size = self.n_classes, self.eval_batch_size
+        k = self.n_classes
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         cells = torch.zeros(k * k, dtype=torch.int64, device=self.device)
         mass: Tensor | int = 0
-        for start in range(0, len(split), size):
-            x, y = split.prepared(start, start + size), split.y[start : start + size]
-            scores = self._scores(x) if views is None else views.scores(self._scores, x)
+        for scores, y in scored:
             counted = self.loss.mass(y)
             loss += self.loss(scores, y).double() * counted
             mass = mass + counted
             # index_add_ is exact on whole numbers; bincount would wait for the device to learn its length
             cells.index_add_(0, y * k + predict(scores), torch.ones_like(y))
         return loss, mass, cells
+
+    def _scored(self, split: TensorSplit, views: Views | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the scores and labels of batch after batch."""
+        # One cut for losses and for predictions: the last bits of a score may depend on the batch that it is in.
+        for start in range(0, len(split), self.eval_batch_size):
+            x, y = split.prepared(start, start + self.eval_batch_size), split.y[start : start + self.eval_batch_size]
+            yield (self._scores(x) if views is None else views.scores(self._scores, x)), y
 
     def _evaluated_weights(self) -> AbstractContextManager[None]:
         return self._average.swapped() if self._average is not None and self._swaps else nullcontext()

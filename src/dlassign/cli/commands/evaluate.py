@@ -10,10 +10,9 @@ from dlassign.cli.options import device_option, json_option, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from dlassign.store.paths import RunPaths
-    from dlassign.train.saved import SavedEvaluation
+    from dlassign.train.saved_evaluation import SavedEvaluation
 
 
 @click.command("evaluate")
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 @device_option
 @json_option
 @click.option("--views", is_flag=True, help="Also with the config's test-time augmentation, beside the plain result.")
+@click.option("--errors", type=click.IntRange(min=1), metavar="N", help="List the N worst errors, and draw them.")
+@click.option("--predictions", type=place, metavar="FILE", help="Write the prediction of each sample (.csv, .jsonl).")
 @click.option(
     "--set",
     "overrides",
@@ -45,28 +46,45 @@ def evaluate_command(
     device: str | None,
     as_json: bool,
     views: bool,
+    errors: int | None,
+    predictions: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Evaluate the weights of RUN: accuracy, loss, per-class scores and a confusion matrix.
+    """Evaluate the weights of RUN: accuracy, loss, per-class scores, a confusion matrix, and what was wrong.
 
-    Example: dlassign evaluate out/quickstart/latest --split val
+    Example: dlassign evaluate out/quickstart/latest --split val --errors 20
     """
     import json
+    from pathlib import Path
 
+    from dlassign.cli.views.errors import Errors
+    from dlassign.cli.views.prediction import form_of
     from dlassign.store.select import one_run
-    from dlassign.train.saved import evaluate_run
+    from dlassign.train.saved import open_saved, open_split
 
+    target = None if predictions is None else Path(predictions)
+    how = "" if target is None else form_of(target, option="--predictions")
     paths = one_run(run)
-    found = evaluate_run(paths, split, weights=weights, device=device, overrides=overrides, views=views)
+    opened = open_split(open_saved(paths, weights=weights, device=device, overrides=overrides, views=views), split)
+    found = opened.evaluate(views=views)
     for note in found.notes:
         click.echo(note, err=True)
-    click.echo(json.dumps(_as_dict(paths, found, split)) if as_json else "\n".join(_lines(found, split)))
-    picture = paths.plots / f"confusion-{split}-{weights}.png"
-    if _draw(found, split, picture) and not as_json:
+    result, lines = _as_dict(paths, found, split), list(_lines(found, split))
+    wrong = Errors(opened, found, split=split) if errors is not None or target is not None else None
+    if wrong is not None and target is not None:
+        wrong.write(target, how)
+    if wrong is not None and errors is not None:
+        result["errors"] = wrong.listed(errors)
+        lines += wrong.lines(errors)
+    click.echo(json.dumps(result) if as_json else "\n".join(lines))
+    pictures = [paths.plots / f"confusion-{split}-{weights}.png"] if _draw(found, split, paths, weights) else []
+    if wrong is not None and errors is not None:
+        pictures += wrong.draw(errors, paths.plots, ending=f"{split}-{weights}")
+    for picture in () if as_json else pictures:
         click.echo(f"plot   {picture}")
 
 
-def _draw(found: SavedEvaluation, split: str, picture: Path) -> bool:
+def _draw(found: SavedEvaluation, split: str, paths: RunPaths, weights: str) -> bool:
     """Return whether the picture could be written; where nothing can be, the result counts all the same."""
     from dlassign.cli.views.text import say_once
     from dlassign.errors import UserError
@@ -74,6 +92,7 @@ def _draw(found: SavedEvaluation, split: str, picture: Path) -> bool:
     from dlassign.plots.style import save_figure
 
     title = f"{found.name}: {split} split of {found.label}, {found.chosen} weights (step {found.step})"
+    picture = paths.plots / f"confusion-{split}-{weights}.png"
     try:
         save_figure(build_confusion(found.evaluation.confusion, found.classes, title=title), picture, say=say_once)
     except UserError as error:
@@ -83,7 +102,9 @@ def _draw(found: SavedEvaluation, split: str, picture: Path) -> bool:
 
 
 def _as_dict(paths: RunPaths, found: SavedEvaluation, split: str) -> dict[str, Any]:
-    views = found.views
+    from dlassign.stats.proportion import sampling_interval
+
+    views, top = found.views, found.top_k()
     return {
         "run": str(paths.root),
         "data": found.label,
@@ -93,6 +114,10 @@ def _as_dict(paths: RunPaths, found: SavedEvaluation, split: str) -> dict[str, A
         "n": found.evaluation.n,
         "loss": found.evaluation.loss,
         "accuracy": found.evaluation.accuracy,
+        "interval": sampling_interval(found.evaluation.accuracy, found.evaluation.n),
+        "macro_f1": found.macro_f1(),
+        "balanced_accuracy": found.balanced_accuracy(),
+        "top_k": None if top is None else {"k": top[0], "accuracy": top[1]},
         "classes": found.per_class(),
         "confusion": found.evaluation.confusion,
         **({"tta": {"loss": views.loss, "accuracy": views.accuracy, "views": found.n_views}} if views else {}),
@@ -100,13 +125,16 @@ def _as_dict(paths: RunPaths, found: SavedEvaluation, split: str) -> dict[str, A
 
 
 def _lines(found: SavedEvaluation, split: str) -> Iterator[str]:
-    from dlassign.cli.views.text import columns_text, number
+    from dlassign.cli.views.text import columns_text, number, share_text
 
-    result = found.evaluation
+    result, top = found.evaluation, found.top_k()
     yield f"{split} split of {found.label}, {result.n:,} samples, {found.chosen} weights (step {found.step:,})"
-    yield f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}"
+    yield f"accuracy {share_text(result.accuracy, result.n)}, loss {result.loss:.4f}"
+    more = "" if top is None else f", top-{top[0]} {share_text(top[1], result.n)}"
+    yield f"macro-F1 {found.macro_f1():.4f}, balanced accuracy {found.balanced_accuracy():.4f}{more}"
     if views := found.views:
-        yield f"accuracy {views.accuracy:.4f}, loss {views.loss:.4f} ({found.n_views} views of each image)"
+        accuracy = share_text(views.accuracy, views.n)
+        yield f"accuracy {accuracy}, loss {views.loss:.4f} ({found.n_views} views of each image)"
     rows = found.per_class()
     scores = {head: [number(row[head.lower()]) for row in rows] for head in ("precision", "recall", "F1")}
     columns = {"class": [row["class"] for row in rows], **scores, "samples": [f"{row['n']:,}" for row in rows]}

@@ -281,7 +281,7 @@ def _draw_sweep(
 def _draw_weights(runs: Sequence[Run], weights: str, targets: Sequence[Path], *, title: str | None) -> None:
     """Draw the first layer of each run."""
     from dlassign.plots.weights import build_weights
-    from dlassign.train.saved import first_layer  # imports torch, which curves do not need
+    from dlassign.train.first_layer import first_layer  # imports torch, which curves do not need
 
     for run in runs:
         start, layer = run.records.start, first_layer(run.paths, weights=weights)

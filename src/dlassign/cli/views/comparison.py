@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dlassign.errors import UserError
 from dlassign.stats.compare import Difference, SeedsNeeded, compare_means, holm, seeds_to_see
 from dlassign.stats.intervals import ANYWHERE, SHARE, MeanInterval, mean_interval
+from dlassign.stats.proportion import sampling_interval
 from dlassign.store.identity import differing_keys
 from dlassign.store.run_group import RunGroup, data_record
 from dlassign.store.select import runs_at
@@ -36,6 +37,7 @@ class ComparedGroup:
         diverged: runs that diverged; they have no figure.
         left_out: other runs that do not count, and why.
         marks: what has to be known before its figure is believed.
+        sampling: where the mean lies as far as the number of samples of the split tells; None of a loss, or of many.
     """
 
     letter: str
@@ -46,6 +48,7 @@ class ComparedGroup:
     diverged: tuple[RunSummary, ...]
     left_out: tuple[tuple[RunSummary, str], ...]
     marks: tuple[str, ...] = ()
+    sampling: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +199,15 @@ def _compared(letter: str, group: RunGroup, figures: Figures) -> ComparedGroup:
         diverged=tuple(run for run in group.runs if run.status == "diverged"),
         left_out=tuple(left_out),
         marks=tuple(_marks(letter, group, figures)),
+        sampling=_sampling(tuple(counted.values()), values, figures),
     )
+
+
+def _sampling(runs: Sequence[RunSummary], values: Mapping[int, float], figures: Figures) -> tuple[float, float] | None:
+    """Return where the mean accuracy lies as far as the number of samples tells, which all seeds share."""
+    if figures.metric != "accuracy":
+        return None
+    return sampling_interval(sum(values.values()) / len(values), getattr(runs[0], f"{figures.split}_n"))
 
 
 def _marks(letter: str, group: RunGroup, figures: Figures) -> Iterator[str]:

@@ -53,9 +53,12 @@ def _table(groups: Sequence[ComparedGroup], figures: Figures) -> str:
         "sd": ["-" if one.interval.sd is None else figures.text(one.interval.sd) for one in groups],
         "95 % interval": [figures.between(one.interval.low, one.interval.high) for one in groups],
     }
+    samples = [one.sampling for one in groups]
+    if any(samples):
+        columns["as the samples are few"] = [figures.between(*(found or (None, None))) for found in samples]
     if any(one.diverged for one in groups):
         columns["diverged"] = [str(len(one.diverged)) for one in groups]
-    return columns_text(columns, left=("group", "seeds", "95 % interval"))
+    return columns_text(columns, left=("group", "seeds", "95 % interval", "as the samples are few"))
 
 
 def _asides(one: ComparedGroup) -> list[str]:
@@ -192,6 +195,7 @@ def _compared_json(one: ComparedGroup) -> dict[str, Any]:
             for seed, run in zip(one.values, one.counted, strict=True)
         ],
         **asdict(one.interval),
+        "sampling_interval": one.sampling,
         "diverged": [run.run for run in one.diverged],
         "left_out": [{"run": run.run, "why": why} for run, why in one.left_out],
         "marks": list(one.marks),

@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from dlassign.cli.views.text import columns_text
+from dlassign.cli.views.text import columns_text, percent_interval
 from dlassign.config.values import value_text
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
@@ -85,16 +85,21 @@ class Listing:
             case "steps" if run.planned and run.planned != run.steps:
                 return f"{run.steps}/{run.planned}"
             case "test" if run.test_max is not None and found is not None:
-                return f"{found:.2f} ({run.mark}: {100 * run.test_max:.2f})"
+                return f"{found:.2f}{self._interval(run, key)} ({run.mark}: {100 * run.test_max:.2f})"
             case "test" if run.mark and found is not None:
-                return f"{found:.2f} ({run.mark})"
+                return f"{found:.2f}{self._interval(run, key)} ({run.mark})"
             case "val" | "test" | "val_tta" | "test_tta" if found is not None:
-                return f"{found:.2f}"
+                return f"{found:.2f}{self._interval(run, key)}"
             case "age" if found is not None:
                 return _duration(found)
         if found is not None and f"{key}.".startswith(_PHASE):
             return f"{found:.1f}"
         return "-" if found is None else value_text(found)
+
+    @staticmethod
+    def _interval(run: RunSummary, key: str) -> str:
+        n = run.val_n if key.startswith("val") else run.test_n
+        return percent_interval(getattr(run, f"{key}_accuracy"), n)
 
     def table(self, runs: Sequence[RunSummary], keys: Sequence[str]) -> str:
         """Lay out the table as wide as it needs to be, so that a folder can be copied and searched for."""

@@ -20,7 +20,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.select import find_sources
 
 if TYPE_CHECKING:
-    from dlassign.train.saved import FirstLayerWeights
+    from dlassign.train.first_layer import FirstLayerWeights
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,6 @@ def write_live(page: Page, every: float, output: str) -> int:
 
 
 def _first_layer(paths: RunPaths) -> FirstLayerWeights:
-    from dlassign.train.saved import first_layer  # imports torch, which a page without checkpoints does not need
+    from dlassign.train.first_layer import first_layer  # imports torch, which a page without checkpoints does not need
 
     return first_layer(paths)

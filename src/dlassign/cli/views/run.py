@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dlassign.cli.views.text import clock
+from dlassign.cli.views.text import clock, share_text
 from dlassign.store.records import Record
 
 PLAIN_SECONDS = 5.0
@@ -138,14 +138,14 @@ def result_lines(result: dict[str, Any], pictures: Sequence[Path]) -> Iterator[s
     for split in ("val", "test"):
         if result[split]:
             weights = f"{chosen['weights']} weights, step {chosen['step']:,}"
-            accuracy, loss = result[split]["accuracy"], _short(result[split]["loss"])
-            yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({weights})"
+            accuracy, loss = share_text(result[split]["accuracy"], result[split]["n"]), _short(result[split]["loss"])
+            yield f"{split:<6} accuracy {accuracy}, loss {loss} ({weights})"
         if views := result.get(f"{split}_tta"):
-            accuracy, loss = views["accuracy"], _short(views["loss"])
-            yield f"{split:<6} accuracy {accuracy:.4f}, loss {loss} ({views['views']} views of each image)"
+            accuracy, loss = share_text(views["accuracy"], views["n"]), _short(views["loss"])
+            yield f"{split:<6} accuracy {accuracy}, loss {loss} ({views['views']} views of each image)"
     if maximum := result.get("test_maximum"):
         text = f"maximum over {maximum['evaluations']} test evaluations, step {maximum['step']:,}"
-        yield f"test   accuracy {maximum['accuracy']:.4f} ({text}: chosen on the test set)"
+        yield f"test   accuracy {share_text(maximum['accuracy'], maximum['n'])} ({text}: chosen on the test set)"
     if (opened := result.get("test_opened")) is not None:
         yield f"test   the test set was opened early, at step {opened:,}: what was decided by it makes it no test"
     yield f"run    {result['run']}"

@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from dlassign.config.values import value_text
+from dlassign.stats.proportion import sampling_interval
 
+_WIDE = 10
+"""Points from which an interval is told in whole points."""
 _LIKE_NUMBERS = {"", "-", "?", "inf", "nan"}
 """What stands in a column of numbers where there is no finite one."""
 
@@ -36,6 +39,25 @@ def say_once(text: str) -> None:
 def number(value: float | None) -> str:
     """Return a figure with four digits behind the point."""
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def share_text(share: float, n: int | None) -> str:
+    """Return an accuracy, and where few samples leave it open, where it lies: `0.8500 [0.7093, 0.9294]`.
+
+    n: samples that it is of; None in logs of early versions.
+    """
+    found = sampling_interval(share, n)
+    return f"{share:.4f}" if found is None else f"{share:.4f} [{found[0]:.4f}, {found[1]:.4f}]"
+
+
+def percent_interval(share: float | None, n: int | None) -> str:
+    """Return where an accuracy lies, in percent with a space before it, as ` [71, 93]`; "" where that is narrow."""
+    found = sampling_interval(share, n)
+    if found is None:
+        return ""
+    low, high = (100 * end for end in found)
+    digits = 0 if high - low >= _WIDE else 1
+    return f" [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def clock(seconds: float) -> str:

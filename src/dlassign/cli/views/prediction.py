@@ -1,0 +1,193 @@
+"""Predictions as a table, CSV or JSON, line by line, and what is counted of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from dlassign.cli.views.text import columns_text, say_once, share_text
+from dlassign.data.bundle import Samples
+from dlassign.deploy.predict import Prediction, Tally
+from dlassign.store.files import make_folder, replacing
+
+FORMATS = ("table", "csv", "json", "jsonl")
+_PLAIN_SECONDS = 5.0
+_LARGEST_MATRIX = 12
+_CONFUSIONS = 5
+
+
+def columns(top: int) -> tuple[str, ...]:
+    """Return the names of the columns: those of the first class without a number."""
+    more = (name for i in range(2, top + 1) for name in (f"label_{i}", f"probability_{i}"))
+    return ("path", "label", "probability", *more, "true_label", "error")
+
+
+def values(row: Prediction, classes: Sequence[str], *, top: int) -> dict[str, Any]:
+    """Return the columns of a prediction; what it does not have is None."""
+    pairs: list[Any] = []
+    for number, probability in zip(row.classes, row.probabilities, strict=True):
+        pairs += [classes[number], probability]
+    pairs += [None] * (2 * top - len(pairs))
+    true = None if row.true is None else classes[row.true]
+    return dict(zip(columns(top), (row.name, *pairs, true, row.error or None), strict=True))
+
+
+def text_lines(
+    rows: Iterable[Prediction], how: str, *, classes: Sequence[str], top: int, widest: int = 0
+) -> Iterator[str]:
+    """Yield the lines of predictions, as they come.
+
+    Args:
+        rows: the predictions.
+        how: one of FORMATS.
+        classes: names of the classes.
+        top: classes told of each.
+        widest: letters of the longest name of a sample, for a table.
+    """
+    found = (values(row, classes, top=top) for row in rows)
+    match how:
+        case "jsonl":
+            yield from (json.dumps(row) for row in found)
+        case "json":
+            before = "["
+            for row in found:
+                yield f"{before}{json.dumps(row)}"
+                before = ","
+            yield "]" if before == "," else "[]"
+        case "csv":
+            yield _csv_line(columns(top))
+            yield from (_csv_line(["" if cell is None else cell for cell in row.values()]) for row in found)
+        case _:
+            widths = {"path": max(4, widest)} | {
+                name: max(len(name), *map(len, classes)) if "label" in name else len(name) for name in columns(top)[1:]
+            }
+            yield _table_line({name: name for name in widths}, widths)
+            yield from (_table_line({name: _cell(cell) for name, cell in row.items()}, widths) for row in found)
+
+
+def form_of(target: Path, *, option: str, cure: str = "") -> str:
+    """Return the form of predictions that the ending of a file says.
+
+    Raises:
+        click.UsageError: it says none.
+    """
+    forms = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".txt": "table"}
+    if target.suffix.lower() not in forms:
+        raise click.UsageError(f"{option} {target}: end the name in {', '.join(forms)}{cure}")
+    return forms[target.suffix.lower()]
+
+
+def write_lines(lines: Iterable[str], target: Path | None) -> None:
+    """Write lines to standard output, or to a file, all or nothing."""
+    if target is None:
+        for line in lines:
+            click.echo(line)
+        return
+    make_folder(target.parent)
+    with replacing(target) as file:
+        for line in lines:
+            file.write(f"{line}\n".encode(errors="backslashreplace"))
+    click.echo(f"wrote  {target}", err=True)
+
+
+def draw_sheet(
+    pictures: Sequence[tuple[Prediction, Samples]], target: Path, *, classes: Sequence[str], white: int, title: str
+) -> None:
+    """Draw pictures, each with the predicted class, its probability and, if that is wrong, the true class.
+
+    Args:
+        pictures: at least one; (C, H, W) each.
+        target: the file.
+        classes: names of the classes.
+        white: the value of a full pixel.
+        title: stands above the pictures.
+    """
+    from dlassign.plots.contact_sheet import Tile, build_contact_sheet
+    from dlassign.plots.style import save_figure
+
+    tiles = []
+    for row, picture in pictures:
+        true = (f"is {classes[row.true]}",) if row.wrong and row.true is not None else ()
+        lines = (f"{classes[row.classes[0]]} {row.probabilities[0]:.2f}", *true)
+        tiles.append(Tile(picture, lines, wrong=row.wrong, white=white))
+    save_figure(build_contact_sheet(tiles, title=title), target, say=say_once)
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="").writerow(cells)
+    return file.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _table_line(cells: dict[str, str], widths: dict[str, int]) -> str:
+    padded = (cell.ljust(widths[name]) for name, cell in cells.items())
+    return "  ".join(padded).rstrip()
+
+
+def summary_lines(tally: Tally, classes: Sequence[str]) -> Iterator[str]:
+    """Yield accuracy and confusion of the samples whose true class is known; nothing if there is none."""
+    counts = tally.confusion
+    n, right = int(counts.sum()), int(counts.trace())
+    if not n:
+        return
+    yield f"accuracy {share_text(right / n, n)}: {right:,} of {n:,}"
+    there = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1)).tolist()
+    if len(there) <= _LARGEST_MATRIX:
+        table = {"true class": [classes[i] for i in there]}
+        table |= {f"as {classes[k]}": [f"{counts[i, k]:,}" for i in there] for k in there}
+        yield columns_text(table, left=("true class",))
+        return
+    wrong = counts - np.diag(np.diag(counts))
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]:
+        true, predicted = np.unravel_index(place, counts.shape)
+        if wrong[true, predicted]:
+            yield f"{classes[true]} taken for {classes[predicted]}: {wrong[true, predicted]:,}"
+
+
+@contextmanager
+def counting(total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
+    """Give a function that is told how many samples are done: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        total: number of samples.
+        shown: whether anything is shown; lines of predictions on the same terminal are progress enough.
+    """
+    if not shown:
+        yield lambda done: None
+        return
+    if not sys.stderr.isatty():
+        yield _PlainCount(total)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("predicting", total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+class _PlainCount:
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = self._began = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._shown >= _PLAIN_SECONDS and done < self._total:
+            self._shown = now
+            rate = done / (now - self._began)
+            click.echo(f"predicted {done:,} of {self._total:,}  {rate:,.0f} images/s", err=True)
