@@ -98,7 +98,9 @@ def test_a_patient_in_two_folders_is_told_with_both_files(tree: Tree) -> None:
 def test_files_without_a_group_are_named(tree: Tree) -> None:
     root = tree()
     save(root / "ill" / "x.png", np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(DataError, match=r"finds no group in the name of .*ill/x\.png; it must match the path of each"):
+    with pytest.raises(
+        DataError, match=r"'\^\(p\\d\+\)_' finds no group in the name of .*ill/x\.png; it must match the path of each"
+    ):
         describe(data(root, split=split(test=0.25)))
     with pytest.raises(DataError, match=r"finds no group in the name of .* and \d+ more"):
         describe(data(root, split=split(test=0.25, pattern="(q)|p")))

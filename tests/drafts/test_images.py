@@ -108,9 +108,12 @@ def test_odd_photos_are_looked_at_and_train(place: Place, tmp_path: Path) -> Non
 def test_a_class_of_one_image_trains(place: Place, tmp_path: Path) -> None:
     place("cat", "dog", n=8)
     place("fox", n=1)
-    _, fit, seen = drafted("pets")
+    cfg, fit, seen = drafted("pets")
     assert "1 to 8 of each" in seen[0]
     assert fit.info.n_classes == 3
+    assert cfg.loss.class_weight == "balanced"  # type: ignore[union-attr]
+    short = load_config("pets.yaml", ["train.epochs=1"])
+    assert run_experiment(short, RunPaths(tmp_path / "run")).end is not None
 
 
 def test_what_cannot_be_learnt_from_is_one_message(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

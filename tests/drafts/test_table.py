@@ -83,6 +83,12 @@ def test_columns_that_are_no_features_are_left_out_and_why_is_said() -> None:
     assert "left out: column 'answer': it equals the label" in text
 
 
+def test_rare_classes_are_weighed() -> None:
+    Path("t.csv").write_text("x,label\n" + "".join(f"{i * 7 % 11 * 0.3},{i % 5 == 0}\n" for i in range(60)))
+    drafted()
+    assert load_config("t.yaml").loss.class_weight == "balanced"  # type: ignore[union-attr]
+
+
 def test_it_trains(tmp_path: Path) -> None:
     drafted(write("x,z,label", "{x},{z},{b}"))
     cfg = load_config("t.yaml", ["train.epochs=1"])

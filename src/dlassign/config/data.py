@@ -68,9 +68,9 @@ def _pattern_of_group(pattern: str) -> str:
     try:
         found = re.compile(pattern).groups
     except (re.error, OverflowError, RecursionError) as error:
-        raise broken_rule("", f"{pattern!r} is no regular expression ({error}); {cure}") from None
+        raise broken_rule("", f"'{pattern}' is no regular expression ({error}); {cure}") from None
     if found != 1:
-        raise broken_rule("", f"{pattern!r} has {found} groups in round brackets, not one; {cure}")
+        raise broken_rule("", f"'{pattern}' has {found} groups in round brackets, not one; {cure}")
     return pattern
 
 

@@ -50,6 +50,6 @@ def _unmatched(files: Sequence[ImageFile], wanted: re.Pattern[str]) -> str:
     names = [file.path for file in files if not (found := wanted.search(normalize("NFC", file.name))) or not found[1]]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"data.split.pattern {wanted.pattern!r} finds no group in the name of {', '.join(names[:3])}{more}; it must "
+        f"data.split.pattern '{wanted.pattern}' finds no group in the name of {', '.join(names[:3])}{more}; it must "
         "match the path of each image below the folder of its class"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from dlassign.data.image_layout import SHARES, Layout, find_layout
 from dlassign.data.image_scan import ImageFile, Scan, scan_folders
 from dlassign.data.split import split_sizes
-from dlassign.drafts.yaml_text import comment_lines, inline
+from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError
 
 LOOKED_AT = 1000
@@ -92,7 +92,8 @@ def draft_images(root: str, *, file: str) -> tuple[str, list[str]]:
     choice = choose(look, n_train=sizes.train)
     seen = [*_seen(found, scan, look), _network(choice)]
     lines = [*comment_lines(seen), "#", f"# Command:  dlassign train {shlex.quote(file)}", ""]
-    lines += [*_data_lines(found, look, choice, held_out=held_out), *_training_lines(look, choice)]
+    lines += [*_data_lines(found, look, choice, held_out=held_out), *_model_lines(look, choice)]
+    lines += [*loss_lines(file.label for file in scan.parts[0][1]), *_training_lines(choice)]
     return "\n".join(lines) + "\n", seen
 
 
@@ -175,7 +176,7 @@ def _data_lines(found: Layout, look: Look, choice: Choice, *, held_out: Mapping[
         shares = ", ".join(f"{part}: {share}" for part, share in held_out.items())
         lines += [f"  split: {{{shares}}}  # shares of the images in train that are held out"]
         lines += ["  # Photos that belong together, such as all of one patient, should stay in one part:"]
-        lines += [f"  # split: {{{shares}, by: group, pattern: '^(patient\\d+)_'}}  # what file names begin with"]
+        lines += [f"  # split: {{{shares}, by: group, pattern: '(patient\\d+)_'}}  # in names of files"]
     lines += [f"  size: [{choice.size[0]}, {choice.size[1]}]  # height and width; larger shows more and takes longer"]
     if choice.fit != "stretch":
         lines += [
@@ -190,8 +191,8 @@ def _data_lines(found: Layout, look: Look, choice: Choice, *, held_out: Mapping[
     return lines + (["  augment:", *augment] if augment else [])
 
 
-def _training_lines(look: Look, choice: Choice) -> list[str]:
-    """Return the sections `model`, `optimizer`, `schedule` and `train`."""
+def _model_lines(look: Look, choice: Choice) -> list[str]:
+    """Return the section `model`, and as comments those that begin with pretrained weights."""
     lines = ["model:", "  name: vgg", f"  stages: [{', '.join(f'[{width}]' for width in choice.stages)}]"]
     lines += ["  global_pool: avg", "  dropout: 0.2"]
     if not look.gray:
@@ -202,5 +203,10 @@ def _training_lines(look: Look, choice: Choice) -> list[str]:
             "# model: {name: resnet18}",
             "# init: {name: pretrained, weights: imagenet}",
         ]
-    lines += ["optimizer: {name: adamw, lr: 2e-3, weight_decay: 0.05}", "schedule: {name: one_cycle}"]
+    return lines
+
+
+def _training_lines(choice: Choice) -> list[str]:
+    """Return the sections `optimizer`, `schedule` and `train`."""
+    lines = ["optimizer: {name: adamw, lr: 2e-3, weight_decay: 0.05}", "schedule: {name: one_cycle}"]
     return [*lines, "train:", f"  epochs: {choice.epochs}", f"  batch_size: {choice.batch_size}"]

@@ -14,7 +14,7 @@ import numpy as np
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.data.csv_table import csv_table
 from dlassign.data.table_notes import Column, reasons
-from dlassign.drafts.yaml_text import comment_lines, inline
+from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError
 
 DELIMITERS = ",;\t|"
@@ -201,6 +201,7 @@ def _config(sheet: Sheet, label: Column, left_out: dict[Column, str], *, rows: i
     ]
     width = 32 if rows < 1000 else 128
     lines += ["model:", "  name: mlp", f"  hidden: [{width}, {width}]", "  dropout: 0.1"]
+    lines += loss_lines(cell.strip() for cell in sheet.cells[label.number])
     lines += ["optimizer: {name: adamw, lr: 3e-3, weight_decay: 0.01}", "schedule: {name: one_cycle}"]
     batch = next(batch for batch, least in ((128, 5000), (32, 500), (16, 100), (4, 0)) if rows >= least)
     return [*lines, "train:", f"  epochs: {min(100, max(5, round(SEEN / rows)))}", f"  batch_size: {batch}"]
