@@ -220,7 +220,7 @@ NETS: dict[str, dict[str, Any]] = {
     "preact_resnet": {"name": "preact_resnet", "widths": [4, 8], "blocks": [1, 1]},
     "resnet18": {"name": "resnet18", "stem": "cifar"},
     "resnet18_resized": {"name": "resnet18", "resize": 40, "dropout": 0.1},
-    "resnet50": {"name": "resnet50", "stem": "cifar"},
+    "resnet50": {"name": "resnet50"},
     "whitened_cnn": {"name": "whitened_cnn", "widths": [8, 8], "depths": [1, 2]},
 }
 STEPS: dict[str, list[dict[str, Any]]] = {
@@ -297,7 +297,7 @@ def test_numpy_networks(net: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("loss", ["hinge", "logistic"])
 def test_a_table_with_a_single_score(loss: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows = rng.normal(5, [1, 100, 1e-3], (60, 3))
+    rows = rng.normal(5, [1, 100, 1e-3], (100, 3))
     y = (rows[:, 0] > 5).astype(int)
     lines = [",".join([*map(repr, map(float, row)), "ab"[label]]) for row, label in zip(rows, y, strict=True)]
     (tmp_path / "table.csv").write_text("\n".join(["p,q,r,label", *lines]))
