@@ -1,9 +1,9 @@
-"""Time the way from a folder of 200 odd photos to a trained network: the commands of docs/howto/own_photos.md.
+"""Time the way from a folder of 200 odd photos to five predictions: the commands of docs/howto/own_photos.md.
 
 They run in an empty folder, each as a process of its own, and nothing is edited by hand.
 
 Command: python scripts/first_photos.py [--side 400]
-Exit:    0 all commands end well; 1 one fails
+Exit:    0 all commands end well and each of the five photos has a class; 1 not so
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "howto" / "own_photos.md"
 sys.path.append(str(ROOT / "tests"))
 
-from helpers.odd_photos import make_odd_photos  # noqa: E402
+from helpers.odd_photos import CLASSES, make_new_photos, make_odd_photos  # noqa: E402
 
 
 def commands() -> list[str]:
@@ -39,19 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_odd_photos(folder / "photos", side=side)
+        make_new_photos(folder / "new", side=side)
         environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
-        total = 0.0
+        output, total = "", 0.0
         for command in commands():
             words = [sys.executable, "-m", *shlex.split(command)]
             began = time.perf_counter()
             done = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-            seconds = time.perf_counter() - began
+            seconds, output = time.perf_counter() - began, done.stdout
             total += seconds
-            print(f"$ {command}\n{done.stdout}({seconds:.1f} s)\n", flush=True)
+            print(f"$ {command}\n{output}({seconds:.1f} s)\n", flush=True)
             if done.returncode:
                 return 1
-    print(f"{total:.1f} s in all")
-    return 0
+    told = sum(
+        f"photo_{number}." in line and any(f" {kind} " in f" {line} " for kind in CLASSES)
+        for number in range(5)
+        for line in output.splitlines()
+    )
+    print(f"{told} photos have a class; {total:.1f} s in all")
+    return 0 if told == 5 else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The way of docs/howto/own_photos.md, from a folder of odd photos to a trained network."""
+"""The way of docs/howto/own_photos.md, from a folder of odd photos to predictions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow  # 40 epochs, as `init` chooses for 204 photos
-def test_the_commands_of_the_page_end_well(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_of_the_page_lead_to_five_predictions(capfd: pytest.CaptureFixture[str]) -> None:
     assert first_photos.main(["--side", "40"]) == 0
-    assert "test   accuracy" in capfd.readouterr().out
+    assert "5 photos have a class" in capfd.readouterr().out
 
 
 def test_the_page_shows_the_message_with_the_lines_to_write(photos: Path) -> None:

@@ -47,7 +47,7 @@ def drafted(path: str = "t.csv") -> tuple[CSVTable, int, list[str]]:
     ("header", "row", "label"),
     [
         ("x,z,label", "{x},{z},{b}", "label"),
-        ("Survived,x,z,k", "{b},{x},{z},{k}", "Survived"),
+        ("Survived,x,z", "{b},{x},{z}", "Survived"),
         ("kind,x,z", "{k},{x},{z}", "kind"),
         ("x,z,last", "{x},{z},{b}", "last"),
         ("x,z,no", "{x},{z},{b}", "no"),
@@ -78,9 +78,30 @@ def test_columns_that_are_no_features_are_left_out_and_why_is_said() -> None:
     assert features == 1
     text = "\n".join(seen)
     assert "left out: column 'id': it counts the rows" in text
-    assert "left out: column 'name': it holds text" in text
+    assert f"left out: column 'name': it holds {ROWS} different texts" in text
     assert f"left out: column 'gap': {ROWS} of its values are missing" in text
     assert "left out: column 'answer': it equals the label" in text
+
+
+def test_texts_become_features_and_gaps_are_filled() -> None:
+    rows = [
+        f"{i * 7 % 11 * 0.3},{'' if i % 4 == 0 else i * 5 % 13},{['red', 'blue'][i % 3 > 0]},{i % 2}" for i in range(60)
+    ]
+    Path("t.csv").write_text("\n".join(["x,age,a colour,label", *rows]))
+    data, features, seen = drafted()
+    assert (data.columns, data.missing, features) == ({"a colour": "one_hot"}, "median", 4)
+    assert "text: column 'a colour': each of its 2 texts is a feature" in seen
+    assert "missing: column 'age': 15 values, filled in by what is usual in train" in seen
+
+
+def test_texts_without_a_header() -> None:
+    data, features, _ = drafted(write("", "{k},{x},{k},{b}", header_line=False))
+    assert (data.columns, data.label_column, features) == ({"0": "one_hot", "2": "one_hot"}, 3, 7)
+
+
+def test_decimal_commas() -> None:
+    Path("t.csv").write_text("x;z;label\n" + "".join(f"{i * 7 % 11},5;{i * 5 % 13},25;{i % 2}\n" for i in range(40)))
+    assert drafted()[1] == 2
 
 
 def test_rare_classes_are_weighed() -> None:
@@ -107,7 +128,7 @@ def test_any_number_of_rows_passes_the_check(rows: int) -> None:
         ("a\n" + "1\n" * 20, "t.csv has 21 lines and 1 columns"),
         ("a,b\n" + "1,2\n" * 20 + "1,2,3\n", "the line that begins with '1' has 3 values, but the first line has 2"),
         ("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(20)), "no column can be the label"),
-        ("a,label\n" + "x,1\ny,2\n" * 20, "no column of numbers is left beside the label, column 'label'"),
+        ("a,label\n" + "x,1\nx,2\n" * 20, "no feature is left beside the label, column 'label'; a network needs one"),
         ('a,b\n"1,2\n' + "1,2\n" * 20, "is no table of values with ',' between them"),
     ],
 )

@@ -58,3 +58,12 @@ def save_odd(image: Image.Image, path: Path, number: int) -> None:
             image.convert("L").save(path)
         case _:
             image.save(path)
+
+
+def make_new_photos(root: Path, *, side: int = 60) -> Path:
+    """Write five photos `photo_0.jpg`, `photo_1.png` and so on, that are in no class folder; return `root`."""
+    rng = np.random.default_rng(1)
+    root.mkdir(parents=True)
+    for number, ending in enumerate(("jpg", "png", "gif", "webp", "tiff")):
+        save_odd(photo(number % 3, rng, side=side), root / f"photo_{number}.{ending}", number)
+    return root

@@ -1,4 +1,4 @@
-"""A first config for a table: its label, the columns that are no features, and a network for so many rows."""
+"""A first config for a table: its label, columns of text, columns that are no features, and a network for its rows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import csv
 import io
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dlassign.config.ordinary_file import read_ordinary
-from dlassign.data.csv_table import csv_table
 from dlassign.data.table_notes import Column, reasons
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError
@@ -34,6 +34,10 @@ LABELS = (
 """Names that a column of labels has, the surest first."""
 FEWEST = 10
 """Rows that a split into train, val and test needs."""
+MOST_TEXTS = 20
+"""Different texts of a column up to which each becomes a feature; with more it is a name or an address."""
+MOST_MISSING = 0.5
+"""Share of missing cells up to which a column is kept."""
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 SEEN = 40_000
 """Rows that a small network has to see, each several times."""
@@ -48,12 +52,14 @@ class Sheet:
         delimiter: between two cells.
         columns: with the names of the header, if there is one.
         cells: of each column, without the header.
+        comma: whether numbers have a decimal comma.
     """
 
     path: str
     delimiter: str
     columns: tuple[Column, ...]
     cells: tuple[tuple[str, ...], ...]
+    comma: bool = False
 
     @property
     def header(self) -> bool:
@@ -62,8 +68,15 @@ class Sheet:
 
     def key(self, column: Column) -> str:
         """Return what names a column in the config, as YAML; its number where its name stands for two or for none."""
-        unique = column.name and [other.name for other in self.columns].count(column.name) == 1
-        return inline(column.name) if unique and column.name else str(column.number)
+        return inline(column.name) if column.name and self.names_one(column) else str(column.number)
+
+    def names_one(self, column: Column) -> bool:
+        """Return whether the name of a column, or its number where there is no header, stands for it alone."""
+        return not self.header or (bool(column.name) and [other.name for other in self.columns].count(column.name) == 1)
+
+    def number(self, cell: str) -> float | None:
+        """Return the value of a cell, or None if it is no finite number."""
+        return _number(cell.replace(",", ".") if self.comma else cell)
 
 
 def draft_table(path: str, *, file: str) -> tuple[str, list[str]]:
@@ -79,24 +92,25 @@ def draft_table(path: str, *, file: str) -> tuple[str, list[str]]:
     sheet = read_sheet(path)
     label = find_label(sheet)
     classes = sorted({cell.strip() for cell in sheet.cells[label.number]})
-    left_out = find_left_out(sheet, label)
+    left_out, texts, missing = find_kinds(sheet, label)
     features = [column for column in sheet.columns if column != label and column not in left_out]
     if not features:
         why = "; ".join(f"{column}: {reason}" for column, reason in left_out.items())
-        raise DataError(f"{path}: no column of numbers is left beside the label, {label}; a network needs one ({why})")
-    csv_table(  # whatever else training would refuse is told now
-        path,
-        label_column=label.number,
-        header=sheet.header,
-        delimiter=sheet.delimiter,
-        drop=[column.number for column in left_out],
-    )
+        raise DataError(f"{path}: no feature is left beside the label, {label}; a network needs one ({why})")
     rows = len(sheet.cells[0])
     shown = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
     seen = [f"{path}: {rows:,} rows, {len(features)} features", f"label: {label}, {len(classes)} classes ({shown})"]
+    seen += [f"text: {column}: each of its {count} texts is a feature" for column, count in texts.items()]
+    seen += [
+        f"missing: {column}: {count} values, filled in by what is usual in train" for column, count in missing.items()
+    ]
     seen += [f"left out: {column}: {why}" for column, why in left_out.items()]
     lines = [*comment_lines(seen), "#", f"# Command:  dlassign train {shlex.quote(file)}", ""]
-    lines += _config(sheet, label, left_out, rows=rows)
+    lines += _data_lines(sheet, label, left_out, texts=list(texts))
+    lines += ["  missing: median  # or mean, most_frequent, column: one more feature says where it is missing"] * bool(
+        missing
+    )
+    lines += _training_lines(sheet, label)
     return "\n".join(lines) + "\n", seen
 
 
@@ -131,7 +145,11 @@ def read_sheet(path: str) -> Sheet:
         )
     header = 2 * sum(_number(cell) is not None for cell in rows[0]) < len(rows[0])
     columns = tuple(Column(number, cell.strip() if header else None) for number, cell in enumerate(rows[0]))
-    return Sheet(path, delimiter, columns, tuple(zip(*rows[header:], strict=True)))
+    cells = tuple(zip(*rows[header:], strict=True))
+    values = [cell for column in cells for cell in column]
+    point = any("." in cell and _number(cell) is not None for cell in values)
+    comma = not point and any("," in cell and _number(cell.replace(",", ".")) is not None for cell in values)
+    return Sheet(path, delimiter, columns, cells, comma)
 
 
 def find_label(sheet: Sheet) -> Column:
@@ -150,32 +168,49 @@ def find_label(sheet: Sheet) -> Column:
     named = next((by_name[name] for name in LABELS if name in by_name and by_name[name] in possible), None)
     if named is not None:
         return named
-    texts = [c for c in possible if any(_number(cell) is None for cell in sheet.cells[c.number])]
+    texts = [c for c in possible if any(sheet.number(cell) is None for cell in sheet.cells[c.number])]
     if len(texts) == 1:
         return texts[0]
     last = sheet.columns[-1]
     return last if last in possible else min(texts or possible, key=lambda column: kinds[column.number])
 
 
-def find_left_out(sheet: Sheet, label: Column) -> dict[Column, str]:
-    """Return the columns that are no features -> why."""
+def find_kinds(sheet: Sheet, label: Column) -> tuple[dict[Column, str], dict[Column, int], dict[Column, int]]:
+    """Return columns that are no features -> why, those of text -> their texts, those that lack values -> how many."""
     _, y = np.unique([cell.strip() for cell in sheet.cells[label.number]], return_inverse=True)
-    found: dict[Column, str] = {}
+    left_out: dict[Column, str] = {}
+    texts: dict[Column, int] = {}
+    missing: dict[Column, int] = {}
     for column in sheet.columns:
+        cells = [cell.strip() for cell in sheet.cells[column.number]]
+        lacks = np.array([cell.lower() in MISSING for cell in cells])
+        there = [cell for cell, lack in zip(cells, lacks, strict=True) if not lack]
+        numbers = [number for cell in there if (number := sheet.number(cell)) is not None]
         if column == label:
             continue
-        cells = sheet.cells[column.number]
-        missing = sum(cell.strip().lower() in MISSING for cell in cells)
-        numbers = [number for cell in cells if (number := _number(cell)) is not None]
-        if len(numbers) + missing < len(cells):
-            found[column] = "it holds text"
-        elif missing:
-            found[column] = f"{missing} of its values are missing"
-        elif why := next(reasons(column, np.array(numbers), y), ""):
-            found[column] = why
-        elif len(set(numbers)) == 1:
-            found[column] = "all its values are equal"
-    return found
+        if why := _no_feature(sheet, column, there, rows=len(cells)):
+            left_out[column] = why
+        elif len(numbers) < len(there):
+            texts[column] = len(set(there))
+        elif why := next(reasons(column, np.array(numbers), y[~lacks]), ""):
+            left_out[column] = why
+        if column not in left_out and lacks.any():
+            missing[column] = int(lacks.sum())
+    return left_out, texts, missing
+
+
+def _no_feature(sheet: Sheet, column: Column, there: Sequence[str], *, rows: int) -> str:
+    """Return why a column is no feature whatever the labels are, or ""; there: its cells that are not missing."""
+    different = len(set(there))
+    if len(there) < rows * (1 - MOST_MISSING):
+        return f"{rows - len(there)} of its values are missing"
+    if different == 1:
+        return "all its values are equal"
+    if all(sheet.number(cell) is not None for cell in there):
+        return ""
+    if not sheet.names_one(column):
+        return "it holds text, and no name of its own to say what it means"
+    return f"it holds {different} different texts" if different > min(MOST_TEXTS, rows // 3) else ""
 
 
 def _number(text: str) -> float | None:
@@ -186,21 +221,25 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
-def _config(sheet: Sheet, label: Column, left_out: dict[Column, str], *, rows: int) -> list[str]:
-    """Return the lines of the config, with comments on what may be changed."""
+def _data_lines(sheet: Sheet, label: Column, left_out: dict[Column, str], *, texts: Sequence[Column]) -> list[str]:
+    """Return the section `data`, with comments on what may be changed."""
     lines = ["data:", "  name: csv_table", f"  path: {inline(sheet.path)}"]
     lines += [f"  label_column: {sheet.key(label)}"]
     lines += ["  header: false  # the first line is a row of values"] * (not sheet.header)
     lines += [f"  delimiter: {_quoted(sheet.delimiter)}"] * (sheet.delimiter != ",")
     if left_out:
         lines += [f"  drop: [{', '.join(map(sheet.key, left_out))}]  # no features; the comment above says why"]
+    lines += ["  columns:  # one_hot: each text is a feature; {ordinal: [low, high]}: 0, 1 in this order"] * bool(texts)
+    lines += [f"    {sheet.key(column)}: one_hot" for column in texts]
     lines += ["  split: {val: 0.15, test: 0.2}  # shares of the rows that are held out"]
-    lines += [
-        "  preprocess:",
-        "    - {name: normalize}  # each feature: mean 0, standard deviation 1, as measured on train",
-    ]
+    return [*lines, "  preprocess:", "    - {name: normalize}  # mean 0 and standard deviation 1, as measured on train"]
+
+
+def _training_lines(sheet: Sheet, label: Column) -> list[str]:
+    """Return the other sections."""
+    rows = len(sheet.cells[0])
     width = 32 if rows < 1000 else 128
-    lines += ["model:", "  name: mlp", f"  hidden: [{width}, {width}]", "  dropout: 0.1"]
+    lines = ["model:", "  name: mlp", f"  hidden: [{width}, {width}]", "  dropout: 0.1"]
     lines += loss_lines(cell.strip() for cell in sheet.cells[label.number])
     lines += ["optimizer: {name: adamw, lr: 3e-3, weight_decay: 0.01}", "schedule: {name: one_cycle}"]
     batch = next(batch for batch, least in ((128, 5000), (32, 500), (16, 100), (4, 0)) if rows >= least)
