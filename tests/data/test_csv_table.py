@@ -237,6 +237,12 @@ def test_the_separator_and_the_decimal_comma_change_neither_values_nor_digest(wr
     )
     quoted = csv_table(write('a,label\n"1,5",x\n"2,5",y\n'))
     assert_array_equal(quoted.train.x, [[1.5], [2.5]])
+    texts = csv_table(write('a;b;label\n1,5;"x, y";x\n2,5;z;y\n'), drop=["b"])
+    assert_array_equal(texts.train.x, [[1.5], [2.5]])
+    with pytest.raises(DataError, match=r"column 'b' is 'x, y', not a finite number(?s:.*)columns: \{b: one_hot\}"):
+        csv_table(write('a;b;label\n1,5;"x, y";x\n2,5;z;y\n'))
+    with pytest.raises(DataError, match=r"^[^\n]*:4: column 'a' is 'oops', not a finite number; fill it in"):
+        csv_table(write("a;label\n1,5;x\n2,5;y\noops;x\n"))
     with pytest.raises(DataError, match=r"column 'a' is '1,5', not a finite number"):
         csv_table(write('a,label\n"1,5",x\n"2.5",y\n'))
     with pytest.raises(DataError, match=r"column 'a' is '1,5', not a finite number"):
@@ -292,7 +298,7 @@ def test_features_are_fitted_on_train_alone(write: Any) -> None:
     assert_array_equal(dataset.val.x, [[3, 1, 0, 0], [7, 0, 0, 1]])
     assert_array_equal(dataset.test.x, [[2, 0, 0, 1], [4, 0, 0, 0]])
     assert dataset.notes == (
-        "missing cells of 4 rows of train, and what they are taken for: column 'age' 1 (3.0)",
+        "missing cells of 4 rows of train, and what they are taken for: column 'age' 1 (3)",
         "column 'colour': val has texts that train does not have: 'green' (1 rows); none of its features is 1 there",
         "column 'colour': test has texts that train does not have: 'pink' (1 rows); none of its features is 1 there",
     )

@@ -119,6 +119,10 @@ def test_what_is_measured_does_not_depend_on_the_order_of_rows(missing: str, val
     assert fills == {value}
 
 
+def test_a_median_is_the_mean_of_the_two_in_the_middle() -> None:
+    assert fit_column(AGE, Rule(missing="median"), ["33.5", "33.7", "1", "99"]).fill == 33.6
+
+
 def test_a_mean_of_huge_numbers() -> None:
     assert fit_column(AGE, Rule(missing="mean"), ["1e308", "1.5e308", "1.5e308"]).fill == pytest.approx(1e308 / 3 * 4)
     assert fit_column(AGE, Rule(missing="median"), ["1.5e308", "1.5e308"]).fill == 1.5e308

@@ -301,8 +301,8 @@ class CSVTable(Source):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """The character between two values. Where the first line has no comma, semicolon and tab are tried too."""
     decimal: Literal[".", ","] | None = None
-    """What stands before the fraction of a number. null: a point; or a comma, if the numbers of the table have commas
-    that can be read so, and no points."""
+    """What stands before the fraction of a number. null: a point; or a comma, if a column mostly holds numbers that
+    have one, and no number has a point."""
     drop: Many[str | int] = ()
     """Columns that are left out, such as an id: their names, or their numbers counted from 0 (-1 is the last)."""
     columns: Annotated[dict[str, Literal["one_hot"] | TableColumn], Field(default_factory=dict)]

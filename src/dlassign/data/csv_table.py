@@ -307,19 +307,20 @@ def _number_of(name: str) -> int:
 
 
 def _decimal_comma(file: TableFile, numbers: Sequence[int]) -> str | None:
-    """Return the first number of these columns that has a decimal comma, if all commas in them are such."""
+    """Return the first number with a decimal comma, of columns that mostly hold such; None if a number has a point."""
+    if not any("," in "".join(cells) for _, cells in file.rows):
+        return None  # quick, for most tables have none at all
     found = None
-    for line, cells in file.rows:
-        if "," not in "".join(cells) and found is None:
-            continue  # quick, for most tables have none at all
-        for place in numbers:
-            text = cells[place].strip()
-            if "," in text and not _DECIMAL_COMMA.fullmatch(text):
-                return None
-            if "," in text and found is None:
-                found = f"{text} in line {line}"
-    with_point = (cells[place] for _, cells in file.rows for place in numbers)
-    return None if found is None or any("." in text for text in with_point) else found
+    for place in numbers:
+        texts = [(line, cells[place].strip()) for line, cells in file.rows]
+        if any("." in text and number(text) is not None for _, text in texts):
+            return None
+        first = next((f"{text} in line {line}" for line, text in texts if _DECIMAL_COMMA.fullmatch(text)), None)
+        filled = [text for _, text in texts if not is_absent(text)]
+        # Not all of them: one cell that is no number should not hide what the others are.
+        if first is not None and 2 * sum(number(text, ",") is not None for text in filled) > len(filled):
+            found = found or first
+    return found
 
 
 def _digest_of_rows(rows: Sequence[Row]) -> str:

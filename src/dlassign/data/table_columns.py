@@ -263,7 +263,8 @@ def _fill_number(column: Column, values: Sequence[float], how: str) -> float:
         return min(value for value, count in counts.items() if count == max(counts.values()))
     if how == "median":
         ordered = sorted(values)
-        return ordered[(len(ordered) - 1) // 2] / 2 + ordered[len(ordered) // 2] / 2
+        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        return (low + high) / 2 if math.isfinite(low + high) else low / 2 + high / 2
     # fsum rounds once, so that no library's order of adding matters. Sums of huge values overflow, of shares not.
     try:
         return math.fsum(values) / len(values)

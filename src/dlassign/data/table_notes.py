@@ -168,9 +168,10 @@ def notes_of_missing(columns: Sequence[tuple[Column, int, Any]], n: int) -> list
         columns: each with how many cells are missing, and what they are taken for.
         n: rows of train.
     """
-    cells = [
-        f"{column} {missing} ({'none of its texts' if fill is None else fill})" for column, missing, fill in columns
-    ]
+    cells = []
+    for column, missing, fill in columns:
+        shown = "none of its texts" if fill is None else f"{fill:.6g}" if isinstance(fill, float) else fill
+        cells.append(f"{column} {missing} ({shown})")
     return [f"missing cells of {n} rows of train, and what they are taken for: {listed(cells)}"] if cells else []
 
 
