@@ -125,3 +125,26 @@ def test_rows_of_values_are_not_drawn_and_no_errors_are_said(tmp_path: Path) -> 
     done = evaluate(paths.root, "--errors", 3)
     assert "no errors" in done.stdout.splitlines()
     assert not list(paths.plots.glob("errors*"))
+
+
+def test_data_list_says_which_sample_is_in_which_split(tmp_path: Path) -> None:
+    rows = [f"{i},{'ab'[i % 2]}" for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,label", *rows]) + "\n")
+    config = f"""name: a
+data: {{name: csv_table, path: '{tmp_path / "t.csv"}'}}
+model: {{name: mlp, hidden: []}}
+optimizer: {{name: adam, lr: 0.1}}
+train: {{steps: 1, batch_size: 2}}
+"""
+    (tmp_path / "a.yaml").write_text(config)
+    done = CliRunner().invoke(main, ["data", "list", str(tmp_path / "a.yaml"), "--set", "data.split.val=0.25"])
+    assert done.exit_code == 0, done.output
+    head, *lines = done.stdout.splitlines()
+    assert head == "split,path,label"
+    assert sorted(line.split("[")[1] for line in lines) == sorted(f"{i}],{'ab'[i % 2]}" for i in range(20))
+    assert [sum(line.startswith(part) for line in lines) for part in ("train", "val", "test")] == [11, 5, 4]
+    again = CliRunner().invoke(main, ["data", "list", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "s.csv")])
+    assert again.exit_code == 0
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 21
+    done = CliRunner().invoke(main, ["data", "list", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "a.yaml")])
+    assert (done.exit_code, (tmp_path / "a.yaml").read_text()) == (2, config)

@@ -118,7 +118,7 @@ def test_a_single_score_says_yes_or_no(tmp_path: Path) -> None:
     values = {"name": "a", "data": data, "model": model, "loss": {"name": "logistic"}, **SMALL}
     run_experiment(RunConfig.model_validate(values), paths)
     opened = open_split(open_saved(paths), "test")
-    names = list_samples(opened.saved.cfg.data)["test"]
+    names = [name for name, _ in list_samples(opened.saved.cfg.data)["test"]]
     tally = Tally.of(2)
     found = list(score_split(opened, names).predictions(2, watch=[tally.add]))
     assert tuple(map(tuple, tally.confusion.tolist())) == opened.evaluate().evaluation.confusion
@@ -187,8 +187,9 @@ def test_splits_are_listed_as_they_are_dealt(tmp_path: Path) -> None:
     assert {part: len(names) for part, names in listed.items()} == {"train": 17, "val": 6, "test": 18}
     for part, names in listed.items():
         split: Split = dataset.splits[part]
-        assert [dataset.classes[label] for label in split.y] == [Path(name).parent.name for name in names]
-    assert not any(name.endswith("b/7.png") for name in listed["train"])
+        assert [dataset.classes[label] for label in split.y] == [name for _, name in names]
+        assert [Path(path).parent.name for path, _ in names] == [name for _, name in names]
+    assert not any(path.endswith("b/7.png") for path, _ in listed["train"])
 
 
 def test_two_columns_leaves_others_alone() -> None:

@@ -57,10 +57,10 @@ def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
     return _deal(cfg, _in_order(cfg, check_raw(_read(cfg, images))))
 
 
-def list_samples(cfg: Data, *, images: Images | None = None) -> dict[str, list[str]]:
-    """Return what the samples of each split are called, in the order of the split.
+def list_samples(cfg: Data, *, images: Images | None = None) -> dict[str, list[tuple[str, str]]]:
+    """Return the name and the class of the samples of each split, in the order of the split.
 
-    That is the path of an image, else the file or the set and the row in it, counted from 0, as in `table.csv[17]`.
+    A name is the path of an image, else the file or the set and the row in it, counted from 0, as in `table.csv[17]`.
 
     Raises:
         DataError, ConfigError: as `load_dataset`.
@@ -76,15 +76,18 @@ def list_samples(cfg: Data, *, images: Images | None = None) -> dict[str, list[s
         start += len(split)
     # Numbers in place of the samples go the way that the samples go.
     dealt = _deal(cfg, _in_order(cfg, replace(raw, **parts)))
-    return {part: [names[number] for number in split.x[:, 0].tolist()] for part, split in dealt.splits.items()}
+    return {
+        part: [(names[row], raw.classes[y]) for row, y in zip(split.x[:, 0].tolist(), split.y.tolist(), strict=True)]
+        for part, split in dealt.splits.items()
+    }
 
 
 def names_of_run(cfg: Data, dataset: Dataset) -> dict[str, list[str]]:
-    """Return what `list_samples` does, of the data that `data_of_run` gave."""
+    """Return the names that `list_samples` gives, of the data that `data_of_run` gave."""
     images = find_images(cfg)
     if images is not None and images.sha256() != dataset.sha256:
         images = find_images(cfg, as_before=True)
-    return list_samples(cfg, images=images)
+    return {part: [name for name, _ in samples] for part, samples in list_samples(cfg, images=images).items()}
 
 
 def _row_names(cfg: Data, raw: Raw) -> list[str]:

@@ -2,10 +2,12 @@
 
 import click
 
+from dlassign.cli.options import place, set_option
+
 
 @click.group("data")
 def data_command() -> None:
-    """Get data sets.
+    """Get data sets, and list what is in their splits.
 
     Example: dlassign data fetch mnist
     """
@@ -31,3 +33,25 @@ def fetch_command(name: str, root: str | None) -> None:
         from dlassign.data.sources import fetch
 
         click.echo(f"{name} is in {fetch(name, root or 'data')}")
+
+
+@data_command.command("list")
+@click.argument("config", type=place, metavar="CONFIG")
+@set_option
+@click.option("--out", type=place, metavar="FILE.csv", help="Write to this file in place of standard output.")
+def list_command(config: str, overrides: tuple[str, ...], out: str | None) -> None:
+    """Write which sample is in which split, as CSV: split, path, label.
+
+    Example: dlassign data list configs/quickstart.yaml --out samples.csv
+    """
+    from pathlib import Path
+
+    from dlassign.cli.views.prediction import csv_line, write_lines
+    from dlassign.config.load import load_config
+    from dlassign.data.load import list_samples
+
+    if out is not None and not out.lower().endswith(".csv"):
+        raise click.UsageError(f"--out {out}: end the name in .csv")
+    found = list_samples(load_config(config, overrides).data)
+    rows = (csv_line((split, *sample)) for split, samples in found.items() for sample in samples)
+    write_lines((line for part in ((csv_line(("split", "path", "label")),), rows) for line in part), out and Path(out))

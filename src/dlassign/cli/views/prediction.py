@@ -65,8 +65,8 @@ def text_lines(
                 before = ","
             yield "]" if before == "," else "[]"
         case "csv":
-            yield _csv_line(columns(top))
-            yield from (_csv_line(["" if cell is None else cell for cell in row.values()]) for row in found)
+            yield csv_line(columns(top))
+            yield from (csv_line(["" if cell is None else cell for cell in row.values()]) for row in found)
         case _:
             widths = {"path": max(4, widest)} | {
                 name: max(len(name), *map(len, classes)) if "label" in name else len(name) for name in columns(top)[1:]
@@ -123,7 +123,8 @@ def draw_sheet(
     save_figure(build_contact_sheet(tiles, title=title), target, say=say_once)
 
 
-def _csv_line(cells: Iterable[Any]) -> str:
+def csv_line(cells: Iterable[Any]) -> str:
+    """Return a row of CSV, without the end of the line."""
     file = io.StringIO()
     csv.writer(file, lineterminator="").writerow(cells)
     return file.getvalue()
