@@ -141,7 +141,7 @@ train: {{steps: 1, batch_size: 2}}
     assert done.exit_code == 0, done.output
     head, *lines = done.stdout.splitlines()
     assert head == "split,path,label"
-    assert sorted(line.split("[")[1] for line in lines) == sorted(f"{i}],{'ab'[i % 2]}" for i in range(20))
+    assert sorted(line.split(":")[1] for line in lines) == sorted(f"{i + 2},{'ab'[i % 2]}" for i in range(20))
     assert [sum(line.startswith(part) for line in lines) for part in ("train", "val", "test")] == [11, 5, 4]
     again = CliRunner().invoke(main, ["data", "list", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "s.csv")])
     assert again.exit_code == 0

@@ -126,8 +126,7 @@ def test_a_single_score_says_yes_or_no(tmp_path: Path) -> None:
     assert dict(zip(found[0].classes, found[0].probabilities, strict=True))[1] == pytest.approx(
         1 / (1 + np.exp(-score))
     )
-    # the row in the file, counted from 0 below the header
-    number = int(names[0].removeprefix(f"{tmp_path}/a.csv[").removesuffix("]"))
+    number = int(names[0].removeprefix(f"{tmp_path}/a.csv:")) - 2  # the first line is the header
     assert opened.samples.x[0].tolist() == [number % 7, number % 5]
 
 
@@ -196,3 +195,38 @@ def test_two_columns_leaves_others_alone() -> None:
     scores = np.ones((2, 3), np.float32)
     assert two_columns(scores) is scores
     assert two_columns(np.array([[2.0], [-1.0]])).tolist() == [[0.0, 2.0], [0.0, -1.0]]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_table_is_predicted_as_evaluate_counts_its_rows(plain: bool, tmp_path: Path) -> None:
+    def row(i: int) -> tuple[str, str, str]:
+        return str(i % 7), str(i % 5) if plain else "uvw"[i % 3], "ab"[i % 2]
+
+    head = ("x", "y", "label")
+    (tmp_path / "a.csv").write_text("\n".join(",".join(cells) for cells in (head, *map(row, range(60)))) + "\n")
+    data: dict[str, Any] = {"name": "csv_table", "path": str(tmp_path / "a.csv")}
+    data |= {} if plain else {"columns": {"y": "one_hot"}}
+    paths = RunPaths(tmp_path / "run")
+    values = {"name": "a", "data": data, "model": {"name": "mlp", "hidden": [3]}, **SMALL}
+    run_experiment(RunConfig.model_validate(values), paths)
+    opened = open_split(open_saved(paths), "test")
+    expected, evaluation = opened.scores(), opened.evaluate().evaluation
+    lines = [int(name.rpartition(":")[2]) - 2 for name, _ in list_samples(opened.saved.cfg.data)["test"]]
+    (tmp_path / "a.csv").unlink()
+    # The columns in another order, a new one beside them, and a cell that is no number.
+    new = [("label", "y", "new", "x"), *((label, y, "?", x) for x, y, label in map(row, lines)), ("", "1", "?", "much")]
+    (tmp_path / "new.csv").write_text("\n".join(map(",".join, new)) + "\n")
+    classifier = classifier_of_run(open_saved(paths))
+    places = [str(tmp_path / "new.csv")]
+    sources, _ = open_sources(places, intake=classifier.intake, classes=classifier.labels, labels=None, listed=())
+    np.testing.assert_array_equal(np.concatenate([s for _, s in score_sources(classifier, sources).parts]), expected)
+    tally = Tally.of(2)
+    *_, last = score_sources(classifier, sources).predictions(1, watch=[tally.add])
+    assert tuple(map(tuple, tally.confusion.tolist())) == evaluation.confusion
+    assert last.name == f"{tmp_path}/new.csv:{len(new)}"
+    assert "column 'x'" in last.error
+    (tmp_path / "new.csv").write_text("x,y,label\n1,1,c\n")
+    with pytest.raises(UserError, match=r"new.csv:2: the label 'c' is no class of the net; its classes are a, b"):
+        open_sources(places, intake=classifier.intake, classes=classifier.labels, labels=None, listed=())
+    sources, _ = open_sources(places, intake=classifier.intake, classes=classifier.labels, labels="none", listed=())
+    assert len(sources[0]) == 1

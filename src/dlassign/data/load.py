@@ -60,7 +60,8 @@ def load_dataset(cfg: Data, *, images: Images | None = None) -> Dataset:
 def list_samples(cfg: Data, *, images: Images | None = None) -> dict[str, list[tuple[str, str]]]:
     """Return the name and the class of the samples of each split, in the order of the split.
 
-    A name is the path of an image, else the file or the set and the row in it, counted from 0, as in `table.csv[17]`.
+    A name is the path of an image, the file and line of a row, `table.csv:19`, or the set and the number of the sample
+    in it, counted from 0, as in `mnist/test[17]`.
 
     Raises:
         DataError, ConfigError: as `load_dataset`.
@@ -91,7 +92,9 @@ def names_of_run(cfg: Data, dataset: Dataset) -> dict[str, list[str]]:
 
 
 def _row_names(cfg: Data, raw: Raw) -> list[str]:
-    what = cfg.path if isinstance(cfg, CSVTable) else raw.label
+    if isinstance(cfg, CSVTable):
+        return [f"{cfg.path}:{line}" for line, _ in _table(cfg).file.rows]
+    what = raw.label
     folders = {part: "" if len(raw.splits) == 1 else f"/{part}" for part in raw.splits}
     return [f"{what}{folders[part]}[{row}]" for part, split in raw.splits.items() for row in range(len(split))]
 

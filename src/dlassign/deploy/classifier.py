@@ -12,6 +12,7 @@ from dlassign.data.bundle import Samples, Split
 from dlassign.data.image_pixels import Decoding
 from dlassign.data.load import decoding_of
 from dlassign.data.preprocess_chain import Float64, Shape
+from dlassign.data.table_encoding import TableEncoding
 from dlassign.errors import UserError
 from dlassign.train.learner import Learner
 from dlassign.train.memory import naming_memory
@@ -28,11 +29,13 @@ class Intake:
         shape: of one raw sample: (C, H, W) uint8, or (D,) float64.
         decoding: how image files become pixels of this shape; None if samples are rows.
         white: the value of a full pixel: 255, or 16 where the net was trained on scikit-learn's digits.
+        table: how the rows of a table become samples; None of images, and where it is not known.
     """
 
     shape: Shape
     decoding: Decoding | None = None
     white: int = 255
+    table: TableEncoding | None = None
 
 
 class Classifier(Protocol):
@@ -129,7 +132,9 @@ def intake_of(saved: SavedRun, shape: Shape) -> Intake:
     cfg = saved.cfg.data
     decoding = decoding_of(cfg, shape, bits=saved.records.start["data"].get("bits"))
     # The pixels of these say how often a place was touched by the pen, from 0 to 16.
-    return Intake(shape=shape, decoding=decoding, white=16 if cfg.name == "digits" else 255)
+    plain = saved.state.get("encoding")
+    table = None if plain is None else TableEncoding.from_plain(plain)
+    return Intake(shape=shape, decoding=decoding, white=16 if cfg.name == "digits" else 255, table=table)
 
 
 def two_columns(scores: Scores) -> Scores:

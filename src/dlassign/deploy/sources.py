@@ -18,6 +18,7 @@ from dlassign.data.bundle import Samples
 from dlassign.data.idx_file import IdxImages, is_idx, read_labels
 from dlassign.data.image_decode import decode_chunks
 from dlassign.data.image_scan import IMAGE_ENDINGS
+from dlassign.data.table_encoding import NewRows, TableEncoding, read_new_rows
 from dlassign.deploy.classifier import Intake
 from dlassign.errors import UserError
 
@@ -142,13 +143,49 @@ class IdxSource:
             yield Chunk(names, self.images.read(start, stop), self.labels[start:stop])
 
 
+@dataclass(frozen=True, eq=False)
+class TableSource:
+    """The rows of a table.
+
+    Attributes:
+        path: the file.
+        rows: of it.
+        labels: true class number of each, or None.
+        encoding: how they become arrays.
+    """
+
+    path: str
+    rows: NewRows
+    labels: Sequence[int | None]
+    encoding: TableEncoding
+
+    def __len__(self) -> int:
+        return len(self.rows.lines)
+
+    def name(self, row: int) -> str:
+        """Return the file and the line of a row."""
+        return f"{self.path}:{self.rows.lines[row]}"
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """Yield the rows with the encoding that was fitted in training."""
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            cells = self.rows.cells[start:stop]
+            errors = {
+                place: "; ".join(wrong) for place, row in enumerate(cells) if (wrong := [*self.encoding.faults(row)])
+            }
+            x = self.encoding.encode([row for place, row in enumerate(cells) if place not in errors])
+            names = [self.name(row) for row in range(start, stop)]
+            yield Chunk(names, x, self.labels[start:stop], errors)
+
+
 def open_sources(
     places: Sequence[str], *, intake: Intake, classes: Sequence[str], labels: str | None, listed: Iterable[str]
 ) -> tuple[list[Source], list[str]]:
     """Return the samples that places name, in order, and what the user should know of them.
 
     Args:
-        places: files, folders, patterns such as `new/*.png`, MNIST files, and `-` for the lines of `listed`.
+        places: files, folders, patterns such as `new/*.png`, MNIST files, tables, and `-` for the lines of `listed`.
         intake: what a sample must be.
         classes: names of the classes.
         labels: `folder`: the true class of an image is the nearest folder above it that is called as one; `none`: there
@@ -178,7 +215,8 @@ def open_sources(
             sources.append(_idx_source(group, intake, n_classes=len(classes), labels=labels))
             continue
         if intake.decoding is None:
-            raise UserError(f"{group[0].path}: the net takes rows of {intake.shape[0]} values, not images")
+            sources += [_table_source(file.path, intake, known, labels=labels) for file in group]
+            continue
         true, note = _true_classes(group, known, labels=labels)
         notes += note
         sources.append(ImageSource(group, true, intake))
@@ -276,6 +314,25 @@ def _class_above(file: Found, known: dict[str, int]) -> int | None:
         if number is not None or folder in (file.top, folder.parent):
             return number
         folder = folder.parent
+
+
+def _table_source(path: str, intake: Intake, known: dict[str, int], *, labels: str | None) -> TableSource:
+    if intake.table is None:
+        raise UserError(
+            f"{path}: the weights do not say how the rows of a table become the {intake.shape[0]} values that the net "
+            "takes, as an earlier version wrote them; train the run again with --again"
+        )
+    rows = read_new_rows(path, intake.table)
+    if rows.labels is None or labels == "none":
+        return TableSource(path, rows, [None] * len(rows.lines), intake.table)
+    for line, name in zip(rows.lines, rows.labels, strict=True):
+        if name and normalize("NFC", name) not in known:
+            shown = ", ".join(list(known)[:20]) + ", ..." * (len(known) > 20)
+            raise UserError(
+                f"{path}:{line}: the label {name!r} is no class of the net; its classes are {shown}; --labels none "
+                "predicts without true classes"
+            )
+    return TableSource(path, rows, [known.get(normalize("NFC", name)) for name in rows.labels], intake.table)
 
 
 def _idx_source(path: Path, intake: Intake, *, n_classes: int, labels: str | None) -> IdxSource:
