@@ -82,7 +82,7 @@ def test_json_result(train: Train) -> None:
     assert values["status"] == "finished"
     assert values["steps"] == 40
     assert values["n_params"] == 64 * 16 + 16 + 16 * 10 + 10
-    assert set(values["val"]) == set(values["test"]) == {"loss", "accuracy"}
+    assert set(values["val"]) == set(values["test"]) == {"n", "loss", "accuracy"}
     assert values["test"]["accuracy"] > 0.3
     assert len(values["weights_sha256"]) == 64
     assert values["run"] == str(only_run().root)

@@ -53,5 +53,5 @@ def list_command(config: str, overrides: tuple[str, ...], out: str | None) -> No
     if out is not None and not out.lower().endswith(".csv"):
         raise click.UsageError(f"--out {out}: end the name in .csv")
     found = list_samples(load_config(config, overrides).data)
-    rows = (csv_line((split, *sample)) for split, samples in found.items() for sample in samples)
-    write_lines((line for part in ((csv_line(("split", "path", "label")),), rows) for line in part), out and Path(out))
+    rows = [("split", "path", "label"), *((split, *sample) for split, samples in found.items() for sample in samples)]
+    write_lines(map(csv_line, rows), None if out is None else Path(out))
