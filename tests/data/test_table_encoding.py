@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,14 @@ def test_without_a_header_columns_stand_where_they_stood() -> None:
         DataError, match="1 columns; the table that the model was trained on had 3 columns, or 2 without"
     ):
         read_new_rows("new.csv", encoding)
+
+
+def test_a_row_by_the_names_of_its_columns() -> None:
+    encoding = fitted()
+    for age in ("", None, math.nan, "NA"):
+        assert encoding.encode_one({"size": "large", "age": age, "colour": "red"}).tolist() == [30, 0, 1, 0, 1]
+    Path("g.csv").write_text("a;label\n1,5;x\n2;y\n")
+    german = read_table("g.csv").fit([])
+    assert [german.encode_one({"a": value}).item() for value in (1.5, "1,5", 2)] == [1.5, 1.5, 2]
+    with pytest.raises(DataError, match="the row lacks columns that the model takes: 'a'"):
+        german.encode_one({"b": 1})

@@ -146,6 +146,29 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
         model.predict([["a", "b", "c", "d"]])
 
 
+def test_cells_of_a_table_with_text(tmp_path: Path) -> None:
+    rows = [f"{i % 7 or ''},{('red', 'blue')[i % 2]},{i % 2}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["age,colour,label", *rows]) + "\n")
+    data = {"name": "csv_table", "path": str(tmp_path / "t.csv"), "columns": {"colour": "one_hot"}, "missing": "mean"}
+    run = train(tmp_path / "name" / "run", {"data": data, "model.norm": "none", "train.batch_size": 10})
+    (tmp_path / "t.csv").unlink()
+    model, moved = load_model(run.root), load_model(export_run(run, tmp_path / "model", kinds=["hf"]).folder)
+    assert moved.intake == model.intake
+    assert moved.intake.table is not None
+    cells = [{"age": 3, "colour": "red"}, {"colour": "blue", "age": None, "more": 1}, {"age": "NA", "colour": "pink"}]
+    expected = moved.predict_proba(moved.intake.table.encode([["3", "red"], ["", "blue"], ["NA", "pink"]]))
+    np.testing.assert_array_equal(moved.predict_proba(cells), expected)
+    np.testing.assert_array_equal(model.predict_proba(cells[0]), expected[:1])
+    for row, message in (
+        ({"age": 3}, "the row lacks columns that the model takes: 'colour'"),
+        ({"age": "old", "colour": "red"}, "column 'age' is 'old', not a finite number"),
+    ):
+        with pytest.raises(DataError, match=message):
+            model.predict(row)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "preprocessor_config.json says: age, colour=blue, colour=red" in card
+
+
 @pytest.mark.gpu
 def test_on_a_gpu(folder: Path, model: Model) -> None:
     x = np.random.default_rng(0).integers(0, 256, (5, 3, 12, 10)).astype(np.uint8)

@@ -6,14 +6,16 @@ read for prediction, by the same code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dlassign.data.preprocess_chain import Float64
-from dlassign.data.table_columns import TableColumn, clean, column_of, plain_column
+from dlassign.data.table_columns import NumberColumn, TableColumn, clean, column_of, named, plain_column
 from dlassign.data.table_file import TableFile, read_table_file
 from dlassign.data.table_notes import Column, listed
 from dlassign.errors import DataError
@@ -60,6 +62,20 @@ class TableEncoding:
         texts = zip(*rows, strict=True)
         return np.concatenate([c.encode(t) for c, t in zip(self.columns, texts, strict=True)], axis=1)
 
+    def encode_one(self, row: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Return the features (D,) of a row that is given by the names of its columns; None and NaN are missing cells.
+
+        Raises:
+            DataError: a column is missing, or a cell cannot be used.
+        """
+        if lacking := [repr(named(c.column)) for c in self.columns if named(c.column) not in row]:
+            raise DataError(f"the row lacks columns that the model takes: {listed(lacking)}")
+        cells = [_as_text(row[named(column.column)], column) for column in self.columns]
+        if faults := list(self.faults(cells)):
+            raise DataError("; ".join(faults))
+        features: NDArray[np.float64] = self.encode([cells])[0]
+        return features
+
     def filled(self, rows: Sequence[Cells]) -> list[tuple[Column, int, float | str | None]]:
         """Return each column with missing cells, how many there are, and what they are taken for."""
         counts = [sum(column.absent(row[place]) for row in rows) for place, column in enumerate(self.columns)]
@@ -89,6 +105,14 @@ class TableEncoding:
         """
         columns = tuple(column_of(column) for column in plain["columns"])
         return cls(columns, Column(**plain["label"]), int(plain["width"]), str(plain["delimiter"]))
+
+
+def _as_text(value: Any, column: TableColumn) -> str:
+    """Return a cell as a table would hold it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    comma = isinstance(column, NumberColumn) and column.decimal == "," and not isinstance(value, str)
+    return str(value).replace(".", ",") if comma else str(value)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ def _text(trained: Trained, parity: Parity) -> Iterator[str]:
     yield ""
     kind = "pixels from 0 to 255, uint8, channels first" if len(trained.intake.shape) == 3 else "numbers, float64"
     yield f"* Input: samples of shape {shape}, {kind}, any number at once. All preprocessing is inside the model."
+    if trained.intake.table is not None:
+        names = trained.intake.table.features()
+        shown = ", ".join(names[:_SHOWN_LABELS]) + ", ..." * (len(names) > _SHOWN_LABELS)
+        yield f"* The numbers of a sample, made of the columns of a table as preprocessor_config.json says: {shown}"
     yield f"* Output: a score for each class; softmax makes probabilities of them. Trained with {facts['loss']}."
     shown = ", ".join(trained.labels[:_SHOWN_LABELS])
     yield f"* Classes: {shown}{', ... (labels.txt)' * (len(trained.labels) > _SHOWN_LABELS)}"

@@ -13,6 +13,7 @@ from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Samples, Split
 from dlassign.data.load import decoding_of
 from dlassign.data.prepare import Preprocess
+from dlassign.data.table_encoding import TableEncoding
 from dlassign.deploy.classifier import Intake, Scores
 from dlassign.deploy.trained import Trained, as_float32
 from dlassign.errors import UserError
@@ -48,7 +49,7 @@ def read_run(paths: RunPaths, *, weights: str = "best") -> Trained:
             architecture=cfg.model,
             n_outputs=check_loss(cfg, len(labels)),
             labels=labels,
-            intake=_intake(paths, cfg, records),
+            intake=_intake(paths, cfg, records, state=state),
             preprocess=preprocess,
             weights=as_float32(state["weights"]),
             facts=_facts(paths, cfg, records, state=state, weights=weights),
@@ -110,7 +111,7 @@ def _two_columns(scores: Scores) -> Scores:
     return scores if scores.shape[1] > 1 else np.concatenate([np.zeros_like(scores), scores], axis=1)
 
 
-def _intake(paths: RunPaths, cfg: RunConfig, records: RunRecords) -> Intake:
+def _intake(paths: RunPaths, cfg: RunConfig, records: RunRecords, *, state: State) -> Intake:
     data = records.start["data"]
     shape = data.get("raw_shape")
     if shape is None:
@@ -118,8 +119,12 @@ def _intake(paths: RunPaths, cfg: RunConfig, records: RunRecords) -> Intake:
             f"the log of {paths.root} does not say of which shape its samples are: an earlier version wrote it; "
             f"train the run again with --again"
         )
-    decoding = decoding_of(cfg.data, tuple(shape), bits=data.get("bits"))
-    return Intake(shape=tuple(shape), decoding=decoding, white=16 if cfg.data.name == "digits" else 255)
+    return Intake(
+        shape=tuple(shape),
+        decoding=decoding_of(cfg.data, tuple(shape), bits=data.get("bits")),
+        white=16 if cfg.data.name == "digits" else 255,
+        table=TableEncoding.from_plain(state["encoding"]) if "encoding" in state else None,
+    )
 
 
 def _facts(paths: RunPaths, cfg: RunConfig, records: RunRecords, *, state: State, weights: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ from dlassign.train.device import resolve_device
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    One = NDArray[Any] | Image | str | Path
-    """An array, a picture, or the path of one."""
+    One = NDArray[Any] | Image | str | Path | Mapping[str, Any]
+    """An array, a picture, the path of one, or the cells of a row of a table by column."""
 
 BATCH_SIZE = 256
 
@@ -85,7 +85,8 @@ class Model:
 
         Args:
             images: uint8 arrays of shape (H, W, C), (H, W) or (N, H, W, C), pictures of Pillow, paths, or a list of
-                such; one alone counts as N = 1. Of a net for tables: rows of numbers, (D,) or (N, D).
+                such; one alone counts as N = 1. Of a net for tables: rows of numbers, (D,) or (N, D), or mappings of
+                the names of columns to what stands there, such as {"age": 31, "colour": "red", "height": None}.
 
         Raises:
             DataError: they are no such images; the message says what is wrong with the first that is not.
@@ -109,6 +110,10 @@ class Model:
 
     def _row(self, row: Any) -> NDArray[np.float64]:
         """Return one row (D,) of numbers."""
+        if isinstance(row, Mapping):
+            if self.intake.table is None:
+                raise DataError("the model does not know the columns of its table; give the numbers of a row, (D,)")
+            return self.intake.table.encode_one(row)
         try:
             found = np.asarray(row, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -183,7 +188,7 @@ def _each(images: Any, *, axes: int) -> Iterable[Any]:
         batch = images.ndim == axes + 1 or (axes == 1 and images.ndim > 1)
         return images if batch else [images]
     if isinstance(images, list | tuple):
-        numbers = axes == 1 and images and not isinstance(images[0], list | tuple | np.ndarray)
+        numbers = axes == 1 and images and not isinstance(images[0], list | tuple | np.ndarray | Mapping)
         return [images] if numbers else images
     return [images]
 

@@ -18,6 +18,7 @@ from dlassign.config.model import model_from
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.data.image_pixels import Decoding
 from dlassign.data.prepare import Preprocess
+from dlassign.data.table_encoding import TableEncoding
 from dlassign.deploy.classifier import Intake
 from dlassign.deploy.trained import Trained, as_float32
 from dlassign.errors import UserError
@@ -125,6 +126,9 @@ def _preprocessor(trained: Trained) -> dict[str, Any]:
             found |= {"do_rescale": True, "rescale_factor": 1 / steps[0]["divisor"]}
             found |= {"do_normalize": len(known) == 2}
             found |= {f"image_{key}": steps[1][key] for key in ("mean", "std") if len(known) == 2}
+    encoding = trained.intake.table
+    if encoding is not None:
+        found["encoding"] = encoding.plain()
     return {**found, "decoding": None if decoding is None else asdict(decoding), "steps": steps}
 
 
@@ -152,7 +156,7 @@ def read_model(folder: ModelFolder) -> Trained:
             architecture=model_from(config["model"]),
             n_outputs=config["num_scores"],
             labels=tuple(config["label_names"]),
-            intake=_intake(config["input"], preprocessor["decoding"]),
+            intake=_intake(config["input"], preprocessor),
             preprocess=Preprocess.from_state([_arrays(step) for step in preprocessor["steps"]]),
             weights=weights,
             facts=config["run"],
@@ -184,12 +188,14 @@ def _read_config(folder: ModelFolder) -> dict[str, Any]:
     return found
 
 
-def _intake(given: Mapping[str, Any], decoding: Mapping[str, Any] | None) -> Intake:
+def _intake(given: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Intake:
     how = None
-    if decoding is not None:
+    if (decoding := preprocessor["decoding"]) is not None:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in decoding.items()}
         how = Decoding(**values)
-    return Intake(shape=tuple(given["shape"]), decoding=how, white=given["white"])
+    # Folders of earlier versions have none; their rows are the numbers of a table.
+    table = TableEncoding.from_plain(preprocessor["encoding"]) if "encoding" in preprocessor else None
+    return Intake(shape=tuple(given["shape"]), decoding=how, white=given["white"], table=table)
 
 
 def _arrays(step: Mapping[str, Any]) -> dict[str, Any]:
