@@ -405,10 +405,21 @@ def test_a_checkpoint_of_another_run_is_refused(train: Train, monkeypatch: pytes
     assert "--again" in result.stderr
 
 
-def test_weights_that_do_not_fit_an_edited_config(train: Train) -> None:
+def test_an_edited_config_is_told(train: Train) -> None:
     train()
     config = only_run().config
     config.write_text(config.read_text().replace("hidden: [16]", "hidden: [17]"))
+    result = CliRunner().invoke(main, ["evaluate", str(only_run().root)])
+    assert result.exit_code == 1
+    assert "has been edited since the run was trained: model.hidden.0 is 17, the log says 16" in result.stderr
+
+
+def test_weights_that_do_not_fit_the_config(train: Train) -> None:
+    train()
+    best = only_run().best
+    state = checkpoint.load_checkpoint(best)
+    state["weights"] = {name: weight[..., :1] for name, weight in state["weights"].items()}
+    best.write_bytes(checkpoint.sealed(state))
     result = CliRunner().invoke(main, ["evaluate", str(only_run().root)])
     assert result.exit_code == 1
     assert "the weights do not fit the model of config.yaml" in result.stderr

@@ -369,7 +369,7 @@ def test_result_of_a_finished_run(tmp_path: Path) -> None:
         "precision_why": None,
         "train": {"step": 9, "loss": 1 / 9, "accuracy": 0.1 * 9, "n": 32},
         "val": None,
-        "test": {"loss": 0.125, "accuracy": 0.5},
+        "test": {"loss": 0.125, "accuracy": 0.5, "n": 4},
         "data": "digits ß",
         **more,
     }
@@ -383,7 +383,7 @@ def test_result_with_arithmetic_and_test_time_augmentation(tmp_path: Path) -> No
     write(paths.log, start, evaluation(8, "test", final=True), views, end())
     found = result_line(paths, read_records(paths.log))
     assert (found["precision"], found["precision_why"]) == ("bf16", "as the config says")
-    assert found["test_tta"] == {"loss": 0.1, "accuracy": 0.75, "views": 6}
+    assert found["test_tta"] == {"loss": 0.1, "accuracy": 0.75, "n": 4, "views": 6}
     assert "val_tta" not in found
     write(paths.log, ("resume", {"from_step": 8}))
     assert "test_tta" not in result_line(paths, read_records(paths.log))
@@ -405,4 +405,4 @@ def test_maximum_over_test_evaluations_during_training(log: Path) -> None:
     accuracies = [0.5, 0.75, 0.75, math.nan]
     evaluations = [evaluation(i, "test", accuracy=a) for i, a in enumerate(accuracies, 1)]
     write(log, ("start", START), *evaluations, evaluation(1, "test", final=True, accuracy=1.0))
-    assert maximum_on_test(read_records(log)) == {"accuracy": 0.75, "step": 2, "evaluations": 3}
+    assert maximum_on_test(read_records(log)) == {"accuracy": 0.75, "n": 4, "step": 2, "evaluations": 3}

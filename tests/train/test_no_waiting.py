@@ -104,8 +104,8 @@ def test_fp16_reads_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evaluation_reads_nothing_back_before_its_end() -> None:
     parts = parts_of({"train": {"precision": "bf16", "test_time_augmentation": {}, "eval_batch_size": 7}}, "cpu")
     with NoWaiting(), torch.no_grad():
-        parts.learner._count(parts.splits["test"], None)  # type: ignore[attr-defined]
-        parts.learner._count(parts.splits["test"], parts.learner.views)  # type: ignore[attr-defined]
+        for views in (None, parts.learner.views):
+            parts.learner._count(parts.learner._scored(parts.splits["test"], views))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,12 @@ def check_output(path: Path, suffixes: tuple[str, ...], *, option: str) -> None:
         raise UserError(f"{option} {path}: is no ordinary file; give another name")
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, cure: str = "") -> None:
     """Create a folder and its parents.
+
+    Args:
+        path: of the folder.
+        cure: what the user can do if it cannot be created, such as "choose another with --out".
 
     Raises:
         UserError: it cannot be created, for instance because its parent is read-only.
@@ -127,7 +131,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot create the folder {path}: {reason(error)}") from error
+        raise UserError(f"cannot create the folder {path}: {reason(error)}{cure and f'; {cure}'}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -185,7 +189,7 @@ def hold_lock(lock: Path, *, taken: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it (with the text `taken`), or the folder cannot be written.
     """
-    make_folder(lock.parent)
+    make_folder(lock.parent, cure="choose another with --out")
     file_lock = FileLock(lock, timeout=GLANCE_SECONDS, poll_interval=0.01)
     try:
         # The system gives the lock back when a process dies, however it dies; a file that says "running" would stay.
