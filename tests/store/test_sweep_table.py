@@ -70,6 +70,11 @@ class TestReadTable:
         with pytest.raises(UserError, match=r"rows\[4\]\.runs\[0\]\.status: expected one of finished, .*got 'lost'"):
             table(rows)
 
+    @pytest.mark.parametrize("name", ["a\0b", "..", "../else", "/etc", ""])
+    def test_a_run_that_lies_elsewhere_is_damage(self, table: Any, name: str) -> None:
+        with pytest.raises(UserError, match=r"is damaged: the run '.*' is no name of a folder"):
+            table([row(0, {}, run(0.5) | {"run": name})])
+
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="there is no folder"):
             read_table(tmp_path / "x")

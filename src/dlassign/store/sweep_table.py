@@ -246,10 +246,23 @@ def read_table(folder: Path) -> SweepTable:
         )
     try:
         table = _read(SweepTable, data | {"folder": folder}, "")
+        _check_folders(table)
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}; {_CURE}") from None
     rows = sorted(table.rows, key=lambda row: row.number)
     return replace(table, rows=tuple(rows))
+
+
+def _check_folders(table: SweepTable) -> None:
+    """Check that each run is a folder of the sweep's own: a forged name could lead anywhere.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for row in table.rows:
+        for run in row.runs:
+            if run.run in ("", "..") or Path(run.run).name != run.run or not run.run.isprintable():
+                raise ValueError(f"the run {run.run!r} is no name of a folder")
 
 
 def _parsed(file: Path) -> Any:
