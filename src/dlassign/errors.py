@@ -12,11 +12,17 @@ A message says what is wrong, what was expected and what to do. The command line
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LONGEST = 200
 """Characters of a line of a file that a message shows."""
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """Return the first `most` names as text, and how many more there are: `a, b and 3 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 class DlassignError(Exception):

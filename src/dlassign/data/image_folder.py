@@ -15,7 +15,7 @@ from dlassign.data.image_decode import Decoded, decode_images, image_shape
 from dlassign.data.image_groups import group_numbers
 from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.image_scan import ImageFile, escaped, scan_folders
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 FORMAT = 5
 """Part of every cache key. Raise it when the same files decode to other pixels, or the cache files change."""
@@ -168,8 +168,8 @@ class Images:
         if entry.bad:
             files = self.scan.files
             shown = [f"{files[row].path} ({why})" for row, why in entry.bad.items()]
-            listed = ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
-            notes.append(f"{len(shown)} images were left out because they cannot be decoded: {listed}")
+            what = f"{len(shown)} images were left out because they cannot be decoded"
+            notes.append(f"{what}: {first_few(shown, 10)}")
         return Raw(
             train=parts["train"],
             val=parts.get("val"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlassign.data.bundle import Labels
 from dlassign.data.image_scan import ImageFile
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 
 def group_numbers(parts: Sequence[tuple[str, Sequence[ImageFile]]], pattern: str) -> Mapping[str, Labels]:
@@ -48,8 +48,7 @@ def group_numbers(parts: Sequence[tuple[str, Sequence[ImageFile]]], pattern: str
 
 def _unmatched(files: Sequence[ImageFile], wanted: re.Pattern[str]) -> str:
     names = [file.path for file in files if not (found := wanted.search(normalize("NFC", file.name))) or not found[1]]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"data.split.pattern '{wanted.pattern}' finds no group in the name of {', '.join(names[:3])}{more}; it must "
+        f"data.split.pattern '{wanted.pattern}' finds no group in the name of {first_few(names, 3)}; it must "
         "match the path of each image below the folder of its class"
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlassign.config.load import dump_plain
 from dlassign.data.image_scan import is_image_name, visible_folders
+from dlassign.errors import first_few
 
 TRAIN = frozenset({"train", "training", "trainset", "trainingset"})
 VAL = frozenset({"val", "valid", "validation", "dev", "valset", "validset", "validationset"})
@@ -88,9 +89,8 @@ def layout_advice(root: str, parts: Mapping[str, str | None], *, split: Mapping[
     found = find_layout(root) if missing and base.is_dir() else None
     if found is None:
         return None
-    shown = ", ".join(found.classes[:3]) + (f" and {len(found.classes) - 3} more" if len(found.classes) > 3 else "")
     lacks = f"data.{missing[0]}: there is no folder {base / str(parts[missing[0]])}"
-    has = f"{Path(found.root) / found.train} has class folders: {shown}"
+    has = f"{Path(found.root) / found.train} has class folders: {first_few(found.classes, 3)}"
     lines = dump_plain(data_keys(found, now={"root": root, **parts}, split=split))
     return f"{lacks}, but {has}. Write below `data:`\n\n{indent(lines, '  ').rstrip()}"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 IMAGE_ENDINGS = frozenset(
     # Pillow reads more formats, but those are documents or scientific data, not sets of images.
@@ -193,13 +193,13 @@ def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]
         if name in found:
             raise DataError(f"data.{part}: {folder} holds two folders called {name!r}, written in two ways; join them")
         found[name] = path
-    listed = ", ".join(map(escaped, sorted(stray)[:5])) + (f" and {len(stray) - 5} more" if len(stray) > 5 else "")
+    shown = first_few([escaped(name) for name in sorted(stray)], 5)
     if not found:
-        what = f"images but no folders ({listed})" if stray else "no folders"
+        what = f"images but no folders ({shown})" if stray else "no folders"
         raise DataError(f"data.{part}: {folder} holds {what}; there must be one a class, with its images in it")
     if len(found) < 2:
         raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
-    beside = f"{len(stray)} images lie in {folder} itself, in no class folder, and were left out: {listed}"
+    beside = f"{len(stray)} images lie in {folder} itself, in no class folder, and were left out: {shown}"
     return dict(sorted(found.items())), [beside] * bool(stray)
 
 
@@ -245,8 +245,8 @@ def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], lis
         ignored += len(top.found) - len(found)
         again = list(top.left_out)
         if again:
-            listed = ", ".join(again[:5]) + (f" and {len(again) - 5} more" if len(again) > 5 else "")
-            notes.append(f"linked folders that lead to where images are read already were left out: {listed}")
+            shown = first_few(again, 5)
+            notes.append(f"linked folders that lead to where images are read already were left out: {shown}")
     if ignored:
         notes.append(f"{ignored} files in the class folders of {tops[0].path.parent} are no images and were ignored")
     return tuple(images), notes

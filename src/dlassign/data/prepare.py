@@ -24,6 +24,7 @@ from dlassign.data.preprocess_chain import (
 )
 from dlassign.data.preprocess_steps import PCA, make_steps
 from dlassign.data.variants import AppendVariants, find_variants
+from dlassign.errors import first_few
 
 ROUNDED_AWAY = 0.01
 """Share of a feature's range from which a rounding error hides what the feature tells."""
@@ -84,7 +85,7 @@ class Preprocess:
             lost = np.flatnonzero((error > ROUNDED_AWAY * span) & (span > 0))
         if not len(lost):
             return self
-        named = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        named = first_few([str(feature) for feature in lost], 5)
         what = f"of features {named} (counted from 0) float32 does not tell the values apart"
         cure = "add normalize to data.preprocess, or set train.precision: fp64"
         return replace(self, notes=(*self.notes, f"{what}; {cure}"))

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from dlassign.data.preprocess_chain import Float64
 from dlassign.data.table_columns import NumberColumn, TableColumn, clean, column_of, named, plain_column
 from dlassign.data.table_file import TableFile, read_table_file
-from dlassign.data.table_notes import Column, listed
-from dlassign.errors import DataError
+from dlassign.data.table_notes import Column
+from dlassign.errors import DataError, first_few
 
+_SHOWN = 5
 Cells = Sequence[str]
 """The cells of one row that become features, in the order of the columns."""
 
@@ -69,7 +70,7 @@ class TableEncoding:
             DataError: a column is missing, or a cell cannot be used.
         """
         if lacking := [repr(named(c.column)) for c in self.columns if named(c.column) not in row]:
-            raise DataError(f"the row lacks columns that the model takes: {listed(lacking)}")
+            raise DataError(f"the row lacks columns that the model takes: {first_few(lacking, _SHOWN)}")
         cells = [_as_text(row[named(column.column)], column) for column in self.columns]
         if faults := list(self.faults(cells)):
             raise DataError("; ".join(faults))
@@ -86,7 +87,7 @@ class TableEncoding:
         notes = []
         for place, column in enumerate(self.columns):
             if found := column.unknown(row[place] for row in rows):
-                texts = listed([f"{text!r} ({count} rows)" for text, count in found.most_common()])
+                texts = first_few([f"{text!r} ({count} rows)" for text, count in found.most_common()], _SHOWN)
                 what = f"{where} has texts that train does not have: {texts}"
                 notes.append(f"{column.column}: {what}; none of its features is 1 there")
         return notes
@@ -151,12 +152,12 @@ def _by_name(table: TableFile, encoding: TableEncoding) -> tuple[list[int], int 
     names = [column.name for column in table.columns]
     wanted = [column.column.name or "" for column in encoding.columns]
     if missing := [repr(name) for name in wanted if name not in names]:
-        there = listed([str(column) for column in table.columns])
+        there = first_few([str(column) for column in table.columns], _SHOWN)
         raise DataError(
-            f"{table.path}: the model takes columns that are missing here: {listed(missing)}. Here: {there}"
+            f"{table.path}: the model takes columns that are missing here: {first_few(missing, _SHOWN)}. Here: {there}"
         )
     if twice := [repr(name) for name in dict.fromkeys(wanted) if names.count(name) > wanted.count(name)]:
-        raise DataError(f"{table.path}: more than one column is called {listed(twice)}; rename the others")
+        raise DataError(f"{table.path}: more than one column is called {first_few(twice, _SHOWN)}; rename the others")
     seen: dict[str, int] = {}
     places = []
     for name in wanted:  # of equal names the first is the first

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Labels
+from dlassign.errors import first_few
 
 _ENOUGH_TO_COUNT = 5
 """Rows from which evenly spaced numbers are no chance."""
@@ -83,7 +84,7 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
         forms.setdefault(normalize("NFC", text), []).append(text)
     if several := [repr(name) for name, written in forms.items() if len(written) > 1]:
         what = "written in composed and in decomposed Unicode; the composed form, NFC, decides, so each is one class"
-        notes.append(f"{column}: {listed(several)}: {what}")
+        notes.append(f"{column}: {first_few(several, _SHOWN)}: {what}")
     alike: dict[Decimal | str, list[str]] = {}
     for name in forms:
         number = exact_number(name)
@@ -91,7 +92,7 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
     for names in [names for names in alike.values() if len(names) > 1][:_SHOWN]:
         what = "differ in upper and lower case alone" if exact_number(names[0]) is None else "are one number"
         classes = f"but labels are text, so they are {len(names)} classes; if they are one, write them alike"
-        notes.append(f"{column}: {listed([repr(name) for name in names])} {what}, {classes}")
+        notes.append(f"{column}: {first_few([repr(name) for name in names], _SHOWN)} {what}, {classes}")
     if 2 * len(forms) > max(len(texts), 2 * _ENOUGH_TO_DIFFER):
         notes.append(f"{column}: {len(forms)} classes in {len(texts)} rows; is it the label? Set data.label_column")
     return notes
@@ -172,7 +173,11 @@ def notes_of_missing(columns: Sequence[tuple[Column, int, Any]], n: int) -> list
     for column, missing, fill in columns:
         shown = "none of its texts" if fill is None else f"{fill:.6g}" if isinstance(fill, float) else fill
         cells.append(f"{column} {missing} ({shown})")
-    return [f"missing cells of {n} rows of train, and what they are taken for: {listed(cells)}"] if cells else []
+    return (
+        [f"missing cells of {n} rows of train, and what they are taken for: {first_few(cells, _SHOWN)}"]
+        if cells
+        else []
+    )
 
 
 def _follows(x: NDArray[np.float64], y: Labels) -> str:
@@ -184,7 +189,7 @@ def _follows(x: NDArray[np.float64], y: Labels) -> str:
 
 
 def _to_drop(reason: str, those: Sequence[Column]) -> str:
-    named = listed([str(column) for column in those])
+    named = first_few([str(column) for column in those], _SHOWN)
     keys = ", ".join(column.key for column in those[:_SHOWN]) + (", ..." if len(those) > _SHOWN else "")
     it = "it" if len(those) == 1 else "them"
     return f"{named}: {reason}; if a new sample would not have {it}, set data.drop: [{keys}]"
@@ -226,9 +231,3 @@ def exact_number(text: str) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few of some names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

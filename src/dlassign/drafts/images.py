@@ -14,7 +14,7 @@ from dlassign.data.image_layout import SHARES, Layout, find_layout
 from dlassign.data.image_scan import ImageFile, Scan, scan_folders
 from dlassign.data.split import split_sizes
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 LOOKED_AT = 1000
 """Headers that are read, of images spread over the whole set."""
@@ -148,7 +148,7 @@ def _seen(found: Layout, scan: Scan, look: Look) -> list[str]:
         counts = Counter(file.label for file in files)
         fewest, most = min(counts.values()), max(counts.values())
         each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        shown = ", ".join(scan.classes[:5]) + (f" and {len(scan.classes) - 5} more" if len(scan.classes) > 5 else "")
+        shown = first_few(scan.classes, 5)
         folder = Path(found.root) / getattr(found, part)
         lines.append(f"{folder}: {len(files):,} images of {len(scan.classes)} classes ({shown}), {each} of each")
     low, high = min(look.sizes, key=math.prod), max(look.sizes, key=math.prod)

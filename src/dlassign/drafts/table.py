@@ -15,7 +15,7 @@ import numpy as np
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.data.table_notes import Column, reasons
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 DELIMITERS = ",;\t|"
 LABELS = (
@@ -98,7 +98,7 @@ def draft_table(path: str, *, file: str) -> tuple[str, list[str]]:
         why = "; ".join(f"{column}: {reason}" for column, reason in left_out.items())
         raise DataError(f"{path}: no feature is left beside the label, {label}; a network needs one ({why})")
     rows = len(sheet.cells[0])
-    shown = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
+    shown = first_few(classes, 5)
     seen = [f"{path}: {rows:,} rows, {len(features)} features", f"label: {label}, {len(classes)} classes ({shown})"]
     seen += [f"text: {column}: each of its {count} texts is a feature" for column, count in texts.items()]
     seen += [

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from dlassign.config.suggestion import did_you_mean
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError, Problem, first_few
 
 SHOWN = 20
 """Names of parameters that a message lists."""
@@ -47,9 +47,8 @@ def fits(name: str, patterns: Collection[str]) -> bool:
 
 def no_match(pattern: str, names: Sequence[str]) -> str:
     """Return the message for a pattern that fits none of these names."""
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    there = ", ".join(names[:SHOWN]) or "none"
-    return f"{pattern!r} fits no parameter.{did_you_mean(pattern, names)} There are: {there}{rest}"
+    there = first_few(names, SHOWN) or "none"
+    return f"{pattern!r} fits no parameter.{did_you_mean(pattern, names)} There are: {there}"
 
 
 def _first(groups: Sequence[Sequence[str]], name: str) -> int:

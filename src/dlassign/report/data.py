@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dlassign.errors import first_few
 from dlassign.report.curves import page_curves, points_for
 from dlassign.report.runs import (
     LoggedRun,
@@ -130,5 +131,4 @@ def _title(sources: Sources, runs: Sequence[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(run["name"] for run in runs))
     if not runs:
         names = [file.stem for file in sources.tables] or [Path(folder).name for folder in sources.sweeps]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"dlassign: {shown}"
+    return f"dlassign: {first_few(names, 3)}"

@@ -14,7 +14,7 @@ from dlassign.config.run import RunConfig
 from dlassign.config.table import TableRow
 from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
-from dlassign.errors import ConfigError, UserError
+from dlassign.errors import ConfigError, UserError, first_few
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
@@ -194,5 +194,4 @@ def _changes(former: Sequence[Path], trial: Trial) -> str:
         return "its former runs are gone"
     differ = differing_keys([records.start["config"], trial.config.model_dump(mode="json")])
     texts = [f"{key}: {value_text(old)} -> {value_text(new)}" for key, (old, new) in differ.items()]
-    more = len(texts) - _MOST_CHANGES
-    return ", ".join(texts[:_MOST_CHANGES]) + (f" and {more} more" if more > 0 else "") or "other data"
+    return first_few(texts, _MOST_CHANGES) or "other data"
