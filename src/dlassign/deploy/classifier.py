@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlassign.config.data import Data
 from dlassign.data.bundle import Samples, Split
-from dlassign.data.image_pixels import Decoding
+from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.load import decoding_of
 from dlassign.data.preprocess_chain import Float64, Shape
 from dlassign.data.table_encoding import TableEncoding
 from dlassign.errors import UserError
-from dlassign.train.learner import Learner
+from dlassign.train.learner import Learner, State
 from dlassign.train.memory import naming_memory
 from dlassign.train.saved import SavedRun
 
@@ -36,6 +38,10 @@ class Intake:
     decoding: Decoding | None = None
     white: int = 255
     table: TableEncoding | None = None
+
+    def in_range(self, x: Pixels) -> Pixels:
+        """Return pixels 0..255 of any shape in the range of the training images, 0..white."""
+        return x if self.white == 255 else np.rint(x * (self.white / 255)).astype(np.uint8)
 
 
 class Classifier(Protocol):
@@ -80,8 +86,8 @@ class RunClassifier:
     Attributes:
         labels, intake: as those of a Classifier.
         saved: the weights.
-        learner: that has them.
-        views: score the views of test-time augmentation, and average.
+        learner: the model with these weights.
+        views: whether scores are averaged over the views of test-time augmentation.
     """
 
     labels: tuple[str, ...]
@@ -129,12 +135,26 @@ def classifier_of_run(saved: SavedRun, *, views: bool = False) -> RunClassifier:
 
 def intake_of(saved: SavedRun, shape: Shape) -> Intake:
     """Return what a sample of a run must be; shape: of its raw samples."""
-    cfg = saved.cfg.data
-    decoding = decoding_of(cfg, shape, bits=saved.records.start["data"].get("bits"))
-    # The pixels of these say how often a place was touched by the pen, from 0 to 16.
-    plain = saved.state.get("encoding")
-    table = None if plain is None else TableEncoding.from_plain(plain)
-    return Intake(shape=shape, decoding=decoding, white=16 if cfg.name == "digits" else 255, table=table)
+    return make_intake(saved.cfg.data, saved.records.start["data"], saved.state, shape=shape)
+
+
+def make_intake(cfg: Data, recorded: Mapping[str, Any], state: State, *, shape: Shape) -> Intake:
+    """Return what a sample must be.
+
+    Args:
+        cfg: section `data` of the run's config.
+        recorded: what the first record of its log says of the data.
+        state: of its checkpoint, which has the encoding of a table.
+        shape: of a raw sample.
+    """
+    plain = state.get("encoding")
+    return Intake(
+        shape=shape,
+        decoding=decoding_of(cfg, shape, bits=recorded.get("bits")),
+        # The pixels of scikit-learn's digits are counts of dark points, from 0 to 16.
+        white=16 if cfg.name == "digits" else 255,
+        table=None if plain is None else TableEncoding.from_plain(plain),
+    )
 
 
 def two_columns(scores: Scores) -> Scores:

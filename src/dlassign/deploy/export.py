@@ -41,7 +41,7 @@ class Exported:
     """What an export has written.
 
     Attributes:
-        folder: with the files.
+        folder: where the files lie.
         files: their names, in the order in which they were written.
         parity: how far they are from the run.
         notes: what the user should know, one sentence each.

@@ -11,10 +11,8 @@ import torch
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Samples, Split
-from dlassign.data.load import decoding_of
 from dlassign.data.prepare import Preprocess
-from dlassign.data.table_encoding import TableEncoding
-from dlassign.deploy.classifier import Intake, Scores
+from dlassign.deploy.classifier import Intake, Scores, make_intake, two_columns
 from dlassign.deploy.trained import Trained, as_float32
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
@@ -88,7 +86,7 @@ def _torch_scores(
     def scores(x: Samples) -> Scores:
         split = place_torch(cfg, learner, Split(x, np.zeros(len(x), np.int64)), preprocess=preprocess)
         with torch.inference_mode():
-            return _two_columns(learner.model(split.prepared(0, len(x))).numpy())
+            return two_columns(learner.model(split.prepared(0, len(x))).numpy())
 
     return scores
 
@@ -101,14 +99,9 @@ def _numpy_scores(
 
     def scores(x: Samples) -> Scores:
         split = place_numpy(cfg, Split(x, np.zeros(len(x), np.int64)), preprocess=preprocess)
-        return _two_columns(learner.network.forward(split.x, train=False))
+        return two_columns(learner.network.forward(split.x, train=False))
 
     return scores
-
-
-def _two_columns(scores: Scores) -> Scores:
-    """Return (0, s) in place of a single score s for two classes."""
-    return scores if scores.shape[1] > 1 else np.concatenate([np.zeros_like(scores), scores], axis=1)
 
 
 def _intake(paths: RunPaths, cfg: RunConfig, records: RunRecords, *, state: State) -> Intake:
@@ -119,12 +112,7 @@ def _intake(paths: RunPaths, cfg: RunConfig, records: RunRecords, *, state: Stat
             f"the log of {paths.root} does not say of which shape its samples are: an earlier version wrote it; "
             f"train the run again with --again"
         )
-    return Intake(
-        shape=tuple(shape),
-        decoding=decoding_of(cfg.data, tuple(shape), bits=data.get("bits")),
-        white=16 if cfg.data.name == "digits" else 255,
-        table=TableEncoding.from_plain(state["encoding"]) if "encoding" in state else None,
-    )
+    return make_intake(cfg.data, data, state, shape=tuple(shape))
 
 
 def _facts(paths: RunPaths, cfg: RunConfig, records: RunRecords, *, state: State, weights: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -130,10 +129,3 @@ def _as_module(step: PreprocessStep) -> nn.Module:
             return _Project(step.mean, step.components, step.scale)
         case _:
             raise AssertionError(f"{step.name} has no module")
-
-
-def prepared_shape(preprocess: Preprocess, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of one sample after preprocessing; shape: of a raw one."""
-    import numpy as np
-
-    return preprocess.apply(np.zeros((0, *shape))).shape[1:]

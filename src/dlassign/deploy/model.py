@@ -141,12 +141,7 @@ class Model:
             raise DataError(
                 "an image has more than 8 bits a channel, and the images of the training had not; save it with 8"
             )
-        return self._with_levels(picture.x)
-
-    def _with_levels(self, x: Pixels) -> Pixels:
-        if self.intake.white == 255:
-            return x
-        return np.asarray(np.rint(x * (self.intake.white / 255)), dtype=np.uint8)
+        return self.intake.in_range(picture.x)
 
     def _array(self, image: NDArray[Any]) -> Pixels:
         """Return an array (H, W, C) or (H, W) as (C, H, W); one of another size is resized as a picture is."""

@@ -46,8 +46,8 @@ class Parity:
     Attributes:
         reference: what the files are compared with, in words.
         real: where the real samples come from, or why there are none.
-        contents: of the batches.
-        files: of each file, by name.
+        contents: what the batches hold, such as `random` or `all 0`.
+        files: how far each file is from the run, by name.
     """
 
     reference: str

@@ -34,8 +34,8 @@ class Found(NamedTuple):
     """An image file that was named.
 
     Attributes:
-        path: as it is told.
-        top: the folder up to which the names of folders may be that of its class.
+        path: as results and messages write it.
+        top: the highest folder whose name may be that of its class.
     """
 
     path: str
@@ -108,12 +108,7 @@ class ImageSource:
             if self.intake.decoding.bits is None:
                 errors |= dict.fromkeys(found.deep, DEEP)
             x = np.delete(found.x, list(errors), axis=0) if errors else found.x
-            yield Chunk(paths[start:stop], self._shaded(x), self.labels[start:stop], errors)
-
-    def _shaded(self, x: Samples) -> Samples:
-        """Return pixels 0..255 in the range of the training images."""
-        white = self.intake.white
-        return x if white == 255 else ((x.astype(np.uint16) * white + 127) // 255).astype(np.uint8)
+            yield Chunk(paths[start:stop], self.intake.in_range(x), self.labels[start:stop], errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,8 +314,8 @@ def _class_above(file: Found, known: dict[str, int]) -> int | None:
 def _table_source(path: str, intake: Intake, known: dict[str, int], *, labels: str | None) -> TableSource:
     if intake.table is None:
         raise UserError(
-            f"{path}: the weights do not say how the rows of a table become the {intake.shape[0]} values that the net "
-            "takes, as an earlier version wrote them; train the run again with --again"
+            f"{path}: an earlier version wrote the weights, which do not say how the rows of a table become the "
+            f"{intake.shape[0]} values that the net takes; train the run again with --again"
         )
     rows = read_new_rows(path, intake.table)
     if rows.labels is None or labels == "none":

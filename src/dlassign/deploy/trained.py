@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class Trained:
         Raises:
             UserError: the weights are those of another model.
         """
-        in_shape = self.preprocess.apply(_no_samples(self.intake)).shape[1:]
+        in_shape = self.preprocess.apply(np.zeros((0, *self.intake.shape))).shape[1:]
         model = build_model(self.architecture, in_shape, self.n_outputs).float()
         # NumPy networks have no count of the batches that batch norm has seen; nothing is computed from it.
         unused = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(_COUNTER)}
@@ -71,9 +72,3 @@ def as_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if bad:
         raise UserError(f"the weights {bad[0]} are not finite numbers: training diverged; take another run")
     return found
-
-
-def _no_samples(intake: Intake) -> Any:
-    import numpy as np
-
-    return np.zeros((0, *intake.shape))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dlassign.config.ordinary_file import read_ordinary
+from dlassign.data.table_columns import is_absent
 from dlassign.data.table_notes import Column, reasons
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError, first_few
@@ -38,7 +39,6 @@ MOST_TEXTS = 20
 """Different texts of a column up to which each becomes a feature; with more it is a name or an address."""
 MOST_MISSING = 0.5
 """Share of missing cells up to which a column is kept."""
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 SEEN = 40_000
 """Rows that a small network has to see, each several times."""
 
@@ -183,7 +183,7 @@ def find_kinds(sheet: Sheet, label: Column) -> tuple[dict[Column, str], dict[Col
     missing: dict[Column, int] = {}
     for column in sheet.columns:
         cells = [cell.strip() for cell in sheet.cells[column.number]]
-        lacks = np.array([cell.lower() in MISSING for cell in cells])
+        lacks = np.array([is_absent(cell) for cell in cells])
         there = [cell for cell, lack in zip(cells, lacks, strict=True) if not lack]
         numbers = [number for cell in there if (number := sheet.number(cell)) is not None]
         if column == label:

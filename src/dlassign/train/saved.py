@@ -138,8 +138,8 @@ class SavedSplit:
         dataset: the data of the run.
         samples: the split, raw.
         notes: what the user should know of the data.
-        learner: that has the weights.
-        placed: the samples as it takes them.
+        learner: the model with these weights.
+        placed: the samples in the form that the learner takes.
     """
 
     saved: SavedRun
