@@ -16,7 +16,7 @@ import numpy as np
 
 from dlassign.data.bundle import Dataset, Labels, Raw, Split, content_sha256
 from dlassign.data.preprocess_chain import Float64
-from dlassign.data.table_columns import Decimal, Rule, clean, fit_column, in_order, is_absent, number, unfitted
+from dlassign.data.table_columns import DecimalMark, Rule, clean, fit_column, in_order, is_absent, number, unfitted
 from dlassign.data.table_encoding import Cells, TableEncoding
 from dlassign.data.table_faults import Fault, refusal
 from dlassign.data.table_file import Row, TableFile, read_table_file
@@ -214,7 +214,7 @@ def read_table(
     drop: Sequence[str | int] = (),
     rules: Mapping[str, Rule] | None = None,
     missing: str | None = None,
-    decimal: Decimal | None = None,
+    decimal: DecimalMark | None = None,
 ) -> Table:
     """Read the cells of a table.
 

@@ -18,7 +18,7 @@ from dlassign.data.preprocess_chain import Float64
 from dlassign.data.table_notes import Column, exact_number
 from dlassign.errors import DataError
 
-Decimal = Literal[".", ","]
+DecimalMark = Literal[".", ","]
 ABSENT = frozenset({"", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "null", "none"})
 """What programs write for a number that is missing, in lower case."""
 MOST_CATEGORIES = 10_000
@@ -42,7 +42,7 @@ class Rule:
     kind: str = "number"
     order: tuple[str, ...] = ()
     missing: str | None = None
-    decimal: Decimal = "."
+    decimal: DecimalMark = "."
 
 
 class TableColumn(Protocol):
@@ -93,7 +93,7 @@ class NumberColumn:
     """
 
     column: Column
-    decimal: Decimal = "."
+    decimal: DecimalMark = "."
     fill: float | None = None
     marked: bool = False
     kind: ClassVar[str] = "number"
@@ -304,7 +304,7 @@ def is_absent(text: str) -> bool:
     return text.strip().casefold() in ABSENT
 
 
-def number(text: str, decimal: Decimal = ".") -> float | None:
+def number(text: str, decimal: DecimalMark = ".") -> float | None:
     """Return the number that a cell holds, None if it holds none; 1_000 is none, though Python would read it."""
     if decimal == ",":
         text = text.replace(".", "_").replace(",", ".")  # a point would stand between thousands, or where it does not
