@@ -132,8 +132,8 @@ FAULTS = {
     ),
     "a stack looks at a gradient": fault(
         "stacked/optimizer.py",
-        "grads = dict(enumerate(self._each_gradient()))",
-        "grads = dict(enumerate(self._each_gradient()))\n        assert grads[0].isfinite().all()",
+        "stacked = [_gradient(p) for p in self._params]",
+        "stacked = [_gradient(p) for p in self._params]\n        assert stacked[0].isfinite().all()",
         STACKS,
     ),
     "the rates of a stack are uploaded, one by one": fault(
