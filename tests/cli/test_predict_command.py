@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,71 @@ def test_many_classes_are_told_by_what_is_confused_most() -> None:
         "c7 taken for c4: 3",
     ]
     assert list(summary_lines(Tally.of(30), names)) == []
+
+
+def test_nothing_of_the_users_own_is_written_over(run: Path, photos: Path, tmp_path: Path) -> None:
+    """A photo, the log of a run and a table are theirs; what an earlier command wrote may be written anew."""
+    photo = photos / "3" / "a.png"
+    table = tmp_path / "rows.csv"
+    table.write_text("x,label\n1,a\n2,b\n")
+    config = tmp_path / "c.yaml"
+    config.write_text((run / "config.yaml").read_text())
+    kept = [photo, table, run / "log.jsonl"]
+    before = [path.read_bytes() for path in kept]
+    for line in (
+        ["predict", run, photo, "--grid", photo],
+        ["predict", run, photo, "--out", table],
+        ["predict", run, "--split", "test", "--out", table],
+        ["evaluate", run, "--predictions", run / "log.jsonl"],
+        ["data", "list", config, "--out", table],
+    ):
+        done = CliRunner().invoke(main, list(map(str, line)))
+        assert done.exit_code == 2, (line, done.output)
+        assert "is there already, and dlassign did not write it; give another name" in done.stderr
+        assert [path.read_bytes() for path in kept] == before
+    for _ in range(2):
+        assert predict(run, photo, "--out", tmp_path / "p.csv").exit_code == 0
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_sheet_of_ours_may_be_drawn_anew(run: Path, photos: Path, tmp_path: Path, ending: str) -> None:
+    for _ in range(2):
+        assert predict(run, photos, "--grid", tmp_path / f"g.{ending}").exit_code == 0
+
+
+def test_results_go_into_ordinary_files_alone(run: Path, photos: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "link.csv").symlink_to("theirs.csv")
+    for name in ("pipe.csv", "link.csv"):
+        done = predict(run, photos, "--out", tmp_path / name)
+        assert done.exit_code == 2
+        assert "is a link, a pipe or a device; give the name of an ordinary file" in done.stderr
+    assert stat.S_ISFIFO((tmp_path / "pipe.csv").stat().st_mode)
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_a_pipe_among_the_photos_is_a_row_with_an_error(run: Path, photos: Path) -> None:
+    os.mkfifo(photos / "3" / "pipe.png")
+    done = predict(run, photos, "--format", "jsonl")
+    assert done.exit_code == 1
+    errors = {Path(row["path"]).name: row["error"] for row in map(json.loads, done.stdout.splitlines())}
+    assert "it is no ordinary file" in errors["pipe.png"]
+    assert errors["a.png"] is None
+
+
+def test_names_with_line_feeds_stay_one_row(run: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "3" / "a.png").rename(photos / "3" / "a\nb.png")
+    (photos / "3" / "b.png").rename(photos / "3" / "c\rd, e.png")
+    assert predict(run, photos, "--out", tmp_path / "p.csv").exit_code == 0
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["path"]).name for row in rows] == ["a\nb.png", "c\rd, e.png", "c.png"]
+    assert all(row["label"] for row in rows)
+    assert len(predict(run, photos).stdout.splitlines()) >= 4
+
+
+def test_an_empty_source_is_no_place(run: Path) -> None:
+    done = predict(run, "")
+    assert done.exit_code == 2
+    assert "the path is empty" in done.stderr

@@ -16,8 +16,10 @@ def place(value: str) -> str:
     """Return a path with `~` expanded: a shell expands `--out ~/x`, but not `--out=~/x`, nor what stands in quotes.
 
     Raises:
-        click.BadParameter: there is no such user.
+        click.BadParameter: it is empty, or there is no such user.
     """
+    if not value:  # as a variable of a shell that is not set; the working directory is `.`
+        raise click.BadParameter("the path is empty")
     try:
         return str(Path(value).expanduser()) if value.startswith("~") else value
     except RuntimeError:

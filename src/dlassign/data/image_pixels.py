@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlassign.config.ordinary_file import open_ordinary
 from dlassign.data import image_tiff
 
 if TYPE_CHECKING:
@@ -74,9 +76,9 @@ def decode_image(path: str, how: Decoding) -> Picture:
     """
     from PIL import Image as PILImage
 
-    with PILImage.open(path) as opened:
-        # With a name, Pillow maps an uncompressed TIFF into memory, and confuses the sides of one that is to be turned.
-        opened.filename = ""
+    # Opened here, for Pillow would wait for ever at a pipe. With a name it also maps an uncompressed TIFF into memory,
+    # and confuses the sides of one that is to be turned.
+    with open_ordinary(Path(path)) as file, PILImage.open(file) as opened:
         return decode_opened(opened, how, path=path)
 
 

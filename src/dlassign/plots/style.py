@@ -17,7 +17,7 @@ from matplotlib.text import Text
 
 from dlassign.errors import UserError
 from dlassign.stats.proportion import sampling_interval
-from dlassign.store.files import make_folder, replacing
+from dlassign.store.files import SIGNATURE, make_folder, replacing
 
 FORMATS = ("png", "svg", "pdf")
 _FONT = "DejaVu Sans"  # matplotlib brings it along
@@ -35,10 +35,10 @@ _SETTINGS: Any = {
     "pdf.fonttype": 42,
 }
 # Dates and version numbers would make two equal pictures differ.
-_METADATA: dict[str, dict[str, None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+_METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": SIGNATURE},
+    "svg": {"Date": None, "Creator": SIGNATURE},
+    "pdf": {"CreationDate": None, "Creator": SIGNATURE, "Producer": None},
 }
 
 

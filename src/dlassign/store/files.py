@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 from dlassign.errors import UserError
 
 TEMPORARY = ".tmp-"
+SIGNATURE = "drawn by dlassign"
+"""Stands in each picture that we draw, so that one of the user's own is not taken for it and written over."""
 GLANCE_SECONDS = 0.5
 """How long to wait for a lock that is taken: who only looks whether it is held gives it back in microseconds."""
 

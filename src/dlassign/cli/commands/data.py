@@ -46,12 +46,14 @@ def list_command(config: str, overrides: tuple[str, ...], out: str | None) -> No
     """
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import csv_line, write_lines
+    from dlassign.cli.views.prediction import check_target, csv_line, write_lines
     from dlassign.config.load import load_config
     from dlassign.data.load import list_samples
 
     if out is not None and not out.lower().endswith(".csv"):
         raise click.UsageError(f"--out {out}: end the name in .csv")
+    if out is not None:
+        check_target(Path(out), option="--out")
     found = list_samples(load_config(config, overrides).data)
     rows = [("split", "path", "label"), *((split, *sample) for split, samples in found.items() for sample in samples)]
     write_lines(map(csv_line, rows), None if out is None else Path(out))

@@ -58,12 +58,14 @@ def evaluate_command(
     from pathlib import Path
 
     from dlassign.cli.views.errors import Errors
-    from dlassign.cli.views.prediction import form_of
+    from dlassign.cli.views.prediction import check_target, form_of
     from dlassign.store.select import one_run
     from dlassign.train.saved import open_saved, open_split
 
     target = None if predictions is None else Path(predictions)
     how = "" if target is None else form_of(target, option="--predictions")
+    if target is not None:
+        check_target(target, option="--predictions")
     paths = one_run(run)
     opened = open_split(open_saved(paths, weights=weights, device=device, overrides=overrides, views=views), split)
     found = opened.evaluate(views=views)

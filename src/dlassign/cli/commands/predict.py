@@ -107,22 +107,29 @@ def _output(how: str | None, out: str | None, sources: tuple[str, ...]) -> tuple
     """Return the form of the predictions, and their file or None."""
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import form_of
+    from dlassign.cli.views.prediction import check_target, form_of
 
     if out is None:
         return how or "table", None
     target = Path(out)
     if any(Path(source).exists() and target.exists() and target.samefile(source) for source in sources):
         raise click.UsageError(f"--out {out} is a SOURCE, which would be lost; give another name")
-    return how or form_of(target, option="--out", cure=", or give --format"), target
+    form = how or form_of(target, option="--out", cure=", or give --format")
+    check_target(target, option="--out")
+    return form, target
 
 
 def _sheet(grid: str | None) -> Path | None:
     from pathlib import Path
 
-    if grid is not None and not grid.lower().endswith((".png", ".svg", ".pdf")):
+    from dlassign.cli.views.prediction import check_target
+
+    if grid is None:
+        return None
+    if not grid.lower().endswith((".png", ".svg", ".pdf")):
         raise click.UsageError(f"--grid {grid}: end the name in .png, .svg or .pdf")
-    return None if grid is None else Path(grid)
+    check_target(Path(grid), option="--grid")
+    return Path(grid)
 
 
 def _refuse_of_model(**given: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from dlassign.cli.views.text import columns_text, say_once, share_text
 from dlassign.data.bundle import Samples
 from dlassign.deploy.predict import Prediction, Tally
-from dlassign.store.files import make_folder, replacing
+from dlassign.store.files import SIGNATURE, make_folder, replacing
 
 FORMATS = ("table", "csv", "json", "jsonl")
 _PLAIN_SECONDS = 5.0
@@ -87,6 +88,32 @@ def form_of(target: Path, *, option: str, cure: str = "") -> str:
     return forms[target.suffix.lower()]
 
 
+_BEGINS = (b"path,label,probability", b"split,path,label", b"path ", b'{"path": ', b'[{"path": ', b"[]")
+"""How the files begin that `predict`, `evaluate --predictions` and `data list` write."""
+_PICTURES = (b"\x89PNG", b"<?xml", b"%PDF")
+
+
+def check_target(target: Path, *, option: str) -> None:
+    """Refuse to write over a file that no earlier command has written: a photo, a table or a log would be lost.
+
+    Raises:
+        click.UsageError: there is such a file, a folder, a link, a pipe or a device.
+    """
+    if target.is_dir():
+        raise click.UsageError(f"{option} {target} is a folder; give the name of a file")
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        raise click.UsageError(f"{option} {target} is a link, a pipe or a device; give the name of an ordinary file")
+    if not target.exists():
+        return
+    with target.open("rb") as file:
+        begin = file.read(32)
+        drawn = begin.startswith(_PICTURES) and SIGNATURE.encode() in file.read()
+    if begin and not drawn and not begin.startswith(_BEGINS):
+        raise click.UsageError(
+            f"{option} {target} is there already, and dlassign did not write it; give another name, or move it away"
+        )
+
+
 def write_lines(lines: Iterable[str], target: Path | None) -> None:
     """Write lines to standard output, or to a file, all or nothing."""
     if target is None:
@@ -126,12 +153,18 @@ def draw_sheet(
 def csv_line(cells: Iterable[Any]) -> str:
     """Return a row of CSV, without the end of the line."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="").writerow(cells)
-    return file.getvalue()
+    # A cell with a letter of `lineterminator` is quoted, and no other way would a name with a line feed be.
+    csv.writer(file, lineterminator="\r\n").writerow(cells)
+    return file.getvalue().removesuffix("\r\n")
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    # A line feed in the name of a file or class would tear the table.
+    return (
+        f"{value:.4f}" if isinstance(value, float) else re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", value)
+    )
 
 
 def _table_line(cells: dict[str, str], widths: dict[str, int]) -> str:
