@@ -53,6 +53,7 @@ def config(changes: dict[str, Any] | None = None) -> RunConfig:
             "log_every": {"steps": 2},
             "eval_every": {"steps": 3},
             "precision": "fp32",
+            "keep_checkpoints": "all",
         },
         "device": "cpu",
     }

@@ -69,7 +69,13 @@ class Place:
             "model": {"name": "vgg", "stages": [[4], [6]]},
             "init": {"name": "pretrained", "weights": str(self.root / "source" / "tiny" / "latest")},
             "optimizer": {"name": "adam", "lr": 0.01},
-            "train": {"steps": STEPS, "batch_size": 9, "eval_every": {"steps": 4}, "checkpoint_seconds": 0},
+            "train": {
+                "steps": STEPS,
+                "batch_size": 9,
+                "eval_every": {"steps": 4},
+                "checkpoint_seconds": 0,
+                "keep_checkpoints": "all",
+            },
             "device": "cpu",
         }
         return with_changes(values, changes)

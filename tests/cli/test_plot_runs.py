@@ -128,7 +128,13 @@ def train(root: Path, preprocess: list[Any] | None = None, **changes: Any) -> Ru
         "optimizer": {"name": "adam", "lr": 0.02},
         # The rate explodes after 4 of 8 steps, so the best weights are not the last.
         "schedule": {"name": "multistep", "milestones": [{"steps": 4}], "gamma": 1000.0},
-        "train": {"steps": 8, "batch_size": 40, "eval_every": {"steps": 4}, "metric": "loss"},
+        "train": {
+            "steps": 8,
+            "batch_size": 40,
+            "eval_every": {"steps": 4},
+            "metric": "loss",
+            "keep_checkpoints": "all",
+        },
         "device": "cpu",
     }
     run_experiment(RunConfig.model_validate(config | changes), RunPaths(root))

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"name": "digits", "split": {"train": 60, "val": 20, "test": 20}},
         "model": {"name": "mlp", "hidden": [4]},
         "optimizer": {"name": "adam", "lr": 0.01},
-        "train": {"steps": 3, "batch_size": 20},
+        "train": {"steps": 3, "batch_size": 20, "keep_checkpoints": "all"},
         "device": "cpu",
     }
     root = tmp_path_factory.mktemp("out") / "tiny" / "11111111-s0"

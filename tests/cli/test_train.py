@@ -106,7 +106,7 @@ def test_same_command_again_returns_the_same_at_once_and_again_trains_anew(train
 def test_plots_and_files_of_a_run(train: Train) -> None:
     result = train()
     paths = only_run()
-    for path in (paths.config, paths.manifest, paths.log, paths.last, paths.best):
+    for path in (paths.config, paths.manifest, paths.log, paths.best):
         assert path.is_file()
     assert json.loads(paths.manifest.read_text())["status"] == "finished"
     for name in ("loss.png", "accuracy.png"):
@@ -394,7 +394,7 @@ def test_evaluating_a_folder_of_runs_names_them(train: Train) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_refused(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    train("--set", "optimizer.lr=0.2")
+    train("--set", "optimizer.lr=0.2", "--set", "train.keep_checkpoints=all")
     other = only_run().last.read_bytes()
     interrupt(train, monkeypatch)
     [paths] = [paths for paths in find_runs(Path("out")) if read_records(paths.log).end is None]

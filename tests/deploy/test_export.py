@@ -111,6 +111,7 @@ def test_a_file_that_computes_something_else_is_not_written(
 
 def test_the_last_weights(tmp_path: Path) -> None:
     changes = {"train": {"steps": 24, "batch_size": 40, "eval_every": {"steps": 8}, "metric": "loss"}}
+    changes["train"]["keep_checkpoints"] = "all"
     changes["schedule"] = {"name": "multistep", "milestones": [{"steps": 8}], "gamma": 100.0}
     run = train(tmp_path / "run", changes)
     facts = {}

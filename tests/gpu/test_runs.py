@@ -57,7 +57,7 @@ def test_a_run_that_was_interrupted_and_killed_ends_as_one_that_was_not(
     case: str, tmp_path: Path, stop: type[Stop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, *changes = RUNS[case]
-    cfg = small_config(file, *changes, *LENGTH)
+    cfg = small_config(file, *changes, *LENGTH, "train.keep_checkpoints=all")
     whole = train(cfg, tmp_path / "whole" / "run")
     stop.steps, stop.after = 0, 4
     with pytest.raises(Interrupted):

@@ -35,6 +35,7 @@ BASE = [
     "train.eval_every={steps: 40}",
     "train.log_every={steps: 10}",
     "model.hidden=[20, 10]",
+    "train.keep_checkpoints=all",
     "device=cpu",
 ]
 TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}

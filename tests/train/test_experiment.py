@@ -21,7 +21,8 @@ from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, Diverged, Interrupted, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, Record, RunRecords
-from dlassign.store.summary import result_line
+from dlassign.store.summary import finished_records, result_line
+from dlassign.train import run as run_module
 from dlassign.train.checkpoint import load_checkpoint, sealed, weights_sha256
 from dlassign.train.experiment import only_writer, run_experiment
 from dlassign.train.progress import Progress
@@ -40,7 +41,13 @@ def config(changes: dict[str, Any] | None = None) -> RunConfig:
         },
         "model": {"name": "mlp", "hidden": [12], "dropout": 0.1},
         "optimizer": {"name": "adam", "lr": 0.01},
-        "train": {"steps": 24, "batch_size": 30, "log_every": {"steps": 5}, "eval_every": {"steps": 8}},
+        "train": {
+            "steps": 24,
+            "batch_size": 30,
+            "log_every": {"steps": 5},
+            "eval_every": {"steps": 8},
+            "keep_checkpoints": "all",
+        },
         "device": "cpu",
     }
     return RunConfig.model_validate(with_changes(values, changes))
@@ -232,6 +239,58 @@ def test_toy(order: str, tmp_path: Path) -> None:
     assert (records.train[-1]["accuracy"], records.start["n_params"]) == (1.0, 4 * 12 + 12 + 12 * 3 + 3)
     assert len(records.train) == 100, "an epoch is one step, and has a record"
     assert records.train[-1]["n"] == (200 if order == "with_replacement" else 5)
+
+
+def test_a_finished_run_keeps_the_weights_of_its_result_alone(tmp_path: Path) -> None:
+    paths, records = train(tmp_path, {"train.keep_checkpoints": "best"})
+    assert names(paths.checkpoints) == ["best.pt"]
+    assert not {"learner", "hooks", "progress"} & set(load_checkpoint(paths.best)), "only training needs these"
+    assert records.end is not None
+    assert records.end["chosen"]["weights"] == "best"
+    assert evaluate_run(paths, "val").evaluation.accuracy == records.finals["val"]["accuracy"]
+    with pytest.raises(UserError, match=r"last weights no more: .*--again --set train.keep_checkpoints=all"):
+        evaluate_run(paths, "val", weights="last")
+    assert paths == train(tmp_path)[0], "what is kept is no part of what a run is"
+
+
+def test_last_weights_that_were_chosen_are_there(tmp_path: Path) -> None:
+    paths, _ = train(tmp_path, {"train.keep_checkpoints": "best", "train.keep": "last"})
+    assert names(paths.checkpoints) == ["best.pt"]
+    assert evaluate_run(paths, "test", weights="last") == evaluate_run(paths, "test")
+
+
+@pytest.mark.parametrize(
+    ("moment", "keep"), [("write_manifest", "best"), ("write_manifest", "all"), ("drop_checkpoints", "best")]
+)
+def test_a_kill_at_the_very_end_is_healed_by_the_same_command(
+    moment: str, keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = run_module.write_manifest
+
+    def killed(*args: Any, **values: Any) -> None:
+        if moment == "drop_checkpoints" or values["status"] == "finished":
+            raise KeyboardInterrupt
+        write(*args, **values)
+
+    changes = {"train.keep_checkpoints": keep}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module if moment == "write_manifest" else RunPaths, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, changes)
+    paths = paths_of(config(changes), tmp_path)
+    assert {"best.pt", "last.pt"} <= set(names(paths.checkpoints))
+    assert finished_records(paths) is not None
+    assert json.loads(paths.manifest.read_text())["status"] == "finished"
+    assert ("last.pt" in names(paths.checkpoints)) == (keep == "all")
+    evaluate_run(paths, "test")
+
+
+def test_checkpoints_of_earlier_versions_stay(tmp_path: Path) -> None:
+    paths, _ = train(tmp_path)
+    before = names(paths.checkpoints)
+    paths.log.write_text(paths.log.read_text().replace(',"keep_checkpoints":"all"}', "}"))
+    assert finished_records(paths) is not None
+    assert names(paths.checkpoints) == before
 
 
 def test_double_precision(tmp_path: Path) -> None:

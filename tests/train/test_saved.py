@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
     "optimizer": {"name": "adam", "lr": 0.02},
     # The rate explodes after 8 of 24 steps, so the best weights are not the last.
     "schedule": {"name": "multistep", "milestones": [{"steps": 8}], "gamma": 100.0},
-    "train": {"steps": 24, "batch_size": 40, "eval_every": {"steps": 8}, "metric": "loss"},
+    "train": {"steps": 24, "batch_size": 40, "eval_every": {"steps": 8}, "metric": "loss", "keep_checkpoints": "all"},
     "device": "cpu",
 }
 

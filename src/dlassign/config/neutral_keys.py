@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-NEUTRAL = frozenset({"device", "notes", "train.checkpoint_seconds", "data.cache", "data.download", "init.download"})
+NEUTRAL = frozenset(
+    {"device", "notes", "data.cache", "data.download", "init.download"}
+    | {"train.checkpoint_seconds", "train.keep_checkpoints"}
+)
 """Keys that say where and how a run is trained and kept, never what is trained.
 
 On another kind of device dropout and augmentation draw other numbers, as they do with another seed.

@@ -113,6 +113,9 @@ class Train(Config):
     checkpoint_seconds: NonNegative = 10.0
     """At evaluations, write a checkpoint if the last one is at least this old; 0 writes one every time. A run
     that was interrupted or killed ends with the same result, whatever this is."""
+    keep_checkpoints: Literal["best", "all"] = "best"
+    """What a finished run keeps. best: the weights of its result, without what only training needs. all: also the
+    newest two checkpoints, for `evaluate --weights last` and to look at the optimizer's state."""
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
         if self.steps is not None and self.epochs is not None:

@@ -74,6 +74,12 @@ class RunPaths:
             temporary.symlink_to(self.root.name, target_is_directory=True)
             temporary.replace(self.latest)
 
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished run but its best weights; what cannot be removed stays."""
+        for path in (self.previous, self.last):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def set_aside(self) -> Path:
         """Rename the run folder to the first free `<folder>.old-N`, and return the new name."""
         number = 1

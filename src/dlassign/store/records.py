@@ -78,6 +78,7 @@ _SHAPES = {
             "images_per_second?": NUMBER_OR_NULL,
             "chosen?": {"weights": str, "step": int},
             "weights_sha256?": str,
+            "keep_checkpoints?": str,
         }
     ),
 }

@@ -185,11 +185,20 @@ def _best(records: RunRecords, metric: str) -> dict[str, Any] | None:
 
 
 def opened_records(paths: RunPaths) -> RunRecords | None:
-    """Do as `former_records`, and mend the manifest of a run that is over if a kill has left it behind."""
+    """Do as `former_records`, and do what a kill has kept a run that is over from: its manifest, fewer checkpoints."""
     records = former_records(paths.log)
-    if records and records.end and records.is_over and not is_locked(paths.lock):  # a living process writes it itself
+    if records and records.end and records.is_over and not is_locked(paths.lock):  # a living process does it itself
         mend_manifest(paths.manifest, status=records.end["status"])
+        # Asked of the record, not of the config: runs of earlier versions keep what they have.
+        if drops_checkpoints(records) and paths.best.is_file():
+            paths.drop_checkpoints()
     return records
+
+
+def drops_checkpoints(records: RunRecords) -> bool:
+    """Return whether a run has finished and was to keep nothing but its best weights."""
+    end = records.end or {}
+    return end.get("status") == "finished" and end.get("keep_checkpoints") == "best"
 
 
 def finished_records(paths: RunPaths) -> RunRecords | None:

@@ -354,7 +354,10 @@ class Run:
                 self._evaluate_final(name, step)
                 self._evaluate_views(name, step)
         self._progress.eval_seconds += time.perf_counter() - started
-        self._end("finished", chosen={"weights": chosen, "step": step}, weights_sha256=digest)
+        keep = self.cfg.train.keep_checkpoints
+        self._end("finished", chosen={"weights": chosen, "step": step}, weights_sha256=digest, keep_checkpoints=keep)
+        if keep == "best":  # only now: until record and manifest are on the disk, a killed run goes on from them
+            self._paths.drop_checkpoints()
 
     def _evaluate_final(self, split: str, step: int) -> None:
         result = self.learner.evaluate(self.parts.splits[split])

@@ -324,6 +324,14 @@ def load_saved_weights(paths: RunPaths, weights: str) -> State:
     if weights == "best" and paths.best.exists():
         return load_checkpoint(paths.best)
     state, _ = CheckpointStore(paths).load_newest()
+    if state is None and weights == "last" and paths.best.exists():
+        best = load_checkpoint(paths.best)
+        if best.get("chosen") == "last":
+            return best
+        raise UserError(
+            f"{paths.root} has its last weights no more: a finished run keeps the best ones alone. Take --weights "
+            "best, or train it anew and keep both with --again --set train.keep_checkpoints=all"
+        )
     if state is None:
         why = "it is not trained that far, it diverged, or the file was removed"
         raise UserError(f"{paths.root} has no checkpoint yet: {why}; train it first, or anew with --again")
