@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dlassign.deploy.model_folder import ModelFolder
 from dlassign.errors import DataError, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
+from dlassign.train.saved import open_saved, open_split
 from helpers.exporting import make_images, make_pictures, predict_onnx, train
 
 ONNX = pytest.mark.skipif(bool(onnx_file.missing_packages()), reason=f"{onnx_file.INSTALL} brings ONNX")
@@ -133,6 +135,22 @@ def test_averaged_weights_leave_the_run(tmp_path: Path) -> None:
     assert test is not None
     final = read_records(run.log).finals["test"]
     assert (load_model(folder).scores(test.x).argmax(1) == test.y).mean() == final["accuracy"]
+
+
+def test_an_export_is_compared_with_the_scores_of_evaluate(run: RunPaths) -> None:
+    opened = open_split(open_saved(run), "test")
+    scores, how = own_scores(run)
+    np.testing.assert_array_equal(scores(opened.samples.x), opened.scores())
+    assert how == "the run's own net in fp32 on the CPU"
+
+
+def test_an_edited_config_is_refused(run: RunPaths, tmp_path: Path) -> None:
+    edited = RunPaths(tmp_path / "run")
+    shutil.copytree(run.root, edited.root)
+    edited.config.write_text(edited.config.read_text().replace("dropout: 0.1", "dropout: 0.2"))
+    with pytest.raises(UserError, match="has been edited since the run was trained"):
+        export_run(edited, tmp_path / "model", kinds=[])
+    assert names(tmp_path) == ["run"]
 
 
 def test_a_run_without_weights(run: RunPaths, tmp_path: Path) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.config.data import Data
 from dlassign.data.bundle import Samples, Split
 from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.load import decoding_of
 from dlassign.data.preprocess_chain import Float64, Shape
 from dlassign.data.table_encoding import TableEncoding
 from dlassign.errors import UserError
-from dlassign.train.learner import Learner, State
+from dlassign.train.learner import Learner
 from dlassign.train.memory import naming_memory
 from dlassign.train.saved import SavedRun
 
@@ -118,36 +116,33 @@ def classifier_of_run(saved: SavedRun, *, views: bool = False) -> RunClassifier:
         views: score with the test-time augmentation of the config.
 
     Raises:
-        UserError: an early version of dlassign wrote the log, which does not say what a sample is.
+        UserError: as of `recorded_intake`; or the weights do not fit the model.
     """
-    recorded = saved.records.start["data"]
-    if not {"raw_shape", "classes"} <= recorded.keys():
-        raise UserError(
-            f"{saved.paths.log} was written by an early version and does not say what samples and classes the run had; "
-            "dlassign predict RUN --split test reads them from its data"
-        )
-    labels, intake = tuple(recorded["classes"]), intake_of(saved, tuple(recorded["raw_shape"]))
+    labels, intake = recorded_intake(saved)
     raw = np.zeros((0, *intake.shape), dtype=np.float64 if intake.decoding is None else np.uint8)
     with naming_memory():
         learner = saved.make_learner(raw, labels)
     return RunClassifier(labels=labels, intake=intake, saved=saved, learner=learner, views=views)
 
 
+def recorded_intake(saved: SavedRun) -> tuple[tuple[str, ...], Intake]:
+    """Return the names of the classes of a run, and what a sample must be, by its log.
+
+    Raises:
+        UserError: an early version of dlassign wrote the log, which does not say what a sample is.
+    """
+    recorded = saved.records.start["data"]
+    if not {"raw_shape", "classes"} <= recorded.keys():
+        raise UserError(
+            f"{saved.paths.log} was written by an early version and does not say what samples and classes the run had; "
+            "dlassign predict RUN --split test reads them from its data; for all else train it again with --again"
+        )
+    return tuple(recorded["classes"]), intake_of(saved, tuple(recorded["raw_shape"]))
+
+
 def intake_of(saved: SavedRun, shape: Shape) -> Intake:
     """Return what a sample of a run must be; shape: of its raw samples."""
-    return make_intake(saved.cfg.data, saved.records.start["data"], saved.state, shape=shape)
-
-
-def make_intake(cfg: Data, recorded: Mapping[str, Any], state: State, *, shape: Shape) -> Intake:
-    """Return what a sample must be.
-
-    Args:
-        cfg: section `data` of the run's config.
-        recorded: what the first record of its log says of the data.
-        state: of its checkpoint, which has the encoding of a table.
-        shape: of a raw sample.
-    """
-    plain = state.get("encoding")
+    cfg, recorded, plain = saved.cfg.data, saved.records.start["data"], saved.state.get("encoding")
     return Intake(
         shape=shape,
         decoding=decoding_of(cfg, shape, bits=recorded.get("bits")),
