@@ -22,6 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     plots = runs["fast"][0].plots
     plots.mkdir()
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(plots / "weights.png")
+    Image.new("RGB", (24, 12), "white").save(plots / "errors-test-best.png")
     return SimpleNamespace(out=out, runs=runs, page=write_page(out, out.parent / "report.html"))
 
 

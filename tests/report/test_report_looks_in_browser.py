@@ -46,7 +46,9 @@ class TestDetails:
 
     def test_config_weights_and_problems(self, page: Any, made: SimpleNamespace) -> None:
         page.select_option("#chosen", key_of(made.runs["fast"][0]))
-        assert page.evaluate("document.querySelector('.weights').naturalWidth") == 16
+        pictures = page.locator(".picture")
+        assert [picture.evaluate("one => one.naturalWidth") for picture in pictures.all()] == [24, 16]
+        assert pictures.first.get_attribute("alt").startswith("Worst errors. The worst errors of the test split")
         page.click("#config-text summary")
         assert "  name: adam\n  lr: 0.2\n  betas: [0.9,0.999]" in page.inner_text("#config-text pre")
         page.select_option("#chosen", key_of(made.runs["foreign"][0]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from dlassign.errors import first_few
 from dlassign.report.curves import page_curves, points_for
+from dlassign.report.error_sheets import ErrorSheets
 from dlassign.report.runs import (
     LoggedRun,
     RunReader,
@@ -70,6 +71,7 @@ class Report:
     def __init__(self, pictures: WeightPictures | None = None) -> None:
         self._reader = RunReader()
         self._pictures = pictures
+        self._sheets = ErrorSheets()
 
     def collect(self, sources: Sources, *, title: str | None = None, every: float | None = None) -> ReportData:
         """Return the content of the page as things are now; see ReportData."""
@@ -113,6 +115,7 @@ class Report:
             "no_difference": sorted(NO_DIFFERENCE),
             "confusions": confusions_within(runs),
             "weights": {key_of(RunPaths(root)): asdict(picture) for root, picture in pictures.items()},
+            "errors": {key_of(RunPaths(root)): asdict(sheet) for root, sheet in self._sheets.of(ended).items()},
         }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Load = Callable[[RunPaths], "FirstLayerWeights"]
 
 MOST_RUNS = 24
-MOST_BYTES = 3_000_000
+MOST_BYTES = 2_000_000
 """Base64 text of all pictures of a page."""
 _ONE_PICTURE = 160_000
 _MOST_UNITS = 64

@@ -1,4 +1,4 @@
-// Config differences between the selected runs, and everything of one run: figures, confusion matrix, weights, config.
+// Config differences between the selected runs, and everything of one run: figures, confusion matrix, errors, weights, config.
 
 const MOST_COMPARED = 12;
 const NOT_COMPARED = new Set(["name", "seed"]);
@@ -51,7 +51,8 @@ function drawRun() {
   if (run.reason) parts.push(element("p", {class: "reason"}, run.reason));
   for (const text of Object.values(run.notes)) parts.push(element("p", {class: "reason"}, "Note: " + text));
   for (const warning of run.warnings) parts.push(element("p", {class: "reason"}, warning));
-  parts.push(...confusionOf(run), ...weightsOf(run), ...environmentOf(run), ...configTextOf(run));
+  parts.push(...confusionOf(run), ...pictureOf("Worst errors", page.errors[run.key]),
+    ...pictureOf("First-layer weights", page.weights[run.key]), ...environmentOf(run), ...configTextOf(run));
   holder.replaceChildren(...parts.filter(Boolean));
 }
 
@@ -127,14 +128,13 @@ function sum(numbers) {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-function weightsOf(run) {
-  const picture = page.weights[run.key];
+function pictureOf(heading, picture) {
   if (!picture) return [];
-  const title = element("h3", {}, "First-layer weights");
+  const title = element("h3", {}, heading);
   if (!picture.source) return [title, element("p", {class: "muted"}, picture.text)];
   const enlarged = Math.min(picture.crisp ? Math.max(1, Math.floor(560 / Math.max(picture.width, picture.height))) : 1, 12);
   const image = element("img", {src: picture.source, width: picture.width * enlarged, height: picture.height * enlarged,
-    class: picture.crisp ? "weights crisp" : "weights", alt: "First-layer weights. " + picture.text});
+    class: picture.crisp ? "picture crisp" : "picture", alt: heading + ". " + picture.text});
   return [title, element("figure", {}, image, element("figcaption", {class: "muted"}, picture.text))];
 }
 
