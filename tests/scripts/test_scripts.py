@@ -23,7 +23,14 @@ from helpers.children import environment
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 Search = Callable[..., tuple[subprocess.CompletedProcess[str], list[str]]]
-BENCHES = ("bench_overhead.py", "bench_startup.py", "bench_numpy.py", "bench_conv.py", "bench_images.py")
+BENCHES = (
+    "bench_overhead.py",
+    "bench_startup.py",
+    "bench_numpy.py",
+    "bench_conv.py",
+    "bench_images.py",
+    "bench_predict.py",
+)
 GRID = SCRIPTS / "grid_search.sh"
 STUB = """#!/bin/sh
 echo "$*" >> "$CALLS"
