@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
+from dlassign.store.seal import seal
 from dlassign.train.checkpoint import (
     CheckpointStore,
-    _seal,
     load_checkpoint,
     sealed,
     to_numpy,
@@ -244,7 +244,7 @@ def script() -> bytes:
 
 
 def with_seal(content: bytes) -> bytes:
-    return content + _seal(content)
+    return content + seal(content)
 
 
 FOREIGN: dict[str, Callable[[], bytes]] = {

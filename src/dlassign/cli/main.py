@@ -16,6 +16,7 @@ import click
 
 COMMANDS = (
     "check",
+    "clean",
     "compare",
     "crosscheck",
     "data",

@@ -69,6 +69,13 @@ def read_entry(folder: Path, key: str) -> CacheEntry | None:
         return None
 
 
+def cached_files(folder: Path) -> list[Path]:
+    """Return the files of all whole entries in a folder; what else lies there belongs to others."""
+    keys = [path.stem for path in sorted(folder.glob("*.json")) if read_entry(folder, path.stem) is not None]
+    files = [folder / f"{key}.{ending}" for key in keys for ending in ("json", "npy")]
+    return [path for path in files if path.is_file() and not path.is_symlink()]
+
+
 def read_pixels(folder: Path, key: str, *, entry: CacheEntry) -> Pixels | None:
     """Return the cached pixels; None if they are missing, cut off, damaged or in no ordinary file."""
     try:

@@ -73,7 +73,7 @@ def making_folder(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} exists already; give another --out, or move it away")
     make_folder(place.parent)
     for leftover in place.parent.glob(f"{TEMPORARY}*-{glob.escape(place.name)}"):
-        if leftover.is_dir() and not _is_alive(leftover):
+        if leftover.is_dir() and not is_alive(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
     temporary = place.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{place.name}")
     try:
@@ -146,14 +146,14 @@ def remove_leftovers(folder: Path) -> None:
 def remove_leftovers_of(path: Path) -> None:
     """Remove temporary files of `path` whose process was killed; those of a process that still writes stay."""
     for leftover in path.parent.glob(f"{TEMPORARY}*-{glob.escape(path.name)}"):
-        if not _is_alive(leftover):
+        if not is_alive(leftover):
             with suppress(OSError):
                 leftover.unlink()
 
 
-def _is_alive(leftover: Path) -> bool:
+def is_alive(leftover: Path) -> bool:
     """Return whether the process lives whose number stands in the name of a temporary file or folder, or none does."""
-    process = leftover.name.removeprefix(TEMPORARY).partition("-")[0]
+    process = leftover.name.removeprefix(TEMPORARY).removeprefix(".latest-").partition("-")[0]
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:

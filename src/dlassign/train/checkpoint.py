@@ -22,6 +22,7 @@ from dlassign.nets.tensor_file import load_tensors
 from dlassign.store.files import TEMPORARY, reason, replacing
 from dlassign.store.json_lines import NUMBER, Shape
 from dlassign.store.paths import RunPaths
+from dlassign.store.seal import is_whole, seal
 from dlassign.store.summary import DAMAGE
 from dlassign.train.learner import State
 from dlassign.train.memory import is_out_of_memory
@@ -148,22 +149,7 @@ def sealed(value: Any) -> bytes:
     file = io.BytesIO()  # in memory first: torch hides what went wrong when it writes to a full disk
     torch.save(value, file)
     content = file.getbuffer()[:-2]  # without the length of the comment, which is 0 so far
-    return b"".join((content, _seal(content)))
-
-
-def _seal(content: bytes | memoryview) -> bytes:
-    """Return the length of a zip comment, and the comment: the digest of the content. 73 bytes."""
-    comment = b"sha256:" + hashlib.sha256(content).hexdigest().encode()
-    return len(comment).to_bytes(2, "little") + comment
-
-
-def is_whole(path: Path) -> bool:
-    """Return whether there is a file whose digest is right."""
-    try:
-        data = read_ordinary(path)
-    except OSError:
-        return False
-    return _seal(data[:-73]) == data[-73:]
+    return b"".join((content, seal(content)))
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -189,7 +175,7 @@ def load_checkpoint(path: Path) -> State:
     except OSError as error:
         raise UserError(f"the checkpoint {path} cannot be read: {reason(error)}") from error
     # Before torch looks at a single byte: a damaged or foreign file must not reach the unpickler.
-    if _seal(data[:-73]) != data[-73:]:
+    if seal(data[:-73]) != data[-73:]:
         raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign (its digest is wrong)")
     try:
         state: Any = load_tensors(data)

@@ -1,0 +1,85 @@
+"""`dlassign clean`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dlassign.cli.options import json_option, place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dlassign.store.leftovers import Leftover
+
+
+@click.command("clean")
+@click.argument("path", type=place, required=False, metavar="[PATH]")
+@click.option("--yes", is_flag=True, help="Remove it; without this nothing is touched.")
+@json_option
+def clean_command(path: str | None, yes: bool, as_json: bool) -> int:
+    """Say what no result needs under PATH, or under out/ and in the cache of decoded images; --yes removes it.
+
+    That is: checkpoints of finished runs but best.pt, runs that --again set aside and that have been trained anew,
+    decoded images, dangling links, and files of processes that were killed.
+
+    Example: dlassign clean out/quickstart --yes
+    """
+    import json
+
+    from dlassign.errors import UserError
+    from dlassign.store.leftovers import remove
+
+    found = _find(path)
+    failed = {}
+    for leftover in found if yes else []:
+        try:
+            remove(leftover)
+        except UserError as error:
+            failed[leftover.path] = str(error)
+            click.echo(f"error: {error}", err=True)
+    kept = [leftover for leftover in found if leftover.path not in failed]
+    if as_json:
+        rows = [{"path": str(one.path), "what": one.what, "bytes": one.size} for one in kept]
+        click.echo(json.dumps({"removed": yes, "bytes": sum(one.size for one in kept), "leftovers": rows}))
+    else:
+        click.echo("\n".join(_lines(kept, removed=yes)))
+    return 1 if failed else 0
+
+
+def _find(path: str | None) -> list[Leftover]:
+    """Return what may go, each once."""
+    from pathlib import Path
+
+    from dlassign.data.image_cache import cached_files, default_cache
+    from dlassign.errors import UserError
+    from dlassign.store.leftovers import Leftover, find_leftovers, size_of
+
+    if path is not None and not Path(path).is_dir():
+        raise UserError(f"{path} is no folder; give the folder of a run or of runs, such as out")
+    folders = [folder for folder in (Path("out"), default_cache()) if folder] if path is None else [Path(path)]
+    found: dict[Path, Leftover] = {}
+    for folder in folders:
+        for one in find_leftovers(folder):
+            found.setdefault(one.path, one)
+        for file in cached_files(folder):
+            found.setdefault(file, Leftover(path=file, what="decoded images", size=size_of(file)))
+    return list(found.values())
+
+
+def _lines(found: list[Leftover], *, removed: bool) -> list[str]:
+    from dlassign.cli.views.text import columns_text
+
+    total = f"{sum(one.size for one in found) / 1e6:,.1f} MB"
+    if not found:
+        return ["nothing was removed" if removed else "there is nothing to remove"]
+    sizes = [f"{one.size / 1e6:,.1f} MB" for one in found]
+    wide = max(map(len, sizes))
+    columns: dict[str, list[str]] = {
+        "size": [size.rjust(wide) for size in sizes],
+        "what": [one.what for one in found],
+        "path": [str(one.path) for one in found],
+    }
+    end = f"removed {total}" if removed else f"{total} could be removed; --yes removes it"
+    return [columns_text(columns, left=tuple(columns)), end]
