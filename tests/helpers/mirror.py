@@ -5,6 +5,7 @@ from __future__ import annotations
 TESTED_IN = {
     # Run from the command line, whose tests are named after what a user does.
     "__main__.py": "test_docs.py",
+    "cli/commands/clean.py": "cli/test_clean_command.py",
     "cli/commands/compare.py": "cli/test_compare.py",
     "cli/commands/crosscheck.py": "cli/test_crosscheck_command.py",
     "cli/commands/check.py": "cli/test_check_summary.py",
