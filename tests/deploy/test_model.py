@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,15 @@ WRONG = {
         np.zeros((12, 10, 3), np.float32),
         r"uint8 from 0 to 255, and these are float32 \(0 to 1\).*\* 255",
     ),
+    "floats of which some are not numbers": (
+        np.full((12, 10, 3), np.nan),
+        "these are float64, and some are not finite",
+    ),
+    "infinite": (np.full((12, 10, 3), np.inf, np.float32), "these are float32, and some are not finite"),
+    "no pixels": (np.zeros((0, 0, 3), np.uint8), "an image of 0x0 .* has no pixels"),
+    "no height": (np.zeros((0, 5, 3), np.uint8), "an image of 0x5 .* has no pixels"),
+    "no width": (np.zeros((5, 0), np.uint8), "an image of 5x0 .* has no pixels"),
+    "a picture without pixels": (Image.new("RGB", (0, 4)), "an image of 4x0 .* has no pixels"),
     "floats": (np.full((12, 10, 3), 7.0), r"these are float64 \(up to 7\)"),
     "whole numbers": (np.zeros((12, 10, 3), np.int64), "these are int64; give x.astype"),
     "channels first": (np.zeros((3, 12, 10), np.uint8), r"expected \(height, width, channels\).*trained on 12x10x3"),
@@ -146,6 +158,49 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
         model.predict([["a", "b", "c", "d"]])
 
 
+NO_ROWS: dict[str, tuple[Any, str]] = {
+    "nan": ([np.nan, 1, 2, 3], r"value 0 of a row \(counted from 0\) is nan, not a finite number"),
+    "inf": ([1.0, 2.0, -np.inf, 3.0], "value 2 of a row .* is -inf, not a finite number"),
+    "not finite in float32": ([1, 1e300, 2, 3], r"value 1 \(counted from 0\) is 1e\+300, too large for the net"),
+    "not finite in float64": (np.full(4, np.longdouble("1e400")), "is inf, not a finite number"),
+    "a whole number of 400 digits": ([10**400, 1, 2, 3], "a row is not made of numbers"),
+    "nothing": ([None] * 4, r"a row is not made of numbers \(it holds NoneType\)"),
+    "a gap": ([1.0, None, 2.0, 3.0], r"it holds NoneType\)"),
+    "texts": (["1"] * 4, r"it holds str_\)"),
+    "times": (np.zeros(4, "datetime64[s]"), r"it holds datetime64\)"),
+    "complex": (np.ones(4, complex), r"it holds complex128\)"),
+}
+
+
+@pytest.fixture(scope="module", params=["relu", "tanh"])
+def of_rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model of rows of 4 numbers; tanh makes finite scores of infinite numbers."""
+    changes = {"data": {"name": "toy"}, "model.norm": "none", "train": {"steps": 3, "order": "full"}}
+    run = train(tmp_path_factory.mktemp("toy") / "r", changes | {"model.activation": request.param})
+    return load_model(run.root)
+
+
+@pytest.mark.parametrize(("row", "message"), NO_ROWS.values(), ids=NO_ROWS)
+def test_what_is_no_row_of_finite_numbers(row: Any, message: str, of_rows: Model) -> None:
+    for rows in (row, [row], [[1.0, 2.0, 3.0, 4.0], row]):
+        with pytest.raises(DataError, match=message):
+            of_rows.predict(rows)
+
+
+def test_a_row_that_overflows_in_the_net(of_rows: Model) -> None:
+    model = deepcopy(of_rows)
+    for weights in model.module.parameters():
+        weights.data.fill_(3e38)
+    with pytest.raises(DataError, match=r"value 2 \(counted from 0\) is 3e\+38, too large for the net"):
+        model.predict([[1, 2, 3e38, 4]])
+
+
+def test_numbers_of_other_kinds_are_numbers(of_rows: Model) -> None:
+    expected = of_rows.predict_proba([[1.0, 2.0, 0.0, 1.0]])
+    for row in ([Decimal(1), Fraction(2), False, 10**0], torch.tensor([[1.0, 2.0, 0.0, 1.0]]).numpy(), [1, 2, 0, True]):
+        np.testing.assert_array_equal(of_rows.predict_proba(row), expected)
+
+
 def test_cells_of_a_table_with_text(tmp_path: Path) -> None:
     rows = [f"{i % 7 or ''},{('red', 'blue')[i % 2]},{i % 2}" for i in range(60)]
     (tmp_path / "t.csv").write_text("\n".join(["age,colour,label", *rows]) + "\n")
@@ -161,6 +216,7 @@ def test_cells_of_a_table_with_text(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict_proba(cells[0]), expected[:1])
     for row, message in (
         ({"age": 3}, "the row lacks columns that the model takes: 'colour'"),
+        ({"age": 1e300, "colour": "red"}, r"feature 'age' is 1e\+300, too large for the net"),
         ({"age": "old", "colour": "red"}, "column 'age' is 'old', not a finite number"),
     ):
         with pytest.raises(DataError, match=message):
@@ -183,6 +239,9 @@ def test_no_such_place_and_no_such_device(folder: Path, tmp_path: Path) -> None:
         load_model(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="cuda:7 is not there"):
         load_model(folder, device="cuda:7")
+    for name in ("xpu9", "meta", "gpu", "cuda:", "cuda:-1", ""):
+        with pytest.raises(ConfigError, match=f"'{name}' is no device; expected auto, cpu, cuda or cuda:N"):
+            load_model(folder, device=name)
 
 
 def test_the_package_fetches_it_lazily(folder: Path) -> None:

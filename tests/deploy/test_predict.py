@@ -213,15 +213,22 @@ def test_a_table_is_predicted_as_evaluate_counts_its_rows(plain: bool, tmp_path:
     expected, evaluation = opened.scores(), opened.evaluate().evaluation
     lines = [int(name.rpartition(":")[2]) - 2 for name, _ in list_samples(opened.saved.cfg.data)["test"]]
     (tmp_path / "a.csv").unlink()
-    # The columns in another order, a new one beside them, and a cell that is no number.
-    new = [("label", "y", "new", "x"), *((label, y, "?", x) for x, y, label in map(row, lines)), ("", "1", "?", "much")]
+    # The columns in another order, a new one beside them, a number that float32 cannot hold, and a cell that is none.
+    new = [
+        ("label", "y", "new", "x"),
+        ("", "1", "?", "-1e300"),
+        *((label, y, "?", x) for x, y, label in map(row, lines)),
+        ("", "1", "?", "much"),
+    ]
     (tmp_path / "new.csv").write_text("\n".join(map(",".join, new)) + "\n")
     classifier = classifier_of_run(open_saved(paths))
     places = [str(tmp_path / "new.csv")]
     sources, _ = open_sources(places, intake=classifier.intake, classes=classifier.labels, labels=None, listed=())
     np.testing.assert_array_equal(np.concatenate([s for _, s in score_sources(classifier, sources).parts]), expected)
     tally = Tally.of(2)
-    *_, last = score_sources(classifier, sources).predictions(1, watch=[tally.add])
+    first, *_, last = score_sources(classifier, sources).predictions(1, watch=[tally.add])
+    assert first.error == "feature 'x' is -1e+300, too large for the net, whose numbers are float32"
+    assert (tally.unread, tally.samples) == (2, len(new) - 1)
     assert tuple(map(tuple, tally.confusion.tolist())) == evaluation.confusion
     assert last.name == f"{tmp_path}/new.csv:{len(new)}"
     assert "column 'x'" in last.error

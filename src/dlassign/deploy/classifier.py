@@ -41,6 +41,12 @@ class Intake:
         """Return pixels 0..255 of any shape in the range of the training images, 0..white."""
         return x if self.white == 255 else np.rint(x * (self.white / 255)).astype(np.uint8)
 
+    def too_large(self, row: NDArray[np.float64]) -> str:
+        """Return why a row (D,) of finite numbers has no finite scores: its largest number."""
+        place = int(np.abs(row).argmax())
+        which = f"value {place} (counted from 0)" if self.table is None else f"feature {self.table.features()[place]!r}"
+        return f"{which} is {row[place]:g}, too large for the net, whose numbers are float32"
+
 
 class Classifier(Protocol):
     """A trained net in evaluation mode, with its preprocessing.

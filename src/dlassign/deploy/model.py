@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from dlassign.data.bundle import Samples
 from dlassign.data.image_pixels import Pixels, decode_image, decode_opened
+from dlassign.data.preprocess_chain import through
 from dlassign.deploy.classifier import Intake, Scores, probabilities
 from dlassign.deploy.from_run import read_run
 from dlassign.deploy.graph import refuse_mixing
@@ -56,6 +59,7 @@ class Model:
         self.intake: Intake = trained.intake
         graph = trained.graph()
         refuse_mixing(graph.model)
+        self._preprocess = trained.preprocess
         self._device = resolve_device(device)
         self.module = graph.to(self._device)
 
@@ -97,11 +101,17 @@ class Model:
         for image in _each(images, axes=len(self.intake.shape)):
             waiting.append(one(image))
             if len(waiting) == self.batch_size:  # pictures of any number need the memory of one batch
-                found.append(probabilities(self.scores(np.stack(waiting))))
+                found.append(self._probabilities(np.stack(waiting)))
                 waiting.clear()
         if waiting:
-            found.append(probabilities(self.scores(np.stack(waiting))))
+            found.append(self._probabilities(np.stack(waiting)))
         return np.concatenate(found)
+
+    def _probabilities(self, x: Samples) -> NDArray[np.float64]:
+        scores = self.scores(x)
+        if x.dtype.kind == "f" and not np.isfinite(scores).all():
+            raise DataError(self.intake.too_large(x[~np.isfinite(scores).all(axis=1)][0]))
+        return probabilities(scores)
 
     def predict(self, images: One | Sequence[One]) -> NDArray[np.str_]:
         """Return the names of the most probable classes, (N,); images: as of `predict_proba`."""
@@ -113,16 +123,23 @@ class Model:
         if isinstance(row, Mapping):
             if self.intake.table is None:
                 raise DataError("the model does not know the columns of its table; give the numbers of a row, (D,)")
-            return self.intake.table.encode_one(row)
-        try:
-            found = np.asarray(row, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"a row is not made of numbers ({error})") from error
+            return self._in_float32(self.intake.table.encode_one(row))
+        found = _numbers(row)
         if found.shape != self.intake.shape:
             raise DataError(
                 f"a row has the shape {found.shape}; the model takes rows of {self.intake.shape[0]} numbers"
             )
-        return found
+        if len(bad := np.flatnonzero(~np.isfinite(found))):
+            raise DataError(f"value {bad[0]} of a row (counted from 0) is {found[bad[0]]}, not a finite number")
+        return self._in_float32(found)
+
+    def _in_float32(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a row (D,), unless preprocessing makes of it what float32 cannot hold; tanh would hide that."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            prepared = through(self._preprocess.steps, row[None].copy()).astype(np.float32)
+        if not np.isfinite(prepared).all():
+            raise DataError(self.intake.too_large(row))
+        return row
 
     def _picture(self, image: Any) -> Pixels:
         """Return one image as (C, H, W) uint8, as in training."""
@@ -130,6 +147,8 @@ class Model:
             return self._array(image)
         how = self.intake.decoding
         assert how is not None
+        if 0 in getattr(image, "size", ()):
+            raise DataError(_no_pixels(image.height, image.width))
         try:
             picture = decode_image(str(image), how) if isinstance(image, str | Path) else decode_opened(image, how)
         except FileNotFoundError as error:
@@ -154,6 +173,8 @@ class Model:
                 f"an image has the shape {image.shape}; expected (height, width, channels) with 1, 3 or 4 channels, or "
                 f"(height, width), channels last; the model was trained on {height}x{width}x{channels}"
             )
+        if 0 in found.shape:
+            raise DataError(_no_pixels(*found.shape[:2]))
         if found.shape == (height, width, channels):
             if found.max() > self.intake.white:
                 raise DataError(f"pixels go up to {found.max()}; the model was trained on 0 to {self.intake.white}")
@@ -188,10 +209,32 @@ def _each(images: Any, *, axes: int) -> Iterable[Any]:
     return [images]
 
 
+def _numbers(row: Any) -> NDArray[np.float64]:
+    """Return numbers as float64; texts, times, complex numbers and None are none, though NumPy turns them into some."""
+    try:
+        found = np.asarray(row)
+        kinds = {type(value) for value in found.flat} if found.dtype.kind == "O" else {found.dtype.type}
+        if other := [kind.__name__ for kind in kinds if not issubclass(kind, Real | Decimal | np.bool_)]:
+            raise DataError(f"a row is not made of numbers (it holds {min(other)})")
+        with np.errstate(over="ignore"):
+            return found.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise DataError(f"a row is not made of numbers ({error})") from error
+
+
+def _no_pixels(height: int, width: int) -> str:
+    return f"an image of {height}x{width} (height x width) has no pixels"
+
+
 def _not_bytes(image: NDArray[Any]) -> str:
     """Return why an array that is not uint8 is refused, and what to do."""
     if image.dtype.kind == "f":
-        top = float(np.nanmax(image, initial=0.0))
+        if not np.isfinite(image).all():
+            return (
+                f"pixels are given as uint8 from 0 to 255, and these are {image.dtype}, and some are not finite "
+                "(NaN or infinite); give the image itself, or mend what computed it"
+            )
+        top = float(np.max(image, initial=0.0))
         span = "0 to 1" if top <= 1 else f"up to {top:g}"
         cure = "(x * 255).round().astype('uint8')" if top <= 1 else "x.round().astype('uint8') of values from 0 to 255"
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dlassign.data.bundle import Samples
 from dlassign.deploy.classifier import Classifier, Intake, Scores, intake_of, probabilities, two_columns
 from dlassign.deploy.sources import Chunk, Source
+from dlassign.errors import DataError
 from dlassign.train.saved import SavedSplit
 
 _CHUNK = 256
@@ -104,8 +105,7 @@ def score_sources(classifier: Classifier, sources: Sequence[Source]) -> Scored:
     def parts() -> Iterator[tuple[Chunk, Scores]]:
         for source in sources:
             for chunk in source.chunks(rows):
-                none = np.zeros((0, len(classifier.labels)))
-                yield chunk, classifier.scores(chunk.x) if len(chunk.x) else none
+                yield _scored(classifier, chunk)
 
     return Scored(
         classes=classifier.labels,
@@ -114,6 +114,33 @@ def score_sources(classifier: Classifier, sources: Sequence[Source]) -> Scored:
         widest=max(len(source.name(row)) for source in sources for row in range(len(source))),
         parts=parts(),
     )
+
+
+def _scored(classifier: Classifier, chunk: Chunk) -> tuple[Chunk, Scores]:
+    """Return a chunk with its scores; a row with a number too large for the net has none, but an error."""
+    none = np.zeros((0, len(classifier.labels)))
+    if not len(chunk.x):
+        return chunk, none
+    try:
+        scores = classifier.scores(chunk.x)
+    except DataError:  # of one row; it says of all only that one is too large
+        fits = np.array([_fits(classifier, row) for row in chunk.x])
+        scores = classifier.scores(chunk.x[fits]) if fits.any() else none
+    else:
+        fits = np.asarray(np.isfinite(scores).all(axis=1))
+        scores = scores[fits]
+    if fits.all():
+        return chunk, scores
+    read = [place for place in range(len(chunk.names)) if place not in chunk.errors]
+    wrong = {read[row]: classifier.intake.too_large(chunk.x[row]) for row in np.flatnonzero(~fits).tolist()}
+    return replace(chunk, x=chunk.x[fits], errors=chunk.errors | wrong), scores
+
+
+def _fits(classifier: Classifier, row: Samples) -> bool:
+    try:
+        return bool(np.isfinite(classifier.scores(row[None])).all())
+    except DataError:
+        return False
 
 
 def score_split(opened: SavedSplit, names: Sequence[str], *, views: bool = False) -> Scored:

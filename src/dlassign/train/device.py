@@ -28,8 +28,12 @@ def resolve_device(name: str) -> torch.device:
     """Return the device; `auto` is this process's CUDA device, the first if it chose none, else the CPU.
 
     Raises:
-        ConfigError: that CUDA device is not there.
+        ConfigError: that CUDA device is not there, or the name is another's.
     """
+    name = str(name)  # load_model may be given a torch.device
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", name, re.ASCII):
+        message = f"{name!r} is no device; expected auto, cpu, cuda or cuda:N, such as cuda:0"
+        raise ConfigError([Problem(path="device", message=message)])
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
