@@ -45,6 +45,14 @@ def test_groups_are_called_by_the_keys_in_which_they_differ(tmp_path: Path) -> N
     ]
 
 
+def test_equal_runs_of_two_people_have_two_names(tmp_path: Path) -> None:
+    runs = [run(tmp_path / person / "out") for person in ("ada", "bob")]
+    names = [found.paths.root.name for found in runs]
+    assert names[0] == names[1]
+    labels = [group.label for group in group_runs(runs, None)]
+    assert labels == [f"{person}/out/toy/{names[0]}" for person in ("ada", "bob")]
+
+
 def test_a_key_groups_by_its_whole_value(tmp_path: Path) -> None:
     runs = [run(tmp_path, lr=lr, seed=seed) for seed, lr in enumerate((0.1, 0.1 + 1e-9, 0.1))]
     assert [len(group.runs) for group in group_runs(runs, "optimizer.lr")] == [2, 1]

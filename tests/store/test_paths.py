@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dlassign.config.run import RunConfig
-from dlassign.store.paths import RunPaths, config_hash, find_runs
+from dlassign.store.paths import RunPaths, config_hash, find_runs, telling_names
 from dlassign.store.summary import summarise
 from helpers.runs import with_changes
 
@@ -109,6 +109,15 @@ def test_the_hash_changes_with_the_data() -> None:
 
 def test_all_hashes_differ() -> None:
     assert len({config_hash(dumped(changes), "f") for changes in CHANGES}) == len(CHANGES)
+
+
+def test_folders_are_named_with_as_many_parents_as_tell_them_apart() -> None:
+    one, other = Path("/x/ada/out/a/1-s0"), Path("/x/bob/out/a/1-s0")
+    assert telling_names([one, other.with_name("2-s0")]) == ["a/1-s0", "a/2-s0"]
+    assert telling_names([one, other.with_name("2-s0")], least=1) == ["1-s0", "2-s0"]
+    assert telling_names([one, other], least=1) == ["ada/out/a/1-s0", "bob/out/a/1-s0"]
+    assert telling_names([one, one]) == ["a/1-s0"] * 2
+    assert telling_names([]) == []
 
 
 def test_every_key_of_a_config_counts_but_for_the_named_ones() -> None:

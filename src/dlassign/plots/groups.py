@@ -10,6 +10,7 @@ from typing import Any
 from dlassign.config.values import value_text
 from dlassign.plots.series import Run
 from dlassign.store.identity import config_value, differing_keys, experiment_of, flat_config, inner_keys, unknown_key
+from dlassign.store.paths import telling_names
 from dlassign.store.records import RunRecords
 from dlassign.store.summary import last_step
 
@@ -68,11 +69,11 @@ def group_runs(runs: Sequence[Run], key: str | None) -> list[Group]:
 def _groups(runs: Sequence[Run], *, seeds: bool) -> list[Group]:
     """Return each run for itself, or together what differs only in its seed."""
     if not seeds:
-        folders = [f"{run.paths.root.parent.name}/{run.paths.root.name}" for run in runs]
+        folders = telling_names([run.paths.root for run in runs])
         return [Group(label, (run,)) for label, run in zip(_labels(runs, folders, seed=True), runs, strict=True)]
     members = _collect([_identity(run) for run in runs], runs)
     roots = [group[0].paths.root for group in members]
-    folders = [f"{root.parent.name}/{root.name.partition('-')[0]}" for root in roots]
+    folders = telling_names([root.with_name(root.name.partition("-")[0]) for root in roots])
     labels = _labels([group[0] for group in members], folders, seed=False)
     return [Group(label, group) for label, group in zip(labels, members, strict=True)]
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,16 @@ class RunPaths:
             number += 1
         self.root.rename(target)
         return target
+
+
+def telling_names(roots: Sequence[Path], *, least: int = 2) -> list[str]:
+    """Return the names of folders with as many folders above them, at least so many parts, as tell them apart."""
+    parts = [Path(os.path.abspath(root)).parts for root in roots]  # noqa: PTH100 (a link has the name that it was given)
+    for count in range(least, max(map(len, parts), default=least)):
+        names = ["/".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(set(parts)):
+            return names
+    return [str(Path(*own)) for own in parts]
 
 
 def config_hash(config: dict[str, Any], fingerprint: str) -> str:
