@@ -179,5 +179,5 @@ def test_a_text_that_only_the_test_rows_have_is_told() -> None:
     columns[1][1][-1] = "pink"
     write(*columns)
     _, log, _ = train(*MIXED, "data.split={by: position, test: 5, val: 5}")
-    note = "column 'colour': test has texts that train does not have: 'pink' (1 rows); none of its features is 1 there"
+    note = "column 'colour': test has texts that train does not have: 'pink' (1 row); none of its features is 1 there"
     assert note in log.start["data"]["notes"]

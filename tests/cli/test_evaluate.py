@@ -91,6 +91,24 @@ def test_the_worst_errors_are_listed_and_drawn(run: Path) -> None:
         assert (run / "plots" / f"{name}.png").stat().st_size > 1000
 
 
+def test_a_single_error_is_one_error_and_the_notes_of_training_are_not_said_again(tmp_path: Path) -> None:
+    values = {
+        "name": "tiny",
+        "data": {"name": "digits", "split": {"train": 20, "val": 4, "test": 1}},
+        "model": {"name": "mlp", "hidden": []},
+        "optimizer": {"name": "sgd", "lr": 1e-6},
+        "train": {"steps": 1, "batch_size": 20},
+        "device": "cpu",
+    }
+    root = tmp_path / "tiny" / "11111111-s0"
+    run_experiment(RunConfig.model_validate(values), RunPaths(root))
+    assert open_split(open_saved(RunPaths(root)), "test").dataset.notes
+    done = evaluate(root, "--errors", 3)
+    assert not done.stderr
+    assert "1 error, the worst first" in done.stdout.splitlines()
+    assert "confused" not in done.stdout.replace("confusion", "")
+
+
 def test_every_prediction_in_a_file(run: Path, tmp_path: Path) -> None:
     given = json.loads(evaluate(run, "--json", "--errors", 100, "--predictions", tmp_path / "p.csv").stdout)
     with (tmp_path / "p.csv").open() as file:

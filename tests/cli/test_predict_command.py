@@ -66,7 +66,7 @@ def test_every_form_says_the_same(run: Path, photos: Path, tmp_path: Path) -> No
     assert [json.loads(line)["probability"] for line in lines] == [float(row["probability"]) for row in rows]
     assert json.loads(predict(run, photos, "--top", 2, "--format", "json").stdout) == list(map(json.loads, lines))
     table = predict(run, photos, "--top", 2).stdout.splitlines()
-    assert table[0].split() == list(rows[0])
+    assert table[0].split() == list(rows[0])[:-1]
     assert table[1].split() == [
         rows[0]["path"],
         rows[0]["label"],
@@ -94,11 +94,14 @@ def test_an_unreadable_image_is_a_row_and_exit_code_1(run: Path, photos: Path, t
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["label"] is None for row in rows] == [False, False, True, False]
     assert "cannot identify image file" in rows[2]["error"]
-    assert "1 of 4 images cannot be read; the column error says why:\n" in done.stderr
+    assert "1 of 4 images cannot be read; the predictions say why:\n" in done.stderr
+    lines = predict(run, photos, "--labels", "none").stdout.splitlines()
+    assert lines[0].split() == ["path", "label", "probability"]
+    assert "7/bad.png  error: cannot identify image file" in lines[3]
     done = predict(run, photos, "--skip-bad", "--out", tmp_path / "p.jsonl", "--grid", tmp_path / "sheet.png")
     assert done.exit_code == 0
     assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 3
-    assert "1 of 4 images were left out because they cannot be read:" in done.stderr
+    assert "1 of 4 images was left out because it cannot be read:" in done.stderr
     assert (tmp_path / "sheet.png").exists()
 
 
@@ -150,6 +153,36 @@ def test_an_exported_model_predicts_as_its_run(run: Path, photos: Path, tmp_path
         sources = () if option[0] == "--split" else (photos,)
         done = predict(tmp_path / "model", *sources, *option)
         assert (done.exit_code, "is for runs" in done.output) == (2, True), done.output
+
+
+def test_a_new_table_says_what_train_did_not_have(tmp_path: Path) -> None:
+    rows = [f"{i % 7 or ''},{('red', 'blue')[i % 2]},{'ab'[i % 2]}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["age,colour,label", *rows]) + "\n")
+    values = {
+        "name": "shop",
+        "data": {
+            "name": "csv_table",
+            "path": str(tmp_path / "t.csv"),
+            "columns": {"colour": "one_hot"},
+            "missing": "median",
+        },
+        "model": {"name": "mlp", "hidden": []},
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "train": {"steps": 3, "batch_size": 20},
+        "device": "cpu",
+    }
+    run_experiment(RunConfig.model_validate(values), RunPaths(tmp_path / "shop" / "11111111-s0"))
+    new = tmp_path / "new.csv"
+    new.write_text("colour,age\npink,3\nred,\nblue,old\n")
+    done = predict(tmp_path / "shop" / "11111111-s0", new)
+    assert done.exit_code == 1
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: {new}: missing cells of 3 rows, and what they are taken for: column 'age' 1 (4)",
+        f"note: {new}: column 'colour': the table has texts that train does not have: 'pink' (1 row); none of its "
+        "features is 1 there",
+    ]
+    assert "1 of 3 rows cannot be read" in done.stderr
 
 
 def test_many_classes_are_told_by_what_is_confused_most() -> None:

@@ -299,8 +299,8 @@ def test_features_are_fitted_on_train_alone(write: Any) -> None:
     assert_array_equal(dataset.test.x, [[2, 0, 0, 1], [4, 0, 0, 0]])
     assert dataset.notes == (
         "missing cells of 4 rows of train, and what they are taken for: column 'age' 1 (3)",
-        "column 'colour': val has texts that train does not have: 'green' (1 rows); none of its features is 1 there",
-        "column 'colour': test has texts that train does not have: 'pink' (1 rows); none of its features is 1 there",
+        "column 'colour': val has texts that train does not have: 'green' (1 row); none of its features is 1 there",
+        "column 'colour': test has texts that train does not have: 'pink' (1 row); none of its features is 1 there",
     )
 
 

@@ -42,7 +42,7 @@ def test_features_of_all_kinds() -> None:
         "column 'size' is 'huge', not one of small, large",
     ]
     assert encoding.unknown(rows, where="test") == [
-        "column 'colour': test has texts that train does not have: 'green' (1 rows); none of its features is 1 there"
+        "column 'colour': test has texts that train does not have: 'green' (1 row); none of its features is 1 there"
     ]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import runpy
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dlassign.config.load import load_config
 from dlassign.data.load import load_dataset
@@ -331,10 +334,24 @@ def test_a_table_with_a_single_score(loss: str, tmp_path: Path) -> None:
 
 
 @ONNX
-def test_onnx_of_a_small_net(run: RunPaths, tmp_path: Path) -> None:
+def test_onnx_of_a_small_net_and_what_its_script_cannot_read(
+    run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = export_run(run, tmp_path / "model", kinds=["onnx"])
     assert done.parity.files["model.onnx"].relative <= 1e-4
     assert names(done.folder) == sorted([*BASE, "model.onnx", "predict_onnx.py"])
+    good, table = tmp_path / "good.png", tmp_path / "t.csv"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(good)
+    table.write_text("a,b\n1,2\n")
+    for files, code in (([table, tmp_path / "none.png", good], 1), ([], 2)):
+        monkeypatch.setattr(sys, "argv", ["predict_onnx.py", *map(str, files)])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(done.folder / "predict_onnx.py"), run_name="__main__")
+        assert stopped.value.code == code
+        rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        assert [(row[0], bool(row[1])) for row in rows] == [(str(file), file == good) for file in files]
+        if rows:
+            assert rows[0][3].startswith("cannot identify image file")
 
 
 def test_the_program_of_torch(run: RunPaths, tmp_path: Path) -> None:

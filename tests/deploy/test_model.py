@@ -110,6 +110,7 @@ WRONG = {
     "whole numbers": (np.zeros((12, 10, 3), np.int64), "these are int64; give x.astype"),
     "channels first": (np.zeros((3, 12, 10), np.uint8), r"expected \(height, width, channels\).*trained on 12x10x3"),
     "no file": ("missing.png", "there is no file missing.png"),
+    "a folder": (str(Path(__file__).parent), "deploy is a folder; give its files"),
     "no image": (__file__, r"test_model.py cannot be read as an image"),
     "nothing": (None, "NoneType cannot be read as an image"),
 }
@@ -154,6 +155,8 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.predict_proba(rows[2]), expected[2:3])
     with pytest.raises(DataError, match=r"a row has the shape \(3,\); the model takes rows of 4 numbers"):
         model.predict(rows[:, :3])
+    with pytest.raises(DataError, match=r"table.csv is no row; give numbers, or read a table with `dlassign predict`"):
+        model.predict("table.csv")
     with pytest.raises(DataError, match="a row is not made of numbers"):
         model.predict([["a", "b", "c", "d"]])
 
@@ -222,6 +225,7 @@ def test_cells_of_a_table_with_text(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             model.predict(row)
     card = (tmp_path / "model" / "README.md").read_text()
+    assert "\nAn mlp that tells 2 classes apart" in card
     assert "preprocessor_config.json says: age, colour=blue, colour=red" in card
 
 

@@ -65,6 +65,7 @@ def test_a_test_set_that_was_opened_early_is_told_wherever_its_result_is(tmp_pat
     assert "test   the test set was opened early, at step 40: what" in "\n".join(
         result_lines(result_line(paths, records), [])
     )
+    assert " samples/s)" in next(result_lines(result_line(paths, records), [], noun="samples"))
     listing = Listing([replace(found, mark="opened", test_max=None, test_accuracy=0.5)], datetime.now(UTC))
     assert listing.text(listing.runs[0], "test") == "50.00 [37, 63] (opened)"
 

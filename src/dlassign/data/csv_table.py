@@ -290,7 +290,7 @@ def encoded(table: Table, dataset: Dataset) -> Dataset:
         return replace(dataset, encoding=table.fit([]))
     rows = {name: table.cells(split.x[:, 0]) for name, split in dataset.splits.items()}
     encoding = table.fit(rows["train"])
-    notes = notes_of_missing(encoding.filled(rows["train"]), len(rows["train"]))
+    notes = notes_of_missing(encoding.filled(rows["train"]), f"{len(rows['train'])} rows of train")
     for name in ("val", "test"):
         notes += encoding.unknown(rows.get(name, []), where=name)
     splits = {name: Split(encoding.encode(rows[name]), split.y) for name, split in dataset.splits.items()}

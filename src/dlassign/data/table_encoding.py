@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dlassign.data.preprocess_chain import Float64
 from dlassign.data.table_columns import NumberColumn, TableColumn, clean, column_of, named, plain_column
 from dlassign.data.table_file import TableFile, read_table_file
-from dlassign.data.table_notes import Column
+from dlassign.data.table_notes import Column, notes_of_missing
 from dlassign.errors import DataError, first_few
 
 _SHOWN = 5
@@ -79,7 +79,11 @@ class TableEncoding:
 
     def filled(self, rows: Sequence[Cells]) -> list[tuple[Column, int, float | str | None]]:
         """Return each column with missing cells, how many there are, and what they are taken for."""
-        counts = [sum(column.absent(row[place]) for row in rows) for place, column in enumerate(self.columns)]
+        counts = [
+            # A column that fills no cells has errors in their place.
+            sum(column.absent(row[place]) and not column.fault(row[place]) for row in rows)
+            for place, column in enumerate(self.columns)
+        ]
         return [(c.column, count, c.fill) for c, count in zip(self.columns, counts, strict=True) if count]
 
     def unknown(self, rows: Sequence[Cells], *, where: str) -> list[str]:
@@ -87,10 +91,17 @@ class TableEncoding:
         notes = []
         for place, column in enumerate(self.columns):
             if found := column.unknown(row[place] for row in rows):
-                texts = first_few([f"{text!r} ({count} rows)" for text, count in found.most_common()], _SHOWN)
+                texts = first_few(
+                    [f"{text!r} ({count} row{'s' * (count != 1)})" for text, count in found.most_common()], _SHOWN
+                )
                 what = f"{where} has texts that train does not have: {texts}"
                 notes.append(f"{column.column}: {what}; none of its features is 1 there")
         return notes
+
+    def notes(self, rows: Sequence[Cells]) -> list[str]:
+        """Return what the user should know of new rows: which cells are filled, and which texts train does not have."""
+        where = f"{len(rows):,} row{'s' * (len(rows) != 1)}"
+        return [*notes_of_missing(self.filled(rows), where), *self.unknown(rows, where="the table")]
 
     def plain(self) -> dict[str, Any]:
         """Return this in plain values, as JSON holds them."""

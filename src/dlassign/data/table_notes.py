@@ -162,22 +162,18 @@ def notes_of_texts(columns: Sequence[tuple[Column, Sequence[str]]], y: Labels) -
     return [_to_drop(reason, those) for reason, those in found.items()]
 
 
-def notes_of_missing(columns: Sequence[tuple[Column, int, Any]], n: int) -> list[str]:
-    """Return a note of what missing cells of train are taken for, if there are any.
+def notes_of_missing(columns: Sequence[tuple[Column, int, Any]], where: str) -> list[str]:
+    """Return a note of what missing cells are taken for, if there are any.
 
     Args:
         columns: each with how many cells are missing, and what they are taken for.
-        n: rows of train.
+        where: whose cells they are, such as `60 rows of train`.
     """
     cells = []
     for column, missing, fill in columns:
         shown = "none of its texts" if fill is None else f"{fill:.6g}" if isinstance(fill, float) else fill
         cells.append(f"{column} {missing} ({shown})")
-    return (
-        [f"missing cells of {n} rows of train, and what they are taken for: {first_few(cells, _SHOWN)}"]
-        if cells
-        else []
-    )
+    return [f"missing cells of {where}, and what they are taken for: {first_few(cells, _SHOWN)}"] if cells else []
 
 
 def _follows(x: NDArray[np.float64], y: Labels) -> str:

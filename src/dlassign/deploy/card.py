@@ -39,11 +39,11 @@ def _front_matter(trained: Trained) -> Iterator[str]:
 
 
 def _text(trained: Trained, parity: Parity) -> Iterator[str]:
-    facts, shape = trained.facts, "x".join(map(str, trained.intake.shape))
+    facts, shape, model = trained.facts, "x".join(map(str, trained.intake.shape)), trained.architecture.name
     yield f"# {facts['name']}"
     yield ""
     yield (
-        f"A {trained.architecture.name} that tells {len(trained.labels)} classes apart, trained with dlassign on "
+        f"{_article(model)} {model} that tells {len(trained.labels)} classes apart, trained with dlassign on "
         f"{facts['data']} (run {facts['folder']}, seed {facts['seed']}, {facts['weights']} weights of step "
         f"{facts['step']:,})."
     )
@@ -71,6 +71,11 @@ def _text(trained: Trained, parity: Parity) -> Iterator[str]:
     yield "```"
     yield ""
     yield from _parity(parity)
+
+
+def _article(name: str) -> str:
+    # A name that is spelt out, as MLP is, begins with the sound of its first letter.
+    return "An" if name.startswith(("a", "e", "i", "o", "mlp")) else "A"
 
 
 _EXAMPLES = {1: "rows", 3: '["a.jpg", "b.png"]'}

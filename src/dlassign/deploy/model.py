@@ -124,6 +124,8 @@ class Model:
             if self.intake.table is None:
                 raise DataError("the model does not know the columns of its table; give the numbers of a row, (D,)")
             return self._in_float32(self.intake.table.encode_one(row))
+        if isinstance(row, str | Path):
+            raise DataError(f"{row} is no row; give numbers, or read a table with `dlassign predict`")
         found = _numbers(row)
         if found.shape != self.intake.shape:
             raise DataError(
@@ -153,6 +155,8 @@ class Model:
             picture = decode_image(str(image), how) if isinstance(image, str | Path) else decode_opened(image, how)
         except FileNotFoundError as error:
             raise DataError(f"there is no file {image}") from error
+        except IsADirectoryError as error:
+            raise DataError(f"{image} is a folder; give its files") from error
         except Exception as error:  # of any kind: each of Pillow's decoders raises errors of its own
             name = image if isinstance(image, str | Path) else type(image).__name__
             raise DataError(f"{name} cannot be read as an image ({' '.join(str(error).split())})") from error

@@ -78,6 +78,7 @@ class Scored:
         intake: what a sample is.
         n: number of samples.
         widest: letters of the longest name of a sample.
+        labelled: whether the true class of a sample is known.
         parts: chunks, each with the scores (N, C) of its samples.
     """
 
@@ -85,7 +86,13 @@ class Scored:
     intake: Intake
     n: int
     widest: int
+    labelled: bool
     parts: Iterator[tuple[Chunk, Scores]]
+
+    @property
+    def noun(self) -> str:
+        """What samples are called."""
+        return "images" if len(self.intake.shape) == 3 else "rows"
 
     def predictions(
         self, top: int, *, watch: Sequence[Callable[[Sequence[Prediction], Samples], object]] = ()
@@ -112,6 +119,7 @@ def score_sources(classifier: Classifier, sources: Sequence[Source]) -> Scored:
         intake=classifier.intake,
         n=sum(map(len, sources)),
         widest=max(len(source.name(row)) for source in sources for row in range(len(source))),
+        labelled=any(label is not None for source in sources for label in source.labels),
         parts=parts(),
     )
 
@@ -159,6 +167,7 @@ def score_split(opened: SavedSplit, names: Sequence[str], *, views: bool = False
         intake=intake,
         n=len(y),
         widest=max(map(len, names)),
+        labelled=True,
         parts=iter([(Chunk(names, x, y), scores)]),
     )
 

@@ -36,8 +36,19 @@ def read(path: str) -> np.ndarray:
     return np.asarray(np.rint(x * (how["white"] / 255)), dtype=np.uint8)
 
 
+code = 0
+if not sys.argv[1:]:
+    code = 2
+    print("usage: python predict_onnx.py FILE...", file=sys.stderr)
 for path in sys.argv[1:]:
-    scores = session.run(None, {"samples": read(path)})[0].astype(np.float64)
+    try:
+        scores = session.run(None, {"samples": read(path)})[0].astype(np.float64)
+    except Exception as error:  # noqa: BLE001 - each of Pillow's decoders raises errors of its own
+        code = 1
+        print(path, "", "", " ".join(str(error).split()), sep="\t")
+        continue
     odds = np.exp(scores - scores.max(axis=1, keepdims=True))
     for row in odds / odds.sum(axis=1, keepdims=True):
         print(path, labels[row.argmax()], f"{row.max():.4f}", sep="\t")
+if code:
+    sys.exit(code)

@@ -62,6 +62,11 @@ class Chunk:
 class Source(Protocol):
     """Samples of one kind."""
 
+    @property
+    def labels(self) -> Sequence[int | None]:
+        """The true class number of each, or None."""
+        ...
+
     def __len__(self) -> int:
         """Return their number."""
         ...
@@ -210,7 +215,10 @@ def open_sources(
             sources.append(_idx_source(group, intake, n_classes=len(classes), labels=labels))
             continue
         if intake.decoding is None:
-            sources += [_table_source(file.path, intake, known, labels=labels) for file in group]
+            for file in group:
+                table = _table_source(file.path, intake, known, labels=labels)
+                notes += [f"note: {file.path}: {note}" for note in table.encoding.notes(table.rows.cells)]
+                sources.append(table)
             continue
         true, note = _true_classes(group, known, labels=labels)
         notes += note

@@ -13,7 +13,7 @@ from dlassign.config.neutral_keys import EVALUATION, NEUTRAL, PLACES, without
 from dlassign.config.run import RunConfig
 from dlassign.config.values import flow
 from dlassign.data.bundle import Dataset, Labels, Samples, Split
-from dlassign.data.load import data_of_run, load_dataset
+from dlassign.data.load import AS_BEFORE, data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.store.files import hold_lock
@@ -195,7 +195,8 @@ def open_split(saved: SavedRun, split: str) -> SavedSplit:
         saved=saved,
         dataset=dataset,
         samples=samples,
-        notes=(*early, *dataset.notes),
+        # What else there is to know of the data, training has said.
+        notes=(*early, *(note for note in dataset.notes if note == AS_BEFORE)),
         learner=learner,
         placed=placed,
     )

@@ -90,16 +90,17 @@ def predict_command(
     top = min(top, len(scored.classes))
     tally, kept = Tally.of(len(scored.classes)), Doubtful(MOST)
     watch = [tally.add] if sheet is None else [tally.add, kept.add]
-    with counting(scored.n, shown=target is not None or not sys.stdout.isatty()) as count:
+    with counting(scored.n, noun=scored.noun, shown=target is not None or not sys.stdout.isatty()) as count:
         rows = scored.predictions(top, watch=(*watch, lambda rows, x: count(tally.samples)))
         shown = (row for row in rows if not (skip_bad and row.error))
-        write_lines(text_lines(shown, how, classes=scored.classes, top=top, widest=scored.widest), target)
+        lines = text_lines(shown, how, classes=scored.classes, top=top, widest=scored.widest, labelled=scored.labelled)
+        write_lines(lines, target)
     for line in summary_lines(tally, scored.classes):
         click.echo(line, err=target is None and how != "table")
     if sheet is not None:
         _draw(kept, scored, sheet)
     if tally.unread:
-        click.echo(_unread_text(tally, skipped=skip_bad), err=True)
+        click.echo(_unread_text(tally, scored.noun, skipped=skip_bad), err=True)
     return int(tally.unread > 0 and not skip_bad)
 
 
@@ -207,8 +208,10 @@ def _draw(kept: Doubtful, scored: Scored, sheet: Path) -> None:
     click.echo(f"plot   {sheet}", err=True)
 
 
-def _unread_text(tally: Tally, *, skipped: bool) -> str:
-    what = "were left out because they cannot be read" if skipped else "cannot be read; the column error says why"
+def _unread_text(tally: Tally, noun: str, *, skipped: bool) -> str:
+    what = "were left out because they cannot be read" if skipped else "cannot be read; the predictions say why"
+    if tally.unread == 1 and skipped:
+        what = what.replace("were", "was").replace("they", "it")
     more = tally.unread - len(tally.first_errors)
-    lines = [f"{tally.unread} of {tally.samples} images {what}:", *(f"  {error}" for error in tally.first_errors)]
+    lines = [f"{tally.unread} of {tally.samples} {noun} {what}:", *(f"  {error}" for error in tally.first_errors)]
     return "\n".join([*lines, *([f"  and {more} more"] if more else [])])

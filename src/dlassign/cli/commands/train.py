@@ -147,7 +147,8 @@ def _shown(config: RunConfig, paths: RunPaths, images: Images | None) -> Iterato
         check_weights(config.init, cfg=config.model)
     click.echo(f"run    {paths.root}", err=True)
     try:
-        with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train) as display:
+        unit = "img" if len(fit.info.shape) == 3 else "samples"
+        with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train, unit=unit) as display:
             yield display
     except Diverged:
         _draw(paths)
@@ -183,5 +184,7 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
             click.echo(f"note: no picture was written: {error}", err=True)
             pictures = [picture for picture in pictures if picture.exists()]
     result = result_line(paths, records)
-    click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures)))
+    # Logs of early versions do not say what a sample is.
+    noun = "samples" if len(records.start["data"].get("raw_shape", (0, 0, 0))) == 1 else "images"
+    click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures, noun=noun)))
     return Diverged.exit_code if result["status"] == "diverged" else 0

@@ -55,14 +55,16 @@ class Errors:
         if not rows:
             yield "no errors"
             return
-        yield f"the {len(rows)} worst of {len(self._errors)} errors"
+        n = len(self._errors)
+        yield f"the {len(rows)} worst of {n} errors" if len(rows) < n else f"{n} error{'s' * (n != 1)}, the worst first"
         columns = {name: [str(row[name]) for row in rows] for name in ("path", "true_label", "label")}
         yield columns_text(
             columns | {"probability": [f"{row['probability']:.4f}" for row in rows]}, left=tuple(columns)
         )
         true, label = most_confused(self._rows, self._errors) or (0, 0)
         n_pair = len(self._pair((true, label)))
-        yield f"confused most: {self._classes[true]} taken for {self._classes[label]}, {n_pair:,} times"
+        if n_pair > 1:  # of pairs that are there once each, none is the first
+            yield f"confused most: {self._classes[true]} taken for {self._classes[label]}, {n_pair:,} times"
 
     def _pair(self, pair: tuple[int, int]) -> list[int]:
         return [place for place in self._errors if (self._rows[place].true, self._rows[place].classes[0]) == pair]
@@ -79,8 +81,9 @@ class Errors:
         worst = self._errors[: min(n, MOST)]
         sheets = {
             folder / f"errors-{ending}.png": (worst, f"{self._what}: worst errors of {len(self._errors)}"),
-            folder / f"confused-{ending}.png": (self._pair(pair)[:MOST], f"{self._what}: {true} taken for {label}"),
         }
+        if len(alike := self._pair(pair)) > 1:
+            sheets[folder / f"confused-{ending}.png"] = (alike[:MOST], f"{self._what}: {true} taken for {label}")
         try:
             for target, (places, title) in sheets.items():
                 pictures = [(self._rows[place], self._x[place]) for place in places]

@@ -44,7 +44,7 @@ def values(row: Prediction, classes: Sequence[str], *, top: int) -> dict[str, An
 
 
 def text_lines(
-    rows: Iterable[Prediction], how: str, *, classes: Sequence[str], top: int, widest: int = 0
+    rows: Iterable[Prediction], how: str, *, classes: Sequence[str], top: int, widest: int = 0, labelled: bool = True
 ) -> Iterator[str]:
     """Yield the lines of predictions, as they come.
 
@@ -54,6 +54,7 @@ def text_lines(
         classes: names of the classes.
         top: classes told of each.
         widest: letters of the longest name of a sample, for a table.
+        labelled: whether some true classes are known; a table has no column for them otherwise.
     """
     found = (values(row, classes, top=top) for row in rows)
     match how:
@@ -69,11 +70,15 @@ def text_lines(
             yield csv_line(columns(top))
             yield from (csv_line(["" if cell is None else cell for cell in row.values()]) for row in found)
         case _:
+            # Whether there will be errors is not known when the head is written: they stand in place of the classes.
             widths = {"path": max(4, widest)} | {
-                name: max(len(name), *map(len, classes)) if "label" in name else len(name) for name in columns(top)[1:]
+                name: max(len(name), *map(len, classes)) if "label" in name else len(name)
+                for name in columns(top)[1 : -1 if labelled else -2]
             }
             yield _table_line({name: name for name in widths}, widths)
-            yield from (_table_line({name: _cell(cell) for name, cell in row.items()}, widths) for row in found)
+            for row in found:
+                line = _table_line({name: _cell(row[name]) for name in widths}, widths)
+                yield f"{row['path']:{widths['path']}}  error: {row['error']}" if row["error"] else line
 
 
 def form_of(target: Path, *, option: str, cure: str = "") -> str:
@@ -193,30 +198,33 @@ def summary_lines(tally: Tally, classes: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def counting(total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
+def counting(total: int, *, noun: str, shown: bool) -> Iterator[Callable[[int], object]]:
     """Give a function that is told how many samples are done: a bar on a terminal, else a line every few seconds.
 
     Args:
         total: number of samples.
+        noun: what they are called.
         shown: whether anything is shown; lines of predictions on the same terminal are progress enough.
     """
     if not shown:
         yield lambda done: None
         return
     if not sys.stderr.isatty():
-        yield _PlainCount(total)
+        yield _PlainCount(total, noun)
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    # Redirected, the lines of predictions would go to the bar's stream, and not to the file that the shell opened.
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("predicting", total=total)
         yield lambda done: progress.update(task, completed=done)
 
 
 class _PlainCount:
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, noun: str) -> None:
         self._total = total
+        self._noun = noun
         self._shown = self._began = time.monotonic()
 
     def __call__(self, done: int) -> None:
@@ -224,4 +232,4 @@ class _PlainCount:
         if now - self._shown >= _PLAIN_SECONDS and done < self._total:
             self._shown = now
             rate = done / (now - self._began)
-            click.echo(f"predicted {done:,} of {self._total:,}  {rate:,.0f} images/s", err=True)
+            click.echo(f"predicted {done:,} of {self._total:,}  {rate:,.0f} {self._noun}/s", err=True)

@@ -19,9 +19,11 @@ BAR_SECONDS = 0.1
 
 
 @contextmanager
-def make_display(steps: int, steps_per_epoch: int, n_train: int) -> Iterator[PlainLines | LiveBar]:
-    """Return a live bar if standard error is a terminal, else plain lines."""
-    rate = _Rate(steps, n_train / steps_per_epoch)
+def make_display(
+    steps: int, steps_per_epoch: int, n_train: int, *, unit: str = "img"
+) -> Iterator[PlainLines | LiveBar]:
+    """Return a live bar if standard error is a terminal, else plain lines; unit: what a sample is called."""
+    rate = _Rate(steps, n_train / steps_per_epoch, unit=unit)
     if not sys.stderr.isatty():
         yield PlainLines(rate)
         return
@@ -36,7 +38,8 @@ def make_display(steps: int, steps_per_epoch: int, n_train: int) -> Iterator[Pla
 class _Rate:
     """Steps, images a second and time left, from train records."""
 
-    def __init__(self, steps: int, images_per_step: float) -> None:
+    def __init__(self, steps: int, images_per_step: float, *, unit: str = "img") -> None:
+        self._unit = unit
         self.steps = steps
         self._images_per_step = images_per_step
         self._first: Record | None = None
@@ -58,7 +61,7 @@ class _Rate:
         steps, seconds = self.step - self._first["step"], record["seconds"] - self._first["seconds"]
         if steps > 0 and seconds > 0:
             left = (self.steps - self.step) * seconds / steps
-            self._speed = f"  {steps * self._images_per_step / seconds:,.0f} img/s  {clock(left)} left"
+            self._speed = f"  {steps * self._images_per_step / seconds:,.0f} {self._unit}/s  {clock(left)} left"
 
     def line(self) -> str:
         evals = "".join(f"  {split} {accuracy:.4f}" for split, accuracy in self._evals.items())
@@ -121,10 +124,16 @@ class LiveBar:
         self.progress.refresh()
 
 
-def result_lines(result: dict[str, Any], pictures: Sequence[Path]) -> Iterator[str]:
-    """Yield what `train` prints of a run that is over; `result` is what `train --json` prints."""
+def result_lines(result: dict[str, Any], pictures: Sequence[Path], *, noun: str = "images") -> Iterator[str]:
+    """Yield what `train` prints of a run that is over.
+
+    Args:
+        result: what `train --json` prints.
+        pictures: that were drawn.
+        noun: what samples are called.
+    """
     rate = result["images_per_second"]
-    speed = f" (training {rate:,.0f} images/s)" if rate else ""
+    speed = f" (training {rate:,.0f} {noun}/s)" if rate else ""
     early = f" of {result['planned']:,}, stopped early," if result["steps"] < result["planned"] else ""
     yield f"{result['status']}: {result['steps']:,} steps{early} in {result['seconds']:.1f} s{speed}"
     if result["status"] == "diverged":
