@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from dlassign.deploy.export import export_run
 from dlassign.deploy.from_run import read_run
-from dlassign.deploy.model_folder import ModelFolder, read_model, write_model
+from dlassign.deploy.model_folder import ModelFolder, _sealed, read_model, write_model
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from helpers.exporting import train
@@ -120,3 +121,56 @@ def test_any_flipped_byte_is_told(folder: ModelFolder) -> None:
                 read_model(folder)
         path.write_bytes(content)
     assert read_model(folder)
+
+
+def forge(folder: ModelFolder, where: str, value: Any) -> None:
+    """Change one value, such as `input.shape` of the config or `steps.0.mean`, and seal the folder again."""
+    config, preprocessor = json.loads(folder.config.read_text()), json.loads(folder.preprocessor.read_text())
+    config.pop("sha256")
+    *path, last = where.split(".")
+    found: Any = preprocessor if path and path[0] in ("decoding", "steps") else config
+    for key in path:
+        found = found[int(key) if key.isdigit() else key]
+    found[last] = value
+    folder.preprocessor.write_text(json.dumps(preprocessor))
+    config["files"][folder.preprocessor.name] = hashlib.sha256(folder.preprocessor.read_bytes()).hexdigest()
+    folder.config.write_text(_sealed(config))
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        *(("label_names", names) for names in ([], ["a", "b"], ["a"] * 10, list("abcdefghijk"))),
+        *(("input.shape", shape) for shape in ([1, -8, -8], [1, 10**6, 10**6], [1, 0, 8], [8, 8], [])),
+        *(("input.white", white) for white in (0, -3, 256)),
+        *(("decoding.size", size) for size in (None, [9, 8], [8])),
+        *(("steps.0.mean", mean) for mean in ("x", [float("nan")], None)),
+        ("steps.0.std", [0.0]),
+        ("decoding.fit", "zzz"),
+        ("decoding.background", [1]),
+        ("decoding.background", [1, 2, 300]),
+        ("model.hidden", [10**9]),
+        ("num_scores", 0),
+    ],
+)
+def test_a_sealed_folder_with_values_that_no_export_writes(where: str, value: Any, folder: ModelFolder) -> None:
+    forge(folder, where, value)
+    with pytest.raises(UserError, match="is damaged"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("number", [0, -5, True, 1.0])
+def test_a_format_that_never_was(number: Any, folder: ModelFolder) -> None:
+    forge(folder, "format", number)
+    with pytest.raises(UserError, match="it has no `format`"):
+        read_model(folder)
+
+
+def test_weights_of_whole_numbers(folder: ModelFolder) -> None:
+    save_file({name: tensor.int() for name, tensor in load_file(folder.weights).items()}, folder.weights)
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder.weights, folder.preprocessor)
+    }
+    forge(folder, "files", digests)
+    with pytest.raises(UserError, match=r"is damaged \(.* is torch.int32\)"):
+        read_model(folder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dlassign.data.image_pixels import Decoding
 from dlassign.data.prepare import Preprocess
 from dlassign.data.table_encoding import TableEncoding
 from dlassign.deploy.classifier import Intake
-from dlassign.deploy.trained import Trained, as_float32
+from dlassign.deploy.trained import COUNTER, Trained, as_float32
 from dlassign.errors import UserError
 from dlassign.store.files import reason, replacing, write_text
 from dlassign.store.json_lines import Shape
@@ -30,6 +31,8 @@ from dlassign.store.summary import DAMAGE
 
 FORMAT = 1
 """Raise it when an older dlassign would read a folder wrongly."""
+MOST_VALUES = 2**28
+"""Values of one sample up to which a shape is believed."""
 PILLOW_BILINEAR = 2
 """Pillow's and the Hub's number of the filter that images are resized with."""
 _CONFIG = Shape(
@@ -151,18 +154,23 @@ def read_model(folder: ModelFolder) -> Trained:
             raise UserError(f"{path} is not the file that was exported (its SHA-256 is another); export the run again")
     try:
         preprocessor = json.loads(data[folder.preprocessor])
-        weights = as_float32(load_tensors(data[folder.weights]))
+        weights = load_tensors(data[folder.weights])
+        if wrong := _wrong(config, preprocessor, sum(tensor.numel() for tensor in weights.values())):
+            raise UserError(f"{folder.root} is damaged ({wrong}); export the run again")
+        odd = [name for name, tensor in weights.items() if not (tensor.is_floating_point() or name.endswith(COUNTER))]
+        if odd:
+            raise UserError(f"{folder.weights} is damaged ({odd[0]} is {weights[odd[0]].dtype}); export the run again")
         return Trained(
             architecture=model_from(config["model"]),
             n_outputs=config["num_scores"],
             labels=tuple(config["label_names"]),
             intake=_intake(config["input"], preprocessor),
             preprocess=Preprocess.from_state([_arrays(step) for step in preprocessor["steps"]]),
-            weights=weights,
+            weights=as_float32(weights),
             facts=config["run"],
         )
     except (SafetensorError, *DAMAGE) as error:
-        raise UserError(f"{folder.root} does not hold what an export writes ({_why(error)}); export again") from error
+        raise UserError(f"{folder.root} is damaged ({_why(error)}); export the run again") from error
 
 
 def _read_config(folder: ModelFolder) -> dict[str, Any]:
@@ -171,7 +179,7 @@ def _read_config(folder: ModelFolder) -> dict[str, Any]:
         found = json.loads(_read(path, folder))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({_why(error)}); export the run again") from error
-    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+    if not isinstance(found, dict) or type(found.get("format")) is not int or found["format"] < 1:
         raise UserError(f"{path} is no config of a model that dlassign exported: it has no `format`")
     if found["format"] > FORMAT:
         wrote, has = found.get("dlassign_version"), package_version("dlassign")
@@ -186,6 +194,51 @@ def _read_config(folder: ModelFolder) -> dict[str, Any]:
     if digest != _sha256(_json(found).encode()):
         raise UserError(f"{path} is not as it was exported (its digest is another); export the run again")
     return found
+
+
+def _wrong(config: Mapping[str, Any], preprocessor: Mapping[str, Any], n_weights: int) -> str:
+    """Return which value no export writes, or ""; n_weights: numbers in the weights, more than any width of a layer."""
+    labels, scores, given = config["label_names"], config["num_scores"], config["input"]
+    shape, decoding = given["shape"], preprocessor["decoding"]
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        return f"label_names: expected at least two names, each once, got {len(labels)} names"
+    if scores not in (len(labels), 1 if len(labels) == 2 else len(labels)):
+        return f"num_scores: {scores} scores for {len(labels)} classes"
+    if len(shape) not in (1, 3) or min(shape) < 1 or math.prod(shape) > MOST_VALUES:
+        return f"input.shape: {shape} is of no sample"
+    if not 1 <= given["white"] <= 255:
+        return f"input.white: expected 1 to 255, got {given['white']}"
+    if (len(shape) == 3) != (decoding is not None):
+        return "decoding: images have one, and rows have none"
+    if decoding is not None and (wrong := _wrong_decoding(decoding, shape)):
+        return f"decoding.{wrong}"
+    if any(width > n_weights for width in _whole_numbers(config["model"].get("hidden", []))):
+        return f"model.hidden: a layer is wider than the {n_weights} numbers of the weights"
+    return _wrong_steps(preprocessor["steps"])
+
+
+def _wrong_steps(steps: Sequence[Mapping[str, Any]]) -> str:
+    for place, step in enumerate(steps):
+        for key in step.keys() - {"name"}:
+            values = np.asarray(step[key], dtype=np.float64)
+            if not np.isfinite(values).all() or (key in ("std", "scale", "divisor") and not values.all()):
+                return f"steps[{place}].{key}: expected finite numbers, and none of 0 to divide by"
+    return ""
+
+
+def _wrong_decoding(decoding: Mapping[str, Any], shape: Sequence[int]) -> str:
+    if decoding["size"] != shape[1:]:
+        return f"size: {decoding['size']} is not that of the samples, {shape[1:]}"
+    if decoding.get("fit", "stretch") not in ("stretch", "crop", "pad"):
+        return f"fit: expected stretch, crop or pad, got {decoding['fit']!r}"
+    colour = decoding["background"]
+    if len(colour) != 3 or any(type(part) is not int or not 0 <= part <= 255 for part in colour):
+        return f"background: expected three numbers from 0 to 255, got {colour}"
+    return ""
+
+
+def _whole_numbers(value: Any) -> list[int]:
+    return [number for number in value if type(number) is int] if isinstance(value, list) else []
 
 
 def _intake(given: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Intake:

@@ -17,7 +17,8 @@ from dlassign.deploy.graph import Graph
 from dlassign.errors import UserError
 from dlassign.nets.build import build_model
 
-_COUNTER = ".num_batches_tracked"
+COUNTER = ".num_batches_tracked"
+"""How the buffers end that are whole numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,13 +49,13 @@ class Trained:
         Raises:
             UserError: the weights are those of another model.
         """
-        in_shape = self.preprocess.apply(np.zeros((0, *self.intake.shape))).shape[1:]
-        model = build_model(self.architecture, in_shape, self.n_outputs).float()
-        # NumPy networks have no count of the batches that batch norm has seen; nothing is computed from it.
-        unused = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(_COUNTER)}
         try:
+            in_shape = self.preprocess.apply(np.zeros((0, *self.intake.shape))).shape[1:]
+            model = build_model(self.architecture, in_shape, self.n_outputs).float()
+            # NumPy networks have no count of the batches that batch norm has seen; nothing is computed from it.
+            unused = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(COUNTER)}
             model.load_state_dict({**unused, **self.weights})
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, AssertionError) as error:
             why = " ".join(str(error).split())[:200]
             raise UserError(f"the weights do not fit the model {self.architecture.name} ({why})") from error
         return Graph(self.preprocess, model)
