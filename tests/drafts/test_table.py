@@ -104,6 +104,31 @@ def test_decimal_commas() -> None:
     assert drafted()[1] == 2
 
 
+def test_decimal_commas_beside_a_text_with_points() -> None:
+    rows = [f"{i * 7 % 11},5;{['1.5', '2.0b', '3c'][i % 3]};{'no' if i % 2 else 'yes'}" for i in range(40)]
+    Path("t.csv").write_text("\n".join(["x;version;label", *rows]) + "\n")
+    data, features, _ = drafted()
+    assert (data.decimal, data.drop, data.columns, features) == (",", (), {"version": "one_hot"}, 4)
+
+
+@pytest.mark.parametrize("cell", ["inf", "1e999", "12x"])
+def test_a_cell_that_is_no_finite_number_is_named(cell: str) -> None:
+    rows = [f"{cell if i == 5 else i * 7 % 41 * 0.3},{i * 5 % 13},{i % 2}" for i in range(60)]
+    Path("t.csv").write_text("\n".join(["x,z,label", *rows]) + "\n")
+    data, _, seen = drafted()
+    assert data.drop == ("x",)
+    assert any(f"it holds numbers, but {cell!r} is not a finite number; mend the cell" in line for line in seen)
+
+
+def test_labels_and_rows_that_training_refuses() -> None:
+    rows = [f"{i * 7 % 11},{['nan', 'US'][i % 2]},{'uv'[i // 2 % 2]}" for i in range(60)]
+    Path("t.csv").write_text("\n".join(["x,label,kind", *rows]) + "\n")
+    assert drafted()[0].label_column == "kind"
+    Path("t.csv").write_text("x,label\n" + "".join(f"{i},{i % 2}\n" for i in range(30)) + ",\n")
+    with pytest.raises(DataError, match="no column can be the label: each is empty in places"):
+        draft_table("t.csv", file="t.yaml")
+
+
 def test_rare_classes_are_weighed() -> None:
     Path("t.csv").write_text("x,label\n" + "".join(f"{i * 7 % 11 * 0.3},{i % 5 == 0}\n" for i in range(60)))
     drafted()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dlassign.config.ordinary_file import read_ordinary
-from dlassign.data.table_columns import is_absent
+from dlassign.data.table_columns import DecimalMark, is_absent, number
 from dlassign.data.table_notes import Column, reasons
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError, first_few
@@ -76,7 +76,8 @@ class Sheet:
 
     def number(self, cell: str) -> float | None:
         """Return the value of a cell, or None if it is no finite number."""
-        return _number(cell.replace(",", ".") if self.comma else cell)
+        value = number(cell, "," if self.comma else ".")
+        return value if value is not None and math.isfinite(value) else None
 
 
 def draft_table(path: str, *, file: str) -> tuple[str, list[str]]:
@@ -129,7 +130,9 @@ def read_sheet(path: str) -> Sheet:
     head = [line for line in text.splitlines()[:20] if line.strip()]
     delimiter = max(DELIMITERS, key=lambda char: min((line.count(char) for line in head), default=0))
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if any(row)]
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if _is_row(row)
+        ]
     except csv.Error as error:
         raise DataError(f"{path} is no table of values with {delimiter!r} between them: {error}") from error
     if len(rows) <= FEWEST or len(rows[0]) < 2:
@@ -143,12 +146,10 @@ def read_sheet(path: str) -> Sheet:
             f"{path}: the line that begins with {odd[0][:20]!r} has {len(odd)} values, but the first line has "
             f"{len(rows[0])}; mend it, or leave it out"
         )
-    header = 2 * sum(_number(cell) is not None for cell in rows[0]) < len(rows[0])
+    header = 2 * sum(number(cell) is not None and not is_absent(cell) for cell in rows[0]) < len(rows[0])
     columns = tuple(Column(number, cell.strip() if header else None) for number, cell in enumerate(rows[0]))
     cells = tuple(zip(*rows[header:], strict=True))
-    values = [cell for column in cells for cell in column]
-    point = any("." in cell and _number(cell) is not None for cell in values)
-    comma = not point and any("," in cell and _number(cell.replace(",", ".")) is not None for cell in values)
+    comma = any(_mostly(column, ",") for column in cells) and not any(_mostly(column, ".") for column in cells)
     return Sheet(path, delimiter, columns, cells, comma)
 
 
@@ -161,10 +162,13 @@ def find_label(sheet: Sheet) -> Column:
     by_name = {(column.name or "").lower(): column for column in reversed(sheet.columns)}
     rows = len(sheet.cells[0])
     kinds = [len({cell.strip() for cell in cells}) for cells in sheet.cells]
-    whole = [all(cell.strip() for cell in cells) for cells in sheet.cells]
+    # nan and inf are no labels for the reader either: programs write them for what is missing or wrong.
+    whole = [all(cell.strip() and not _is_nan_or_inf(cell) for cell in cells) for cells in sheet.cells]
     possible = [c for c in sheet.columns if whole[c.number] and 2 <= kinds[c.number] <= max(2, rows // 3)]
     if not possible:
-        raise DataError(f"{sheet.path}: no column can be the label: each is empty in places, or has too many values")
+        raise DataError(
+            f"{sheet.path}: no column can be the label: each is empty in places, has nan or inf, or too many values"
+        )
     named = next((by_name[name] for name in LABELS if name in by_name and by_name[name] in possible), None)
     if named is not None:
         return named
@@ -206,19 +210,33 @@ def _no_feature(sheet: Sheet, column: Column, there: Sequence[str], *, rows: int
         return f"{rows - len(there)} of its values are missing"
     if different == 1:
         return "all its values are equal"
-    if all(sheet.number(cell) is not None for cell in there):
+    odd = next((cell for cell in there if sheet.number(cell) is None), None)
+    if odd is None:
         return ""
+    numbers = sum(sheet.number(cell) is not None for cell in there)
+    infinite = all(number(cell, "," if sheet.comma else ".") is not None for cell in there)
+    if infinite or (2 * numbers > len(there) and different > min(MOST_TEXTS, rows // 3)):
+        return f"it holds numbers, but {odd!r} is not a finite number; mend the cell to use the column"
     if not sheet.names_one(column):
         return "it holds text, and no name of its own to say what it means"
     return f"it holds {different} different texts" if different > min(MOST_TEXTS, rows // 3) else ""
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in text else None
+def _is_row(cells: Sequence[str]) -> bool:
+    """Return whether a line is one that training reads, though all its cells may be empty."""
+    return len(cells) > 1 or any(cell.strip() for cell in cells)
+
+
+def _is_nan_or_inf(cell: str) -> bool:
+    value = number(cell)
+    return value is not None and not math.isfinite(value) and not any(char.isdigit() for char in cell)
+
+
+def _mostly(cells: Sequence[str], mark: DecimalMark) -> bool:
+    """Return whether most cells that are there are numbers with this mark, and one has a fraction."""
+    there = [cell for cell in cells if not is_absent(cell)]
+    numbers = [cell for cell in there if number(cell, mark) is not None]
+    return 2 * len(numbers) > len(there) and any(mark in cell for cell in numbers)
 
 
 def _data_lines(sheet: Sheet, label: Column, left_out: dict[Column, str], *, texts: Sequence[Column]) -> list[str]:
@@ -227,6 +245,7 @@ def _data_lines(sheet: Sheet, label: Column, left_out: dict[Column, str], *, tex
     lines += [f"  label_column: {sheet.key(label)}"]
     lines += ["  header: false  # the first line is a row of values"] * (not sheet.header)
     lines += [f"  delimiter: {_quoted(sheet.delimiter)}"] * (sheet.delimiter != ",")
+    lines += ["  decimal: ','"] * sheet.comma
     if left_out:
         lines += [f"  drop: [{', '.join(map(sheet.key, left_out))}]  # no features; the comment above says why"]
     lines += ["  columns:  # one_hot: each text is a feature; {ordinal: [low, high]}: 0, 1 in this order"] * bool(texts)
