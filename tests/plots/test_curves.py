@@ -319,3 +319,12 @@ def test_groups_say_which_curves_of_their_runs_are_not_drawn(tmp_path: Path) -> 
     runs = [make_run(tmp_path, lr=lr, seed=seed) for lr in (0.1, 0.2) for seed in (0, 1)]
     assert legend(axes_of(*runs, group="seed"))[-1] == "not drawn: train (--split draws them)"
     assert not any("not drawn" in text for text in legend(axes_of(*runs, group="seed", splits=("val",))))
+
+
+def test_one_of_two_seeds_has_no_finite_accuracy(tmp_path: Path) -> None:
+    """The other's is told, as a spread of one: of how many samples it is does not tell where both lie."""
+    runs = load(*(make_run(tmp_path, seed=seed) for seed in range(2)))
+    for record in runs[1].records.evals:
+        record["accuracy"] = None
+    figure = build_figure(runs, metrics=("accuracy",), options=CurveOptions(group="model.name"))
+    assert any("test " in text.get_text() for text in figure.axes[0].get_legend().get_texts())

@@ -155,9 +155,9 @@ class Panel:
             for y in [value(final, self.metric)]
         ]
         values = self._scatter(points, color=color, marker="*", ms=12, mec="white", mew=0.6)
-        if len(values) == 1 and self.metric == "accuracy":
-            [n] = [final.get("n") for run in group.runs if (final := run.records.finals.get("test")) is not None]
-            return f"test {percent_text(values[0] / 100, n)}"
+        finals = [final for run in group.runs if (final := run.records.finals.get("test")) is not None]
+        if len(values) == len(finals) == 1 and self.metric == "accuracy":
+            return f"test {percent_text(values[0] / 100, finals[0].get('n'))}"
         return f"test {self._spread(values)}" if values else ""
 
     def mark_maximum(self, group: Group, color: str) -> str:
