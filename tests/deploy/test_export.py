@@ -142,7 +142,7 @@ def test_averaged_weights_leave_the_run(tmp_path: Path) -> None:
 
 def test_an_export_is_compared_with_the_scores_of_evaluate(run: RunPaths) -> None:
     opened = open_split(open_saved(run), "test")
-    scores, how = own_scores(run)
+    scores, how = own_scores(open_saved(run))
     np.testing.assert_array_equal(scores(opened.samples.x), opened.scores())
     assert how == "the run's own net in fp32 on the CPU"
 
@@ -265,7 +265,7 @@ def exported(net: str, precision: str, tmp_path: Path, *, backend: str = "torch"
     done = export_run(run, tmp_path / "model")
     assert names(done.folder) == sorted([*BASE, "README.md", "model.onnx", "model.pt2", "predict_onnx.py"])
     dataset = load_dataset(load_config(run.config).data)
-    own, how = own_scores(run)
+    own, how = own_scores(open_saved(run))
     assert ("training was in bf16" in how) == (precision == "bf16")
     expected = own(dataset.test.x)[::3]  # files lie in the order of the classes, then of the names
     scores, rows = predict_onnx(done.folder, files, tmp_path)
@@ -328,7 +328,7 @@ def test_a_table_with_a_single_score(loss: str, tmp_path: Path) -> None:
     folder = export_run(run, tmp_path / "model").folder
     np.savetxt(tmp_path / "new.csv", rows, delimiter=",", fmt="%.17g")
     scores, found = predict_onnx(folder, [tmp_path / "new.csv"], tmp_path)
-    same(scores, own_scores(run)[0](rows))
+    same(scores, own_scores(open_saved(run))[0](rows))
     assert not scores[:, 0].any()
     assert [row[1] for row in found] == load_model(folder).predict(rows).tolist()
 
@@ -380,7 +380,7 @@ def test_a_thousand_real_images(config: str, real_data: Path, tmp_path: Path) ->
     assert test is not None
     chosen = np.random.default_rng(0).permutation(len(test))[:1000]
     x, y = test.x[chosen], test.y[chosen]
-    expected = own_scores(run)[0](x)
+    expected = own_scores(open_saved(run))[0](x)
     for scores_of in (onnx_file.OnnxScores(folder / "model.onnx"), load_model(folder).scores):
         scores = scores_of(x)
         same(scores, expected)

@@ -22,6 +22,7 @@ from dlassign.deploy.from_run import own_scores
 from dlassign.deploy.model import Model, load_model
 from dlassign.errors import ConfigError, DataError, UserError
 from dlassign.store.paths import RunPaths
+from dlassign.train.saved import open_saved
 from helpers.exporting import make_images, train
 
 
@@ -70,7 +71,7 @@ def test_of_a_folder_and_of_its_run(model: Model, run: RunPaths) -> None:
 
     test = load_dataset(load_config(run.config).data).test
     assert test is not None
-    own = own_scores(run)[0](test.x)
+    own = own_scores(open_saved(run))[0](test.x)
     np.testing.assert_allclose(model.scores(test.x), own, atol=1e-5)
     np.testing.assert_array_equal(load_model(str(run.root)).scores(test.x), model.scores(test.x))
     assert model.scores(test.x[:0]).shape == (0, 2)

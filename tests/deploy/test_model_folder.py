@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dlassign.deploy.export import export_run
-from dlassign.deploy.from_run import read_run
+from dlassign.deploy.from_run import trained_of
 from dlassign.deploy.model_folder import ModelFolder, _sealed, read_model, write_model
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
+from dlassign.train.saved import open_saved
 from helpers.exporting import train
 
 
@@ -39,7 +40,7 @@ def folder(whole: Path, tmp_path: Path) -> ModelFolder:
 
 
 def test_what_is_read_is_what_was_written(run: RunPaths, tmp_path: Path) -> None:
-    folder, trained = ModelFolder(tmp_path), read_run(run)
+    folder, trained = ModelFolder(tmp_path), trained_of(open_saved(run))
     write_model(folder, trained)
     found = read_model(folder)
     assert (found.architecture, found.labels, found.intake) == (trained.architecture, trained.labels, trained.intake)
@@ -53,7 +54,7 @@ def test_what_is_read_is_what_was_written(run: RunPaths, tmp_path: Path) -> None
 
 
 def test_the_graph_prepares_as_the_run_does(run: RunPaths) -> None:
-    trained = read_run(run)
+    trained = trained_of(open_saved(run))
     x = np.random.default_rng(0).integers(0, 17, (5, 1, 8, 8)).astype(np.uint8)
     with torch.no_grad():
         found = trained.graph().preprocess(torch.from_numpy(x).double()).float().numpy()

@@ -14,7 +14,7 @@ from dlassign.data.bundle import Samples
 from dlassign.data.load import data_of_run, load_dataset
 from dlassign.deploy.card import model_card
 from dlassign.deploy.classifier import Scores
-from dlassign.deploy.from_run import own_scores, read_run
+from dlassign.deploy.from_run import own_scores, trained_of
 from dlassign.deploy.graph import refuse_mixing
 from dlassign.deploy.model import Model
 from dlassign.deploy.model_folder import ModelFolder, read_model, write_model
@@ -25,8 +25,7 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.store.files import making_folder, replacing, write_text
 from dlassign.store.manifest import package_version
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import read_records
-from dlassign.train.saved import load_run_config
+from dlassign.train.saved import SavedRun, open_saved
 
 KINDS = ("safetensors", "onnx", "pt2", "hf")
 
@@ -78,10 +77,11 @@ def export_run(
     if "onnx" in kinds:
         require_packages()
     with making_folder(out) as temporary:
-        trained = read_run(paths, weights=weights)
+        saved = open_saved(paths, weights=weights, overrides=overrides)
+        trained = trained_of(saved)
         refuse_mixing(trained.graph().model)
-        own, how = own_scores(paths, weights=weights)
-        real, where, notes = _real_samples(paths, overrides)
+        own, how = own_scores(saved)
+        real, where, notes = _real_samples(saved, demanded=bool(overrides))
         batches = [(content, x, own(x)) for content, x in probes(trained, real)]
         parity = Parity(how, where, contents=tuple(dict.fromkeys(content for content, _, _ in batches)))
         folder = ModelFolder(temporary)
@@ -127,17 +127,17 @@ def _program_scores(path: Path) -> Callable[[Samples], Scores]:
     return scores
 
 
-def _real_samples(paths: RunPaths, overrides: tuple[str, ...]) -> tuple[Samples | None, str, tuple[str, ...]]:
+def _real_samples(saved: SavedRun, *, demanded: bool) -> tuple[Samples | None, str, tuple[str, ...]]:
     """Return raw samples that the run was validated on, in words where they are from, and notes for the user.
 
-    Without validation they are those it was trained on. None where the data is not there or has changed; what was asked
-    for with `overrides` must be there.
+    Without validation they are those it was trained on. None where the data is not there or has changed, unless they
+    are demanded.
     """
-    cfg = load_run_config(paths, overrides, device="cpu")
+    cfg = saved.cfg.data
     try:
-        dataset = data_of_run(cfg.data, load_dataset(cfg.data), read_records(paths.log).start["data"])
+        dataset = data_of_run(cfg, load_dataset(cfg), saved.records.start["data"])
     except (UserError, ConfigError) as error:
-        if overrides:
+        if demanded:
             raise
         # Why is said to the user alone: it names folders of this machine, and the files go elsewhere.
         note = f"note: no real samples are compared, for the run's data is not there; --set says where it is: {error}"

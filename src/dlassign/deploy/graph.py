@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from dlassign.data.prepare import Preprocess
 from dlassign.data.preprocess_chain import PreprocessStep
 from dlassign.data.preprocess_steps import PCA, Flatten, MeanImage, Normalize, Scale
-from dlassign.data.variants import AppendVariants
 from dlassign.errors import UserError
 
 
@@ -20,14 +19,13 @@ class Graph(nn.Module):
     A net with a single score s for two classes gives (0, s), so that the largest of each row is always the prediction.
 
     Args:
-        preprocess: fitted.
+        preprocess: fitted, without the copies that training appends.
         model: takes prepared samples; its weights are float32.
     """
 
     def __init__(self, preprocess: Preprocess, model: nn.Module) -> None:
         super().__init__()
-        steps = [_as_module(step) for step in preprocess.steps if not isinstance(step, AppendVariants)]
-        self.preprocess = nn.Sequential(*steps)
+        self.preprocess = nn.Sequential(*map(_as_module, preprocess.steps))
         self.model = model
         self.eval()
 

@@ -17,13 +17,14 @@ from dlassign.data.bundle import Samples
 from dlassign.data.image_pixels import Pixels, decode_image, decode_opened
 from dlassign.data.preprocess_chain import through
 from dlassign.deploy.classifier import Intake, Scores, probabilities
-from dlassign.deploy.from_run import read_run
+from dlassign.deploy.from_run import trained_of
 from dlassign.deploy.graph import refuse_mixing
 from dlassign.deploy.model_folder import ModelFolder, read_model
 from dlassign.deploy.trained import Trained
 from dlassign.errors import DataError
 from dlassign.store.select import one_run
 from dlassign.train.device import resolve_device
+from dlassign.train.saved import open_saved
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,7 +68,13 @@ class Model:
         return f"Model({len(self.labels)} classes, samples of shape {self.intake.shape}, on {self._device})"
 
     def scores(self, x: Samples) -> Scores:
-        """Return scores (N, K) of raw samples, (N, C, H, W) uint8 or (N, D) float64."""
+        """Return scores (N, K) of raw samples, (N, C, H, W) uint8 or (N, D) float64.
+
+        Raises:
+            DataError: a number of a row is too large for the net.
+        """
+        if x.dtype.kind == "f":
+            self._refuse_too_large(x)
         found = [np.empty((0, len(self.labels)), np.float32)]
         with torch.inference_mode(), self._exact():
             for start in range(0, len(x), self.batch_size):
@@ -123,7 +130,7 @@ class Model:
         if isinstance(row, Mapping):
             if self.intake.table is None:
                 raise DataError("the model does not know the columns of its table; give the numbers of a row, (D,)")
-            return self._in_float32(self.intake.table.encode_one(row))
+            return self.intake.table.encode_one(row)
         if isinstance(row, str | Path):
             raise DataError(f"{row} is no row; give numbers, or read a table with `dlassign predict`")
         found = _numbers(row)
@@ -133,15 +140,14 @@ class Model:
             )
         if len(bad := np.flatnonzero(~np.isfinite(found))):
             raise DataError(f"value {bad[0]} of a row (counted from 0) is {found[bad[0]]}, not a finite number")
-        return self._in_float32(found)
+        return found
 
-    def _in_float32(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a row (D,), unless preprocessing makes of it what float32 cannot hold; tanh would hide that."""
+    def _refuse_too_large(self, x: Samples) -> None:
+        """Refuse rows (N, D) of which preprocessing makes what float32 cannot hold; tanh would hide that."""
         with np.errstate(over="ignore", invalid="ignore"):
-            prepared = through(self._preprocess.steps, row[None].copy()).astype(np.float32)
-        if not np.isfinite(prepared).all():
-            raise DataError(self.intake.too_large(row))
-        return row
+            prepared = through(self._preprocess.steps, x.copy()).astype(np.float32)
+        if len(bad := np.flatnonzero(~np.isfinite(prepared).reshape(len(x), -1).all(axis=1))):
+            raise DataError(self.intake.too_large(x[bad[0]]))
 
     def _picture(self, image: Any) -> Pixels:
         """Return one image as (C, H, W) uint8, as in training."""
@@ -198,7 +204,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         ConfigError: there is no such device.
     """
     folder = ModelFolder(Path(path).expanduser())
-    trained = read_model(folder) if folder.exists() else read_run(one_run(str(folder.root)))
+    trained = read_model(folder) if folder.exists() else trained_of(open_saved(one_run(str(folder.root))))
     return Model(trained, device=device)
 
 

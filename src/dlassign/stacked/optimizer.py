@@ -119,14 +119,15 @@ class _Neighbours:
         self._gap = GAP if self._params[0].is_cpu else 0  # a GPU has no last few numbers, and is slower with gaps
         kept = [[optimizers[k].slots(place) for k in models] for place in places]
         self._slots = {name: [self._joined(name, peers) for peers in kept] for name in rule.slots}
-        self._buffers = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype) for t in self._slots["square"]]
+        # Of the sum of gradient and decay the last bits may depend on where a tensor ends: it needs gaps, too.
+        gapped = self._slots["square"] if rule.weight_decay and self._gap else ()
+        self._buffers = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype) for t in gapped]
 
     def step(self, grads: Sequence[Tensor], lrs: Sequence[float]) -> None:
         """Update the models; gradients and rates are those of the whole stack."""
         rule, rates = self._rule, [a * b for a, b in zip(lrs[self._models], self._multiples, strict=True)]
         own = [grads[place][self._models] for place in self._places]
-        if rule.weight_decay and self._gap:
-            # Of the sum with a multiple the last bits may depend on where a tensor ends: it needs gaps, too.
+        if self._buffers:
             own = [buffer.copy_(grad) for buffer, grad in zip(self._buffers, own, strict=True)]
         try:
             found = rule.descents(self._params, own, self._slots)

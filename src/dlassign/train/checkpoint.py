@@ -22,7 +22,7 @@ from dlassign.nets.tensor_file import load_tensors
 from dlassign.store.files import TEMPORARY, reason, replacing
 from dlassign.store.json_lines import NUMBER, Shape
 from dlassign.store.paths import RunPaths
-from dlassign.store.seal import is_whole, seal
+from dlassign.store.seal import is_sealed, is_whole, seal
 from dlassign.store.summary import DAMAGE
 from dlassign.train.learner import State
 from dlassign.train.memory import is_out_of_memory
@@ -175,7 +175,7 @@ def load_checkpoint(path: Path) -> State:
     except OSError as error:
         raise UserError(f"the checkpoint {path} cannot be read: {reason(error)}") from error
     # Before torch looks at a single byte: a damaged or foreign file must not reach the unpickler.
-    if seal(data[:-73]) != data[-73:]:
+    if not is_sealed(data):
         raise UserError(f"the checkpoint {path} is damaged or was not written by dlassign (its digest is wrong)")
     try:
         state: Any = load_tensors(data)

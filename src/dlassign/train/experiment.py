@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from dlassign.config.model import MLP
@@ -178,8 +177,8 @@ def _durations(cfg: RunConfig, dataset: Dataset, preprocess: Preprocess) -> tupl
     """Return which samples each step sees, and every duration in steps."""
     sizes = {name: len(split) for name, split in dataset.splits.items()}
     sizes["train"] = training_size(sizes["train"], preprocess.steps)  # with the copies that preprocessing appends
-    y = np.tile(dataset.train.y, sizes["train"] // len(dataset.train))
-    order = training_order(cfg, check_batches(cfg, sizes), y)
+    copies = sizes["train"] // len(dataset.train)
+    order = training_order(cfg, check_batches(cfg, sizes), dataset.train.y, copies=copies)
     samples = samples_a_step(cfg.train, sizes["train"])
     return order, make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from dlassign.config.base import Duration
 from dlassign.config.model import NORMS_WITHOUT_RUNNING, batch_norm
 from dlassign.config.optim import (
@@ -191,9 +193,16 @@ def check_batches(cfg: RunConfig, sizes: Mapping[str, int]) -> Order:
     return order
 
 
-def training_order(cfg: RunConfig, order: Order, y: Labels) -> Order:
-    """Return the order of a run with balanced classes if the config asks for that; y: labels of the training split."""
-    return order if cfg.data.balance is None else Oversampled(order, y, cfg.seed)
+def training_order(cfg: RunConfig, order: Order, y: Labels, *, copies: int = 1) -> Order:
+    """Return the order of a run, with balanced classes if the config asks for that.
+
+    Args:
+        cfg: the run.
+        order: over all training samples.
+        y: labels of the training split.
+        copies: how often preprocessing has each sample, one set after the other.
+    """
+    return order if cfg.data.balance is None else Oversampled(order, np.tile(y, copies), cfg.seed)
 
 
 def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,7 @@ def open_saved(
         ConfigError: the config has no test-time augmentation, or an override changes what is computed.
     """
     records = read_records(paths.log)
-    cfg = load_run_config(paths, overrides, device=device)
+    cfg = _load_config(paths, overrides, device=device, logged=records.start["config"])
     if views and cfg.train.test_time_augmentation is None:
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
@@ -222,17 +222,20 @@ def evaluate_run(
     return open_split(saved, split).evaluate(views=views)
 
 
-def load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str | None) -> RunConfig:
-    """Return the config of a run with overrides.
+def _load_config(
+    paths: RunPaths, overrides: tuple[str, ...], *, device: str | None, logged: Mapping[str, Any]
+) -> RunConfig:
+    """Return the config of a run with overrides; logged: the config that its log begins with.
 
     Raises:
         ConfigError: they change a key that is not one of EVALUATION.
         UserError: config.yaml is not what the run was trained with.
     """
     located = load_located(paths.config, overrides, device=device)
-    _check_unchanged(paths)
-    configs = (load_config(paths.config), located.config) if overrides else (located.config, located.config)
-    before, now = (dict(flat_config(without(cfg.model_dump(mode="json"), EVALUATION))) for cfg in configs)
+    plain = located.config.model_dump(mode="json")
+    file = load_config(paths.config).model_dump(mode="json") if overrides else plain
+    _check_unchanged(paths, file, logged=logged)
+    before, now = (dict(flat_config(without(config, EVALUATION))) for config in (file, plain))
     changed = [key for key in {**now, **before} if (key in before, before.get(key)) != (key in now, now.get(key))]
     if changed:
         named, these = ", ".join(changed), "this key" if len(changed) == 1 else "these keys"
@@ -244,7 +247,7 @@ def load_run_config(paths: RunPaths, overrides: tuple[str, ...], *, device: str 
     return located.config
 
 
-def _check_unchanged(paths: RunPaths) -> None:
+def _check_unchanged(paths: RunPaths, file: Mapping[str, Any], *, logged: Mapping[str, Any]) -> None:
     """Refuse a config.yaml that someone has edited: the weights are those of what the log begins with.
 
     Where the data lies may be edited, as `--set` may say it: its digest is compared. Keys that an earlier version did
@@ -254,9 +257,7 @@ def _check_unchanged(paths: RunPaths) -> None:
         UserError: the file and the log differ.
     """
     neutral = NEUTRAL | PLACES | {"data.train", "data.val", "data.test"}
-    logged = without(read_records(paths.log).start["config"], neutral)
-    file = without(load_config(paths.config).model_dump(mode="json"), neutral)
-    changes = list(_changes(logged, file))
+    changes = list(_changes(without(logged, neutral), without(file, neutral)))
     if changes:
         shown = [f"{key} is {flow(now)}, the log says {flow(then)}" for key, then, now in changes[:5]]
         more = f" and {len(changes) - 5} more keys" if len(changes) > 5 else ""
