@@ -98,7 +98,8 @@ def test_train_says_precision_and_views(trained: tuple[Path, Result, Result]) ->
         assert views["views"] == 6
         assert plain["loss"] != views["loss"]
         place = next(i for i, line in enumerate(lines) if line.startswith(split))
-        assert lines[place].startswith(f"{split:<6} accuracy {share_text(plain['accuracy'], plain['n'])}, loss ")
+        accuracy = share_text(plain["accuracy"], plain["n"])
+        assert lines[place].startswith(f"{split:<6} accuracy {accuracy}, loss {plain['loss']:.4f} (best")
         accuracy = share_text(views["accuracy"], views["n"])
         beside = f"{split:<6} accuracy {accuracy}, loss {views['loss']:.4f} (6 views of each image)"
         assert lines[place + 1] == beside

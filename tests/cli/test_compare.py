@@ -196,7 +196,7 @@ class TestWhatCounts:
             (f"{digest}-s9", "unreadable"),
         ]
         assert "A: 1 of 4 runs diverged" in text
-        assert "95 % interval as the samples are few diverged A" in text
+        assert "95 % interval Wilson interval diverged A" in text
 
     def test_nothing_finished(self, out: Path) -> None:
         make_run(out, name="c", seed=0, steps=20, status=None)
@@ -370,4 +370,4 @@ def test_where_the_mean_lies_as_the_samples_are_few(out: Path, capsys: pytest.Ca
     low, high = wilson(a["mean"], 50)
     assert a["sampling_interval"] == pytest.approx([low, high])
     assert f"{100 * low:.2f} .. {100 * high:.2f}" in said(capsys, out / "a", out / "b")
-    assert "as the samples are few" not in said(capsys, out / "a", out / "b", metric="loss")
+    assert "Wilson interval" not in said(capsys, out / "a", out / "b", metric="loss")

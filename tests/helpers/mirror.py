@@ -26,7 +26,7 @@ TESTED_IN = {
     "cli/views/comparison.py": "cli/test_compare.py",
     "cli/options.py": "cli/test_train.py",
     "cli/views/comparison_text.py": "cli/test_compare.py",
-    "cli/views/errors.py": "cli/test_evaluate.py",
+    "cli/views/wrong_predictions.py": "cli/test_evaluate.py",
     "train/saved_evaluation.py": "train/test_saved.py",
     "train/first_layer.py": "cli/test_plot_runs.py",
     "cli/views/gradients.py": "cli/test_gradcheck_command.py",

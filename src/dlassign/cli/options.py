@@ -67,6 +67,16 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a config key; VALUE is YAML. Repeatable."
 )
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
+neutral_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a config key that changes no result, such as data.root where the data has moved.",
+)
+weights_option = click.option(
+    "--weights", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Which weights to use."
+)
 device_option = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 1024), help="Number of worker processes, for the executors auto and processes."

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlassign.config.suggestion import did_you_mean
 from dlassign.data.bundle import Labels
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError, Problem, first_few
 
 
 def class_weights(
@@ -49,7 +49,7 @@ def check_named(wanted: str | Mapping[str, float] | None, classes: Sequence[str]
     Raises:
         ConfigError: with a problem for each.
     """
-    shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+    shown = first_few(classes, 20)
     problems = [
         # A dot in a name would be read as one between keys.
         Problem(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Dataset, Labels, Raw, Split
-from dlassign.errors import ConfigError
+from dlassign.errors import ConfigError, first_few
 
 By = Literal["random", "stratified", "position", "group"]
 ValAt = Literal["start", "end"]
@@ -254,7 +254,7 @@ def _absent(split: Split, classes: tuple[str, ...]) -> list[str]:
 
 
 def _lacks(missing: list[str], classes: tuple[str, ...]) -> str:
-    shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    shown = first_few(missing, 5)
     return f"has no sample of {len(missing)} of {len(classes)} classes ({shown})"
 
 

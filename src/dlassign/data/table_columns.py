@@ -16,7 +16,7 @@ import numpy as np
 
 from dlassign.data.preprocess_chain import Float64
 from dlassign.data.table_notes import Column, exact_number
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 DecimalMark = Literal[".", ","]
 ABSENT = frozenset({"", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "null", "none"})
@@ -205,7 +205,7 @@ class OrdinalColumn:
         """Return what is wrong with a cell: it is missing, or a text that the order lacks."""
         if clean(text) in self.categories or (self.fill is not None and is_absent(text)):
             return ""
-        shown = ", ".join(self.categories[:SHOWN]) + (", ..." if len(self.categories) > SHOWN else "")
+        shown = first_few(self.categories, SHOWN)
         return f"is {text.strip()!r}, not one of {shown}" if text.strip() else "is empty"
 
     def encode(self, texts: Sequence[str]) -> Float64:

@@ -13,7 +13,7 @@ from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.suggestion import did_you_mean
 from dlassign.data.table_faults import Fault, refusal
 from dlassign.data.table_notes import Column
-from dlassign.errors import DataError
+from dlassign.errors import DataError, first_few
 
 Row = tuple[int, list[str]]
 OTHERS = (";", "\t")
@@ -52,7 +52,7 @@ class TableFile:
             return found[0]
         if found:
             raise DataError(f"{self.path}: {len(found)} columns are called {wanted!r}; give {key} as a number")
-        shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        shown = first_few(names, 20)
         meant = did_you_mean(wanted, names)
         raise DataError(f"{self.path}: no column is called {wanted!r}.{meant} Columns: {shown}. Set {key}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlassign.deploy.parity import Parity
 from dlassign.deploy.trained import Trained
+from dlassign.errors import first_few
 
 _SHOWN_LABELS = 20
 
@@ -55,7 +56,7 @@ def _text(trained: Trained, parity: Parity) -> Iterator[str]:
     yield f"* Input: samples of shape {shape}, {kind}, any number at once. All preprocessing is inside the model."
     if trained.intake.table is not None:
         names = trained.intake.table.features()
-        shown = ", ".join(names[:_SHOWN_LABELS]) + ", ..." * (len(names) > _SHOWN_LABELS)
+        shown = first_few(names, _SHOWN_LABELS)
         yield f"* The numbers of a sample, made of the columns of a table as preprocessor_config.json says: {shown}"
     yield f"* Output: a score for each class; softmax makes probabilities of them. Trained with {facts['loss']}."
     shown = ", ".join(trained.labels[:_SHOWN_LABELS])

@@ -20,9 +20,10 @@ from dlassign.data.image_decode import decode_chunks
 from dlassign.data.image_scan import IMAGE_ENDINGS
 from dlassign.data.table_encoding import NewRows, TableEncoding, read_new_rows
 from dlassign.deploy.classifier import Intake
-from dlassign.errors import UserError
+from dlassign.errors import UserError, first_few
 
-_SHOWN = 5
+_SHOWN, _CLASSES = 5, 20
+"""Names that a message shows: of folders, and of classes."""
 DEEP = (
     "its pixels have more than 8 bits a channel, and the run does not say what range they have, as its own images have "
     "8; save it with 8 bits"
@@ -300,11 +301,12 @@ def _true_classes(
     lost = Counter(
         Path(file.path).parent.name or "." for file, label in zip(files, found, strict=True) if label is None
     )
-    named = ", ".join(f"{name} ({n})" for name, n in lost.most_common(_SHOWN)) + ", ..." * (len(lost) > _SHOWN)
+    named = first_few([f"{name} ({n})" for name, n in lost.most_common()], _SHOWN)
     what = f"{lost.total()} of {len(files)} images lie in no folder that is called as a class: {named}"
     if labels == "folder":
-        shown = ", ".join(list(known)[:20]) + ", ..." * (len(known) > 20)
-        raise UserError(f"{what}; the classes are {shown}; --labels none predicts without true classes")
+        raise UserError(
+            f"{what}; the classes are {first_few(list(known), _CLASSES)}; --labels none predicts without true classes"
+        )
     nothing = lost.total() == len(files)
     return [None] * len(files), [] if nothing else [f"note: no accuracy is told: {what}"]
 
@@ -330,10 +332,9 @@ def _table_source(path: str, intake: Intake, known: dict[str, int], *, labels: s
         return TableSource(path, rows, [None] * len(rows.lines), intake.table)
     for line, name in zip(rows.lines, rows.labels, strict=True):
         if name and normalize("NFC", name) not in known:
-            shown = ", ".join(list(known)[:20]) + ", ..." * (len(known) > 20)
             raise UserError(
-                f"{path}:{line}: the label {name!r} is no class of the net; its classes are {shown}; --labels none "
-                "predicts without true classes"
+                f"{path}:{line}: the label {name!r} is no class of the net; its classes are "
+                f"{first_few(list(known), _CLASSES)}; --labels none predicts without true classes"
             )
     return TableSource(path, rows, [known.get(normalize("NFC", name)) for name in rows.labels], intake.table)
 

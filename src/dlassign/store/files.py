@@ -152,7 +152,10 @@ def remove_leftovers_of(path: Path) -> None:
 
 
 def is_alive(leftover: Path) -> bool:
-    """Return whether the process lives whose number stands in the name of a temporary file or folder, or none does."""
+    """Return whether the process that made a temporary file or folder still runs, by the number in the name.
+
+    A name without a number may be of a living process.
+    """
     process = leftover.name.removeprefix(TEMPORARY).removeprefix(".latest-").partition("-")[0]
     try:
         os.kill(int(process), 0)

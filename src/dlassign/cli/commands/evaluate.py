@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import device_option, json_option, place
+from dlassign.cli.options import device_option, json_option, neutral_set_option, place, weights_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,21 +24,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to evaluate on.",
 )
-@click.option(
-    "--weights", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Which weights to use."
-)
+@weights_option
 @device_option
 @json_option
 @click.option("--views", is_flag=True, help="Also with the config's test-time augmentation, beside the plain result.")
 @click.option("--errors", type=click.IntRange(min=1), metavar="N", help="List the N worst errors, and draw them.")
 @click.option("--predictions", type=place, metavar="FILE", help="Write the prediction of each sample (.csv, .jsonl).")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a config key that changes no result, such as data.root where the data has moved.",
-)
+@neutral_set_option
 def evaluate_command(
     run: str,
     split: str,
@@ -57,8 +49,8 @@ def evaluate_command(
     import json
     from pathlib import Path
 
-    from dlassign.cli.views.errors import Errors
     from dlassign.cli.views.prediction import check_target, form_of
+    from dlassign.cli.views.wrong_predictions import WrongPredictions
     from dlassign.store.select import one_run
     from dlassign.train.saved import open_saved, open_split
 
@@ -72,7 +64,7 @@ def evaluate_command(
     for note in found.notes:
         click.echo(note, err=True)
     result, lines = _as_dict(paths, found, split), list(_lines(found, split))
-    wrong = Errors(opened, found, split=split) if errors is not None or target is not None else None
+    wrong = WrongPredictions(opened, found, split=split) if errors is not None or target is not None else None
     if wrong is not None and target is not None:
         wrong.write(target, how)
     if wrong is not None and errors is not None:

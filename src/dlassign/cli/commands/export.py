@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import json_option, place
+from dlassign.cli.options import json_option, neutral_set_option, place, weights_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +27,8 @@ KINDS = ("safetensors", "onnx", "pt2", "hf")
     "card. Repeatable; by default all that is installed.",
 )
 @click.option("--out", type=place, required=True, metavar="DIR", help="The new folder.")
-@click.option(
-    "--weights", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Which weights to use."
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a config key that changes no result, such as data.root where the data has moved.",
-)
+@weights_option
+@neutral_set_option
 @json_option
 def export_command(
     run: str, kinds: tuple[str, ...], out: str, weights: str, overrides: tuple[str, ...], as_json: bool

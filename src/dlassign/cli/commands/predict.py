@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import device_option, place
+from dlassign.cli.options import device_option, neutral_set_option, place, weights_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,17 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option("--tta", is_flag=True, help="Average the scores over the config's test-time augmentation.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read; the exit code is then 0.")
-@click.option(
-    "--weights", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Which weights to use."
-)
+@weights_option
 @device_option
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a config key that changes no result, such as data.root where the data has moved.",
-)
+@neutral_set_option
 def predict_command(
     run: str,
     sources: tuple[str, ...],

@@ -55,10 +55,10 @@ def _table(groups: Sequence[ComparedGroup], figures: Figures) -> str:
     }
     samples = [one.sampling for one in groups]
     if any(samples):
-        columns["as the samples are few"] = [figures.between(*(found or (None, None))) for found in samples]
+        columns["Wilson interval"] = [figures.between(*(found or (None, None))) for found in samples]
     if any(one.diverged for one in groups):
         columns["diverged"] = [str(len(one.diverged)) for one in groups]
-    return columns_text(columns, left=("group", "seeds", "95 % interval", "as the samples are few"))
+    return columns_text(columns, left=("group", "seeds", "95 % interval", "Wilson interval"))
 
 
 def _asides(one: ComparedGroup) -> list[str]:

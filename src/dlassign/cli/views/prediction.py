@@ -16,13 +16,12 @@ from typing import Any
 import click
 import numpy as np
 
+from dlassign.cli.views.run import PLAIN_SECONDS
 from dlassign.cli.views.text import columns_text, say_once, share_text
 from dlassign.data.bundle import Samples
 from dlassign.deploy.predict import Prediction, Tally
 from dlassign.store.files import SIGNATURE, make_folder, replacing
 
-FORMATS = ("table", "csv", "json", "jsonl")
-_PLAIN_SECONDS = 5.0
 _LARGEST_MATRIX = 12
 _CONFUSIONS = 5
 
@@ -50,7 +49,7 @@ def text_lines(
 
     Args:
         rows: the predictions.
-        how: one of FORMATS.
+        how: table, csv, json or jsonl.
         classes: names of the classes.
         top: classes told of each.
         widest: letters of the longest name of a sample, for a table.
@@ -229,7 +228,7 @@ class _PlainCount:
 
     def __call__(self, done: int) -> None:
         now = time.monotonic()
-        if now - self._shown >= _PLAIN_SECONDS and done < self._total:
+        if now - self._shown >= PLAIN_SECONDS and done < self._total:
             self._shown = now
             rate = done / (now - self._began)
             click.echo(f"predicted {done:,} of {self._total:,}  {rate:,.0f} {self._noun}/s", err=True)

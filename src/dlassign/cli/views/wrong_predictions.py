@@ -19,8 +19,8 @@ from dlassign.train.saved import SavedSplit
 from dlassign.train.saved_evaluation import SavedEvaluation
 
 
-class Errors:
-    """The predictions of a split.
+class WrongPredictions:
+    """The predictions of a split, and which of them are wrong.
 
     Args:
         opened: the split.
@@ -38,6 +38,10 @@ class Errors:
         chunk = Chunk(names, self._x, opened.samples.y.tolist())
         self._rows = predictions(chunk, two_columns(found.scores))
         self._errors = worst_errors(self._rows)
+        pair = most_confused(self._rows, self._errors)
+        self._confused = [
+            place for place in self._errors if (self._rows[place].true, self._rows[place].classes[0]) == pair
+        ]
 
     def write(self, target: Path, how: str) -> None:
         """Write every prediction, in the order of the split."""
@@ -55,35 +59,39 @@ class Errors:
         if not rows:
             yield "no errors"
             return
-        n = len(self._errors)
-        yield f"the {len(rows)} worst of {n} errors" if len(rows) < n else f"{n} error{'s' * (n != 1)}, the worst first"
+        every = len(self._errors)
+        yield (
+            f"the {n} worst of {every} errors" if n < every else f"{every} error{'s' * (every != 1)}, the worst first"
+        )
         columns = {name: [str(row[name]) for row in rows] for name in ("path", "true_label", "label")}
         yield columns_text(
             columns | {"probability": [f"{row['probability']:.4f}" for row in rows]}, left=tuple(columns)
         )
-        true, label = most_confused(self._rows, self._errors) or (0, 0)
-        n_pair = len(self._pair((true, label)))
-        if n_pair > 1:  # of pairs that are there once each, none is the first
-            yield f"confused most: {self._classes[true]} taken for {self._classes[label]}, {n_pair:,} times"
+        if self._is_confused:
+            yield f"confused most: {self._confusion()}, {len(self._confused):,} times"
 
-    def _pair(self, pair: tuple[int, int]) -> list[int]:
-        return [place for place in self._errors if (self._rows[place].true, self._rows[place].classes[0]) == pair]
+    @property
+    def _is_confused(self) -> bool:
+        # Of pairs that are there once each, none is the first.
+        return len(self._confused) > 1
+
+    def _confusion(self) -> str:
+        row = self._rows[self._confused[0]]
+        return f"{self._classes[row.true or 0]} taken for {self._classes[row.classes[0]]}"
 
     def draw(self, n: int, folder: Path, *, ending: str) -> list[Path]:
         """Draw the n worst errors and the errors of the most confused pair, and return the pictures.
 
         Nothing is drawn of rows of values, or without errors; where nothing can be written, that is told.
         """
-        pair = most_confused(self._rows, self._errors)
-        if self._x.ndim != 4 or pair is None:
+        if self._x.ndim != 4 or not self._errors:
             return []
-        true, label = (self._classes[number] for number in pair)
         worst = self._errors[: min(n, MOST)]
         sheets = {
             folder / f"errors-{ending}.png": (worst, f"{self._what}: worst errors of {len(self._errors)}"),
         }
-        if len(alike := self._pair(pair)) > 1:
-            sheets[folder / f"confused-{ending}.png"] = (alike[:MOST], f"{self._what}: {true} taken for {label}")
+        if self._is_confused:
+            sheets[folder / f"confused-{ending}.png"] = (self._confused[:MOST], f"{self._what}: {self._confusion()}")
         try:
             for target, (places, title) in sheets.items():
                 pictures = [(self._rows[place], self._x[place]) for place in places]
