@@ -82,7 +82,7 @@ def test_nothing_is_overwritten(what: str, tmp_path: Path) -> None:
         (["quickstart", "--out", "no/a.yaml"], "cannot write no/a.yaml: "),
         (["--out", "a.yaml"], "--out a.yaml: nothing to write is given"),
         (["empty"], "empty has no class folders; it must hold one folder for each class"),
-        (["empty/../empty.csv"], "has 0 lines and 0 columns"),
+        (["empty/../empty.csv"], "empty.csv: the file is empty"),
     ],
 )
 def test_what_cannot_be_drafted_is_one_message(arguments: list[str], message: str) -> None:

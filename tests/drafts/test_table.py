@@ -149,12 +149,12 @@ def test_any_number_of_rows_passes_the_check(rows: int) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "t.csv has 0 lines and 0 columns; a table to learn from has more than 10 lines"),
+        ("", "t.csv: the file is empty"),
         ("a\n" + "1\n" * 20, "t.csv has 21 lines and 1 columns"),
-        ("a,b\n" + "1,2\n" * 20 + "1,2,3\n", "the line that begins with '1' has 3 values, but the first line has 2"),
+        ("a,b\n" + "1,2\n" * 20 + "1,2,3\n", "t.csv:22: 3 values, but line 1 has 2"),
         ("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(20)), "no column can be the label"),
         ("a,label\n" + "x,1\nx,2\n" * 20, "no feature is left beside the label, column 'label'; a network needs one"),
-        ('a,b\n"1,2\n' + "1,2\n" * 20, "is no table of values with ',' between them"),
+        ('a,b\n"1,2\n' + "1,2\n" * 20, "t.csv:22: unexpected end of data; close each quote that is opened"),
     ],
 )
 def test_what_is_no_table_to_learn_from(content: str, message: str) -> None:
@@ -163,5 +163,5 @@ def test_what_is_no_table_to_learn_from(content: str, message: str) -> None:
         draft_table("t.csv", file="t.yaml")
     assert message in str(error.value)
     Path("t.csv").write_bytes(b"a,b\n\xff\xfe")
-    with pytest.raises(DataError, match="is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"t\.csv:2: not UTF-8 text"):
         draft_table("t.csv", file="t.yaml")

@@ -23,20 +23,13 @@ from dlassign.train.experiment import run_experiment
 from dlassign.train.learner import Evaluation
 from dlassign.train.saved import evaluate_run
 from dlassign.train.saved_evaluation import SavedEvaluation
+from helpers.exporting import DIGITS
 
 CONFIG: dict[str, Any] = {
-    "name": "tiny",
-    "data": {
-        "name": "digits",
-        "split": {"train": 200, "val": 50, "test": 60},
-        "preprocess": [{"name": "normalize"}, {"name": "mean_image"}],
-    },
-    "model": {"name": "mlp", "hidden": [12], "norm": "batch", "dropout": 0.1},
-    "optimizer": {"name": "adam", "lr": 0.02},
+    **DIGITS,
     # The rate explodes after 8 of 24 steps, so the best weights are not the last.
     "schedule": {"name": "multistep", "milestones": [{"steps": 8}], "gamma": 100.0},
     "train": {"steps": 24, "batch_size": 40, "eval_every": {"steps": 8}, "metric": "loss", "keep_checkpoints": "all"},
-    "device": "cpu",
 }
 
 

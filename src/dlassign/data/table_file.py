@@ -80,7 +80,7 @@ def read_table_file(path: str, *, header: bool = True, delimiter: str = ",") -> 
     Raises:
         DataError: the file is missing, empty or no such text, or rows have another length than the first.
     """
-    text = _text(path)
+    text = read_table_text(path)
     if delimiter == "," and _length(text, ",") < 2:
         delimiter = max(OTHERS, key=lambda other: _length(text, other))
         if _length(text, delimiter) < 2:
@@ -108,7 +108,8 @@ def _lines(path: str, text: str, delimiter: str) -> Iterator[Row]:
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}") from error
+        cure = "close each quote that is opened, and double a quote inside a value"
+        raise DataError(f"{path}:{reader.line_num}: {error}; {cure}") from error
 
 
 def _length(text: str, delimiter: str) -> int:
@@ -119,7 +120,12 @@ def _length(text: str, delimiter: str) -> int:
         return 0
 
 
-def _text(path: str) -> str:
+def read_table_text(path: str) -> str:
+    """Return what a table holds, as text.
+
+    Raises:
+        DataError: the file is missing, cannot be read, or is no UTF-8 text.
+    """
     try:
         data = read_ordinary(Path(path).expanduser())
     except FileNotFoundError as error:

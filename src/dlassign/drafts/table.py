@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from dlassign.config.ordinary_file import read_ordinary
 from dlassign.data.table_columns import DecimalMark, is_absent, number
+from dlassign.data.table_file import read_table_file, read_table_text
 from dlassign.data.table_notes import Column, reasons
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError, first_few
@@ -121,36 +118,20 @@ def read_sheet(path: str) -> Sheet:
     Raises:
         DataError: it cannot be read, or its lines are not alike.
     """
-    try:
-        text = read_ordinary(Path(path).expanduser()).decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text; save the file as UTF-8") from error
-    head = [line for line in text.splitlines()[:20] if line.strip()]
+    head = [line for line in read_table_text(path).splitlines()[:20] if line.strip()]
     delimiter = max(DELIMITERS, key=lambda char: min((line.count(char) for line in head), default=0))
-    try:
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if _is_row(row)
-        ]
-    except csv.Error as error:
-        raise DataError(f"{path} is no table of values with {delimiter!r} between them: {error}") from error
+    file = read_table_file(path, header=False, delimiter=delimiter)
+    rows = [cells for _, cells in file.rows]
     if len(rows) <= FEWEST or len(rows[0]) < 2:
         raise DataError(
-            f"{path} has {len(rows)} lines and {len(rows[0]) if rows else 0} columns; a table to learn from has more "
-            f"than {FEWEST} lines, and at least 2 columns with one of these between them: , ; tab |"
-        )
-    odd = next((row for row in rows if len(row) != len(rows[0])), None)
-    if odd is not None:
-        raise DataError(
-            f"{path}: the line that begins with {odd[0][:20]!r} has {len(odd)} values, but the first line has "
-            f"{len(rows[0])}; mend it, or leave it out"
+            f"{path} has {len(rows)} lines and {len(rows[0])} columns; a table to learn from has more than {FEWEST} "
+            "lines, and at least 2 columns with one of these between them: , ; tab |"
         )
     header = 2 * sum(number(cell) is not None and not is_absent(cell) for cell in rows[0]) < len(rows[0])
     columns = tuple(Column(number, cell.strip() if header else None) for number, cell in enumerate(rows[0]))
     cells = tuple(zip(*rows[header:], strict=True))
     comma = any(_mostly(column, ",") for column in cells) and not any(_mostly(column, ".") for column in cells)
-    return Sheet(path, delimiter, columns, cells, comma)
+    return Sheet(path, file.delimiter, columns, cells, comma)
 
 
 def find_label(sheet: Sheet) -> Column:
@@ -220,11 +201,6 @@ def _no_feature(sheet: Sheet, column: Column, there: Sequence[str], *, rows: int
     if not sheet.names_one(column):
         return "it holds text, and no name of its own to say what it means"
     return f"it holds {different} different texts" if different > min(MOST_TEXTS, rows // 3) else ""
-
-
-def _is_row(cells: Sequence[str]) -> bool:
-    """Return whether a line is one that training reads, though all its cells may be empty."""
-    return len(cells) > 1 or any(cell.strip() for cell in cells)
 
 
 def _is_nan_or_inf(cell: str) -> bool:
