@@ -98,9 +98,10 @@ class Images:
         return image_shape([file.path for file in self.scan.files], self.source.decoding())
 
     def outline(self) -> Raw:
-        """Return what `read` returns, but without pixels: x is (N, 0). Bad images count."""
-        n = len(self.scan.files)
-        return self._as_raw(np.empty((n, 0), np.uint8), CacheEntry((n, 0), 0, "", {}, ()), "")
+        """Return what `read` returns, but without pixels, x (N, 0). Bad images count until they have been decoded."""
+        entry = self._entry or CacheEntry((), 0, "", {}, ())
+        n = len(self.scan.files) - len(entry.bad)
+        return self._as_raw(np.empty((n, 0), np.uint8), entry, "")
 
     def known_sha256(self) -> str | None:
         """Return the digest that `read` gives, or None if the images must be decoded first."""
@@ -138,7 +139,7 @@ class Images:
         return self._as_raw(x, self._entry, note)
 
     def names(self) -> list[str]:
-        """Return the paths of the images that were read, in their order; `read` comes first."""
+        """Return the paths of the images that are not bad, in their order; `sha256` or `read` comes first."""
         assert self._entry is not None
         return [file.path for row, file in enumerate(self.scan.files) if row not in self._entry.bad]
 

@@ -67,8 +67,12 @@ def list_samples(cfg: Data, *, images: Images | None = None) -> dict[str, list[t
         DataError, ConfigError: as `load_dataset`.
     """
     images = images or find_images(cfg)
-    raw = check_raw(_read(cfg, images))
-    names = images.names() if images is not None else _row_names(cfg, raw)
+    if images is None:
+        raw = check_raw(_read(cfg))
+        names = _row_names(cfg, raw)
+    else:
+        images.sha256()  # so that bad images are known; those that are cached are not read for their names
+        raw, names = images.outline(), images.names()
     numbers = np.arange(len(names))
     parts: dict[str, Any] = {}
     start = 0
