@@ -38,13 +38,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from dlassign.cli.views.run import make_display
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.augment import Augmentation
 from dlassign.data.batches import Batches
 from dlassign.data.bundle import Split
 from dlassign.data.on_device import DevicePreprocess
+from dlassign.launch.display import make_display
 from dlassign.train.arithmetic import FAST_BF16_FLAGS, cpu_flags
 from dlassign.train.cache import DataCache
 from dlassign.train.device import cpu_name, fitting_threads, keep_memory
@@ -200,7 +200,7 @@ def train_dlassign(job: Job, clock: Clock) -> tuple[nn.Module, str]:
     learner.optimizer.step = clock.timed(UPDATE, learner.optimizer.step)
     with (
         redirect_stderr(io.StringIO()),
-        make_display(parts.plan.steps, parts.plan.steps_per_epoch, len(parts.splits["train"])) as display,
+        make_display(parts.plan.steps, parts.plan.steps_per_epoch, len(parts.splits["train"]), say=print) as display,
         open_run(cfg, parts, display.on_record) as (run, trainer),
         StopRequest() as stop,
         fitting_threads(learner.n_params, job.batch_size),

@@ -33,9 +33,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlassign.cli.views.run import make_display
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
+from dlassign.launch.display import make_display
 from dlassign.train.cache import DataCache
 from dlassign.train.device import cpu_name
 from dlassign.train.loop import fit
@@ -142,7 +142,7 @@ def train_dlassign(work: Workload, x: Tensor, y: Tensor) -> nn.Module:
     assert isinstance(parts.learner, TorchLearner)
     with (
         redirect_stderr(io.StringIO()),
-        make_display(parts.plan.steps, parts.plan.steps_per_epoch, len(x)) as display,
+        make_display(parts.plan.steps, parts.plan.steps_per_epoch, len(x), say=print) as display,
         open_run(cfg, parts, display.on_record) as (run, trainer),
         StopRequest() as stop,
     ):

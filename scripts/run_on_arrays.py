@@ -17,6 +17,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import assemble
+from dlassign.train.folder import RunFolder
 from dlassign.train.loop import Alone
 from dlassign.train.parts import Parts
 from dlassign.train.run import Run
@@ -46,5 +47,5 @@ def open_run(
         paths = RunPaths(Path(folder))
         make_folder(paths.checkpoints)
         with closing(MetricsWriter(paths.log, on_record=on_record)) as log:
-            run = Run(cfg, paths, parts, log=log, say=lambda text: None, wall=WallClock())
+            run = Run(cfg, RunFolder(paths), parts, log=log, say=lambda text: None, wall=WallClock())
             yield run, Alone(parts.learner, parts.batches, lr_factor=parts.plan.lr_factor)

@@ -76,7 +76,7 @@ SWEEPS = {
     "stack_ema": ("mlp_ema", "optimizer.lr: [1e-2, 1e-1]"),
 }
 """Stacks of four: two learning rates, two seeds."""
-TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}
+TIMES = {"seconds", "wall", "time", "images_per_second", "environment", "chain"}
 
 
 def dlassign(*arguments: str) -> list[str]:

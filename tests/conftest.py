@@ -4,12 +4,16 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and inherited by child processes
 
+import itertools
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dlassign.store import clock
 
 pytest_plugins = ["helpers.chromium"]
 EMPTY = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<svg/>", "pdf": b"%PDF-"}
@@ -58,6 +62,23 @@ def no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.
     """Leave files to the system's cache: it outlives every process that a test kills; tests/store flushes as usual."""
     if "store" not in request.path.parts:
         monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
+def each_look_at_the_clock_a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no two records have the same time: tests that compare outputs with times in them fail always, not rarely."""
+    looks = itertools.count()
+
+    class Time:
+        """The module `time`, but for one function."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(time, name)
+
+        def gmtime(self) -> time.struct_time:
+            return time.gmtime(time.time() + next(looks))
+
+    monkeypatch.setattr(clock, "time", Time())
 
 
 @pytest.fixture

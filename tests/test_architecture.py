@@ -27,32 +27,39 @@ LAYERS = [
     {"store"},
     {"stats", "parts"},
     {"data"},
+    {"data_checks"},
     {"nets", "numpy_nets", "optim", "drafts"},
     {"train"},
     {"stacked"},
-    {"sweep", "checks", "deploy", "plots"},
-    {"report", "tables"},
-    {"cli"},
+    {"sweep", "checks", "deploy", "plots", "verify"},
+    {"doctor"},
+    {"report", "tables", "trackers", "sklearn"},
+    {"launch"},
+    {"cli", "api"},
     {"__main__"},
 ]
 RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 # Which parts may import a heavy or special package at all.
 ALLOWED = {
-    "torch": {"data", "nets", "optim", "train", "stacked", "sweep", "checks", "deploy"},
+    "torch": {"data", "nets", "optim", "train", "stacked", "sweep", "checks", "deploy", "doctor", "sklearn", "verify"},
     "torchvision": {"data", "nets"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "matplotlib": {"plots"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "launch"},
     "scipy": {"stats"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "sklearn"},
     "optuna": {"sweep", "plots"},
     "ray": {"sweep"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "filelock": {"store", "cli"},
+    "pyarrow": {"trackers"},
+    "mlflow": {"trackers"},
+    "sqlalchemy": {"trackers"},
+    "wandb": {"trackers"},
     "onnx": {"deploy"},
     "onnxscript": {"deploy"},
     "onnxruntime": {"deploy"},
@@ -61,18 +68,25 @@ INSIDE_FUNCTIONS_ONLY = {
     ("data", "torch"),
     ("data", "torchvision"),
     ("data", "sklearn"),
+    ("sklearn", "torch"),
     ("stats", "scipy"),
     ("cli", "rich"),
+    ("launch", "rich"),
     ("sweep", "optuna"),
     ("sweep", "ray"),
     ("plots", "optuna"),
+    ("trackers", "pyarrow"),
+    ("trackers", "mlflow"),
+    ("trackers", "sqlalchemy"),
+    ("trackers", "wandb"),
     ("report", "jinja2"),
     ("report", "markupsafe"),
 }
 # Batches on the device: imported only by what trains with torch.
+PROBE = {"probe", "probe_nets"}
 TORCH_AT_THE_TOP = {SOURCE / "data" / f"{name}.py" for name in ("augment", "on_device", "torch_batches")}
 
-BESIDE_THE_FOLDERS = {"__init__.py", "__main__.py", "errors.py"}
+BESIDE_THE_FOLDERS = {"__init__.py", "__main__.py", "errors.py", "sklearn.py"}
 
 FEW_PARAMETERS = {"train", "stacked", "sweep", "store"}
 COMMENTED = {"train": 6.0, "stacked": 6.0, "optim": 6.0, "numpy_nets": 6.0}
@@ -195,6 +209,18 @@ def test_no_other_data_file_imports_those_with_torch_at_the_top() -> None:
     for path in sorted((SOURCE / "data").glob("*.py")):
         found = {module for module, _ in imports(path)} & modules
         assert path in TORCH_AT_THE_TOP or not found, f"{path} imports {found}"
+
+
+def test_of_the_doctor_only_the_probe_takes_torch() -> None:
+    """Static rules and those of a log take less than a second, and importing torch alone takes two."""
+    found = [
+        told(path)
+        for path in FILES
+        if part_of(path) == "doctor" and path.stem not in PROBE
+        for module, _ in imports(path)
+        if module.split(".")[0] == "torch" or module in {f"dlassign.doctor.{name}" for name in PROBE}
+    ]
+    assert not found
 
 
 def test_no_other_file_stands_beside_the_folders() -> None:

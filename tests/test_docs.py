@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from dlassign.cli.main import main
 from dlassign.config.load import load_config
 from dlassign.config.reference import reference_text
+from dlassign.doctor.reference import reference_text as rules_text
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -41,6 +42,10 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(name: s
 
 def test_the_config_reference_is_current() -> None:
     assert (ROOT / "docs" / "reference" / "config.md").read_text() == reference_text()
+
+
+def test_the_reference_of_the_doctors_rules_is_current() -> None:
+    assert (ROOT / "docs" / "reference" / "doctor.md").read_text() == rules_text()
 
 
 def test_the_readme_config_loads(tmp_path: Path) -> None:
@@ -92,6 +97,23 @@ def test_the_layer_of_ones_own_in_the_docs_is_right(
     wrong = CliRunner().invoke(main, command.split()[1:])
     assert wrong.exit_code == 1
     assert "WRONG" in wrong.stdout
+
+
+def test_the_layer_of_ones_own_in_the_docs_can_be_named_in_a_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "howto" / "numpy_nets.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    [models] = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("my_layers.py").write_text(code)
+    for line in models.splitlines():
+        Path("mine.yaml").write_text(
+            f"data: {{name: digits}}\n{line}\noptimizer: {{name: adam}}\ntrain: {{epochs: 1}}\n"
+        )
+        done = CliRunner().invoke(main, ["gradcheck", "mine.yaml", "--code", "my_layers.py"])
+        assert done.exit_code == 0, done.output
+        assert "activation1  beta" in done.stdout
 
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -163,6 +185,8 @@ def names_in(path: Path) -> set[str]:
             found |= {f"{node.name}.{child.name}" for child in node.body if isinstance(child, ast.FunctionDef)}
         if isinstance(node, ast.Assign):
             found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
     return found
 
 

@@ -10,9 +10,9 @@ from torchvision.models import resnet18
 
 from dlassign.checks.memory import KeptForBackward
 from dlassign.checks.summary import ModuleCost, Summary, columns, costs, summarise
-from dlassign.cli.views.text import columns_text
 from dlassign.nets.eecs import eecs_convnet
 from dlassign.nets.mlp import mlp
+from dlassign.stats.text import columns_text
 
 
 class Odd(nn.Module):

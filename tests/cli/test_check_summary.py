@@ -54,6 +54,12 @@ def test_prints_layers_parameters_flops_and_memory(backend: str) -> None:
     assert "kept for backward" in rest
 
 
+def test_a_layer_that_is_there_in_numpy_alone() -> None:
+    Path("acts.py").write_text("def square(x):\n    return x**2, 2 * x\n")
+    said = check("--summary", "--code", "acts.py", "--set", "model.activation=acts.py:square", "--set", "backend=numpy")
+    assert "no summary: layers are counted in PyTorch, and acts.py:square is there in NumPy alone" in said
+
+
 def values(*arguments: str) -> list[str]:
     [line] = [line for line in check("--summary", *arguments).splitlines() if line.startswith("kept")]
     return line.removeprefix("kept for backward").split(" per sample, ")

@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from scipy import stats
 
 from dlassign.cli.main import main
-from dlassign.cli.views.comparison_text import seeds_text
 from dlassign.errors import ConfigError, UserError
 from dlassign.stats.proportion import wilson
 from dlassign.store.records import read_records
+from dlassign.tables.comparison_text import seeds_text
 from helpers import report_folder as folder
 from helpers.commands import calling
 from helpers.synthetic import make_run
@@ -252,6 +252,9 @@ class TestMarks:
     def test_other_images_and_precision(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for run in (out / "b").glob("*-s*"):
             edit(run, '"n_val":50', '"n_val":40')
+            log = run / "log.jsonl"
+            lines = log.read_text().splitlines(keepends=True)
+            log.write_text("".join(x.replace('"n":50', '"n":40') if '"split":"val"' in x else x for x in lines))
             edit(run, '"environment":{}', '"environment":{},"arithmetic":{"precision":"bf16"}')
         assert "judged on different val images: 50 | 40." in said(capsys, out / "a", out / "b", split="val")
         text = said(capsys, out / "a", out / "b")

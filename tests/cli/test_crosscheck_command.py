@@ -47,6 +47,46 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReLU, "forward", wrong)
 
 
+OWN = """\
+import numpy as np
+from torch import nn
+
+
+class TorchGate(nn.Module):
+    def __init__(self, *, share: float = 0.5) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x):
+        return {torch}
+
+
+class Gate:
+    params, grads, buffers = {{}}, {{}}, {{}}
+
+    def __init__(self, *, share: float = 0.5) -> None:
+        self.share = share
+
+    def forward(self, x, *, train):
+        return self.share * x
+
+    def backward(self, dy):
+        return self.share * dy
+"""
+
+
+def test_an_activation_of_ones_own_beside_its_peer(run: Crosscheck) -> None:
+    own = ("--code", "acts.py", "--set", 'model.activation={name: "acts.py:Gate", share: 0.3}', "--steps", "2")
+    Path("acts.py").write_text(OWN.format(torch="self.share * x"))
+    assert run(*own).stdout.splitlines()[-1].startswith("equal: 2 steps")
+    Path("acts.py").write_text(OWN.format(torch="0.31 * x"))
+    assert "parted: layer activation1, forward, step 1" in run(*own).stdout
+    Path("acts.py").write_text(OWN.format(torch="0.31 * x").replace("TorchGate", "Other"))
+    alone = run(*own)
+    assert alone.exit_code == 2
+    assert "there is no TorchGate in its file" in alone.stderr
+
+
 def test_equal(run: Crosscheck) -> None:
     result = run()
     assert result.exit_code == 0

@@ -19,21 +19,18 @@ from dlassign.train.experiment import run_experiment
 from dlassign.train.learner import Evaluation
 from dlassign.train.saved import open_saved, open_split
 from dlassign.train.saved_evaluation import SavedEvaluation
+from helpers.runs import digits_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    values = {
-        "name": "tiny",
-        "data": {"name": "digits", "split": {"train": 200, "val": 40, "test": 60}},
-        "model": {"name": "mlp", "hidden": [8]},
-        "optimizer": {"name": "adam", "lr": 0.02},
-        "train": {"steps": 30, "batch_size": 20},
-        "device": "cpu",
+    changes = {
+        "data.split": {"train": 200, "val": 40, "test": 60},
+        "model.hidden": [8],
+        "optimizer.lr": 0.02,
+        "train.steps": 30,
     }
-    root = tmp_path_factory.mktemp("out") / "tiny" / "11111111-s0"
-    run_experiment(RunConfig.model_validate(values), RunPaths(root))
-    return root
+    return digits_run(tmp_path_factory.mktemp("out"), changes)
 
 
 def evaluate(*arguments: object) -> Result:
@@ -158,7 +155,7 @@ train: {{steps: 1, batch_size: 2}}
     done = CliRunner().invoke(main, ["data", "list", str(tmp_path / "a.yaml"), "--set", "data.split.val=0.25"])
     assert done.exit_code == 0, done.output
     head, *lines = done.stdout.splitlines()
-    assert head == "split,path,label"
+    assert head == "split,path,true_label"
     assert sorted(line.split(":")[1] for line in lines) == sorted(f"{i + 2},{'ab'[i % 2]}" for i in range(20))
     assert [sum(line.startswith(part) for line in lines) for part in ("train", "val", "test")] == [11, 5, 4]
     again = CliRunner().invoke(main, ["data", "list", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "s.csv")])

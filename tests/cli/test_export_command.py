@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dlassign.cli.commands.export import KINDS
 from dlassign.cli.main import main
-from dlassign.deploy import export, onnx_file
+from dlassign.deploy import onnx_file
 from helpers.exporting import train
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return train(tmp_path / "out" / "tiny" / "01234567-s0").root
-
-
-def test_the_command_offers_what_can_be_written() -> None:
-    assert KINDS == export.KINDS  # twice, for --help imports no torch
 
 
 def call(*arguments: object) -> Result:
@@ -56,7 +51,3 @@ def test_without_the_extra_the_rest_is_written(run: Path, tmp_path: Path, monkey
     asked = call(run, "--to", "onnx", "--out", tmp_path / "other")
     assert asked.exit_code == 1
     assert "for ONNX no_such_package is missing: pip install 'dlassign[export]'" in asked.stderr
-
-
-def test_the_command_knows_every_kind() -> None:
-    assert KINDS == export.KINDS

@@ -188,10 +188,9 @@ def test_a_layer_of_the_user(run: Run, where: str) -> None:
     assert row[:2] == ["Swish", "input"]
     assert row[3] == "-"
     result = layer(run, where, "--arg", "beta=2.5", "--torch", "swishes.py:TorchSwish", "--input", "2,3,4", "--json")
-    found, large = json.loads(result.stdout)["rows"]
-    assert (found["form"], found["size"], found["ok"]) == ("beta 2.5", 24, True)
-    assert (large["form"], large["ok"]) == ("beta 2.5, large x", True)
-    assert found["autograd"] < 1e-14
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["form"] for row in rows] == ["beta 2.5", "beta 1.75", "large x, beta 2.5"]
+    assert all(row["size"] == 24 and row["ok"] and row["autograd"] < 1e-14 for row in rows)
     assert layer(run, where, "--torch", "torch.nn:SiLU").exit_code == 0
     assert not list(Path().glob("__pycache__"))
 
@@ -223,11 +222,13 @@ class Layer:
     ("arguments", "forward", "slope", "form"),
     [
         ("factor=1.0", "self.factor * x", "1", "factor 0.7"),
-        ("factor=1", "self.factor * x", "self.factor**2", "factor 0.7"),
+        ("factor=1", "self.factor * x", "self.factor**2", "factor 3"),
         ("factor=0.0", "x + self.factor * x**3", "1", "factor 0.3"),
         ("factor=2.0", "self.factor * x", "2", "factor 1.7"),
         ("power=2", "x**self.power", "2 * self.x", "power 3"),
-        ("power=1", "x * abs(x)**(self.power - 1)", "1 + 0 * self.x", "power 0.7"),
+        ("power=1", "x * abs(x)**(self.power - 1)", "1 + 0 * self.x", "power 3"),
+        ("factor=0.5", "self.factor * x", "(1 - self.factor)", "factor 0.35"),
+        ("factor=3.0", "self.factor * x", "3", "factor 2.1"),
         ("factor=0.5", "self.factor * np.clip(x, 0, 6)", "self.factor * (self.x > 0)", "large x"),
     ],
 )
@@ -248,9 +249,101 @@ def test_a_value_that_cannot_be_varied_is_said(run: Run) -> None:
     Path("mine.py").write_text(source.replace("        self.factor, self", f"{check}        self.factor, self"))
     result = layer(run, "mine.py:Layer")
     assert result.exit_code == 0, result.output
-    note = "factor was tried at 1 alone, which can hide a factor; another value fails: --layer: Layer(factor=0.7) fails"
-    assert result.stdout.splitlines()[-1].startswith(note)
-    assert note in json.loads(layer(run, "mine.py:Layer", "--json").stdout)["notes"][0]
+    assert (
+        "tried\n"
+        "  factor  1 alone, which can hide a mistake; refused 3, 2, 0.7, 1.3, 1.03:\n"
+        "          ValueError: one factor only\n"
+        "  x       normal, 8 times as large\n"
+    ) in result.stdout
+    found = json.loads(layer(run, "mine.py:Layer", "--json").stdout)
+    assert found["notes"] == ["factor was tried at 1 alone, which can hide a mistake; ValueError: one factor only"]
+    assert found["arguments"][0] == {"name": "factor", "values": [1], "refused": [3, 2, 0.7, 1.3, 1.03]}
+
+
+SEVERAL = """\
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+
+class Several:
+    params, grads, buffers = {}, {}, {}
+
+    def __init__(
+        self,
+        n_features: int = 4,
+        *,
+        slope: Annotated[float, Field(ge=1, le=1.1)] = 1.0,
+        scale: Annotated[float, Field(ge=1, le=1)] = 1.0,
+        shift=0.0,
+        stride=1,
+        clip=True,
+        mode="same",
+        dtype=np.float32,
+    ):
+        if stride not in (1, 2):
+            raise ValueError(f"stride is {stride}; expected 1 or 2")
+        if not 1 <= slope <= 1.1:
+            raise SystemError("a value outside the limits")
+        self.n_features, self.slope, self.scale, self.shift = n_features, slope, scale, shift
+
+    def forward(self, x, *, train):
+        if x.shape[1] != self.n_features:
+            raise ValueError(f"expected {self.n_features} features")
+        self.x = x
+        return self.scale * np.where(x > 0, x, self.slope * x) * (1 + self.shift)
+
+    def backward(self, dy):
+        return self.scale * np.where(self.x > 0, dy, self.slope * dy) * (1 + self.shift)
+
+
+class ForgetsTogether(Several):
+    def forward(self, x, *, train):
+        return super().forward(x, train=train) + self.shift * (self.slope - 1) * x
+
+
+class BreaksElsewhere(Several):
+    def backward(self, dy):
+        return super().backward(dy) if self.slope == 1 else None
+"""
+
+
+def test_what_was_tried_is_said_within_80_columns_and_limits_are_kept(run: Run) -> None:
+    Path("mine.py").write_text(SEVERAL)
+    result = layer(run, "mine.py:Several")
+    assert result.exit_code == 0, result.output
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert (
+        "tried\n"
+        "  n_features  4; refused 5, 3: ValueError: expected 5 features\n"
+        "  slope       1.0, 1.03\n"
+        "  scale       1.0 alone, which can hide a mistake; its annotation takes no other\n"
+        "              that was thought of\n"
+        "  shift       0.0, 0.3\n"
+        "  stride      1, 2; refused 3: ValueError: stride is 3; expected 1 or 2\n"
+        "  clip        True\n"
+        "  mode        same\n"
+        "  x           normal, 8 times as large\n"
+        "\n"
+    ) in result.stdout
+    forms = [row["form"] for row in json.loads(layer(run, "mine.py:Several", "--json").stdout)["rows"]]
+    assert forms == ["", "slope 1.03", "shift 0.3", "stride 2", "slope 1.03, shift 0.3, stride 2", "large x"]
+
+
+def test_one_argument_cannot_hide_another(run: Run) -> None:
+    Path("mine.py").write_text(SEVERAL)
+    result = layer(run, "mine.py:ForgetsTogether")
+    assert result.exit_code == 1
+    assert "WRONG  ForgetsTogether slope 1.03, shift 0.3, stride 2 input: at [" in result.stdout
+    assert result.stdout.endswith("; 1 WRONG\n")
+
+
+def test_a_backward_that_fails_at_another_value_is_a_mistake_and_no_refusal(run: Run) -> None:
+    Path("mine.py").write_text(SEVERAL)
+    result = layer(run, "mine.py:BreaksElsewhere")
+    assert result.exit_code == 1
+    assert "with slope=1.03: BreaksElsewhere: backward returns None; expected an array" in result.stderr
 
 
 def test_the_peer_of_another_value_is_one_that_takes_it(run: Run) -> None:
@@ -294,6 +387,7 @@ def test_a_peer_that_computes_something_else(run: Run) -> None:
         (["nowhere:Swish"], 2, "there is no module 'nowhere'"),
         (["nowhere.py:Swish"], 2, "there is no file nowhere.py"),
         ([":Swish"], 2, "is no import path"),
+        (["swishes:TorchSwish"], 2, "TorchSwish is a torch.nn.Module, whose gradients PyTorch computes; give a NumPy"),
         (["swishes:Half"], 1, "Half is no layer yet; it lacks\n  params: "),
         (["swishes:Fails"], 1, "Fails() fails: RuntimeError: not today"),
         (["swishes:Swish", "--arg", "gamma=1"], 2, "unexpected keyword argument 'gamma'"),
@@ -358,6 +452,69 @@ def test_a_config(run: Run) -> None:
     found = json.loads(run("--config", "a.yaml", "--json").stdout)
     assert found["ok"]
     assert found["rows"][1]["entries"] == 20
+
+
+OWN = """\
+import numpy as np
+from torch import nn
+
+
+class Half(nn.Module):
+    def __init__(self, *, slope: float = 1.0) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x):
+        return x.clamp(min=0) + self.slope * x.clamp(max=0)
+
+
+def NumpyHalf(x, *, slope: float = 1.0):
+    return np.where(x > 0, x, slope * x), np.where(x > 0, np.ones_like(x), slope)
+
+
+def Forgets(x, *, slope: float = 1.0):
+    return np.where(x > 0, x, slope * x), np.ones_like(x)
+"""
+
+
+def test_a_config_with_an_activation_of_ones_own(run: Run) -> None:
+    Path("acts.py").write_text(OWN)
+    own = ("a.yaml", "--code", "acts.py", "--set", "model.hidden=[8, 6]")
+    both = run(*own, "--set", 'model.activation=[{name: "acts.py:Half", slope: 0.3}, tanh]', "--json")
+    assert both.exit_code == 0, both.output
+    assert all(row["autograd"] < 1e-10 for row in json.loads(both.stdout)["rows"])
+    wrong = run(*own, "--set", 'model.activation={name: "acts.py:Forgets", slope: 0.3}', "--json")
+    assert wrong.exit_code == 1, wrong.output
+    rows = json.loads(wrong.stdout)["rows"]
+    assert [row["layer"] for row in rows if not row["ok"]][:3] == ["input", "linear1", "linear1"]
+    # It is there in NumPy alone, so there is nothing to compare with.
+    assert {row["autograd"] for row in rows} == {None}
+    layer_too = (
+        OWN.replace("def NumpyHalf", "def Unused")
+        + """
+class NumpyHalf:
+    params, grads, buffers = {}, {}, {}
+
+    def __init__(self, *, slope: float = 1.0) -> None:
+        self.slope = slope
+
+    def forward(self, x, *, train):
+        self.x = x
+        return np.where(x > 0, x, self.slope * x)
+
+    def backward(self, dy):
+        return dy
+"""
+    )
+    Path("acts.py").write_text(layer_too)
+    hidden = run(*own, "--set", "model.activation=acts.py:Half").stdout.splitlines()
+    assert hidden[-2].endswith("all within bounds")
+    assert hidden[-1] == "other arguments: dlassign gradcheck --layer acts.py:NumpyHalf"
+    assert layer(run, "acts.py:NumpyHalf").exit_code == 1
+    not_allowed = run("a.yaml", "--set", "model.activation=acts.py:Half")
+    assert not_allowed.exit_code == 2
+    assert "a config alone runs no code; allow it with --code acts.py" in not_allowed.stderr
+    assert "--code is for the parts that a config names" in run("--code", "acts.py").stderr
 
 
 def test_what_is_wrong_with_a_config_is_shown_in_the_file(run: Run) -> None:

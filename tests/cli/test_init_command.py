@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -108,11 +109,10 @@ def test_names_that_are_no_names_of_runs(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, text: str) -> None:
-        from dlassign.errors import UserError
+    def full(handle: int) -> None:
+        assert not Path("quickstart.yaml").exists()  # so a process that is killed here leaves none, either
+        raise OSError(errno.ENOSPC, "full")
 
-        raise UserError(f"cannot write {path}: no space left")
-
-    monkeypatch.setattr("dlassign.store.files.write_text", full)
+    monkeypatch.setattr("dlassign.store.files.os.fsync", full)
     assert "no space left" in init("quickstart", code=1).stderr
     assert not list(Path.cwd().iterdir())

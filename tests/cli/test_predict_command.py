@@ -21,22 +21,13 @@ from dlassign.store.paths import RunPaths
 from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import evaluate_run
 from helpers.images import save
+from helpers.runs import digits_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the digits, which are images of 8x8 from 0 to 16."""
-    values = {
-        "name": "tiny",
-        "data": {"name": "digits", "split": {"train": 60, "val": 20, "test": 20}},
-        "model": {"name": "mlp", "hidden": [4]},
-        "optimizer": {"name": "adam", "lr": 0.01},
-        "train": {"steps": 3, "batch_size": 20, "keep_checkpoints": "all"},
-        "device": "cpu",
-    }
-    root = tmp_path_factory.mktemp("out") / "tiny" / "11111111-s0"
-    run_experiment(RunConfig.model_validate(values), RunPaths(root))
-    return root
+    return digits_run(tmp_path_factory.mktemp("out"), {"train.keep_checkpoints": "all"})
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 from scipy import stats
 
 from dlassign.cli.main import main
+from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
+from helpers.forging import rewrite_chain
 from helpers.tiny_tables import BASE, row, write_config, write_table
 
 
@@ -291,6 +293,7 @@ def test_a_damaged_log_costs_its_own_row_only(folder: Path, key: str) -> None:
     start = json.loads(first)
     del start[key]
     log.write_text(json.dumps(start) + "\n" + "".join(rest))
+    rewrite_chain(RunPaths(log.parent))  # so that nothing is wrong but that
     write_table(
         folder,
         {
@@ -358,3 +361,34 @@ def test_rows_that_share_a_run_train_it_once_and_first(folder: Path) -> None:
     assert "2 runs to train" in result.stderr
     assert "[1/2] small:a" in result.stderr
     assert [len(found["runs"]) for found in content(folder)["rows"]] == [1, 1, 1]
+
+
+def test_a_table_in_each_format(folder: Path) -> None:
+    text = reproduce("small:narrow").stdout
+    again = ("small:narrow", "--no-train")
+    assert reproduce(*again, "--format", "text").stdout == text
+    rows = list(csv.DictReader(reproduce(*again, "--format", "csv").stdout.splitlines()))
+    assert [(row["table"], row["row"], row["figure"]) for row in rows] == [
+        ("small", "narrow", "test last"),
+        ("small", "narrow", "test best"),
+    ]
+    assert float(rows[0]["mean"]) == content(folder)["rows"][0]["figures"][0]["mean"]
+    lines = reproduce(*again, "--format", "markdown").stdout.splitlines()
+    assert set(lines) < set((folder / "out" / "tables" / "small.md").read_text().splitlines())
+    assert sum(line.startswith("| Net narrow") for line in lines) == 1
+    latex = reproduce(*again, "--format", "latex").stdout
+    assert latex.startswith("% Small nets\n% Reported figures: nowhere.\n\\begin{tabular}{llrrlrl}")
+    assert "Net narrow & test last & 80.00 & " in latex
+    by_format, by_flag = (
+        json.loads(reproduce(*again, *option).stdout) for option in (("--format", "json"), ("--json",))
+    )
+    for (table,) in (by_format, by_flag):  # the clock may tick between the two
+        assert table.pop("made")
+    assert by_format == by_flag
+    listed = reproduce("small", "--list", "--format", "csv").stdout
+    assert listed.splitlines()[0] == "row,label,runs,missing,seconds,why"
+    listed_twice = reproduce("small", "--list", "--no-train", "--page", "p.md")
+    assert "--list neither trains nor writes; leave out --no-train, --page" in listed_twice.stderr
+    wrong = reproduce(*again, "--format", "csv", "--json")
+    assert wrong.exit_code == 2
+    assert "--json is --format json; leave it out, or --format csv" in wrong.stderr

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dlassign.cli.main import main
-from dlassign.cli.views.sweep import Tally
-from dlassign.cli.views.sweep_table import result_table
-from dlassign.cli.views.text import columns_text, values_text
 from dlassign.config.sweep import Objective
+from dlassign.launch.sweep_display import Tally
+from dlassign.stats.text import columns_text, values_text
 from dlassign.store.files import write_text
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.sweep.standing import Standing
+from dlassign.tables.sweep_table import result_table
 from helpers.sweep_files import table_of, write_sweep
 from helpers.tiny_trials import make_trial
 
@@ -172,7 +172,7 @@ def test_confirmations_of_an_earlier_session_count_as_finished(tmp_path: Path) -
 
 def test_time_left_counts_what_was_trained_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dlassign.cli.views.sweep.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dlassign.launch.sweep_display.time.monotonic", lambda: now[0])
     tally = Tally(Objective())
     trials = [make_trial(tmp_path, n, seed=n) for n in range(4)]
     waiting = [Standing(trial=trial, status="waiting") for trial in trials[1:]]

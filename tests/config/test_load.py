@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlassign.config.load import dump_config, load_config, load_located
+from dlassign.config.load import dump_config, dump_line, dump_plain, load_config, load_located, parse_config
 from dlassign.config.run import RunConfig
 from dlassign.config.schema import run_schema
+from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError, Problem
 from helpers.from_schema import values
 
@@ -159,3 +160,43 @@ def test_any_values(tmp_path: Path, data: Any) -> None:
 @given(st.lists(st.lists(PIECES | st.sampled_from([".", "=", "0"]), max_size=8).map("".join), max_size=3))
 def test_any_overrides(tmp_path: Path, overrides: Any) -> None:
     nothing_but_a_config_error(write(tmp_path, "a.yaml", MINIMAL), overrides)
+
+
+ODD = [
+    "1e-3",
+    "on",
+    "null",
+    "~",
+    "a: b",
+    "x\ny",
+    "- a",
+    "#",
+    "'",
+    '"',
+    "0x1f",
+    ".inf",
+    "!a",
+    "&a",
+    "*a",
+    "{",
+    "010",
+    " a ",
+]
+ODD += ["010", " a ", "\t", "\x85", "\u2028", "\ufeff", "\ud7fc", "---", "..."]
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(ODD)
+KEYS = TEXTS.filter(lambda key: key not in ("", "<<"))
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PLAIN)
+def test_plain_data_comes_back_from_one_line_and_from_a_file(value: Any) -> None:
+    """As Python's dicts go to a config and to what `--set` takes."""
+    line = dump_line(value)
+    assert line.isprintable()
+    for found in (parse_yaml(line, "line").data, parse_config(dump_plain({"key": value}), "dict").data["key"]):
+        assert (found, type(found)) == (value, type(value))

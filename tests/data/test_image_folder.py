@@ -217,23 +217,3 @@ def test_60_000_real_images(real_data: Path, tmp_path: Path) -> None:
     assert raw.label == "cifar10-jpeg"
     assert raw.train.x.shape == (50_000, 3, 32, 32)
     assert np.bincount(raw.train.y).tolist() == [5000] * 10
-
-
-@pytest.mark.parametrize("how", ["link", "hard link", "copy", "other format"])
-def test_an_image_in_two_parts_is_said_whatever_brought_it_there(how: str, source: FolderSource) -> None:
-    root = Path(source.root)
-    image, again = next((root / "train" / "cat").iterdir()), root / "test" / "dog" / "again.png"
-    assert not any("the pixels of" in note for note in read(source).notes)
-    match how:
-        case "link":
-            again.symlink_to(image.resolve())
-        case "hard link":
-            again.hardlink_to(image)
-        case "copy":
-            again.write_bytes(image.read_bytes())
-        case _:
-            again = again.with_suffix(".bmp")
-            Image.open(image).save(again)
-    for _ in range(2):  # the second time it comes from the cache
-        [note] = read(source).notes
-        assert f"an image of test has the pixels of images of train, such as {again} and {image}" in note

@@ -24,7 +24,7 @@ def test_hidden_and_other_files_are_left_out_and_nested_ones_found(source: Folde
     (Path(source.root) / "train" / ".cache").mkdir()
     raw = read(source)
     assert len(raw.train) == 6
-    assert "1 files in the class folders" in raw.notes[0]
+    assert "1 file is ignored in the class folders" in raw.notes[0]
 
 
 def test_class_folders_in_the_root_itself(source: FolderSource) -> None:
@@ -122,7 +122,7 @@ def test_a_broken_link_is_a_bad_image_and_a_pipe_is_none(source: FolderSource) -
         read(source)
     raw = read(replace(source, skip_bad=True))
     assert raw.train.y.tolist() == [0, 0, 0, 1, 1, 1]
-    assert "1 files in the class folders" in raw.notes[1]
+    assert "1 file is ignored in the class folders" in raw.notes[1]
 
 
 def test_images_beside_the_class_folders_are_said(source: FolderSource) -> None:

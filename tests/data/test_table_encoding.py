@@ -92,6 +92,19 @@ def test_without_a_header_columns_stand_where_they_stood() -> None:
         read_new_rows("new.csv", encoding)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("mark", [".", ","])
+def test_a_new_table_may_have_another_separator_and_decimal_mark(delimiter: str, mark: str) -> None:
+    rows = [["age", "size", "colour"], [f"20{mark}5", "small", "red, dark"], ["30", "large", "blue"]]
+    Path("new.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    found = read_new_rows("new.csv", fitted())
+    assert_array_equal(fitted().encode(found.cells)[:, 0], [20.5, 30])
+    assert found.cells[0][1] == "red, dark", "texts keep their commas"
+    told = f"its separator is {delimiter!r}, that of the training was ','"
+    assert found.note == (told if mark == "." else f"{told}; its decimal mark is ','")
+    assert read_new_rows("t.csv", fitted()).note == ""
+
+
 def test_a_row_by_the_names_of_its_columns() -> None:
     encoding = fitted()
     for age in ("", None, math.nan, "NA"):

@@ -108,12 +108,13 @@ WRONG = {
     "no width": (np.zeros((5, 0), np.uint8), "an image of 5x0 .* has no pixels"),
     "a picture without pixels": (Image.new("RGB", (0, 4)), "an image of 4x0 .* has no pixels"),
     "floats": (np.full((12, 10, 3), 7.0), r"these are float64 \(up to 7\)"),
-    "whole numbers": (np.zeros((12, 10, 3), np.int64), "these are int64; give x.astype"),
+    "whole numbers": (np.zeros((12, 10, 3), np.int64), "these are int64; if all values are from 0 to 255, give"),
     "channels first": (np.zeros((3, 12, 10), np.uint8), r"expected \(height, width, channels\).*trained on 12x10x3"),
-    "no file": ("missing.png", "there is no file missing.png"),
+    "no file": ("missing.png", "missing.png cannot be read as an image: there is no such file"),
     "a folder": (str(Path(__file__).parent), "deploy is a folder; give its files"),
     "no image": (__file__, r"test_model.py cannot be read as an image"),
-    "nothing": (None, "NoneType cannot be read as an image"),
+    "normalised": (np.full((12, 10, 3), -0.5), "float64 from -0.5 to 0; preprocessing is part of the model"),
+    "nothing": (None, "a NoneType is no image; give a path"),
 }
 
 
@@ -125,10 +126,35 @@ def test_what_is_no_image_is_refused_in_a_sentence(images: Any, message: str, mo
         model.predict([images])
 
 
+def test_tensors_and_arrays_of_paths_are_images_too(model: Model, files: list[Path]) -> None:
+    pixels = np.asarray(Image.open(files[0]))
+    expected = model.predict_proba(files)
+    one = model.predict_proba(files[0])
+    np.testing.assert_array_equal(model.predict_proba(torch.from_numpy(pixels.copy())), one)
+    np.testing.assert_array_equal(model.predict_proba([torch.from_numpy(pixels.copy())]), one)
+    np.testing.assert_array_equal(model.predict_proba(np.array(list(map(str, files)))), expected)
+    with pytest.raises(DataError, match="float32"):
+        model.predict(torch.zeros(12, 10, 3, dtype=torch.bfloat16))
+    with pytest.raises(DataError, match="a dict is no image"):
+        model.predict({"path": 1})  # type: ignore[arg-type,dict-item]
+
+
+def test_a_module_in_training_mode_predicts_as_before(model: Model, files: list[Path]) -> None:
+    expected = model.predict_proba(files)
+    model.module.train()
+    np.testing.assert_array_equal(model.predict_proba(files), expected)
+    assert not any(module.training for module in model.module.modules())
+
+
 def test_deep_pixels_that_training_did_not_have(model: Model, tmp_path: Path) -> None:
     Image.fromarray(np.full((24, 20), 40000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="more than 8 bits a channel, and the images of the training had not"):
+    with pytest.raises(DataError, match="its pixels have more than 8 bits"):
         model.predict(tmp_path / "deep.png")
+
+
+def test_the_message_says_which_of_a_list_is_no_image(model: Model, files: list[Path]) -> None:
+    with pytest.raises(DataError, match=r"^image 2 \(counted from 0\): a float is no image"):
+        model.predict([files[0], files[1], 0.5])
 
 
 def test_digits_have_sixteen_levels(tmp_path: Path) -> None:
@@ -216,7 +242,8 @@ def test_cells_of_a_table_with_text(tmp_path: Path) -> None:
     assert moved.intake.table is not None
     cells = [{"age": 3, "colour": "red"}, {"colour": "blue", "age": None, "more": 1}, {"age": "NA", "colour": "pink"}]
     expected = moved.predict_proba(moved.intake.table.encode([["3", "red"], ["", "blue"], ["NA", "pink"]]))
-    np.testing.assert_array_equal(moved.predict_proba(cells), expected)
+    with pytest.warns(UserWarning, match="texts that train does not have: 'pink'"):
+        np.testing.assert_array_equal(moved.predict_proba(cells), expected)
     np.testing.assert_array_equal(model.predict_proba(cells[0]), expected[:1])
     for row, message in (
         ({"age": 3}, "the row lacks columns that the model takes: 'colour'"),

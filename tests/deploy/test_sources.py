@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from dlassign.data.image_pixels import Decoding
+from dlassign.data.table_columns import NumberColumn
+from dlassign.data.table_encoding import TableEncoding
+from dlassign.data.table_notes import Column
 from dlassign.deploy.classifier import Intake
 from dlassign.deploy.sources import DEEP, Chunk, Source, open_sources
 from dlassign.errors import UserError
@@ -84,8 +87,8 @@ def test_a_list_names_files_and_what_is_missing_is_among_them(photos: Path) -> N
     chunk = chunk_of("-", listed=[f"{photos}/dog/c.png\n", "\n", "nowhere.png\r\n"])
     assert chunk.names == [f"{photos}/dog/c.png", "nowhere.png"]
     assert len(chunk.x) == 1
-    assert "No such file" in chunk.errors[1]
-    with pytest.raises(UserError, match="the list on standard input names no image"):
+    assert "no such file" in chunk.errors[1]
+    with pytest.raises(UserError, match="the list on standard input is empty"):
         opened("-", listed=["\n"])
 
 
@@ -115,6 +118,36 @@ def test_pixels_get_the_range_of_the_training_images(photos: Path) -> None:
     save(photos / "dog" / "c.png", np.array([[0, 8], [128, 255]], np.uint8))
     intake = Intake(shape=(1, 2, 2), decoding=Decoding(size=(2, 2), grayscale=True), white=16)
     assert chunk_of(photos / "dog", intake=intake).x.ravel().tolist() == [0, 1, 8, 16]
+
+
+def test_a_file_that_is_named_more_than_once_is_told(photos: Path) -> None:
+    _, notes = opened(photos, photos / "dog")
+    assert notes[0] == "note: 1 of the 5 named files are repeats; each counts again"
+    (photos / "cat" / "note.txt").unlink()
+    # A pattern names each once, though it matches the folders, too.
+    [source], notes = opened(f"{photos}/**")
+    assert len(source) == 4
+    assert not any("repeats" in note for note in notes)
+
+
+@pytest.mark.parametrize("text", ["\ufeff{}\r\n", "{}\0"])
+def test_lists_as_windows_and_find_write_them(text: str, photos: Path) -> None:
+    chunk = chunk_of("-", listed=[text.format(photos / "dog" / "c.png")])
+    assert (len(chunk.x), chunk.errors) == (1, {})
+
+
+def test_why_a_file_cannot_be_read_is_the_same_each_time(photos: Path) -> None:
+    (photos / "empty.png").touch()
+    (photos / "link.png").symlink_to(photos / "nowhere.png")
+    (photos / "text.png").write_text("no image")
+    names = ("empty", "link", "text", "gone")
+    chunk = chunk_of("-", listed=[str(photos / f"{name}.png") for name in names])
+    assert [chunk.errors[place] for place in range(4)] == [
+        "the file is empty",
+        "this link leads to no file",
+        "cannot identify image file",
+        "there is no such file",
+    ]
 
 
 def test_places_that_name_nothing(photos: Path, tmp_path: Path) -> None:
@@ -152,3 +185,14 @@ def test_an_mnist_file_with_the_labels_beside_it(tmp_path: Path) -> None:
         opened(path)
     with pytest.raises(UserError, match="holds images of 1x2x2, and the net takes 3x2x2"):
         opened(path, intake=Intake(shape=(3, 2, 2), decoding=Decoding()))
+
+
+def test_a_net_for_tables_names_its_columns_where_images_are_given(photos: Path) -> None:
+    encoding = TableEncoding((NumberColumn(Column(0, "age"), ".", None, False),), Column(1, "label"), 2, ",")
+    intake = Intake(shape=(1,), table=encoding)
+    with pytest.raises(
+        UserError, match=r"b\.png is an image, and this net takes rows of a table with the columns 'age'"
+    ):
+        opened(photos, intake=intake)
+    with pytest.raises(UserError, match="there is no file age,label; a list on standard input holds names of tables"):
+        opened("-", intake=intake, listed=["age,label\n", "1,a\n"])

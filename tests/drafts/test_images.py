@@ -99,7 +99,7 @@ def test_odd_photos_are_looked_at_and_train(place: Place, tmp_path: Path) -> Non
     assert cfg.data.fit == "crop"
     text = "\n".join(seen)
     assert "pets: 61 images of 3 classes (apple, banana, cherry), 20 to 21 of each" in text
-    assert "1 files are no images and are left out: pets/apple/broken.jpg" in text
+    assert "cannot be read as images, and left out: pets/apple/broken.jpg" in text
     assert "1 images lie in pets itself, in no class folder, and were left out: stray.jpg" in text
     cfg = load_config("pets.yaml", ["train.epochs=1"])
     assert run_experiment(cfg, RunPaths(tmp_path / "run")).end is not None

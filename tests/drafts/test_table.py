@@ -165,3 +165,17 @@ def test_what_is_no_table_to_learn_from(content: str, message: str) -> None:
     Path("t.csv").write_bytes(b"a,b\n\xff\xfe")
     with pytest.raises(DataError, match=r"t\.csv:2: not UTF-8 text"):
         draft_table("t.csv", file="t.yaml")
+
+
+def test_a_text_column_counts_na_as_training_does_and_the_last_column_is_told() -> None:
+    lines = ["age,colour,n,kind,bought"]
+    for i in range(40):
+        lines.append(f"{i * i % 17},{('red', 'NA', '', 'blue')[i % 4]},{i * 37 % 11},{'aab'[i % 3]},{i or ''}")
+    Path("t.csv").write_text("\n".join(lines) + "\n")
+    data, features, seen = drafted()
+    told = "\n".join(seen)
+    assert data.label_column == "kind"
+    assert "the last column, column 'bought', is not taken for the label: 1 of its values are missing" in told
+    assert "text: column 'colour': each of its 3 texts is a feature" in told
+    assert "missing: column 'colour': 10 values" in told
+    assert f" that make {features} features" in told

@@ -18,6 +18,7 @@ from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter
 from dlassign.train.arithmetic import SINGLE_PRECISION
+from dlassign.train.folder import RunFolder
 from dlassign.train.learner import Evaluation, State, Steps, StepStats
 from dlassign.train.parts import Parts
 from dlassign.train.plan import Plan
@@ -162,6 +163,6 @@ def make_run(
     )
     log = more.pop("log", None) or MetricsWriter(paths.log)
     options = {"say": lambda text: None, "wall": WallClock(), **more}
-    run = Run(RunConfig.model_validate(values), paths, parts, log=log, **options)
+    run = Run(RunConfig.model_validate(values), RunFolder(paths), parts, log=log, **options)
     run._watchers |= {f"{watcher.name} {place}": watcher for place, watcher in enumerate(watchers)}
     return run

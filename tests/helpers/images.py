@@ -37,6 +37,18 @@ def save(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> No
     (image.convert(mode) if mode else image).save(path, **options)
 
 
+def folder_with_a_leak(root: Path) -> Path:
+    """Write 12 images for each of two classes in train and test; one of test is one of train, under another name."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (root / part / name).mkdir(parents=True)
+            for number in range(12):
+                save(root / part / name / f"{number}.png", rng.integers(0, 255, (6, 6, 3), np.uint8))
+    (root / "test" / "cat" / "3.png").write_bytes((root / "train" / "dog" / "5.png").read_bytes())
+    return root
+
+
 def cache_file(source: FolderSource, ending: str) -> Path:
     """Return the only file of the cache with this ending."""
     [path] = Path(source.cache or "").glob(f"*{ending}")

@@ -14,7 +14,7 @@ def fill(out: Path) -> dict[str, list[RunPaths]]:
     """Two groups of three seeds (`slow` and `fast`), a run that looked at the test set, a damaged and a foreign one."""
     days = iter(f"2026-01-{day:02d}T10:00:00+00:00" for day in range(1, 20))
     runs = {
-        name: [make_run(out, name=name, lr=lr, seed=seed, started=next(days)) for seed in range(3)]
+        name: [make_run(out, name=name, matrix=True, lr=lr, seed=seed, started=next(days)) for seed in range(3)]
         for name, lr in (("slow", 0.05), ("fast", 0.2))
     }
     runs["tested"] = [make_run(out, name="tested", splits=("test",), finals=("test",), started=next(days))]

@@ -12,6 +12,7 @@ import pytest
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.store.paths import RunPaths
+from dlassign.train.experiment import run_experiment
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.torch_learner import TorchLearner
 
@@ -31,6 +32,26 @@ def with_changes(values: dict[str, Any], changes: dict[str, Any] | None) -> dict
 def paths_of(cfg: RunConfig, out: Path) -> RunPaths:
     """Return the folder that a config's run has below `out`."""
     return RunPaths.of(out, cfg.model_dump(mode="json"), fingerprint(cfg.data))
+
+
+def tiny_config(changes: dict[str, Any] | None = None) -> RunConfig:
+    """Return the config of a tiny network for a few of scikit-learn's digits."""
+    values = {
+        "name": "tiny",
+        "data": {"name": "digits", "split": {"train": 60, "val": 20, "test": 20}},
+        "model": {"name": "mlp", "hidden": [4]},
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "train": {"steps": 3, "batch_size": 20},
+        "device": "cpu",
+    }
+    return RunConfig.model_validate(with_changes(values, changes))
+
+
+def digits_run(out: Path, changes: dict[str, Any] | None = None) -> Path:
+    """Train a tiny network on a few of scikit-learn's digits, and return the run's folder below `out`."""
+    paths = RunPaths(out / "tiny" / "11111111-s0")
+    run_experiment(tiny_config(changes), paths)
+    return paths.root
 
 
 class Stop:

@@ -77,7 +77,7 @@ def test_same_bytes_twice(tmp_path: Path, ending: str) -> None:
 
 
 def test_a_log_that_lacks_a_row_of_its_matrix_is_told_as_damaged(tmp_path: Path) -> None:
-    paths = make_run(tmp_path)
+    paths = make_run(tmp_path, matrix=True)
     records = read_records(paths.log)
     del records.confusions["test"][3]
     with pytest.raises(UserError, match=r"log.jsonl is damaged: a confusion matrix of 10 classes .* \(9, 10\)"):

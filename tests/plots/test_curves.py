@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +329,19 @@ def test_one_of_two_seeds_has_no_finite_accuracy(tmp_path: Path) -> None:
         record["accuracy"] = None
     figure = build_figure(runs, metrics=("accuracy",), options=CurveOptions(group="model.name"))
     assert any("test " in text.get_text() for text in figure.axes[0].get_legend().get_texts())
+
+
+@pytest.mark.parametrize("width", [3.1, pytest.param(6.9, marks=SLOW)])
+def test_a_picture_for_a_report_is_as_wide_as_asked_and_brings_its_letters_along(tmp_path: Path, width: float) -> None:
+    runs = load(*[make_run(tmp_path, name="a_rather_long_name", seed=seed) for seed in range(2)])
+    figure = build_figure(runs, metrics=("accuracy", "loss")[: int(width / 3)], options=CurveOptions(width=width))
+    assert {text.get_fontsize() for axes in figure.axes for text in axes.get_xticklabels()} == {8.0}
+    path = tmp_path / "report.pdf"
+    save_figure(figure, path)
+    data = path.read_bytes()
+    box = re.search(rb"/MediaBox \[\s*0 0 ([\d.]+) ([\d.]+)", data)
+    assert box is not None
+    assert float(box[1]) / 72 == pytest.approx(width, rel=0.02)
+    assert b"/FontFile2" in data, "TrueType"
+    assert b"/Type3" not in data
+    assert b"/Subtype /Image" not in data, "lines, not pixels"

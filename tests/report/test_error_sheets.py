@@ -108,3 +108,14 @@ def test_the_page_has_it_and_needs_no_data(tmp_path: Path) -> None:
     [(key, sheet)] = report.details["errors"].items()
     assert key == key_of(run)
     assert sheet["source"] in render_report(report)
+
+
+def test_the_most_confused_pair_stands_beside_the_worst_errors(tmp_path: Path) -> None:
+    run = folder.make_run(tmp_path, name="tiny")
+    drawn(run.root)
+    drawn(run.root, "confused-test-best.png", side=30)
+    report = Report().collect(find_sources([str(run.root)], out=tmp_path))
+    [sheet] = report.details["confused"].values()
+    assert (sheet["width"], report.details["errors"][key_of(run)]["width"]) == (30, 40)
+    assert sheet["text"].startswith("The errors of the most confused pair of classes of the test split, best weights")
+    assert sheet["source"] in render_report(report)

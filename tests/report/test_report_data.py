@@ -332,3 +332,13 @@ class TestWeights:
         [run] = self.make(tmp_path, 1)
         picture = WeightPictures(fail).of([run])[run.root]
         assert (picture.source, picture.text) == ("", "no picture: it is damaged")
+
+
+def test_equal_runs_of_two_people_have_two_names(tmp_path: Path) -> None:
+    runs = [folder.make_run(tmp_path / who / "out", name="task1", hash8="be9cb57c") for who in ("ann", "bob")]
+    assert len({run.root.name for run in runs}) == 1
+    other = folder.make_run(tmp_path / "ann" / "out", name="task2", hash8="be9cb57c")
+    report = Report().collect(find_sources([str(run.root) for run in (*runs, other)], out=tmp_path))
+    told = {run["path"]: run["folder"] for run in report.runs}
+    assert [told[str(run.root)] for run in runs] == [f"{who}/out/task1/{runs[0].root.name}" for who in ("ann", "bob")]
+    assert told[str(other.root)] == other.root.name

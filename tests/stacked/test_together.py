@@ -38,7 +38,7 @@ BASE = [
     "train.keep_checkpoints=all",
     "device=cpu",
 ]
-TIMES = {"seconds", "wall", "time", "images_per_second", "environment"}
+TIMES = {"seconds", "wall", "time", "images_per_second", "environment", "chain"}
 
 
 @pytest.fixture(scope="module")
@@ -412,6 +412,17 @@ def test_members_that_had_ended_are_concluded_once(tmp_path: Path, digest: str) 
         text = paths_of(tmp_path / "cut", cfg, digest).log.read_text()
         assert text.count('"kind":"end"') == 1
         assert text.count('"final":true') == 2
+
+
+def test_members_that_another_process_has_finished_stay_as_they_are(tmp_path: Path, digest: str) -> None:
+    cfgs = [config(*SHORT, seed=seed) for seed in range(3)]
+    done = paths_of(tmp_path, cfgs[1], digest)
+    run_experiment(cfgs[1], done)
+    before = done.log.read_bytes()
+    ours, errors = together(cfgs, tmp_path, digest)
+    assert errors == [None] * 3
+    assert [records.is_over for records in ours] == [True] * 3
+    assert done.log.read_bytes() == before
 
 
 def test_checkpoints_hold_one_model_each(tmp_path: Path, digest: str) -> None:

@@ -73,6 +73,20 @@ def test_the_last_weights_stay_where_the_best_are_not_whole(damage: str, tmp_pat
     assert not found(tmp_path / "out")
 
 
+@pytest.mark.parametrize("loss", ["the new weights are gone", "they are cut off", "a file of the user's own"])
+def test_a_run_that_was_set_aside_stays_where_something_would_be_lost(loss: str, tmp_path: Path) -> None:
+    new = forge(tmp_path / "0000000a-s0", keep_checkpoints="all")
+    old = forge(tmp_path / "0000000a-s0.old-1")
+    assert found(tmp_path) == {old.root.name: "run set aside"}
+    if loss == "the new weights are gone":
+        new.best.unlink()
+    elif loss == "they are cut off":
+        new.best.write_bytes(new.best.read_bytes()[:-1])
+    else:
+        (old.root / "NOTES.md").touch()
+    assert old.root.name not in found(tmp_path)
+
+
 def test_a_run_that_was_set_aside_goes_when_the_new_one_has_finished(tmp_path: Path) -> None:
     new = forge(tmp_path / "0000000a-s0", keep_checkpoints="all")
     forge(tmp_path / "0000000a-s0.old-1")

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,14 @@ def end(status: str = "finished", **more: Any) -> tuple[str, dict[str, Any]]:
     return "end", {"status": status, "steps": 9, "seconds": {"total": 1.5}, **more}
 
 
+def chained(log: Path, written: Sequence[tuple[str, dict[str, Any]]]) -> list[Record]:
+    """Return records as the last lines of a log hold them: each with the beginning of the digest of what is before."""
+    lines = log.read_bytes().splitlines(keepends=True)
+    first = len(lines) - len(written)
+    before = [sha256(b"".join(lines[: first + place])).hexdigest()[:16] for place in range(len(written))]
+    return [{"kind": kind, **values, "chain": chain} for (kind, values), chain in zip(written, before, strict=True)]
+
+
 def steps(records: list[Record]) -> list[int]:
     return [record["step"] for record in records]
 
@@ -62,14 +72,63 @@ def log(tmp_path: Path) -> Path:
 def test_records_come_back_in_order(log: Path) -> None:
     written = [("start", START), train(1), evaluation(1), train(2), evaluation(2, "test", final=True), end()]
     write(log, *written)
+    first, *rest = chained(log, written)
     found = read_records(log)
-    assert found.start == {"kind": "start", **START}
-    assert found.train == [{"kind": "train", **train(step)[1]} for step in (1, 2)]
-    assert found.evaluations("val") == [{"kind": "eval", **evaluation(1)[1]}]
+    assert found.start == first
+    assert found.train == [rest[0], rest[2]]
+    assert found.evaluations("val") == [rest[1]]
     assert found.evaluations("test") == []
-    assert found.finals == {"test": {"kind": "eval", **evaluation(2, "test", final=True)[1]}}
-    assert found.end == {"kind": "end", **end()[1]}
+    assert found.finals == {"test": rest[3]}
+    assert found.end == rest[4]
     assert (found.resumes, found.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"kind":"train","st', b"\n\n"])
+def test_the_chain_goes_on_over_what_a_killed_process_left(torn: bytes, log: Path) -> None:
+    write(log, ("start", START), train(1))
+    log.write_bytes(log.read_bytes() + torn)
+    more = [("resume", {"from_step": 1}), train(2)]
+    write(log, *more)
+    found = read_records(log)
+    assert [*found.resumes, found.train[-1]] == chained(log, more)
+
+
+def test_a_full_disk_breaks_no_chain(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a record is on the disk when it is full; the next session begins after it."""
+    write(log, ("start", START))
+    real, calls = os.write, 0
+
+    def full(file: int, data: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.ENOSPC, "")
+        return real(file, data[: len(data) // 2])
+
+    writer = MetricsWriter(log)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(UserError, match="no space left"):
+            writer.write("train", **train(1)[1])
+    # The same writer, too: a run that ends after a failed record writes its last one.
+    assert writer.chain == sha256(log.read_bytes()).hexdigest()[:16]
+    writer.close()
+
+
+def test_a_fork_of_the_training_process_writes_nothing(log: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    writer = MetricsWriter(log)
+    writer.write("start", **START)
+    before = log.read_bytes()
+    child = os.fork()
+    if child == 0:
+        writer.write("train", **train(1)[1])
+        os._exit(0)  # not reached
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert log.read_bytes() == before
+    assert "a fork of the training process must not train on" in capfd.readouterr().err
+    writer.write("train", **train(1)[1])
+    assert steps(read_records(log).train) == [1]
+    writer.close()
 
 
 def test_a_line_is_one_record_of_standard_json(log: Path) -> None:
@@ -199,6 +258,8 @@ WRONG = {
     "split: expected a text, got {}": ("eval", {"split": {}}),
     "confusion[0][1]: expected a whole number, got 'a'": ("eval", {"confusion": [[1, "a"]]}),
     "accuracy: expected a finite number, got inf": ("eval", {"accuracy": math.inf}),
+    "step: expected a count from 0 to below 2**63, got -3": ("train", {"step": -3}),
+    "n: expected a count from 0 to below 2**63, got 9223372036854775808": ("eval", {"n": 2**63}),
     "seconds.total: expected a number, got None": ("end", {"seconds": {"total": None}}),
     "seconds: expected an object, got 3": ("end", {"seconds": 3}),
     "best.step: is missing": ("end", {"best": {"metric": "loss", "value": 1.0}}),

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dlassign.cli.views.listing import Listing
 from dlassign.cli.views.run import result_lines
 from dlassign.store.files import hold_lock, is_locked
 from dlassign.store.manifest import write_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
 from dlassign.store.summary import finished_records, result_line, summarise
+from dlassign.tables.listing import Listing
 from helpers.synthetic import make_run
 
 
@@ -32,7 +32,8 @@ def test_finished_run(tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.val_accuracy == finals["val"]["accuracy"]
     assert found.test_loss == finals["test"]["loss"]
-    assert found.best == {"step": 100, "metric": "accuracy", "value": 0.7}
+    best = max(record["accuracy"] for record in read_records(paths.log).evaluations("val"))
+    assert found.best == {"step": 100, "metric": "accuracy", "value": best}
     assert found.seconds == pytest.approx(1.0 * 1.3 + 1.7)
     assert (found.test_evaluations, found.test_max, found.mark) == (0, None, "")
     assert found.config["optimizer"]["lr"] == 0.1
@@ -172,3 +173,20 @@ def test_a_kill_before_the_manifest_is_mended_when_the_run_is_opened(tmp_path: P
         paths.manifest.write_text(damaged)
         assert finished_records(paths) is not None
         assert paths.manifest.read_text() == damaged
+
+
+def test_a_run_that_contradicts_itself_shows_no_result(tmp_path: Path) -> None:
+    paths = make_run(tmp_path, matrix=True)
+    honest = summarise(paths)
+    final = next(line for line in paths.log.read_text().splitlines() if '"final":true' in line and '"test"' in line)
+    forged = final.replace(f'"accuracy":{honest.test_accuracy}', '"accuracy":0.9944')
+    paths.log.write_text(paths.log.read_text().replace(final, forged))
+    found = summarise(paths)
+    assert found.status == "contradicted"
+    assert "log.jsonl:63: the accuracy is 99.44 %, by its confusion counts" in (found.reason or "")
+    shown = json.dumps({key: value for key, value in asdict(found).items() if key != "reason"})
+    assert "0.9944" not in shown
+    assert (found.val_accuracy, found.test_accuracy, found.test_loss, found.best, found.seconds) == (None,) * 5
+    assert (found.config, found.seed, found.planned) == (honest.config, honest.seed, honest.planned)
+    listing = Listing([found], datetime.now(UTC))
+    assert listing.text(found, "test") == "-"

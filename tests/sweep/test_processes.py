@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -169,8 +170,8 @@ def test_the_device_that_a_worker_was_dealt_stands_in_no_config(tmp_path: Path) 
     """A run's config must be good on any machine: `evaluate` reads it there."""
 
     class Pipe:
-        def send(self, message: tuple[str, Trial]) -> None:
-            sent.append(message[1])
+        def send(self, message: tuple[str, bytes]) -> None:
+            sent.append(pickle.loads(message[1]))
 
     sent: list[Trial] = []
     fixed = make_trial(tmp_path)

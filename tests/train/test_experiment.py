@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dlassign.errors import ConfigError, Diverged, Interrupted, UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import SCHEMA, Record, RunRecords
 from dlassign.store.summary import finished_records, result_line
-from dlassign.train import run as run_module
+from dlassign.train import folder as folder_module
 from dlassign.train.checkpoint import load_checkpoint, sealed, weights_sha256
 from dlassign.train.experiment import only_writer, run_experiment
 from dlassign.train.progress import Progress
@@ -71,6 +72,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunPaths, RunRecords
 
 def test_records_in_order(done: tuple[RunPaths, RunRecords]) -> None:
     lines = [json.loads(line) for line in done[0].log.read_text().splitlines()]
+    chosen = lines[-1]["chosen"]["step"]
     assert [(line["kind"], line.get("step"), line.get("split"), line.get("final")) for line in lines] == [
         ("start", None, None, None),
         ("train", 5, None, None),
@@ -81,12 +83,34 @@ def test_records_in_order(done: tuple[RunPaths, RunRecords]) -> None:
         ("train", 20, None, None),
         ("train", 24, None, None),
         ("eval", 24, "val", None),
-        ("eval", lines[9]["step"], "val", True),
-        ("eval", lines[9]["step"], "test", True),
+        ("checkpoint", 24, None, None),
+        ("checkpoint", chosen, None, None),
+        ("eval", chosen, "val", True),
+        ("eval", chosen, "test", True),
         ("end", None, None, None),
     ]
     assert sum(line["n"] for line in lines if line["kind"] == "train") == 3 * 200 + 3 * 30
     assert all(line["lr"] == 0.01 for line in lines if line["kind"] == "train")
+
+
+def test_the_log_says_what_checkpoints_hold_and_the_manifest_how_it_ends(tmp_path: Path) -> None:
+    paths, records = train(tmp_path, {"train.keep_checkpoints": "all"})
+    last, best = records.checkpoints
+    assert records.end is not None
+    assert (last["file"], best["file"]) == ("last", "best")
+    assert last["weights_sha256"] == weights_sha256(load_checkpoint(paths.last)["learner"]["model"])
+    assert best["weights_sha256"] == weights_sha256(load_checkpoint(paths.best)["weights"])
+    assert last["weights_sha256"] == records.end["weights_sha256"]
+    chain = sha256(paths.log.read_bytes()).hexdigest()[:16]
+    assert json.loads(paths.manifest.read_text())["chain"] == chain
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
+    paths, records = train(tmp_path)
+    before = paths.log.read_bytes()
+    again = run_experiment(config(), paths)
+    assert again.end == records.end
+    assert paths.log.read_bytes() == before
 
 
 def test_start_record(done: tuple[RunPaths, RunRecords]) -> None:
@@ -265,7 +289,7 @@ def test_last_weights_that_were_chosen_are_there(tmp_path: Path) -> None:
 def test_a_kill_at_the_very_end_is_healed_by_the_same_command(
     moment: str, keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = run_module.write_manifest
+    write = folder_module.write_manifest
 
     def killed(*args: Any, **values: Any) -> None:
         if moment == "drop_checkpoints" or values["status"] == "finished":
@@ -274,7 +298,7 @@ def test_a_kill_at_the_very_end_is_healed_by_the_same_command(
 
     changes = {"train.keep_checkpoints": keep}
     with monkeypatch.context() as patch:
-        patch.setattr(run_module if moment == "write_manifest" else RunPaths, moment, killed)
+        patch.setattr(folder_module if moment == "write_manifest" else RunPaths, moment, killed)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, changes)
     paths = paths_of(config(changes), tmp_path)

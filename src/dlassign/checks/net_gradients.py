@@ -24,6 +24,7 @@ from dlassign.checks.layer_protocol import restorer
 from dlassign.checks.recording import share_choices
 from dlassign.checks.shapes import check_fit
 from dlassign.config.data import Toy
+from dlassign.config.model import in_numpy_alone
 from dlassign.config.run import RunConfig
 from dlassign.data.load import load_dataset, preprocess_steps
 from dlassign.data.prepare import prepare
@@ -106,7 +107,12 @@ class ConfigProbe:
         return {INPUT: dx.copy(), **{name: g.copy() for name, g in self.network.grads.items()}}
 
     def autograd(self, grads: dict[str, Array]) -> dict[str, float]:
-        """Return the relative errors of gradients against those of the config's PyTorch net with the same weights."""
+        """Return the relative errors of gradients against those of the config's PyTorch net with the same weights.
+
+        None where a layer of the user's own is there in NumPy alone.
+        """
+        if in_numpy_alone(self._cfg.model):
+            return {}
         model = build_model(self._cfg.model, self.x.shape[1:], self.n_outputs)
         set_parameters(model, self.network.params, self._cfg.name)
         share_choices(self.network, model)
@@ -158,7 +164,10 @@ def _batch(cfg: RunConfig, in_shape: tuple[int, ...] | None, n_classes: int) -> 
         train = prepare(load_dataset(cfg.data), preprocess_steps(cfg.data), dtype="float64")[0].train
         return np.array(train.x, dtype=np.float64), train.y
     if in_shape is None:
-        message = "only the data tells the shape of a sample after PCA by a share of variance; give a number instead"
+        message = (
+            "only the data tells the shape of a sample after PCA by a share of variance, or after code that is fitted; "
+            "give a number of components, or leave the code out"
+        )
         raise ConfigError([Problem(path="data.preprocess", message=message)])
     rng = np.random.default_rng([cfg.seed, 2])
     return rng.standard_normal((BATCH, *in_shape)), rng.integers(n_classes, size=BATCH)

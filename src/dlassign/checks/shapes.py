@@ -9,21 +9,28 @@ from dataclasses import dataclass
 import torch
 
 from dlassign.checks.memory import check_step_memory, saved_for_backward
-from dlassign.config.data import PCA
-from dlassign.config.model import MLP, CrossEntropy
-from dlassign.config.optim import Muon
+from dlassign.config.augment import OwnAugment
+from dlassign.config.data import PCA, OwnPreprocess
+from dlassign.config.model import MLP, CrossEntropy, OwnModel, OwnPenalty
+from dlassign.config.optim import Muon, OwnOptimizer
 from dlassign.config.run import RunConfig
+from dlassign.data.augment import make_augment
 from dlassign.data.augment_geometry import augmented_shape
-from dlassign.data.bundle import DataInfo
+from dlassign.data.bundle import DataInfo, Raw
 from dlassign.data.class_weights import check_named
 from dlassign.data.image_folder import Images
 from dlassign.data.load import describe
 from dlassign.data.prepare import preprocessed_shape
-from dlassign.errors import ConfigError, Problem
+from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.nets.build import build_model, check_model, size_key
+from dlassign.nets.own_model import check_all_train
+from dlassign.nets.own_penalty import check_own_penalty
+from dlassign.optim.own_optimizer import WrappedOptimizer, try_step
 from dlassign.train.device import resolve_device
+from dlassign.train.make_numpy import check_numpy_model
 from dlassign.train.make_torch import make_torch_learner, make_views
 from dlassign.train.memory import naming_memory
+from dlassign.train.own_metric import check_own_metric
 from dlassign.train.plan import Plan, check_batches, check_loss, make_plan, samples_a_step
 from dlassign.train.task import Task
 from dlassign.train.warm_start import steps_by_default
@@ -35,7 +42,8 @@ class Fit:
 
     Attributes:
         info: the data set and the sizes of its splits.
-        in_shape: shape of a prepared sample, or None if only the data can tell (PCA by share of variance).
+        in_shape: shape of a prepared sample, or None if only the data can tell (PCA by share of variance, or a step
+            of the user's own that is fitted).
         n_params: numbers in all parameters, or None likewise.
         plan: durations in steps.
     """
@@ -46,12 +54,13 @@ class Fit:
     plan: Plan
 
 
-def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
+def check_fit(cfg: RunConfig, *, images: Images | None = None, raw: Raw | None = None) -> Fit:
     """Check shapes, classes, batch and split sizes, and that the weights fit into memory.
 
     Args:
         cfg: the run.
         images: of the config, where they have been found already.
+        raw: the samples of `data: {name: arrays}`.
 
     Raises:
         ConfigError: with every problem found; each names its key.
@@ -60,7 +69,7 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     """
     if cfg.backend == "torch":
         resolve_device(cfg.device)
-    info = describe(cfg.data, images=images)
+    info = describe(cfg.data, images=images, raw=raw)
     problems: list[Problem] = []
     in_shape, n_params, plan = None, None, None
     try:
@@ -70,11 +79,10 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
     except ConfigError as error:
         problems += error.problems
     try:
-        if isinstance(cfg.loss, CrossEntropy):
-            check_named(cfg.loss.class_weight, info.classes)
-        scores = check_loss(cfg, info.n_classes)
+        scores = _check_scores(cfg, info)
         if in_shape is not None:
-            n_params = check_model(cfg.model, in_shape, scores)
+            check = check_numpy_model if cfg.backend == "numpy" else check_model
+            n_params = check(cfg.model, in_shape, scores)
             if (views := make_views(cfg.train)) is not None:
                 views.check(in_shape)
             check_memory(cfg, n_params)
@@ -92,6 +100,15 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None) -> Fit:
         with naming_memory():
             check_learner(cfg, in_shape, info, plan=plan)
     return Fit(info=info, in_shape=in_shape, n_params=n_params, plan=plan)
+
+
+def _check_scores(cfg: RunConfig, info: DataInfo) -> int:
+    """Check loss and metric, and return how many scores the loss needs for each sample."""
+    if isinstance(cfg.loss, CrossEntropy):
+        check_named(cfg.loss.class_weight, info.classes)
+    scores = check_loss(cfg, info.n_classes)
+    check_own_metric(cfg.train.metric, scores, info.n_classes)
+    return scores
 
 
 def check_pca(cfg: RunConfig, n_train: int) -> None:
@@ -120,17 +137,43 @@ def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
     steps = [step.model_dump() for step in cfg.data.augment]
     if not steps:
         return
-    row = next((step.name for step in cfg.data.preprocess or () if step.name in ("flatten", "pca")), None)
-    if row is not None or len(shape) != 3:
-        why = f"{row} makes rows of them" if row else f"these samples are rows of {shape[0]} values"
+    if why := _why_no_batches_of_pixels(cfg, shape):
         message = f"augmentation works on images, but {why}; remove one of the two"
         raise ConfigError([Problem(path="data.augment", message=message)])
     after = augmented_shape(shape, steps)
+    _try_own_augmentations(cfg, shape)
     if after != shape and (why := _needs_whole_images(cfg, shape, after)):
         place = next(index for index, step in enumerate(steps) if step["name"] == "crop")
         sizes = ["x".join(map(str, size)) for size in (shape, after)]
         message = f"images of {sizes[0]} become {sizes[1]}, {why}; leave size out"
         raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
+
+
+def _why_no_batches_of_pixels(cfg: RunConfig, shape: tuple[int, ...]) -> str:
+    """Return why no step meets pixels that an augmentation could change, or ""."""
+    if len(shape) != 3:
+        return f"these samples are rows of {shape[0]} values"
+    for step in cfg.data.preprocess or ():
+        if step.name in ("flatten", "pca"):
+            return f"{step.name} makes rows of them"
+        if isinstance(step, OwnPreprocess):
+            return f"{step.name} is done once, before the first step, and augmentation comes before preprocessing"
+    return ""
+
+
+def _try_own_augmentations(cfg: RunConfig, shape: tuple[int, ...]) -> None:
+    """Do the augmentations of the user's own, each alone, on two images of zeros."""
+    images = torch.zeros(2, *shape, dtype=torch.uint8)
+    for place, step in enumerate(cfg.data.augment):
+        if not isinstance(step, OwnAugment):
+            continue
+        path = f"data.augment.{place}.name"
+        with step.calling(path):
+            made = make_augment([{"name": step.name, "own": step.bound()}], images, seed=0)
+            try:
+                made.pixels(images, slice(0, 2), epoch=0, step=0)
+            except UserError as error:
+                raise ConfigError.at(path, str(error)) from error
 
 
 def _needs_whole_images(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int, ...]) -> str:
@@ -148,7 +191,8 @@ def _needs_whole_images(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int
 def needs_building(cfg: RunConfig) -> bool:
     """Return whether the learner must be built to know that a config fits: names of parameters, device, memory."""
     optimizer = cfg.optimizer
-    named = bool(cfg.train.freeze or optimizer.groups) or isinstance(optimizer, Muon)
+    named = bool(cfg.train.freeze or optimizer.groups) or isinstance(optimizer, Muon | OwnOptimizer)
+    named |= any(isinstance(penalty, OwnPenalty) for penalty in cfg.loss.penalty)
     asked = cfg.train.precision in ("fp16", "tf32") or cfg.train.compile == "on"
     return cfg.backend == "torch" and (named or asked or not isinstance(cfg.model, MLP))
 
@@ -166,7 +210,14 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
     model, arithmetic = learner.model, learner.arithmetic
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     trained = learner.n_params - frozen
-    slots = sum(tensor.numel() for tensors in learner.optimizer.state_dict()["slots"].values() for tensor in tensors)
+    if isinstance(cfg.model, OwnModel):
+        check_all_train(model, cfg.model, in_shape)
+    for place, penalty in enumerate(cfg.loss.penalty):
+        if isinstance(penalty, OwnPenalty):
+            check_own_penalty(penalty, model, path=f"loss.penalty.{place}.name")
+    if isinstance(cfg.optimizer, OwnOptimizer) and isinstance(learner.optimizer, WrappedOptimizer):
+        try_step(cfg.optimizer, learner.optimizer)
+    slots = learner.optimizer.count_slots()
     if cfg.train.average is not None:
         slots += trained
     value_bytes = 2 if arithmetic.autocast is not None else arithmetic.weights.itemsize

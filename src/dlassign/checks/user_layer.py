@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,9 @@ def build_layer(cls: type[Any], arguments: Mapping[str, Any], *, rng: np.random.
         ConfigError: the constructor does not take the arguments.
         UserError: it fails.
     """
+    if issubclass(cls, nn.Module):
+        cure = "give a NumPy layer, and this one as its peer with --torch"
+        raise ConfigError(f"--layer: {cls.__name__} is a torch.nn.Module, whose gradients PyTorch computes; {cure}")
     layer: Layer = _build(cls, {**dtype_and_rng(cls, rng), **arguments}, "--layer")
     return layer
 
@@ -108,6 +112,14 @@ def parameters(cls: type[Any]) -> dict[str, Any]:
     try:
         return {name: one.default for name, one in inspect.signature(cls).parameters.items()}
     except (TypeError, ValueError):
+        return {}
+
+
+def annotated(cls: type[Any]) -> dict[str, Any]:
+    """Return what the arguments of a constructor are annotated with; nothing where that cannot be read."""
+    try:
+        return typing.get_type_hints(getattr(cls, "__init__"), include_extras=True)  # noqa: B009  # mypy: unsound
+    except Exception:  # noqa: BLE001  # whatever the user's annotation does
         return {}
 
 

@@ -1,7 +1,7 @@
 """The `dlassign` command: a group that imports a command when it is asked for.
 
 Each command is a file of its own in `commands/`: its options, and below them its body. At module level these files
-import click alone, so that `dlassign --help` can import all of them and still answer at once.
+import click and lists of names alone, so that `dlassign --help` can import all of them and still answer at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ COMMANDS = (
     "compare",
     "crosscheck",
     "data",
+    "doctor",
     "evaluate",
     "export",
     "gradcheck",
@@ -32,6 +33,7 @@ COMMANDS = (
     "schema",
     "sweep",
     "train",
+    "verify",
 )
 INTERRUPTED = 130
 _GIVEN = "dlassign.given"

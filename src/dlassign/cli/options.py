@@ -27,6 +27,16 @@ def place(value: str) -> str:
         raise click.BadParameter(message) from None
 
 
+def given(*names: str) -> str:
+    """Return those of the options that the user typed, also with their defaults, such as `--weights, --set`.
+
+    names: of the parameters of the command that runs.
+    """
+    here = click.get_current_context()
+    typed = {name for name in names if here.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    return ", ".join(parameter.opts[-1] for parameter in here.command.params if parameter.name in typed)
+
+
 EXECUTORS = ("auto", "serial", "processes", "stacked", "ray")
 
 
@@ -66,6 +76,16 @@ def config_option(function: F) -> F:
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a config key; VALUE is YAML. Repeatable."
 )
+code_option = click.option(
+    "--code",
+    type=place,
+    multiple=True,
+    metavar="FILE.py",
+    help="A Python file of your own whose parts the config may name, as in `model: {name: net.py:Net}`. Repeatable.",
+)
+trust_option = click.option(
+    "--trust", is_flag=True, help="Let the code in the run's folder run, if the run has parts of its user's own."
+)
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout.")
 neutral_set_option = click.option(
     "--set",
@@ -85,3 +105,28 @@ out_option = click.option(
     "--out", type=place, default="out", metavar="DIR", show_default=True, help="Folder of all runs."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+_format_option = click.option(
+    "--format",
+    "how",
+    type=click.Choice(["text", "csv", "markdown", "latex", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the table; csv has all digits, latex needs booktabs.",
+)
+
+
+def table_options(function: F) -> F:
+    """Give a command `--format`, and `--json` as a short way to say `--format json`; it gets `how`.
+
+    Raises:
+        click.UsageError: when it runs, `--json` stands beside another format.
+    """
+
+    @wraps(function)
+    def command(*args: Any, as_json: bool, how: str, **options: Any) -> Any:
+        if as_json and given("how") and how != "json":
+            raise click.UsageError(f"--json is --format json; leave it out, or --format {how}")
+        return function(*args, how="json" if as_json else how, **options)
+
+    short = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+    return _format_option(short(command))  # type: ignore[return-value]

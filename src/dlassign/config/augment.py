@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from dlassign.config.base import Config, Many, Pair, Pixels, Positive, Share, Side, broken_rule
+from dlassign.config.own_part import OrOwn, OwnPart
 
 Padding = Literal["reflect", "edge", "zeros"]
 
@@ -99,9 +100,25 @@ class CutMix(Config):
     """Each step draws the share of the first image's area from Beta(alpha, alpha). 1: all shares are equally likely."""
 
 
+class OwnAugment(OwnPart):
+    """An augmentation of the user's own: (images, generator) -> images, of a whole batch."""
+
+    own_kind = "augment"
+
+
 Augment = Annotated[
-    Flip | AlternatingFlip | Translate | Crop | Cutout | Brightness | Contrast | RandAugment | Mixup | CutMix,
-    Field(discriminator="name"),
+    Flip
+    | AlternatingFlip
+    | Translate
+    | Crop
+    | Cutout
+    | Brightness
+    | Contrast
+    | RandAugment
+    | Mixup
+    | CutMix
+    | OwnAugment,
+    OrOwn(OwnAugment),
 ]
 
 ONCE = (("flip", "alternating_flip"), ("mixup",), ("cutmix",))

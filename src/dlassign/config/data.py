@@ -25,6 +25,7 @@ from dlassign.config.base import (
     Side,
     broken_rule,
 )
+from dlassign.config.own_part import OrOwn, OwnPart
 
 Size = Count | Fraction
 
@@ -152,7 +153,15 @@ class AppendVariants(Config):
     """Seed of the draw. It is not the seed of the run, so runs with several seeds share one set of copies."""
 
 
-Preprocess = Annotated[Scale | Normalize | MeanImage | Flatten | PCA | AppendVariants, Field(discriminator="name")]
+class OwnPreprocess(OwnPart):
+    """A preprocessing step of the user's own: (x) -> x."""
+
+    own_kind = "preprocess"
+
+
+Preprocess = Annotated[
+    Scale | Normalize | MeanImage | Flatten | PCA | AppendVariants | OwnPreprocess, OrOwn(OwnPreprocess)
+]
 
 
 class Source(Config):
@@ -336,16 +345,46 @@ class Toy(Source):
     name: Literal["toy"]
 
 
-Data = Annotated[Digits | MNIST | CIFAR10 | ImageFolder | CSVTable | Toy, Field(discriminator="name")]
+class Given(Source):
+    """Keys of a source whose samples come as arrays."""
+
+    given: Many[Literal["val", "test"]] = ()
+    """Splits that are given beside the training samples, as they are. The others are taken from the training samples,
+    as `split` says."""
+
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from super()._broken_rules()
+        if "val" in self.given and self.split.val is not None:
+            message = "validation is given twice: val is in data.given; remove one of the two"
+            yield broken_rule("split.val", message)
+
+
+class Arrays(Given):
+    """Samples that a Python process holds in memory and gives to training; no command can read them again."""
+
+    name: Literal["arrays"]
+
+
+class OwnData(OwnPart, Given):
+    """A data source of the user's own: () -> (x, y), or these by split."""
+
+    own_kind = "data"
+
+
+Data = Annotated[Digits | MNIST | CIFAR10 | ImageFolder | CSVTable | Toy | Arrays | OwnData, OrOwn(OwnData)]
 
 
 def has_validation(data: Data) -> bool:
     """Return whether this config makes a validation split."""
+    if isinstance(data, Given) and "val" in data.given:
+        return True
     return data.split.val is not None or (isinstance(data, ImageFolder) and data.val is not None)
 
 
 def has_test(data: Data) -> bool:
     """Return whether this config makes a test split."""
     if isinstance(data, MNIST | CIFAR10) or (isinstance(data, ImageFolder) and data.test is not None):
+        return True
+    if isinstance(data, Given) and "test" in data.given:
         return True
     return data.split.test is not None

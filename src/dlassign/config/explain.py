@@ -118,7 +118,13 @@ class _Explainer:
         if isinstance(value, str) and "discriminator" in node:
             node = member(node, {"name": value}, self.root)
         if isinstance(value, str) and words:
-            return f"{value!r} is not known.{did_you_mean(value, words)} Known: {', '.join(words)}"
+            # As Python names things: a class, a module's attribute, a file.
+            own = (
+                ". A part of your own is FILE.py:NAME, such as net.py:Net"
+                if value.endswith(".py") or ":" in value
+                else ""
+            )
+            return f"{value!r} is not known.{did_you_mean(value, words)} Known: {', '.join(words)}{own}"
         return f"expected {expected(node, self.root)}, got {show(value)}{_hint(node, value)}"
 
     def missing(self, path: KeyPath, node: Node) -> Problem:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dlassign.config.load import dump_plain, read_config, read_named, read_yaml, shown, validate
 from dlassign.config.overrides import SET, apply_overrides, drop_stale, names, reach
+from dlassign.config.own_part import OwnCode
 from dlassign.config.places import Document, KeyPath, Place, at
 from dlassign.config.run import NAME_PATTERN
 from dlassign.config.schema import SHORT, sweep_schema
@@ -29,12 +30,14 @@ class LocatedSweep:
 
     Attributes:
         base: the base config with the changes of `set`, not checked: it may lack what the space gives.
+        code: the user's code that its runs may run.
     """
 
     config: SweepConfig
     document: Document
     base: Document
     path: Path
+    code: OwnCode | None = None
 
     @cached_property
     def places(self) -> dict[tuple[str, str], KeyPath]:
@@ -49,34 +52,68 @@ class LocatedSweep:
         return found
 
 
-def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> LocatedSweep:
+def load_sweep(path: str | Path, overrides: Sequence[str] = (), *, code: OwnCode | None = None) -> LocatedSweep:
     """Read, override and check a sweep file, and read its base.
 
     Args:
         path: the YAML file. Its stem is the sweep's name if the file gives none.
         overrides: `a.b=c` each, as after `--set`; they change keys of the sweep file, such as `strategy.trials=10` or
             `space.optimizer.lr=[0.1, 0.2]`.
+        code: the user's code that its runs may run; None: none may.
 
     Raises:
         ConfigError: with every problem of the sweep file, and those of the base file's text, sorted by place.
     """
-    path = Path(path)
+    return locate_sweep(read_named_sweep(Path(path)), Path(path), overrides, code=code)
+
+
+def read_named_sweep(path: Path) -> Document:
+    """Read a sweep file; one without a name gets that of the file.
+
+    Raises:
+        ConfigError: it cannot be read or is not one YAML mapping.
+    """
     document = read_yaml(path)
+    if "name" not in document.data and re.fullmatch(NAME_PATTERN, path.stem):
+        document.data["name"] = path.stem
+    return document
+
+
+def locate_sweep(
+    document: Document,
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    base: Document | None = None,
+    code: OwnCode | None = None,
+) -> LocatedSweep:
+    """Override and check a sweep file that has been read, and read its base.
+
+    Args:
+        document: the file.
+        path: where it lies: the path of its base is relative to that.
+        overrides: as of `load_sweep`.
+        base: what lies there, if it has been read, too.
+        code: as of `load_sweep`.
+
+    Raises:
+        ConfigError: as of `load_sweep`.
+    """
     _refuse_a_run(document)
     _write_out_names(document)
     apply_overrides(document, overrides, root=sweep_schema(), keyed=("space", "set"), settle=_write_out_names)
     _refuse_nested(document)
-    if "name" not in document.data and re.fullmatch(NAME_PATTERN, path.stem):
-        document.data["name"] = path.stem
     config, problems = validate(document, SweepConfig, broken_sweep_rules, sweep_schema())
-    base, found = _read_base(path, document)
+    found: list[Problem] = []
+    if base is None:
+        base, found = _read_base(path, document)
     problems = problems + found
     if base is not None and config is not None:
         changes = document.data.get("set", {})
         problems += overlay(base, document, {key: ("set", key) for key in sorted(changes, key=levels)}, changes)
     if config is None or base is None or problems:
         raise ConfigError(problems)
-    return LocatedSweep(config, document, base, path)
+    return LocatedSweep(config, document, base, path, code)
 
 
 def dump_sweep(located: LocatedSweep) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from dlassign.config.convnets import (
     PreactResNet,
     WhitenedCNN,
 )
+from dlassign.config.own_part import Allowed, OrOwn, OwnCode, OwnPart, own_parts
 from dlassign.config.transfer import PretrainedInit, ResNet
 
 ClassWeights = Annotated[dict[str, Weight], Field(min_length=1, examples=[{"cat": 2.0}])]
@@ -27,15 +29,61 @@ TORCH_ONLY_NORMS = ("batch_autograd", "batch_manual", "layer_autograd", "layer_m
 NORMS_WITHOUT_RUNNING = ("batch_without_running", "batch_autograd", "batch_manual")
 
 
+class OwnLayer(OwnPart):
+    """A layer of the user's own inside an mlp; a file may have it for both backends."""
+
+    def first(self, width: int) -> tuple[int, ...]:
+        """Return what its class is given before the keys; width: of the hidden layer."""
+        return ()
+
+    def name_for(self, backend: Literal["Torch", "Numpy"]) -> str:
+        """Return what a backend takes: `acts.py:NumpySwish` if the file has it, or else `acts.py:Swish` itself."""
+        twin = self.twin(backend)
+        return twin if self.own_code.has(twin) else self.name
+
+    def twin(self, backend: Literal["Torch", "Numpy"]) -> str:
+        """Return the name that the part has for one backend alone: `acts.py:NumpySwish`, or `acts.py:numpy_swish`."""
+        file, _, inner = self.name.partition(":")
+        return f"{file}:{backend.lower()}_{inner}" if inner[:1].islower() else f"{file}:{backend}{inner}"
+
+    def fault_of_keys(self, name: str, width: int) -> str:
+        """Return why what a backend takes cannot be called with the keys of the config, with its line; or ""."""
+        try:
+            inspect.signature(self.own_code.load(name)).bind_partial(*self.first(width), **self.keys())
+        except TypeError as error:
+            where = self.own_code.place(name, "__init__")
+            return f"{where}: {name} must take the keys of {self.name} ({error})"
+        return ""
+
+
+class OwnActivation(OwnLayer):
+    """An activation of the user's own: a torch.nn.Module class or a function of a tensor; for NumPy a layer."""
+
+    own_kind = "activation"
+
+
+class OwnNorm(OwnLayer):
+    """A normalisation of the user's own: a torch.nn.Module class that gets the width; for NumPy a layer."""
+
+    own_kind = "norm"
+
+    def first(self, width: int) -> tuple[int, ...]:
+        """Return the width, for a norm has parameters for each feature."""
+        return (width,)
+
+
+OneActivation = Annotated[Activation | OwnActivation, OrOwn(OwnActivation)]
+
+
 class MLP(Config):
     """Linear layers with an activation between; images are flattened channel by channel."""
 
     name: Literal["mlp"]
     hidden: Layers[Count] = (100,)
     """Width of each hidden layer. [] is no hidden layer: softmax or logistic regression, or a linear SVM."""
-    activation: Activation | Many[Activation] = "relu"
+    activation: OneActivation | Many[OneActivation] = "relu"
     """Activation after every hidden layer, or a list with one for each."""
-    norm: Literal["none"] | BatchNorm | LayerNorm = "none"
+    norm: Annotated[Literal["none", BatchNorm, LayerNorm] | OwnNorm, OrOwn(OwnNorm)] = "none"
     """Normalisation of hidden layers: none, over the batch, or over the features. batch_from_zero: running statistics
     start at 0, both of them (EECS 598); batch_without_running: the batch's own statistics in evaluation too (UvA 2018).
     With the torch backend also, as the reports write them, without running statistics: batch_autograd and
@@ -80,27 +128,47 @@ class EECSConvNet(Config):
     """When dropout makes up for what it drops; the names are those of the MLP's dropout_scale."""
 
 
+class OwnModel(OwnPart):
+    """A model of the user's own: (in_shape, n_classes) -> nn.Module."""
+
+    own_kind = "model"
+
+
 Model = Annotated[
-    MLP | EECSConvNet | EECSCifarBase | EECSCifarImproved | VGG | PreactResNet | ResNet | WhitenedCNN,
-    Field(discriminator="name"),
+    MLP | EECSConvNet | EECSCifarBase | EECSCifarImproved | VGG | PreactResNet | ResNet | WhitenedCNN | OwnModel,
+    OrOwn(OwnModel),
 ]
 
 
-def model_from(values: Mapping[str, Any]) -> Model:
+def model_from(values: Mapping[str, Any], *, code: OwnCode | None = None) -> Model:
     """Return the model that plain values describe, as they stand in section `model` of a config.
+
+    Args:
+        values: of the section.
+        code: the user's code that may run; None: none may.
 
     Raises:
         ValueError: they describe none.
     """
-    checked: Model = TypeAdapter[Any](Model).validate_python(values)
+    checked: Model = TypeAdapter[Any](Model).validate_python(values, context=Allowed(code))
     return checked
+
+
+def in_numpy_alone(model: Model) -> list[str]:
+    """Return the layers of the user's own that a network in NumPy has and one in PyTorch cannot have.
+
+    Args:
+        model: of which there is a network in NumPy; a layer is there in PyTorch, too, if that takes another class.
+    """
+    layers = [one for one in own_parts(model) if isinstance(one, OwnLayer)]
+    return [one.name for one in layers if one.name_for("Torch") == one.name_for("Numpy")]
 
 
 def batch_norm(model: Model) -> str | None:
     """Return the model's batch normalisation, one of BatchNorm, or None if it has none."""
     match model:
         case MLP() | EECSConvNet() | VGG():
-            return model.norm if model.norm.startswith("batch") else None
+            return model.norm if isinstance(model.norm, str) and model.norm.startswith("batch") else None
         case PreactResNet() | ResNet() | WhitenedCNN():
             return "batch"
         case _:
@@ -173,10 +241,19 @@ class Penalty(Config):
     """Penalise weights of linear and convolution layers only, or every parameter, biases included."""
 
 
+class OwnPenalty(OwnPart):
+    """coefficient * a penalty of the user's own: (params) -> value."""
+
+    own_kind = "penalty"
+
+    coefficient: Annotated[NonNegative, Field(examples=[1e-4])]
+    """Factor in front of the penalty."""
+
+
 class Loss(Config):
     """Keys that every loss has."""
 
-    penalty: Many[Penalty] = ()
+    penalty: Many[Annotated[Penalty | OwnPenalty, OrOwn(OwnPenalty)]] = ()
     """Terms added to the loss for large parameters."""
 
 
@@ -231,7 +308,22 @@ class SquaredError(Loss):
     name: Literal["squared_error"]
 
 
+class OwnLoss(OwnPart, Loss):
+    """A loss of the user's own: (scores, y) -> mean loss."""
+
+    own_kind = "loss"
+
+
+PROBABILITIES = {"cross_entropy", "logistic"}
+"""Losses under which the softmax of the scores is a probability."""
 LossFunction = Annotated[
-    CrossEntropy | CrossEntropyOnProbabilities | DoubleSoftmax | Logistic | Hinge | MulticlassHinge | SquaredError,
-    Field(discriminator="name"),
+    CrossEntropy
+    | CrossEntropyOnProbabilities
+    | DoubleSoftmax
+    | Logistic
+    | Hinge
+    | MulticlassHinge
+    | SquaredError
+    | OwnLoss,
+    OrOwn(OwnLoss),
 ]

@@ -23,6 +23,7 @@ from dlassign.config.base import (
     Share,
     broken_rule,
 )
+from dlassign.config.own_part import OrOwn, OwnPart
 
 Pattern = Annotated[str, Field(min_length=1)]
 
@@ -144,7 +145,18 @@ class Muon(Config):
             yield broken_rule("nesterov", "needs momentum above 0; give `momentum: 0.6`, or `nesterov: false`")
 
 
-Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Muon, Field(discriminator="name")]
+class OwnOptimizer(OwnPart):
+    """An optimizer of the user's own: a class (params, lr), derived from torch.optim.Optimizer."""
+
+    own_kind = "optimizer"
+
+    lr: Annotated[Positive, Field(examples=[0.01])]
+    """Learning rate."""
+    groups: Many[Group] = ()
+    """Parameters with a learning rate of their own, or a weight decay, if the class takes `weight_decay`."""
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | RMSprop | Muon | OwnOptimizer, OrOwn(OwnOptimizer)]
 
 
 class EMA(Config):
@@ -264,6 +276,13 @@ class Triangle(Schedule):
     """Factor at the last step."""
 
 
+class OwnSchedule(OwnPart, Schedule):
+    """A schedule of the user's own: (step, total) -> factor."""
+
+    own_kind = "schedule"
+
+
 LRSchedule = Annotated[
-    Constant | StepDecay | MultiStep | Exponential | Cosine | Linear | OneCycle | Triangle, Field(discriminator="name")
+    Constant | StepDecay | MultiStep | Exponential | Cosine | Linear | OneCycle | Triangle | OwnSchedule,
+    OrOwn(OwnSchedule),
 ]

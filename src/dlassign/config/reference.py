@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from dlassign.config.own_part import KEYWORD
 from dlassign.config.schema import Node, choices, expected, resolve, run_schema
 
 _HEAD = """# Config reference
@@ -63,13 +64,14 @@ def _table(item: Node, root: Node) -> Iterator[str]:
 def _type(node: Node, root: Node) -> str:
     """Return in words what a key holds, as messages say it; of a section, the names of its kinds."""
     node = resolve(node, root)
-    null = ", or null" if node.get("nullable") else ""
+    own = ", or a part of your own, `FILE.py:NAME`" if KEYWORD in node else ""
+    null = own + (", or null" if node.get("nullable") else "")
     if _is_duration(node, root):
         return f"`{{steps: N}}` or `{{epochs: X}}`{null}"
     if "oneOf" in node:
         return " or ".join(f"`{name}`" for name in choices(node)) + null
     items = resolve(node.get("items", {}), root)
-    return f"a list of {_type(items, root)}{null}" if "oneOf" in items else expected(node, root)
+    return f"a list of {_type(items, root)}{null}" if "oneOf" in items else expected(node, root) + own
 
 
 def _is_duration(node: Node, root: Node) -> bool:

@@ -9,8 +9,18 @@ from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import broken_rule
 from dlassign.config.data import Data, ImageFolder, has_test, has_validation
-from dlassign.config.model import MLP, TORCH_ONLY_NORMS, CrossEntropy, EECSConvNet, Init, LossFunction, Model
-from dlassign.config.optim import SGD, Muon, Optimizer
+from dlassign.config.model import (
+    MLP,
+    TORCH_ONLY_NORMS,
+    CrossEntropy,
+    EECSConvNet,
+    Init,
+    LossFunction,
+    Model,
+    OwnLoss,
+    OwnPenalty,
+)
+from dlassign.config.optim import SGD, Muon, Optimizer, OwnOptimizer
 from dlassign.config.train import Train
 from dlassign.config.transfer import IMAGENET, PretrainedInit, ResNet
 
@@ -53,11 +63,13 @@ def _balance_rules(data: Data, loss: LossFunction) -> Iterator[PydanticCustomErr
 
 def _evaluation_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
     evaluate = train.evaluate
-    by_validation = [key for key in ("early_stop", "keep") if getattr(train, key) not in (None, "last")]
+    stops_by_validation = train.early_stop is not None and train.early_stop.on == "val"
+    by_validation = ["early_stop"] * stops_by_validation + ["keep"] * (train.keep == "best")
     if not has_validation(data):
         cure = "give data.split.val, such as `val: 0.1`"
-        if train.early_stop is not None:
-            yield broken_rule("train.early_stop", f"early stopping needs a validation split; {cure}")
+        if stops_by_validation:
+            message = f"early stopping needs a validation split; {cure}, or `on: train` in it"
+            yield broken_rule("train.early_stop", message)
         if train.keep == "best":
             yield broken_rule("train.keep", f"`best` needs a validation split; {cure}, or use `keep: last`")
         if "val" in (evaluate or ()):
@@ -100,6 +112,12 @@ def _numpy_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
         cure = "batch_without_running" if norm.startswith("batch") else "layer"
         message = f"{norm} is {TORCH_ONLY}; use {cure}, the same in NumPy, or `backend: torch`"
         yield broken_rule("model.norm", message)
+    if isinstance(loss := sections.get("loss"), OwnLoss):
+        yield broken_rule("loss.name", f"{loss.name} is {TORCH_ONLY}; use cross_entropy, or `backend: torch`")
+    for place, penalty in enumerate(loss.penalty if loss is not None else ()):
+        if isinstance(penalty, OwnPenalty):
+            message = f"{penalty.name} is {TORCH_ONLY}; use l1 or l2, or `backend: torch`"
+            yield broken_rule(f"loss.penalty.{place}.name", message)
     if isinstance(sections.get("init"), PretrainedInit):
         yield broken_rule("init.name", f"pretrained weights are {TORCH_ONLY}; use `backend: torch`")
     if getattr(sections.get("data"), "augment", ()):
@@ -124,9 +142,9 @@ def _numpy_train_rules(train: Train) -> Iterator[PydanticCustomError]:
 
 
 def _numpy_optimizer_rules(optimizer: Optimizer | None) -> Iterator[PydanticCustomError]:
-    if isinstance(optimizer, Muon):
+    if isinstance(optimizer, Muon | OwnOptimizer):
         yield broken_rule(
-            "optimizer.name", f"muon is {TORCH_ONLY}; use sgd, adam, adamw or rmsprop, or `backend: torch`"
+            "optimizer.name", f"{optimizer.name} is {TORCH_ONLY}; use sgd, adam, adamw or rmsprop, or `backend: torch`"
         )
     elif optimizer is not None and optimizer.groups:
         yield broken_rule(

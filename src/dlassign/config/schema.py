@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, TypeAlias
 
 from dlassign.config.base import COUNTS_END, Config
+from dlassign.config.own_part import KEYWORD
 from dlassign.config.places import KeyPath, at
 from dlassign.config.run import RunConfig
 from dlassign.config.sweep import SweepConfig
@@ -38,9 +39,19 @@ def run_schema() -> Node:
     return {"$schema": _DRAFT, "title": "dlassign config", **raw, **only_without_extends}
 
 
-def schema_text() -> str:
-    """Return the JSON Schema of a run's config file as the text of configs/schema.json."""
-    return json.dumps(run_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(schema: Node | None = None) -> str:
+    """Return the JSON Schema of a run's config file as the text of configs/schema.json.
+
+    schema: in place of `run_schema()`, one with parts of the user's own.
+    """
+    return json.dumps(_without_kinds(schema or run_schema()), indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_kinds(node: Any) -> Any:
+    """Return a schema without what it says of kinds of own parts, which editors do not know."""
+    if isinstance(node, dict):
+        return {key: _without_kinds(inner) for key, inner in node.items() if key != KEYWORD}
+    return [_without_kinds(item) for item in node] if isinstance(node, list) else node
 
 
 @cache
@@ -108,8 +119,12 @@ def member(node: Node, value: Any, root: Node) -> Node:
         chosen = node["discriminator"]["mapping"].get(name) if isinstance(name, str) else None
         return resolve({"$ref": chosen}, root) if chosen else node
     kind = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else ""
-    options = (resolve(option, root) for option in node.get("anyOf", ()))
-    return next((option for option in options if option.get("type") == kind), node)
+    options = [resolve(option, root) for option in node.get("anyOf", ())]
+    of_kind = [option for option in options if option.get("type") == kind]
+    named = [option for option in of_kind if at(option, "properties", "name", "const") == at(value, "name")]
+    # A union with own parts may be one of several alternatives, beside a list of the same.
+    inner = [found for option in options if "anyOf" in option and (found := member(option, value, root)) is not option]
+    return (named or of_kind or inner or [node])[0]
 
 
 def child(node: Node, key: str | int) -> Node:
@@ -133,10 +148,13 @@ def follow(loc: Sequence[str | int], data: Any, root: Node) -> tuple[KeyPath, No
     while parts:
         node = resolve(node, root)
         if "discriminator" in node:
-            parts.pop(0)
+            # Pydantic tells the member's name; of an own part, which is none of its members, the key comes at once.
+            if parts[0] == at(value, "name"):
+                parts.pop(0)
             node = member(node, value, root)
         elif "anyOf" in node:
-            parts.pop(0)
+            if KEYWORD not in node:  # as above
+                parts.pop(0)
             node = member(node, value, root) if parts else node
         else:
             key = parts.pop(0)

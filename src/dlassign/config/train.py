@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, Count, Duration, Many, NonNegative, Pixels, Positive, broken_rule
 from dlassign.config.optim import Average, Pattern
+from dlassign.config.own_part import OrOwn, OwnPart
 
 SplitName = Literal["train", "val", "test"]
 Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
@@ -17,11 +18,24 @@ Order = Literal["shuffled", "uva", "with_replacement", "window", "full"]
 Limit = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 
 
-class EarlyStop(Config):
-    """Stop when the validation metric has not improved for a while."""
+class OwnMetric(OwnPart):
+    """A metric of the user's own: (scores, y) -> value. It is logged at every evaluation, and chooses."""
 
+    own_kind = "metric"
+
+    better: Literal["higher", "lower"] = "higher"
+    """Which of two values is the better one."""
+
+
+class EarlyStop(Config):
+    """Stop when the validation metric, or the training loss, has not improved for a while."""
+
+    on: Literal["val", "train"] = "val"
+    """val: `train.metric` of the evaluations of val. train: the loss of the training records, which `log_every` makes:
+    means over the batches between, with penalty; for training without a validation split."""
     patience: Annotated[Count, Field(examples=[10])]
-    """Evaluations in a row without improvement after which training stops; they are counted, not epochs or steps."""
+    """Evaluations in a row without improvement after which training stops, or training records with `on: train`; they
+    are counted, not epochs or steps."""
     min_delta: NonNegative = 0.0
     """An evaluation must be better than the best one by more than this to count. `keep: best` keeps the best whatever
     this is."""
@@ -82,7 +96,7 @@ class Train(Config):
     eval_batch_size: Count = 2048
     """Samples evaluated at once; changes memory, not results beyond rounding, unless a norm without running statistics
     uses those of the evaluated batch."""
-    metric: Literal["accuracy", "loss"] = "accuracy"
+    metric: Annotated[Literal["accuracy", "loss"] | OwnMetric, OrOwn(OwnMetric)] = "accuracy"
     """The validation value that `keep` and `early_stop` use."""
     keep: Literal["best", "last"] | None = None
     """Weights used for the final evaluation. null: best by validation, or last without a validation split."""

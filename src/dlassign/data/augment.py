@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dlassign.data.augment_geometry import augmented_shape, cut_box
+from dlassign.errors import UserError
 
 Step = Mapping[str, Any]
 Rows = Tensor | slice
@@ -145,8 +147,8 @@ class Augmentation:
 def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int) -> Augmentation:
     """Return the augmentations of a run.
 
-    steps: plain descriptions, the `model_dump()` of the classes in config/augment.py. images: (N, C, H, W) uint8, all
-    training images, on the device.
+    steps: plain descriptions, the `model_dump()` of the classes in config/augment.py; those of the user's own have
+    their function as `own`. images: (N, C, H, W) uint8, all training images, on the device.
 
     Raises:
         ConfigError: an augmentation does not fit the images; the path names it, such as `data.augment.0.pixels`.
@@ -184,8 +186,24 @@ def _pixel_op(step: Step, images: Tensor, *, seed: int) -> PixelOp:
             return lambda x, draw: contrast(x, draw.factors(len(x), step["limit"]))
         case "rand_augment":
             return lambda x, draw: rand_augment(x, n_ops=step["n_ops"], magnitude=step["magnitude"], seed=draw.seed)
+        case name if "own" in step:
+            return partial(_own, step["own"], name)
         case name:
             raise ValueError(f"no augmentation is called {name!r}")
+
+
+def _own(change: Callable[[Tensor, torch.Generator], Tensor], name: str, x: Tensor, draw: Draw) -> Tensor:
+    """Do an augmentation of the user's own.
+
+    Raises:
+        UserError: it gives no images of the same shape, or of another type than pixels have here.
+    """
+    # A copy, since a batch in order is a view of the training images, and user code may write in place.
+    found = change(x.clone(), draw.generator)
+    if not isinstance(found, Tensor) or found.shape != x.shape or found.dtype not in (torch.uint8, torch.float32):
+        what = f"{found.dtype} of {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"{name} makes {what} of images {tuple(x.shape)}; expected uint8 or float32 of the same shape")
+    return found
 
 
 def _alternating_flip(images: Tensor, *, seed: int) -> PixelOp:

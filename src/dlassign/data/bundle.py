@@ -56,6 +56,8 @@ class Raw:
             are split one by one.
         bits: that images with more than 8 bits a channel were taken to have, as in `image_pixels.Decoding`; None if
             there are none.
+        numbers: of each part, the numbers (N,) by which its samples are named, such as the lines of a table; empty if
+            they are counted from 0.
     """
 
     train: Split
@@ -68,6 +70,7 @@ class Raw:
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Labels] = field(default_factory=dict)
     bits: int | None = None
+    numbers: Mapping[str, Labels] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -82,9 +85,11 @@ class Dataset(Raw):
 
     Attributes:
         encoding: how the rows of a table have become x; None for other sources.
+        origin: of each split, the part of the source that its samples are from.
     """
 
     encoding: TableEncoding | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class Table:
             label=label or Path(self.file.path).stem,
             samples_sha256=_digest_of_rows(self.file.rows),
             notes=(*self.notes, *notes_of_labels(self.file.columns[self.label], texts), *self._notes(values, y)),
+            numbers={"train": np.array([line for line, _ in self.file.rows])},
         )
 
     def fit(self, rows: Sequence[Cells]) -> TableEncoding:

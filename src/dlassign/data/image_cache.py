@@ -2,8 +2,8 @@
 
 An entry of the cache is two files: `<key>.npy` with the pixels and `<key>.json` with what is known of them. Both are
 written under a temporary name and then moved, so processes that decode the same folder at the same time do not disturb
-each other. Both are checked as a whole: an entry of which one bit has changed is as good as none. The cache may be
-deleted at any time.
+each other. Both are checked as a whole: an entry of which one bit has changed is as good as none. What a check of the
+data has found lies beside them as `check-<key>.json`. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,19 +60,33 @@ def default_cache() -> Path | None:
 def read_entry(folder: Path, key: str) -> CacheEntry | None:
     """Return what the cache holds for a key; None if it is missing, damaged or no ordinary file."""
     try:
-        content = json.loads(read_ordinary(folder / f"{key}.json"))
-        fields = content["entry"]
-        if content["seal"] != _seal(key, fields):
-            return None
+        fields = read_sealed(folder, key)
         bad = {int(row): why for row, why in fields.pop("bad").items()}
         return CacheEntry(tuple(fields.pop("shape")), bad=bad, notes=tuple(fields.pop("notes")), **fields)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def read_sealed(folder: Path, key: str) -> dict[str, Any]:
+    """Return the plain values that are kept for a key; {} if they are missing, damaged or in no ordinary file."""
+    try:
+        content = json.loads(read_ordinary(folder / f"{key}.json"))
+        fields = content["entry"]
+        return dict(fields) if content["seal"] == _seal(key, fields) else {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def keep_sealed(folder: Path, key: str, values: dict[str, Any]) -> None:
+    """Keep plain values for a key, if the folder can be written; they can be made again, so nothing is lost if not."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_sealed(folder, key, values)
 
 
 def cached_files(folder: Path) -> list[Path]:
     """Return the files of all whole entries in a folder; what else lies there belongs to others."""
-    keys = [path.stem for path in sorted(folder.glob("*.json")) if read_entry(folder, path.stem) is not None]
+    keys = [path.stem for path in sorted(folder.glob("*.json")) if read_sealed(folder, path.stem)]
     files = [folder / f"{key}.{ending}" for key in keys for ending in ("json", "npy")]
     return [path for path in files if path.is_file() and not path.is_symlink()]
 
@@ -104,9 +119,7 @@ def write_cache(folder: Path, key: str, *, x: Pixels, entry: CacheEntry) -> str:
         with open_to_replace(folder / f"{key}.npy") as file:
             np.save(file, x, allow_pickle=False)
         # This comes last: whoever finds it finds the pixels too, even if this process is killed in between.
-        with open_to_replace(folder / f"{key}.json") as file:
-            fields = json.loads(json.dumps(asdict(entry)))  # as they will be read
-            file.write(json.dumps({"entry": fields, "seal": _seal(key, fields)}, indent=1).encode())
+        _write_sealed(folder, key, asdict(entry))
     except OSError as error:  # training needs no cache, so a full disk must not end it
         what = f"the decoded images could not be cached in {folder} ({error.strerror or error})"
         return f"{what}, so the next start decodes them again; set data.cache to a folder with room"
@@ -116,6 +129,12 @@ def write_cache(folder: Path, key: str, *, x: Pixels, entry: CacheEntry) -> str:
 def checksum(x: Pixels) -> int:
     """Return the CRC-32 of the bytes of an array."""
     return zlib.crc32(np.ascontiguousarray(x).data.cast("B")) if x.size else 0
+
+
+def _write_sealed(folder: Path, key: str, values: dict[str, Any]) -> None:
+    fields = json.loads(json.dumps(values))  # as they will be read
+    with open_to_replace(folder / f"{key}.json") as file:
+        file.write(json.dumps({"entry": fields, "seal": _seal(key, fields)}, indent=1).encode())
 
 
 def _seal(key: str, fields: object) -> str:

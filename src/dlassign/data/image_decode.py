@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import warnings
@@ -15,11 +16,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from dlassign.data.image_pixels import DEPTHS, UNIT, Decoding, Pixels, common_bits, decode_image
 from dlassign.errors import DataError
+from dlassign.store.files import reason
 
 WORTH_WORKERS = 256
 """With fewer images than this, starting workers takes longer than decoding."""
@@ -249,7 +252,7 @@ def decode_job(paths: list[str], *, shape: tuple[int, int, int], how: Decoding) 
         try:
             picture = decode_image(path, how)
         except Exception as error:  # noqa: BLE001 - each of Pillow's decoders raises errors of its own
-            decoded.bad[row] = " ".join(str(error).split()) or type(error).__name__
+            decoded.bad[row] = why_unreadable(path, error)
             continue
         if picture.x.shape != shape:
             _, *size = picture.x.shape
@@ -263,6 +266,18 @@ def decode_job(paths: list[str], *, shape: tuple[int, int, int], how: Decoding) 
         if picture.frames:
             decoded.frames.append(row)
     return decoded
+
+
+def why_unreadable(path: str, error: Exception) -> str:
+    """Return why an image file cannot be decoded: the same text each time, without names of Python's objects."""
+    file = Path(path)
+    if isinstance(error, FileNotFoundError):
+        return "this link leads to no file" if file.is_symlink() else "there is no such file"
+    if isinstance(error, OSError) and error.errno is not None:
+        return reason(error)
+    if file.is_file() and not file.stat().st_size:
+        return "the file is empty"
+    return " ".join(re.sub(r" ?<_io\..*?>", "", str(error)).split()) or type(error).__name__
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +70,7 @@ class Images:
     Attributes:
         scan: the files.
         key: of the cache entry; see `Scan.quick_key`.
+        folder: of the cache; None if there is no place for one.
 
     Raises:
         DataError: a folder is missing or empty, the parts have different classes, or files tell no groups.
@@ -82,8 +81,8 @@ class Images:
         self.scan = scan_folders(source.root, train=source.train, val=source.val, test=source.test)
         self.key = self.scan.quick_key(FORMAT, source.decoding(), source.skip_bad)
         self._groups = group_numbers(self.scan.parts, source.pattern) if source.pattern is not None else {}
-        self._folder = source.cache_folder()
-        self._entry = read_entry(self._folder, self.key) if self._folder else None
+        self.folder = source.cache_folder()
+        self._entry = read_entry(self.folder, self.key) if self.folder else None
         self._raw: Raw | None = None
 
     def shape(self) -> tuple[int, int, int]:
@@ -129,7 +128,7 @@ class Images:
             raw, self._raw = self._raw, None
             return raw
         known, note = self._entry, ""
-        x = read_pixels(self._folder, self.key, entry=known) if known and self._folder else None
+        x = read_pixels(self.folder, self.key, entry=known) if known and self.folder else None
         if known is None or x is None:
             x, self._entry = self._decode()
             if known is not None and self._entry.sha256 != known.sha256:
@@ -138,14 +137,19 @@ class Images:
         assert self._entry is not None
         return self._as_raw(x, self._entry, note)
 
-    def names(self) -> list[str]:
-        """Return the paths of the images that are not bad, in their order; `sha256` or `read` comes first."""
-        assert self._entry is not None
-        return [file.path for row, file in enumerate(self.scan.files) if row not in self._entry.bad]
+    def names(self) -> dict[str, list[str]]:
+        """Return the paths of the images of each part. Bad images count until they have been decoded."""
+        bad = self._entry.bad if self._entry else {}
+        paths: dict[str, list[str]] = {}
+        start = 0
+        for part, files in self.scan.parts:
+            paths[part] = [file.path for row, file in enumerate(files, start) if row not in bad]
+            start += len(files)
+        return paths
 
     def _keep(self, x: Pixels, entry: CacheEntry) -> str:
-        if self._folder is not None:
-            return write_cache(self._folder, self.key, x=x, entry=entry)
+        if self.folder is not None:
+            return write_cache(self.folder, self.key, x=x, entry=entry)
         why = "this user has no home folder"
         return f"the decoded images are not cached ({why}), so the next start decodes them again; set data.cache"
 
@@ -158,10 +162,8 @@ class Images:
             raise DataError(_odd_message(files, decoded))
         x = np.delete(decoded.x, list(decoded.bad), axis=0) if decoded.bad else decoded.x
         digest = content_sha256(self._parts(x, decoded.bad), self.scan.classes)
-        kept = [(part, file.path) for part, found in self.scan.parts for file in found]
-        kept = [named for row, named in enumerate(kept) if row not in decoded.bad]
-        notes = (*decoded.notes(self.source.decoding()), *_notes_of_shared(kept, x))
-        return x, CacheEntry(x.shape, checksum(x), digest, decoded.bad, notes, decoded.bits if decoded.deep else None)
+        notes, bits = decoded.notes(self.source.decoding()), decoded.bits if decoded.deep else None
+        return x, CacheEntry(x.shape, checksum(x), digest, decoded.bad, notes, bits)
 
     def _as_raw(self, x: Pixels, entry: CacheEntry, note: str) -> Raw:
         parts = self._parts(x, entry.bad)
@@ -206,29 +208,6 @@ class Images:
             parts[name] = Split(x[start : start + len(y)], y)
             row, start = row + len(files), start + len(y)
         return parts
-
-
-def _notes_of_shared(images: Sequence[tuple[str, str]], x: Pixels) -> Iterator[str]:
-    """Yield what is to be said of images that lie in two parts; links and copies have the same pixels.
-
-    Args:
-        images: part and path of each.
-        x: (N, C, H, W), their pixels.
-    """
-    firsts: dict[bytes, tuple[str, str]] = {}
-    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for (part, path), pixels in zip(images, x, strict=True):
-        digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
-        other, first = firsts.setdefault(digest, (part, path))
-        if other != part:
-            shared.setdefault((part, other), []).append((path, first))
-    for (part, other), pairs in shared.items():
-        (path, first), *more = pairs
-        what = f"{len(pairs)} images of {part} have" if more else f"an image of {part} has"
-        yield (
-            f"{what} the pixels of images of {other}, such as {path} and {first}, so {part} does not tell how a net "
-            "does on new images; take them out of one of the two parts"
-        )
 
 
 def _bad_message(files: list[ImageFile], decoded: Decoded) -> str:

@@ -248,7 +248,8 @@ def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], lis
             shown = first_few(again, 5)
             notes.append(f"linked folders that lead to where images are read already were left out: {shown}")
     if ignored:
-        notes.append(f"{ignored} files in the class folders of {tops[0].path.parent} are no images and were ignored")
+        files = "1 file is" if ignored == 1 else f"{ignored} files are"
+        notes.append(f"{files} ignored in the class folders of {tops[0].path.parent}: their endings are none of images")
     return tuple(images), notes
 
 

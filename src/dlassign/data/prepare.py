@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dlassign.data.bundle import Dataset, Samples, Split
+from dlassign.data.own_step import OwnStep, with_code
 from dlassign.data.preprocess_chain import (
     Float64,
     Floats,
@@ -89,6 +90,21 @@ class Preprocess:
         what = f"of features {named} (counted from 0) float32 does not tell the values apart"
         cure = "add normalize to data.preprocess, or set train.precision: fp64"
         return replace(self, notes=(*self.notes, f"{what}; {cure}"))
+
+    def with_code(self, given: Sequence[object]) -> Preprocess:
+        """Return the same with the code of the user's own steps, which come without it from a checkpoint.
+
+        given: `data.preprocess` of the run.
+
+        Raises:
+            ValueError: it has another step in the place of one of them.
+            UserError: the code fails.
+        """
+        return replace(self, steps=with_code(self.steps, given))
+
+    def own_parts(self) -> tuple[str, ...]:
+        """Return the names of the steps that are the user's own."""
+        return tuple(step.part for step in self.steps if isinstance(step, OwnStep))
 
     def without_copies(self) -> Preprocess:
         """Return the same but for copies, which belong to the training set that they were made of."""

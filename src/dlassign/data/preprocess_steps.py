@@ -1,4 +1,4 @@
-"""The preprocessing steps, a class each; AppendVariants is in variants.py."""
+"""The preprocessing steps, a class each; AppendVariants is in variants.py, the user's own in own_step.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dlassign.data.own_step import OwnStep
 from dlassign.data.preprocess_chain import Float64, Operation, PreprocessStep, Shape, TrainSamples
 from dlassign.data.variants import AppendVariants
 from dlassign.errors import ConfigError, DataError
@@ -236,10 +237,17 @@ def make_steps(descriptions: Sequence[Mapping[str, Any]]) -> tuple[PreprocessSte
     Raises:
         ValueError: there is no such step.
     """
-    for name in (described["name"] for described in descriptions):
-        if name not in _STEPS:
-            raise ValueError(f"no preprocessing is called {name!r}")
-    return tuple(_STEPS[given["name"]](**{key: given[key] for key in given if key != "name"}) for given in descriptions)
+    return tuple(_make_step(**given) for given in descriptions)
+
+
+def _make_step(name: str, **given: Any) -> PreprocessStep:
+    if "own" in given:
+        return OwnStep(name, own=given["own"])
+    if "fitted" in given:
+        return OwnStep(name, fitted=given["fitted"], before=tuple(given["before"]), after=tuple(given["after"]))
+    if name not in _STEPS:
+        raise ValueError(f"no preprocessing is called {name!r}")
+    return _STEPS[name](**given)
 
 
 def _measured(value: object) -> Float64:

@@ -70,14 +70,17 @@ def split_sizes(
 
 def shuffled(raw: Raw, seed: int) -> Raw:
     """Return the source with each part in a random order, the same for the same seed on every machine."""
-    numbers = {"train": 0, "val": 1, "test": 2}
+    streams = {"train": 0, "val": 1, "test": 2}
     # A generator for each part: the order of one does not depend on whether the others exist.
     rows = {
-        name: np.random.default_rng((seed, numbers[name])).permutation(len(part)) for name, part in raw.splits.items()
+        name: np.random.default_rng((seed, streams[name])).permutation(len(part)) for name, part in raw.splits.items()
     }
     parts = {name: Split(part.x[rows[name]], part.y[rows[name]]) for name, part in raw.splits.items()}
     groups = {name: of_part[rows[name]] for name, of_part in raw.groups.items()}
-    return replace(raw, train=parts["train"], val=parts.get("val"), test=parts.get("test"), groups=groups)
+    numbers = {name: _numbers(raw, name)[of_part] for name, of_part in rows.items()}
+    return replace(
+        raw, train=parts["train"], val=parts.get("val"), test=parts.get("test"), groups=groups, numbers=numbers
+    )
 
 
 def deal(
@@ -114,13 +117,14 @@ def deal(
     groups = raw.groups if by == "group" else {}
     counts = [wanted[name] or 0 for name in order]
     chosen = _choose(raw.train.y, counts, by=by, seed=seed, groups=groups.get("train"))
-    rows = dict(zip(order, chosen, strict=True))
-    taken = {name: _take(raw.train, rows[name]) for name, count in wanted.items() if count is not None}
+    rows = {name: own for name, own in zip(order, chosen, strict=True) if wanted[name] is not None}
+    taken = {name: _take(raw.train, own) for name, own in rows.items()}
     own_test = raw.test
     if own_test is not None and sizes.test is not None:
-        [chosen_rows] = _choose(own_test.y, [sizes.test], by=by, seed=seed, groups=groups.get("test"))
-        own_test = _take(own_test, chosen_rows)
+        [rows["test"]] = _choose(own_test.y, [sizes.test], by=by, seed=seed, groups=groups.get("test"))
+        own_test = _take(own_test, rows["test"])
     val_split, test_split = taken.get("val", raw.val), taken.get("test", own_test)
+    origin = {name: name for name in raw.splits} | dict.fromkeys(taken, "train")
     notes = [
         *_missing_classes(taken["train"], raw.classes),
         *_unmeasured_classes({"val": val_split, "test": test_split}, raw.classes),
@@ -136,7 +140,14 @@ def deal(
         samples_sha256=raw.samples_sha256,
         notes=(*raw.notes, *notes),
         bits=raw.bits,
+        numbers={name: _numbers(raw, part)[rows.get(name, slice(None))] for name, part in origin.items()},
+        origin=origin,
     )
+
+
+def _numbers(raw: Raw, part: str) -> Labels:
+    """Return the numbers by which the samples of a part are named."""
+    return raw.numbers[part] if part in raw.numbers else np.arange(len(raw.splits[part]))
 
 
 def _size(name: str, size: Size, *, n: int, own: bool = False) -> int | None:

@@ -7,6 +7,7 @@ read for prediction, by the same code.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.preprocess_chain import Float64
-from dlassign.data.table_columns import NumberColumn, TableColumn, clean, column_of, named, plain_column
+from dlassign.data.table_columns import (
+    DecimalMark,
+    NumberColumn,
+    OneHotColumn,
+    OrdinalColumn,
+    TableColumn,
+    clean,
+    column_of,
+    named,
+    number,
+    plain_column,
+)
 from dlassign.data.table_file import TableFile, read_table_file
 from dlassign.data.table_notes import Column, notes_of_missing
 from dlassign.errors import DataError, first_few
@@ -68,12 +80,17 @@ class TableEncoding:
 
         Raises:
             DataError: a column is missing, or a cell cannot be used.
+
+        Warns:
+            UserWarning: a text is none that train has.
         """
         if lacking := [repr(named(c.column)) for c in self.columns if named(c.column) not in row]:
             raise DataError(f"the row lacks columns that the model takes: {first_few(lacking, _SHOWN)}")
         cells = [_as_text(row[named(column.column)], column) for column in self.columns]
         if faults := list(self.faults(cells)):
             raise DataError("; ".join(faults))
+        for note in self.unknown([cells], where="the row"):
+            warnings.warn(note, stacklevel=2)
         features: NDArray[np.float64] = self.encode([cells])[0]
         return features
 
@@ -123,8 +140,15 @@ def _as_text(value: Any, column: TableColumn) -> str:
     """Return a cell as a table would hold it."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, bool | np.bool_) and isinstance(column, OneHotColumn | OrdinalColumn):
+        # Tables write true, True or TRUE.
+        return next((text for text in column.categories if text.lower() == str(value).lower()), str(value))
     comma = isinstance(column, NumberColumn) and column.decimal == "," and not isinstance(value, str)
     return str(value).replace(".", ",") if comma else str(value)
+
+
+SEPARATORS = (",", ";", "\t", "|")
+"""What tables have between their values."""
 
 
 @dataclass(frozen=True)
@@ -135,27 +159,67 @@ class NewRows:
         lines: of the file, one for each row.
         cells: of each row, as `TableEncoding.encode` takes them.
         labels: of each row, "" where there is none; None if the table has no column of labels.
+        note: what the user should know of how the table was read; "" if it was read as that of training.
     """
 
     lines: tuple[int, ...]
     cells: tuple[Cells, ...]
     labels: tuple[str, ...] | None
+    note: str = ""
 
 
 def read_new_rows(path: str, encoding: TableEncoding) -> NewRows:
     """Read a table for a model that was trained on another one.
 
     Columns are found by their names, so their order does not matter, and others may stand beside them; without a header
-    they stand where they stood. A column of labels may be missing.
+    they stand where they stood. A column of labels may be missing. Separator and decimal mark belong to the file, not
+    to the model: where the columns are not found with those of training, others are tried.
 
     Raises:
         DataError: the file cannot be read, or lacks a column.
     """
-    table = read_table_file(path, header=encoding.header, delimiter=encoding.delimiter)
-    places, label = _by_name(table, encoding) if encoding.header else _by_place(table, encoding)
+    table, (places, label) = _with_its_columns(path, encoding)
     labels = None if label is None else tuple(clean(cells[label]) for _, cells in table.rows)
-    rows = tuple(tuple(cells[place] for place in places) for _, cells in table.rows)
-    return NewRows(tuple(line for line, _ in table.rows), rows, labels)
+    rows: tuple[Cells, ...] = tuple(tuple(cells[place] for place in places) for _, cells in table.rows)
+    lines = tuple(line for line, _ in table.rows)
+    if table.delimiter == encoding.delimiter:
+        return NewRows(lines, rows, labels)
+    rows, mark = _with_known_mark(rows, encoding)
+    note = f"its separator is {table.delimiter!r}, that of the training was {encoding.delimiter!r}"
+    return NewRows(lines, rows, labels, note + (f"; its decimal mark is {mark!r}" if mark else ""))
+
+
+def _with_its_columns(path: str, encoding: TableEncoding) -> tuple[TableFile, tuple[list[int], int | None]]:
+    """Read a table with the first separator by which it has the columns of the model, that of training first."""
+    find = _by_name if encoding.header else _by_place
+    first: DataError | None = None
+    for delimiter in dict.fromkeys((encoding.delimiter, *SEPARATORS)):
+        try:
+            table = read_table_file(path, header=encoding.header, delimiter=delimiter)
+            return table, find(table, encoding)
+        except DataError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _with_known_mark(rows: tuple[Cells, ...], encoding: TableEncoding) -> tuple[tuple[Cells, ...], str]:
+    """Return rows with the decimal mark of training, and the mark that they have if it is another one, else ""."""
+    places = [place for place, column in enumerate(encoding.columns) if isinstance(column, NumberColumn)]
+    own: DecimalMark = next((column.decimal for column in encoding.columns if isinstance(column, NumberColumn)), ".")
+    other: DecimalMark = "." if own == "," else ","
+    # A number without a fraction is one with either mark, so the mark is that by which more cells are numbers.
+    counts = {mark: sum(number(row[p], mark) is not None for row in rows for p in places) for mark in (own, other)}
+    if counts[other] <= counts[own]:
+        return rows, ""
+    changed: list[Cells] = [
+        tuple(
+            cell.replace(other, own) if place in places and number(cell, other) is not None else cell
+            for place, cell in enumerate(row)
+        )
+        for row in rows
+    ]
+    return tuple(changed), other
 
 
 def _by_name(table: TableFile, encoding: TableEncoding) -> tuple[list[int], int | None]:

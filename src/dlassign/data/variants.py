@@ -33,8 +33,8 @@ class AppendVariants(PreprocessStep):
     def shape_after(self, shape: Shape | None, *, path: str) -> Shape | None:
         """Return the same shape, (C, H, W); rows of values cannot be turned."""
         if shape is None or len(shape) != 3:
-            what = "rows" if shape is None else f"rows of {shape[0]} values"
-            cure = "put append_variants before flatten and pca, or remove it"
+            what = "rows, or known only once a step is fitted" if shape is None else f"rows of {shape[0]} values"
+            cure = "put append_variants before flatten, pca and such a step, or remove it"
             message = f"copies are turned and mirrored images, but here the samples are {what}; {cure}"
             raise ConfigError.at(path, message)
         return shape

@@ -15,16 +15,16 @@ _SHOWN_LABELS = 20
 
 def model_card(trained: Trained, parity: Parity) -> str:
     """Return the card: front matter for the Hub, then what a reader wants to know."""
-    return "\n".join([*_front_matter(trained), "", *_text(trained, parity)]) + "\n"
+    return "\n".join([*_front_matter(trained, parity), "", *_text(trained, parity)]) + "\n"
 
 
-def _front_matter(trained: Trained) -> Iterator[str]:
+def _front_matter(trained: Trained, parity: Parity) -> Iterator[str]:
     # JSON is YAML: a label or name with a colon or a quote cannot break it.
     facts, task = trained.facts, "image-classification" if len(trained.intake.shape) == 3 else "tabular-classification"
     yield "---"
     yield "library_name: dlassign"
     yield f"pipeline_tag: {task}"
-    yield f"tags: {json.dumps([task, 'dlassign', 'pytorch', *(['onnx'] if 'onnx' in facts else [])])}"
+    yield f"tags: {json.dumps([task, 'dlassign', 'pytorch', *(['onnx'] if 'model.onnx' in parity.files else [])])}"
     yield "metrics: [accuracy]"
     if results := facts["results"]:
         entries = [

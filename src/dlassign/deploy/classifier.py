@@ -19,6 +19,11 @@ from dlassign.train.memory import naming_memory
 from dlassign.train.saved import SavedRun
 
 Scores = NDArray[np.floating[Any]]
+DEEP = (
+    "its pixels have more than 8 bits a channel, and the run does not say what range they have, as its own images have "
+    "8; save it with 8 bits"
+)
+"""Why an image is not read whose pixels could only be stretched by a guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +33,25 @@ class Intake:
     Attributes:
         shape: of one raw sample: (C, H, W) uint8, or (D,) float64.
         decoding: how image files become pixels of this shape; None if samples are rows.
-        white: the value of a full pixel: 255, or 16 where the net was trained on scikit-learn's digits.
+        floats: the images of training were arrays of numbers, not of bytes, so no picture file has their scale.
+        white: the largest pixel value: 255, or 16 where the net was trained on scikit-learn's digits.
         table: how the rows of a table become samples; None of images, and where it is not known.
     """
 
     shape: Shape
     decoding: Decoding | None = None
+    floats: bool = False
     white: int = 255
     table: TableEncoding | None = None
+
+    def no_pictures(self) -> str:
+        """Return why a net for arrays of numbers takes no picture, and what it takes."""
+        channels, height, width = self.shape
+        return (
+            "the net was trained on arrays of numbers, whose scale no picture has; give it arrays "
+            f"({height}, {width}, {channels}) of floats like those of training, with `.predict(x)` of "
+            "`dlassign.load_model(RUN)`"
+        )
 
     def in_range(self, x: Pixels) -> Pixels:
         """Return pixels 0..255 of any shape in the range of the training images, 0..white."""
@@ -54,7 +70,8 @@ class Classifier(Protocol):
     Attributes:
         labels: names of the classes; column i of the scores belongs to `labels[i]`.
         intake: what a sample must be.
-        batch_size: samples that are scored at once. Chunks of a multiple of it get the bits of the whole set.
+        batch_size: samples that are scored at once. If every chunk but the last has a multiple of it, the scores
+            have the same bits as those of the whole set scored in one call.
     """
 
     @property
@@ -67,7 +84,7 @@ class Classifier(Protocol):
     def batch_size(self) -> int: ...  # noqa: D102
 
     def scores(self, x: Samples) -> Scores:
-        """Return the scores (N, C) of raw samples, x: (N, C, H, W) uint8 or (N, D) float64.
+        """Return the scores (N, K), K classes, of raw samples x: (N, C, H, W) uint8 or (N, D) float64.
 
         A net with a single score s for two classes has the scores (0, s).
         """
@@ -75,7 +92,7 @@ class Classifier(Protocol):
 
 
 def probabilities(scores: Scores) -> Float64:
-    """Return softmax(scores), (N, C) float64, whatever loss the net was trained with."""
+    """Return softmax(scores), (N, K) float64, whatever loss the net was trained with."""
     shifted = scores.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     np.exp(shifted, out=shifted)
@@ -106,7 +123,7 @@ class RunClassifier:
         return self.saved.cfg.train.eval_batch_size
 
     def scores(self, x: Samples) -> Scores:
-        """Return the scores (N, C) of raw samples, x: (N, C, H, W) uint8 or (N, D) float64."""
+        """Return the scores (N, K), K classes, of raw samples x: (N, C, H, W) uint8 or (N, D) float64."""
         with naming_memory():
             # Labels are needed for a loss that nobody asks for.
             placed = self.saved.place(self.learner, Split(x, np.zeros(len(x), dtype=np.int64)))
@@ -152,6 +169,7 @@ def intake_of(saved: SavedRun, shape: Shape) -> Intake:
     return Intake(
         shape=shape,
         decoding=decoding_of(cfg, shape, bits=recorded.get("bits")),
+        floats="dtype" in recorded,
         # The pixels of scikit-learn's digits are counts of dark points, from 0 to 16.
         white=16 if cfg.name == "digits" else 255,
         table=None if plain is None else TableEncoding.from_plain(plain),
@@ -159,5 +177,5 @@ def intake_of(saved: SavedRun, shape: Shape) -> Intake:
 
 
 def two_columns(scores: Scores) -> Scores:
-    """Return scores (N, C) with a column for each class: a single score s for two classes becomes (0, s)."""
+    """Return scores (N, K) with a column for each class: a single score s for two classes becomes (0, s)."""
     return np.concatenate([np.zeros_like(scores), scores], axis=1) if scores.shape[1] == 1 else scores

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dlassign.data.bundle import Samples
@@ -15,7 +16,8 @@ from dlassign.data.load import data_of_run, load_dataset
 from dlassign.deploy.card import model_card
 from dlassign.deploy.classifier import Scores
 from dlassign.deploy.from_run import own_scores, trained_of
-from dlassign.deploy.graph import refuse_mixing
+from dlassign.deploy.graph import refuse_batch_statistics
+from dlassign.deploy.kinds import KINDS
 from dlassign.deploy.model import Model
 from dlassign.deploy.model_folder import ModelFolder, read_model, write_model
 from dlassign.deploy.onnx_file import OnnxScores, metadata, missing_packages, onnx_bytes, require_packages, traced
@@ -26,8 +28,6 @@ from dlassign.store.files import making_folder, replacing, write_text
 from dlassign.store.manifest import package_version
 from dlassign.store.paths import RunPaths
 from dlassign.train.saved import SavedRun, open_saved
-
-KINDS = ("safetensors", "onnx", "pt2", "hf")
 
 
 def installed_kinds() -> tuple[str, ...]:
@@ -59,6 +59,7 @@ def export_run(
     kinds: Iterable[str] = KINDS,
     weights: str = "best",
     overrides: tuple[str, ...] = (),
+    trust: bool = False,
 ) -> Exported:
     """Write the trained net of a run into a new folder, if it computes there what it computes in the run.
 
@@ -68,18 +69,25 @@ def export_run(
         kinds: of KINDS: what is written beside weights and configs.
         weights: best, or last.
         overrides: config keys such as `data.root=...`, where the data has moved that samples are compared on.
+        trust: let the code in the run's folder run, if it has own parts; the model folder gets a copy of it.
 
     Raises:
         UserError: there is no such run, `out` is taken or cannot be written, a package is missing, or the files do not
             compute what the run computes; nothing is left under the name of `out` then.
+        ConfigError: the config with `overrides` cannot be used, or names no such data.
     """
     kinds = tuple(kinds)
     if "onnx" in kinds:
         require_packages()
     with making_folder(out) as temporary:
-        saved = open_saved(paths, weights=weights, overrides=overrides)
+        saved = open_saved(paths, weights=weights, overrides=overrides, trust=trust)
         trained = trained_of(saved)
-        refuse_mixing(trained.graph().model)
+        if code := trained.preprocess.own_parts():
+            raise UserError(
+                f"{paths.root} prepares samples by {code[0]}, code in NumPy that no file of a model can hold; predict "
+                f"with the run: dlassign predict {paths.root} FILE --trust, or in Python load_model(run, trust=True)"
+            )
+        refuse_batch_statistics(trained.graph().model)
         own, how = own_scores(saved)
         real, where, notes = _real_samples(saved, demanded=bool(overrides))
         batches = [(content, x, own(x)) for content, x in probes(trained, real)]
@@ -99,7 +107,8 @@ def _write(
 ) -> Iterator[tuple[str, Callable[[Samples], Scores]]]:
     """Write the files, and yield the name of each that computes, with the scores by this file as it lies there."""
     write_model(folder, trained)
-    yield folder.weights.name, Model(read_model(folder)).scores
+    # Its code, if there is any, is what has just run here.
+    yield folder.weights.name, Model(read_model(folder, trust=True)).scores
     if not {"onnx", "pt2"} & set(kinds):
         return
     program = traced(trained)
@@ -140,9 +149,17 @@ def _real_samples(saved: SavedRun, *, demanded: bool) -> tuple[Samples | None, s
         if demanded:
             raise
         # Why is said to the user alone: it names folders of this machine, and the files go elsewhere.
-        note = f"note: no real samples are compared, for the run's data is not there; --set says where it is: {error}"
-        return None, "none: the run's data was not there", (note,)
+        note = (
+            f"note: no real samples are compared, for the run's data is not there or has changed; --set data.root=DIR "
+            f"says where it is: {error}"
+        )
+        return None, "none: the run's data was not there, or had changed", (note,)
     name, split = ("train", dataset.train) if dataset.val is None else ("val", dataset.val)
+    if split.x.ndim == 4 and split.x.dtype != np.uint8:
+        raise UserError(
+            f"the run's images are {split.x.dtype} numbers, and an exported net takes bytes from 0 to 255; to export "
+            "it, train on bytes (uint8) with `scale` in data.preprocess"
+        )
     return split.x[: BATCHES[-1]], f"the first of the {name} split of {dataset.label}", ()
 
 

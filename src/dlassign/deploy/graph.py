@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlassign.data.own_step import OwnStep
 from dlassign.data.prepare import Preprocess
 from dlassign.data.preprocess_chain import PreprocessStep
 from dlassign.data.preprocess_steps import PCA, Flatten, MeanImage, Normalize, Scale
@@ -38,7 +39,7 @@ class Graph(nn.Module):
         return scores
 
 
-def refuse_mixing(model: nn.Module) -> None:
+def refuse_batch_statistics(model: nn.Module) -> None:
     """Refuse a model whose scores of a sample depend on the other samples of its batch.
 
     Raises:
@@ -112,6 +113,18 @@ class _Project(nn.Module):
         return projected if self.scale is None else projected / self.scale
 
 
+class _Code(nn.Module):
+    """What code of the user's own makes of samples, by NumPy on the host."""
+
+    def __init__(self, step: OwnStep) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A copy: the code may write to what it is given.
+        return torch.from_numpy(self.step.apply(x.detach().cpu().numpy().copy())).to(x.device)
+
+
 def _as_module(step: PreprocessStep) -> nn.Module:
     """Return a fitted step as a module on float64 batches that gives the numbers of its `apply`."""
     match step:
@@ -125,5 +138,7 @@ def _as_module(step: PreprocessStep) -> nn.Module:
             return nn.Flatten()
         case PCA():
             return _Project(step.mean, step.components, step.scale)
+        case OwnStep():
+            return _Code(step)
         case _:
             raise AssertionError(f"{step.name} has no module")

@@ -14,16 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Samples
+from dlassign.data.image_decode import why_unreadable
 from dlassign.data.image_pixels import Pixels, decode_image, decode_opened
 from dlassign.data.preprocess_chain import through
-from dlassign.deploy.classifier import Intake, Scores, probabilities
+from dlassign.deploy.classifier import DEEP, Intake, Scores, probabilities
 from dlassign.deploy.from_run import trained_of
-from dlassign.deploy.graph import refuse_mixing
+from dlassign.deploy.graph import refuse_batch_statistics
 from dlassign.deploy.model_folder import ModelFolder, read_model
 from dlassign.deploy.trained import Trained
 from dlassign.errors import DataError
 from dlassign.store.select import one_run
 from dlassign.train.device import resolve_device
+from dlassign.train.given_back import by_itself
 from dlassign.train.saved import open_saved
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Model:
         self.labels = trained.labels
         self.intake: Intake = trained.intake
         graph = trained.graph()
-        refuse_mixing(graph.model)
+        refuse_batch_statistics(graph.model)
         self._preprocess = trained.preprocess
         self._device = resolve_device(device)
         self.module = graph.to(self._device)
@@ -76,6 +78,8 @@ class Model:
         if x.dtype.kind == "f":
             self._refuse_too_large(x)
         found = [np.empty((0, len(self.labels)), np.float32)]
+        # Whoever has trained the module further would get statistics of the batch, and dropout.
+        self.module.eval()
         with torch.inference_mode(), self._exact():
             for start in range(0, len(x), self.batch_size):
                 batch = torch.from_numpy(np.ascontiguousarray(x[start : start + self.batch_size]))
@@ -95,18 +99,26 @@ class Model:
         """Return the probability of each class, (N, K), the softmax of the scores.
 
         Args:
-            images: uint8 arrays of shape (H, W, C), (H, W) or (N, H, W, C), pictures of Pillow, paths, or a list of
-                such; one alone counts as N = 1. Of a net for tables: rows of numbers, (D,) or (N, D), or mappings of
-                the names of columns to what stands there, such as {"age": 31, "colour": "red", "height": None}.
+            images: uint8 arrays or tensors of shape (H, W, C), (H, W) or (N, H, W, C), pictures of Pillow, paths, or a
+                list of such; one alone counts as N = 1. Of a net that was trained on images of floats: such arrays, of
+                its size. Of a net for tables: rows of numbers, (D,) or (N, D), or mappings of the names of columns to
+                what stands there, such as {"age": 31, "colour": "red", "height": None}.
 
         Raises:
-            DataError: they are no such images; the message says what is wrong with the first that is not.
+            DataError: one of them is no such image or row; the message says which of a list, and why.
         """
         one = self._row if self.intake.decoding is None else self._picture
         found = [np.empty((0, len(self.labels)))]
         waiting: list[NDArray[Any]] = []
-        for image in _each(images, axes=len(self.intake.shape)):
-            waiting.append(one(image))
+        several = list(_each(images, axes=len(self.intake.shape)))
+        for place, image in enumerate(several):
+            try:
+                waiting.append(one(_on_host(image)))
+            except DataError as error:
+                if len(several) == 1:
+                    raise
+                noun = "row" if self.intake.decoding is None else "image"
+                raise DataError(f"{noun} {place} (counted from 0): {error}") from error
             if len(waiting) == self.batch_size:  # pictures of any number need the memory of one batch
                 found.append(self._probabilities(np.stack(waiting)))
                 waiting.clear()
@@ -153,35 +165,42 @@ class Model:
         """Return one image as (C, H, W) uint8, as in training."""
         if isinstance(image, np.ndarray):
             return self._array(image)
+        from PIL import Image as PILImage
+
         how = self.intake.decoding
         assert how is not None
-        if 0 in getattr(image, "size", ()):
+        if self.intake.floats:
+            raise DataError(self.intake.no_pictures())
+        if not isinstance(image, str | Path | PILImage.Image):
+            raise DataError(
+                f"a {type(image).__name__} is no image; give a path, a picture of Pillow, or an array of uint8"
+            )
+        if isinstance(image, PILImage.Image) and 0 in image.size:
             raise DataError(_no_pixels(image.height, image.width))
         try:
             picture = decode_image(str(image), how) if isinstance(image, str | Path) else decode_opened(image, how)
-        except FileNotFoundError as error:
-            raise DataError(f"there is no file {image}") from error
         except IsADirectoryError as error:
             raise DataError(f"{image} is a folder; give its files") from error
         except Exception as error:  # of any kind: each of Pillow's decoders raises errors of its own
-            name = image if isinstance(image, str | Path) else type(image).__name__
-            raise DataError(f"{name} cannot be read as an image ({' '.join(str(error).split())})") from error
+            name = image if isinstance(image, str | Path) else f"an image of {type(image).__name__}"
+            raise DataError(f"{name} cannot be read as an image: {why_unreadable(str(image), error)}") from error
         if picture.deep is not None and how.bits is None:
-            raise DataError(
-                "an image has more than 8 bits a channel, and the images of the training had not; save it with 8"
-            )
+            raise DataError(DEEP)
         return self.intake.in_range(picture.x)
 
     def _array(self, image: NDArray[Any]) -> Pixels:
         """Return an array (H, W, C) or (H, W) as (C, H, W); one of another size is resized as a picture is."""
         channels, height, width = self.intake.shape
+        if self.intake.floats:
+            return self._floats(image)
         if image.dtype != np.uint8:
             raise DataError(_not_bytes(image))
         found = image[:, :, None] if image.ndim == 2 else image
         if found.ndim != 3 or found.shape[2] not in (1, 3, 4):
             raise DataError(
                 f"an image has the shape {image.shape}; expected (height, width, channels) with 1, 3 or 4 channels, or "
-                f"(height, width), channels last; the model was trained on {height}x{width}x{channels}"
+                f"(height, width), channels last; several images are a list, such as list(x), or (N, height, width, "
+                f"channels); the model was trained on {height}x{width}x{channels}"
             )
         if 0 in found.shape:
             raise DataError(_no_pixels(*found.shape[:2]))
@@ -193,23 +212,39 @@ class Model:
 
         return self._picture(PILImage.fromarray(found[:, :, 0] if found.shape[2] == 1 else found))
 
+    def _floats(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return an array (H, W, C) of numbers as (C, H, W) float64; one of another size is not resized."""
+        channels, height, width = self.intake.shape
+        found = image[:, :, None] if image.ndim == 2 else image
+        if found.shape != (height, width, channels) or found.dtype.kind != "f":
+            raise DataError(f"this is an array {image.shape} of {image.dtype}; {self.intake.no_pictures()}")
+        return np.ascontiguousarray(found.transpose(2, 0, 1), dtype=np.float64)
 
-def load_model(path: str | Path, device: str = "cpu") -> Model:
+
+def load_model(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Model:
     """Return the model of a folder that `dlassign export` wrote, or of a run folder, whose best weights are taken.
 
-    Nothing in it is run: weights are read as safetensors, or, of a run, as tensors alone.
+    Nothing in it is run: weights are read as safetensors, or, of a run, as tensors alone. If it has parts of a user's
+    own, their code in `code/` must run; `trust` allows that.
 
     Raises:
         UserError: there is no such folder, a file is missing or damaged, or a newer version wrote it.
         ConfigError: there is no such device.
     """
     folder = ModelFolder(Path(path).expanduser())
-    trained = read_model(folder) if folder.exists() else trained_of(open_saved(one_run(str(folder.root))))
-    return Model(trained, device=device)
+    with by_itself():
+        if folder.exists():
+            trained = read_model(folder, trust=trust)
+        else:
+            trained = trained_of(open_saved(one_run(str(folder.root)), trust=trust))
+        return Model(trained, device=device)
 
 
 def _each(images: Any, *, axes: int) -> Iterable[Any]:
     """Return the images one by one; one alone as a sequence of one. axes: of a sample: 3 of images, 1 of rows."""
+    images = _on_host(images)
+    if isinstance(images, np.ndarray) and axes == 3 and images.dtype.kind in "UO":
+        return images.flat  # paths or pictures that stand in an array
     if isinstance(images, np.ndarray):
         batch = images.ndim == axes + 1 or (axes == 1 and images.ndim > 1)
         return images if batch else [images]
@@ -217,6 +252,14 @@ def _each(images: Any, *, axes: int) -> Iterable[Any]:
         numbers = axes == 1 and images and not isinstance(images[0], list | tuple | np.ndarray | Mapping)
         return [images] if numbers else images
     return [images]
+
+
+def _on_host(image: Any) -> Any:
+    """Return a tensor of any device as an array, and everything else as it is."""
+    if not isinstance(image, torch.Tensor):
+        return image
+    found = image.detach().cpu()
+    return (found.float() if found.dtype == torch.bfloat16 else found).numpy()
 
 
 def _numbers(row: Any) -> NDArray[np.float64]:
@@ -244,11 +287,19 @@ def _not_bytes(image: NDArray[Any]) -> str:
                 f"pixels are given as uint8 from 0 to 255, and these are {image.dtype}, and some are not finite "
                 "(NaN or infinite); give the image itself, or mend what computed it"
             )
-        top = float(np.max(image, initial=0.0))
+        low, top = float(np.min(image, initial=0.0)), float(np.max(image, initial=0.0))
+        if low < 0:
+            return (
+                f"pixels are given as uint8 from 0 to 255, and these are {image.dtype} from {low:g} to {top:g}; "
+                "preprocessing is part of the model, so give the image as it was before"
+            )
         span = "0 to 1" if top <= 1 else f"up to {top:g}"
         cure = "(x * 255).round().astype('uint8')" if top <= 1 else "x.round().astype('uint8') of values from 0 to 255"
         return (
             f"pixels are given as uint8 from 0 to 255, and these are {image.dtype} ({span}); preprocessing is part of "
             f"the model, so give the image itself: {cure}"
         )
-    return f"pixels are given as uint8 from 0 to 255, and these are {image.dtype}; give x.astype('uint8')"
+    return (
+        f"pixels are given as uint8 from 0 to 255, and these are {image.dtype}; if all values are from 0 to 255, give "
+        "x.astype('uint8'), else bring them to that range first"
+    )

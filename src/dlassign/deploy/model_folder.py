@@ -23,6 +23,7 @@ from dlassign.data.table_encoding import TableEncoding
 from dlassign.deploy.classifier import Intake
 from dlassign.deploy.trained import COUNTER, Trained, as_float32
 from dlassign.errors import UserError
+from dlassign.parts.run_code import copied_code, write_code
 from dlassign.store.files import reason, replacing, write_text
 from dlassign.store.json_lines import Shape
 from dlassign.store.manifest import package_version
@@ -67,6 +68,8 @@ class ModelFolder:
     """Classifies with model.onnx, without torch and dlassign."""
     pt2 = Below("model.pt2")
     """The same graph for torch.export.load."""
+    code = Below("code")
+    """Folder of the user's own code that the architecture names."""
     parity = Below("parity.json")
     """How far the files were from the run when they were written."""
     card = Below("README.md")
@@ -86,6 +89,7 @@ def write_model(folder: ModelFolder, trained: Trained) -> None:
     weights = save_tensors(dict(trained.weights), metadata={"format": "pt"})
     with replacing(folder.weights) as file:
         file.write(weights)
+    write_code(folder.code, trained.architecture)
     preprocessor = _json(_preprocessor(trained))
     write_text(folder.preprocessor, preprocessor)
     write_text(folder.labels, "".join(" ".join(label.splitlines()) + "\n" for label in trained.labels))
@@ -140,13 +144,14 @@ def _plain(step: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in step.items()}
 
 
-def read_model(folder: ModelFolder) -> Trained:
-    """Read a model folder after checking its format and digests; nothing in it is run.
+def read_model(folder: ModelFolder, *, trust: bool = False) -> Trained:
+    """Read a model folder after checking its format and digests; nothing in it is run but trusted code in `code/`.
 
     Raises:
         UserError: a file is missing, cannot be read, is damaged, or was written by a newer version.
     """
     config = _read_config(folder)
+    code = copied_code(folder.code, {"model": config["model"]}, trust=trust)
     data = {}
     for path in (folder.weights, folder.preprocessor):
         data[path] = _read(path, folder)
@@ -161,7 +166,7 @@ def read_model(folder: ModelFolder) -> Trained:
         if odd:
             raise UserError(f"{folder.weights} is damaged ({odd[0]} is {weights[odd[0]].dtype}); export the run again")
         return Trained(
-            architecture=model_from(config["model"]),
+            architecture=model_from(config["model"], code=code),
             n_outputs=config["num_scores"],
             labels=tuple(config["label_names"]),
             intake=_intake(config["input"], preprocessor),

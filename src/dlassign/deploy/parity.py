@@ -30,7 +30,7 @@ class Agreement:
         samples: how many were compared.
         largest: the largest difference of a score.
         relative: the largest as a share of max(1, |score|), which the bound is for.
-        ties: samples with another prediction whose two scores are equal within the bound.
+        ties: samples with another prediction; their two scores are at most two bounds apart, one for each score.
     """
 
     samples: int = 0
@@ -62,7 +62,8 @@ class Parity:
             "real_samples": self.real,
             "contents": list(self.contents),
             "batches": list(BATCHES),
-            "bound": f"|difference| <= {BOUND:g} max(1, |score|), and the same prediction but for ties",
+            "bound": f"|difference| <= {BOUND:g} max(1, |score|)",
+            "ties": "other predictions, whose two scores are at most two bounds apart",
             "files": {name: vars(found) for name, found in self.files.items()},
         }
 
@@ -114,7 +115,8 @@ def compare(name: str, batches: list[tuple[str, Samples, Scores]], scores_of: Sc
         scores_of: computes with the file.
 
     Raises:
-        UserError: they differ by more than the bound, or predict other classes.
+        UserError: the scores have another shape, or one differs by more than the bound. Another prediction within the
+            bound is a tie.
     """
     found = Agreement()
     for content, x, expected in batches:

@@ -6,7 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from dlassign.train.saved import SavedSplit
 _CHUNK = 256
 """Samples that are decoded and scored at once, at least."""
 _FIRST_ERRORS = 5
-MOST = 40
+MAX_PICTURES = 40
 """Pictures that are kept to be drawn."""
 
 
@@ -67,6 +67,22 @@ def predictions(chunk: Chunk, scores: Scores, *, top: int = 1) -> list[Predictio
             classes, values = next(told)
             found.append(Prediction(name, tuple(classes), tuple(values), true))
     return found
+
+
+def column_names(top: int) -> tuple[str, ...]:
+    """Return the names of the columns of predictions: those of the first class without a number."""
+    more = (name for i in range(2, top + 1) for name in (f"label_{i}", f"probability_{i}"))
+    return ("path", "label", "probability", *more, "true_label", "error")
+
+
+def row_values(row: Prediction, classes: Sequence[str], *, top: int) -> list[Any]:
+    """Return the value of each of the columns of a prediction; what it does not have is None."""
+    pairs: list[Any] = []
+    for number, probability in zip(row.classes, row.probabilities, strict=True):
+        pairs += [classes[number], probability]
+    pairs += [None] * (2 * top - len(pairs))
+    true = None if row.true is None else classes[row.true]
+    return [row.name, *pairs, true, row.error or None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,7 +147,7 @@ def _scored(classifier: Classifier, chunk: Chunk) -> tuple[Chunk, Scores]:
         return chunk, none
     try:
         scores = classifier.scores(chunk.x)
-    except DataError:  # of one row; it says of all only that one is too large
+    except DataError:  # of one row, and it does not say of which: each is tried alone
         fits = np.array([_fits(classifier, row) for row in chunk.x])
         scores = classifier.scores(chunk.x[fits]) if fits.any() else none
     else:

@@ -18,8 +18,11 @@ def read(path: str) -> np.ndarray:
     if len(how["shape"]) == 1:
         return np.loadtxt(path, delimiter=",", ndmin=2)
     image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode.startswith("I"):  # more than 8 bits
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> ((how["bits"] or 16) - 8)).astype(np.uint8))
+    if image.mode[0] in "IF":  # more than 8 bits
+        values, bits = np.asarray(image), how["bits"] or 0
+        if not 0 <= values.min() <= values.max() < 2**bits:
+            raise ValueError("its pixels have another range than those of the training; save it with 8 bits")
+        image = Image.fromarray((values.astype(np.int64) >> (bits - 8)).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*how["background"], 255)), image)

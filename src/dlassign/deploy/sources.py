@@ -18,17 +18,13 @@ from dlassign.data.bundle import Samples
 from dlassign.data.idx_file import IdxImages, is_idx, read_labels
 from dlassign.data.image_decode import decode_chunks
 from dlassign.data.image_scan import IMAGE_ENDINGS
+from dlassign.data.table_columns import named
 from dlassign.data.table_encoding import NewRows, TableEncoding, read_new_rows
-from dlassign.deploy.classifier import Intake
+from dlassign.deploy.classifier import DEEP, Intake
 from dlassign.errors import UserError, first_few
 
 _SHOWN, _CLASSES = 5, 20
 """Names that a message shows: of folders, and of classes."""
-DEEP = (
-    "its pixels have more than 8 bits a channel, and the run does not say what range they have, as its own images have "
-    "8; save it with 8 bits"
-)
-"""Why an image is not read whose pixels could only be stretched by a guess."""
 
 
 class Found(NamedTuple):
@@ -197,19 +193,13 @@ def open_sources(
         UserError: there is nothing at a place, no image in a folder, a sample of another kind than the classifier
             takes, or with `labels="folder"` an image in no class folder.
     """
-    groups: list[list[Found] | Path] = []
-    for place, is_listed in _places(places, listed):
-        for found in _find(place, is_listed=is_listed):
-            if isinstance(found, Path):
-                groups.append(found)
-            elif groups and isinstance(groups[-1], list):
-                groups[-1].append(found)
-            else:
-                groups.append([found])
+    if intake.floats:
+        raise UserError(intake.no_pictures())
+    groups = _groups(_places(places, listed))
     if not groups:
-        raise UserError("the list on standard input names no image")
+        raise UserError("the list on standard input is empty")
     sources: list[Source] = []
-    notes: list[str] = []
+    notes = _repeated([file.path for group in groups if isinstance(group, list) for file in group])
     known = {normalize("NFC", name): number for number, name in enumerate(classes)}
     for group in groups:
         if isinstance(group, Path):
@@ -218,6 +208,7 @@ def open_sources(
         if intake.decoding is None:
             for file in group:
                 table = _table_source(file.path, intake, known, labels=labels)
+                notes += [f"note: {file.path}: {table.rows.note}"] * bool(table.rows.note)
                 notes += [f"note: {file.path}: {note}" for note in table.encoding.notes(table.rows.cells)]
                 sources.append(table)
             continue
@@ -227,14 +218,22 @@ def open_sources(
     return sources, notes
 
 
+def _repeated(paths: Sequence[str]) -> list[str]:
+    """Return a note if files are named more than once, for then an accuracy counts them more than once."""
+    more = len(paths) - len(set(paths))
+    return [f"note: {more:,} of the {len(paths):,} named files are repeats; each counts again"] if more else []
+
+
 def _places(places: Sequence[str], listed: Iterable[str]) -> Iterator[tuple[str, bool]]:
     for place in places:
         if place != "-":
             yield place, False
             continue
         for line in listed:
-            if path := line.rstrip("\r\n"):
-                yield path, True
+            # Text files of Windows may begin with a byte order mark; `find -print0` ends each name with a NUL.
+            for path in line.removeprefix("\ufeff").rstrip("\r\n").split("\0"):
+                if path:
+                    yield path, True
 
 
 def _find(place: str, *, is_listed: bool) -> Iterator[Found | Path]:
@@ -247,8 +246,9 @@ def _find(place: str, *, is_listed: bool) -> Iterator[Found | Path]:
     elif path.exists() or is_listed:
         yield Found(str(path), path.absolute().parent)
     elif matches := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - a pattern may begin anywhere
-        for match in matches:
-            yield from _find(match, is_listed=True)
+        # A pattern such as `photos/**` matches folders and the files in them, so each is kept once, by its path.
+        found = (one for match in matches for one in _find(match, is_listed=True))
+        yield from {str(one if isinstance(one, Path) else one.path): one for one in found}.values()
     else:
         raise UserError(_nothing_at(path, place))
 
@@ -262,9 +262,11 @@ def _nothing_at(path: Path, place: str) -> str:
 
 def _in_folder(folder: Path, place: str) -> Iterator[Found]:
     """Yield the images in and below a folder, in the order in which training has those of class folders."""
-    found: list[tuple[str, str, Path]] = []
+    # Text, not Path: of many thousand images, making paths takes longer than finding them.
+    found: list[tuple[str, str, str]] = []
+    shown, endings = str(folder), tuple(IMAGE_ENDINGS)
     seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(shown, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in seen:  # a link upwards would never end
             folders.clear()
@@ -273,16 +275,20 @@ def _in_folder(folder: Path, place: str) -> Iterator[Found]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = os.path.relpath(root, folder)
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS:
+            if not name.startswith(".") and name.lower().endswith(endings):
                 relative = normalize("NFC", name if below == "." else f"{below}/{name}")
                 first, slash, rest = relative.partition("/")
-                found.append((first if slash else "", rest if slash else first, Path(root, name)))
+                found.append((first if slash else "", rest if slash else first, _below(root, name)))
     if not found:
         raise UserError(
             f"{place} holds no images (files that end in .png, .jpg, .tif and the like); name another folder"
         )
     top = folder.absolute()
-    yield from (Found(str(path), top) for *_, path in sorted(found))
+    yield from (Found(path, top) for *_, path in sorted(found))
+
+
+def _below(folder: str, name: str) -> str:
+    return name if folder == "." else f"{folder.removesuffix(os.sep)}{os.sep}{name}"
 
 
 def _true_classes(
@@ -295,7 +301,13 @@ def _true_classes(
     """
     if labels == "none":
         return [None] * len(files), []
-    found = [_class_above(file, known) for file in files]
+    above: dict[tuple[str, Path], int | None] = {}
+    found = []
+    for file in files:
+        key = file.path.rpartition(os.sep)[0], file.top
+        if key not in above:  # once for the images of a folder
+            above[key] = _class_above(file, known)
+        found.append(above[key])
     if None not in found:
         return found, []
     lost = Counter(
@@ -321,12 +333,32 @@ def _class_above(file: Found, known: dict[str, int]) -> int | None:
         folder = folder.parent
 
 
+def _groups(places: Iterable[tuple[str, bool]]) -> list[list[Found] | Path]:
+    """Return what is found at places, in order: MNIST files, and between them runs of other files."""
+    groups: list[list[Found] | Path] = []
+    for place, is_listed in places:
+        for found in _find(place, is_listed=is_listed):
+            if isinstance(found, Path):
+                groups.append(found)
+            elif groups and isinstance(groups[-1], list):
+                groups[-1].append(found)
+            else:
+                groups.append([found])
+    return groups
+
+
 def _table_source(path: str, intake: Intake, known: dict[str, int], *, labels: str | None) -> TableSource:
     if intake.table is None:
         raise UserError(
-            f"{path}: an earlier version wrote the weights, which do not say how the rows of a table become the "
-            f"{intake.shape[0]} values that the net takes; train the run again with --again"
+            f"{path}: the weights do not say how the cells of a table become the {intake.shape[0]} values that the net "
+            "takes. If it was trained on arrays, give it arrays: `dlassign.load_model(RUN).predict(x)`. If an earlier "
+            "version trained it on a table, train it again with --again"
         )
+    if path.lower().endswith(tuple(IMAGE_ENDINGS)):
+        columns = first_few([repr(named(column.column)) for column in intake.table.columns], _SHOWN)
+        raise UserError(f"{path} is an image, and this net takes rows of a table with the columns {columns}")
+    if not Path(path).exists():
+        raise UserError(f"there is no file {path}; a list on standard input holds names of tables, one a line")
     rows = read_new_rows(path, intake.table)
     if rows.labels is None or labels == "none":
         return TableSource(path, rows, [None] * len(rows.lines), intake.table)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlassign.config.model import Model
 from dlassign.data.prepare import Preprocess
@@ -52,13 +52,22 @@ class Trained:
         try:
             in_shape = self.preprocess.apply(np.zeros((0, *self.intake.shape))).shape[1:]
             model = build_model(self.architecture, in_shape, self.n_outputs).float()
-            # NumPy networks have no count of the batches that batch norm has seen; nothing is computed from it.
-            unused = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(COUNTER)}
-            model.load_state_dict({**unused, **self.weights})
+            load_weights(model, self.weights)
         except (RuntimeError, ValueError, AssertionError) as error:
             why = " ".join(str(error).split())[:200]
             raise UserError(f"the weights do not fit the model {self.architecture.name} ({why})") from error
         return Graph(self.preprocess, model)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of either backend into a model.
+
+    Raises:
+        RuntimeError: they are those of another model.
+    """
+    # NumPy networks have no count of the batches that batch norm has seen; nothing is computed from it.
+    unused = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(COUNTER)}
+    model.load_state_dict({**unused, **weights})
 
 
 def as_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ FEWEST = 10
 """Images that a split into train, val and test needs."""
 BATCHES = ((128, 10_000), (64, 2000), (32, 500), (16, 60), (8, 0))
 """Batch sizes, each with the number of training images from which it is used: small sets need more than a few steps."""
-SEEN = 12_000
-"""Images that a small network on few photos has to see, each several times, before it is no better with more."""
+IMAGES_TO_SHOW = 12_000
+"""Training images shown in all epochs together, after which more epochs hardly help a small network on few photos."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ def look_at(files: Sequence[ImageFile]) -> Look:
         for file in files[::step]:
             try:
                 with Image.open(file.path) as opened:
+                    # Pillow turns TIFF itself: its size is already the turned one.
                     on_its_side = opened.format != "TIFF" and opened.getexif().get(Base.Orientation, 1) >= 5
                     sizes.append(opened.size if on_its_side else opened.size[::-1])
                     modes.add(opened.mode)
@@ -137,7 +138,7 @@ def choose(look: Look, *, n_train: int) -> Choice:
     batch = min(next(batch for batch, least in BATCHES if n_train >= least), n_train // 2)
     while n_train % batch == 1:  # batch normalisation takes no batch of one image
         batch += 1
-    epochs = min(40, max(5, round(SEEN / n_train)))
+    epochs = min(40, max(5, round(IMAGES_TO_SHOW / n_train)))
     return Choice(size, "stretch" if alike else "crop", stages, batch, epochs)
 
 
@@ -155,7 +156,7 @@ def _seen(found: Layout, scan: Scan, look: Look) -> list[str]:
     sizes = f"{low[0]}x{low[1]}" + (f" to {high[0]}x{high[1]}" if high != low else "")
     lines.append(f"sizes: {sizes} (height x width){', gray' if look.gray else ''}")
     if look.bad:
-        lines.append(f"{len(look.bad)} files are no images and are left out: {', '.join(look.bad[:3])}")
+        lines.append(f"cannot be read as images, and left out: {first_few(look.bad, 3)}")
     return lines + list(scan.notes)
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlassign.data.table_columns import DecimalMark, is_absent, number
+from dlassign.data.table_columns import DecimalMark, clean, is_absent, number
+from dlassign.data.table_encoding import SEPARATORS
 from dlassign.data.table_file import read_table_file, read_table_text
-from dlassign.data.table_notes import Column, reasons
+from dlassign.data.table_notes import Column, notes_of_labels, reasons
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
 from dlassign.errors import DataError, first_few
 
-DELIMITERS = ",;\t|"
 LABELS = (
     "label",
     "labels",
@@ -36,8 +36,8 @@ MOST_TEXTS = 20
 """Different texts of a column up to which each becomes a feature; with more it is a name or an address."""
 MOST_MISSING = 0.5
 """Share of missing cells up to which a column is kept."""
-SEEN = 40_000
-"""Rows that a small network has to see, each several times."""
+ROWS_TO_SHOW = 40_000
+"""Training rows shown in all epochs together, after which more epochs hardly help a small network."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def draft_table(path: str, *, file: str) -> tuple[str, list[str]]:
     """
     sheet = read_sheet(path)
     label = find_label(sheet)
-    classes = sorted({cell.strip() for cell in sheet.cells[label.number]})
+    classes = sorted(set(map(clean, sheet.cells[label.number])))
     left_out, texts, missing = find_kinds(sheet, label)
     features = [column for column in sheet.columns if column != label and column not in left_out]
     if not features:
@@ -97,7 +97,12 @@ def draft_table(path: str, *, file: str) -> tuple[str, list[str]]:
         raise DataError(f"{path}: no feature is left beside the label, {label}; a network needs one ({why})")
     rows = len(sheet.cells[0])
     shown = first_few(classes, 5)
-    seen = [f"{path}: {rows:,} rows, {len(features)} features", f"label: {label}, {len(classes)} classes ({shown})"]
+    inputs = len(features) - len(texts) + sum(texts.values())
+    seen = [f"{path}: {rows:,} rows, {len(features)} columns that make {inputs} features"]
+    seen += [f"label: {label}, {len(classes)} classes ({shown})", *_why_not_the_last(sheet, label)]
+    seen += notes_of_labels(label, [cell.strip() for cell in sheet.cells[label.number]])
+    if sheet.comma or sheet.delimiter != ",":
+        seen.append(f"between values: {sheet.delimiter!r}; before fractions: {',' if sheet.comma else '.'!r}")
     seen += [f"text: {column}: each of its {count} texts is a feature" for column, count in texts.items()]
     seen += [
         f"missing: {column}: {count} values, filled in by what is usual in train" for column, count in missing.items()
@@ -119,7 +124,7 @@ def read_sheet(path: str) -> Sheet:
         DataError: it cannot be read, or its lines are not alike.
     """
     head = [line for line in read_table_text(path).splitlines()[:20] if line.strip()]
-    delimiter = max(DELIMITERS, key=lambda char: min((line.count(char) for line in head), default=0))
+    delimiter = max(SEPARATORS, key=lambda char: min((line.count(char) for line in head), default=0))
     file = read_table_file(path, header=False, delimiter=delimiter)
     rows = [cells for _, cells in file.rows]
     if len(rows) <= FEWEST or len(rows[0]) < 2:
@@ -142,7 +147,7 @@ def find_label(sheet: Sheet) -> Column:
     """
     by_name = {(column.name or "").lower(): column for column in reversed(sheet.columns)}
     rows = len(sheet.cells[0])
-    kinds = [len({cell.strip() for cell in cells}) for cells in sheet.cells]
+    kinds = [len(set(map(clean, cells))) for cells in sheet.cells]
     # nan and inf are no labels for the reader either: programs write them for what is missing or wrong.
     whole = [all(cell.strip() and not _is_nan_or_inf(cell) for cell in cells) for cells in sheet.cells]
     possible = [c for c in sheet.columns if whole[c.number] and 2 <= kinds[c.number] <= max(2, rows // 3)]
@@ -160,9 +165,22 @@ def find_label(sheet: Sheet) -> Column:
     return last if last in possible else min(texts or possible, key=lambda column: kinds[column.number])
 
 
+def _why_not_the_last(sheet: Sheet, label: Column) -> list[str]:
+    """Return why the last column, where most tables have the label, is not taken for it; [] if nothing is odd."""
+    last = sheet.columns[-1]
+    if label == last or (label.name or "").lower() in LABELS:
+        return []
+    cells = sheet.cells[last.number]
+    empty = sum(not cell.strip() or _is_nan_or_inf(cell) for cell in cells)
+    why = f"{empty} of its values are missing" if empty else f"it has {len(set(map(clean, cells)))} different values"
+    return [
+        f"the last column, {last}, is not taken for the label: {why}; if it is, set label_column and mend the cells"
+    ]
+
+
 def find_kinds(sheet: Sheet, label: Column) -> tuple[dict[Column, str], dict[Column, int], dict[Column, int]]:
     """Return columns that are no features -> why, those of text -> their texts, those that lack values -> how many."""
-    _, y = np.unique([cell.strip() for cell in sheet.cells[label.number]], return_inverse=True)
+    _, y = np.unique([clean(cell) for cell in sheet.cells[label.number]], return_inverse=True)
     left_out: dict[Column, str] = {}
     texts: dict[Column, int] = {}
     missing: dict[Column, int] = {}
@@ -173,6 +191,9 @@ def find_kinds(sheet: Sheet, label: Column) -> tuple[dict[Column, str], dict[Col
         numbers = [number for cell in there if (number := sheet.number(cell)) is not None]
         if column == label:
             continue
+        if 2 * len(numbers) <= len(there):  # text, in which NA is a text like others
+            lacks = np.array([not cell for cell in cells])
+            there = [cell for cell in cells if cell]
         if why := _no_feature(sheet, column, there, rows=len(cells)):
             left_out[column] = why
         elif len(numbers) < len(there):
@@ -235,10 +256,10 @@ def _training_lines(sheet: Sheet, label: Column) -> list[str]:
     rows = len(sheet.cells[0])
     width = 32 if rows < 1000 else 128
     lines = ["model:", "  name: mlp", f"  hidden: [{width}, {width}]", "  dropout: 0.1"]
-    lines += loss_lines(cell.strip() for cell in sheet.cells[label.number])
+    lines += loss_lines(map(clean, sheet.cells[label.number]))
     lines += ["optimizer: {name: adamw, lr: 3e-3, weight_decay: 0.01}", "schedule: {name: one_cycle}"]
     batch = next(batch for batch, least in ((128, 5000), (32, 500), (16, 100), (4, 0)) if rows >= least)
-    return [*lines, "train:", f"  epochs: {min(100, max(5, round(SEEN / rows)))}", f"  batch_size: {batch}"]
+    return [*lines, "train:", f"  epochs: {min(100, max(5, round(ROWS_TO_SHOW / rows)))}", f"  batch_size: {batch}"]
 
 
 def _quoted(delimiter: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from textwrap import shorten
 
 TEMPLATES: Mapping[str, str | None] = {
     "quickstart": "quickstart.yaml",
@@ -26,14 +25,22 @@ def template_text(name: str) -> str:
     return (files("dlassign.drafts") / "templates" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+MOST_LETTERS = 95
+"""Of a summary, which shares a line of a terminal with the name."""
+
+
 def template_summary(name: str) -> str:
-    """Return the first sentence of a template's comment, in one line."""
+    """Return the first sentence of a template's comment, in one line; of a long one its first clauses."""
     comment: list[str] = []
     for line in template_text(name).splitlines():
         if not line.startswith("# "):
             break
         comment.append(line.removeprefix("# "))
-    return shorten(" ".join(comment).partition(". ")[0].removesuffix("."), 95, placeholder=" ...")
+    text = " ".join(comment).partition(". ")[0].removesuffix(".")
+    for mark in (", ", ": "):
+        while len(text) > MOST_LETTERS and mark in text:
+            text = text.rpartition(mark)[0]
+    return text
 
 
 def as_template(text: str, *, name: str, source: str) -> str:

@@ -18,7 +18,8 @@ def inline(text: str) -> str:
     """Return a text as YAML in one line, quoted where our reader would take it for something else."""
     if _PLAIN.fullmatch(text) and isinstance(plain_value(text), str):
         return text
-    quoted = json.dumps(text, ensure_ascii=False)  # of what YAML refuses as it is, JSON escapes a part only
+    # JSON escapes only some of the characters that YAML refuses; the next line escapes the others.
+    quoted = json.dumps(text, ensure_ascii=False)
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 

@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet, WhitenedCNN
-from dlassign.config.model import MLP, EECSConvNet, Model
+from dlassign.config.model import MLP, EECSConvNet, Model, OwnActivation, OwnModel
+from dlassign.config.own_part import own_parts
 from dlassign.config.transfer import ResNet
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.eecs import eecs_convnet
 from dlassign.nets.eecs_cifar import eecs_cifar_base, eecs_cifar_improved
 from dlassign.nets.mlp import mlp
+from dlassign.nets.own_model import own_model
+from dlassign.nets.own_module import own_module
 from dlassign.nets.preact import preact_resnet
 from dlassign.nets.resnet import resnet
 from dlassign.nets.vgg import vgg
@@ -58,6 +61,8 @@ def _build(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
         case WhitenedCNN():
             flat = cfg.model_dump(exclude={"name", "widths"})
             return whitened_cnn(in_shape, cfg.widths, n_outputs=n_outputs, **flat)
+        case OwnModel():
+            return own_model(cfg, in_shape, n_outputs)
         case PreactResNet():
             return preact_resnet(in_shape, cfg.widths, n_outputs=n_outputs, blocks=cfg.blocks)
 
@@ -71,6 +76,9 @@ def check_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
     Raises:
         ConfigError: a layer does not fit; the problem names the key.
     """
+    if any(own_parts(cfg)):  # their code may compute with weights, and those on the meta device have no values
+        with torch.random.fork_rng(devices=[]):
+            return n_parameters(build_model(cfg, in_shape, n_outputs))
     try:
         with torch.device("meta"):
             return n_parameters(build_model(cfg, in_shape, n_outputs))
@@ -98,13 +106,23 @@ def _build_mlp(cfg: MLP, in_shape: Sequence[int], n_outputs: int) -> nn.Module:
         message = f"is {cfg.in_features}, but a sample has {shape} = {in_features} values; set {in_features} or null"
         raise ConfigError([Problem(path="model.in_features", message=message)])
     depth = len(cfg.hidden)
+    many = isinstance(cfg.activation, tuple)
+    chosen = cfg.activation if isinstance(cfg.activation, tuple) else (cfg.activation,) * depth
+    activations = [
+        own_module(one, size, path=f"model.activation{f'.{place}' if many else ''}.name")
+        if isinstance(one, OwnActivation)
+        else one
+        for place, (one, size) in enumerate(zip(chosen, cfg.hidden, strict=True))
+    ]
     return mlp(
         in_features,
         cfg.hidden,
         n_outputs=n_outputs,
-        activation=cfg.activation if isinstance(cfg.activation, tuple) else (cfg.activation,) * depth,
+        activation=activations,
         dropout=cfg.dropout if isinstance(cfg.dropout, tuple) else (cfg.dropout,) * depth,
-        norm=cfg.norm,
+        norm=cfg.norm
+        if isinstance(cfg.norm, str)
+        else [own_module(cfg.norm, size, path="model.norm.name") for size in cfg.hidden],
         norm_at=cfg.norm_at,
         bias=cfg.bias,
         dropout_inverted=cfg.dropout_scale == "training",

@@ -26,9 +26,9 @@ def mlp(
     hidden: Sequence[int],
     *,
     n_outputs: int,
-    activation: Sequence[str],
+    activation: Sequence[str | nn.Module],
     dropout: Sequence[float],
-    norm: str = "none",
+    norm: str | Sequence[nn.Module] = "none",
     norm_at: str = "before_activation",
     bias: bool = True,
     dropout_inverted: bool = True,
@@ -42,9 +42,9 @@ def mlp(
         in_features: values a sample.
         hidden: width of each hidden layer; empty for a linear model.
         n_outputs: number of scores.
-        activation: a key of ACTIVATIONS for each hidden layer.
+        activation: for each hidden layer a key of ACTIVATIONS, or a module, named activation1, activation2, ...
         dropout: probability to drop, for each hidden layer; 0 adds no module.
-        norm: none, or a key of NORMS_1D.
+        norm: none, or a key of NORMS_1D, or a module for each hidden layer.
         norm_at: before_activation or after_activation.
         bias: whether linear layers have one.
         dropout_inverted: rescale in training; else in evaluation.
@@ -55,10 +55,13 @@ def mlp(
     for number, (size, act, drop) in enumerate(zip(hidden, activation, dropout, strict=True), 1):
         model.add_module(f"linear{number}", nn.Linear(width, size, bias=bias))
         if norm != "none" and norm_at == "before_activation":
-            model.add_module(f"norm{number}", NORMS_1D[norm](size))
-        model.add_module(f"{act}{number}", ACTIVATIONS[act]())
+            model.add_module(f"norm{number}", NORMS_1D[norm](size) if isinstance(norm, str) else norm[number - 1])
+        if isinstance(act, nn.Module):
+            model.add_module(f"activation{number}", act)
+        else:
+            model.add_module(f"{act}{number}", ACTIVATIONS[act]())
         if norm != "none" and norm_at == "after_activation":
-            model.add_module(f"norm{number}", NORMS_1D[norm](size))
+            model.add_module(f"norm{number}", NORMS_1D[norm](size) if isinstance(norm, str) else norm[number - 1])
         if drop > 0:
             model.add_module(f"dropout{number}", dropout_module(drop, inverted=dropout_inverted))
         width = size

@@ -18,10 +18,13 @@ from dlassign.config.model import (
     Logistic,
     LossFunction,
     MulticlassHinge,
+    OwnLoss,
+    OwnPenalty,
     Penalty,
     SquaredError,
 )
 from dlassign.nets.init import weighted_layers
+from dlassign.nets.own_penalty import own_penalty
 
 _Terms = Callable[[Tensor, Tensor, str], Tensor]
 """(scores (N, n), labels (N,), reduction "none" or "mean") -> terms (N, ...) whose mean is the loss. With "mean" the
@@ -103,6 +106,10 @@ def _terms(cfg: LossFunction, weights: Tensor | None) -> _Terms:
             return lambda scores, y, how: F.relu(1 - _signs(y, scores) * scores.squeeze(1))
         case MulticlassHinge():
             return _multiclass_hinge
+        case OwnLoss():
+            loss = cfg.bound()
+            # A copy: predictions are counted by the labels afterwards, and user code may write in place.
+            return lambda scores, y, how: loss(scores, y.clone())
         case SquaredError():
             return lambda scores, y, how: F.mse_loss(scores, _one_hot(y, scores), reduction=how)
 
@@ -131,19 +138,25 @@ def predict(scores: Tensor) -> Tensor:
     return (scores.squeeze(1) > 0).long() if scores.shape[1] == 1 else scores.argmax(1)
 
 
-def make_penalty(penalties: Sequence[Penalty], model: nn.Module) -> Callable[[], Tensor] | None:
+def make_penalty(penalties: Sequence[Penalty | OwnPenalty], model: nn.Module) -> Callable[[], Tensor] | None:
     """Return the sum of all penalties as a function of the model's present parameters, or None without penalties.
 
     Each is coefficient * [1/2] * sum over tensors p of ||p|| or ||p||^2. Source: un-squared L2 over all parameters, UvA
     2018; squared without 1/2 over weights, HLCV; squared with 1/2 over weights, EECS 598.
     """
-    params, weights = list(model.parameters()), [layer.weight for layer in weighted_layers(model)]
-    on: dict[str, Sequence[Tensor]] = {"all": params, "weights": weights}
-    return _sum_of([partial(_penalty, cfg, _factor(cfg), on[cfg.on], first_axis=0) for cfg in penalties])
+    named, weights = dict(model.named_parameters()), [layer.weight for layer in weighted_layers(model)]
+    on: dict[str, Sequence[Tensor]] = {"all": list(named.values()), "weights": weights}
+
+    def term(cfg: Penalty | OwnPenalty) -> Callable[[], Tensor]:
+        if isinstance(cfg, OwnPenalty):
+            return own_penalty(cfg, named)
+        return partial(_penalty, cfg, _factor(cfg), on[cfg.on], first_axis=0)
+
+    return _sum_of([term(cfg) for cfg in penalties])
 
 
 def make_stacked_penalty(
-    penalties: Sequence[Sequence[Penalty]], *, params: Sequence[Tensor], weights: Sequence[Tensor]
+    penalties: Sequence[Sequence[Penalty | OwnPenalty]], *, params: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> Callable[[], Tensor] | None:
     """Return the penalty of each of K models whose parameters are stacked, (K,), or None without penalties.
 
@@ -153,7 +166,9 @@ def make_stacked_penalty(
         weights: those of them that are weights of linear and convolution layers.
     """
     tensors, terms = {"all": params, "weights": weights}, []
-    for peers in zip(*penalties, strict=True):
+    # Runs with a penalty of the user's own are not stacked.
+    ours = [[cfg for cfg in own if isinstance(cfg, Penalty)] for own in penalties]
+    for peers in zip(*ours, strict=True):
         factor = torch.tensor([_factor(cfg) for cfg in peers], dtype=params[0].dtype, device=params[0].device)
         terms.append(partial(_penalty, peers[0], factor, tensors[peers[0].on], first_axis=1))
     return _sum_of(terms)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dlassign.config.model import MLP, EECSConvNet, Model
+from dlassign.config.model import MLP, EECSConvNet, Model, OwnActivation, OwnNorm
 from dlassign.errors import ConfigError, Problem
 from dlassign.numpy_nets.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from dlassign.numpy_nets.conv import Conv2d
@@ -20,6 +20,7 @@ from dlassign.numpy_nets.layer import Layer
 from dlassign.numpy_nets.linear import Flatten, Linear
 from dlassign.numpy_nets.network import Network
 from dlassign.numpy_nets.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
+from dlassign.numpy_nets.own_layer import own_layer
 from dlassign.numpy_nets.pooling import MaxPool2d
 
 ACTIVATIONS: dict[str, type[Layer]] = {
@@ -61,6 +62,7 @@ def make_network(
 
 def _mlp(cfg: MLP, in_features: int, n_outputs: int, *, rng: np.random.Generator, dtype: Any) -> Network:
     depth = len(cfg.hidden)
+    many = isinstance(cfg.activation, tuple)
     activations = cfg.activation if isinstance(cfg.activation, tuple) else (cfg.activation,) * depth
     rates = cfg.dropout if isinstance(cfg.dropout, tuple) else (cfg.dropout,) * depth
     layers: dict[str, Layer] = {"flatten": Flatten()}
@@ -69,10 +71,14 @@ def _mlp(cfg: MLP, in_features: int, n_outputs: int, *, rng: np.random.Generator
     for number, (size, activation, rate) in enumerate(zip(cfg.hidden, activations, rates, strict=True), 1):
         layers[f"linear{number}"] = Linear(width, size, bias=cfg.bias, rng=rng, dtype=dtype)
         if cfg.norm != "none" and cfg.norm_at == "before_activation":
-            layers[f"norm{number}"] = _norm(cfg.norm, size, images=False, dtype=dtype)
-        layers[f"{activation}{number}"] = ACTIVATIONS[activation]()
+            layers[f"norm{number}"] = _norm_of_rows(cfg.norm, size, rng=rng, dtype=dtype)
+        if isinstance(activation, OwnActivation):
+            path = f"model.activation{f'.{number - 1}' if many else ''}.name"
+            layers[f"activation{number}"] = own_layer(activation, size, rng=rng, dtype=dtype, path=path)
+        else:
+            layers[f"{activation}{number}"] = ACTIVATIONS[activation]()
         if cfg.norm != "none" and cfg.norm_at == "after_activation":
-            layers[f"norm{number}"] = _norm(cfg.norm, size, images=False, dtype=dtype)
+            layers[f"norm{number}"] = _norm_of_rows(cfg.norm, size, rng=rng, dtype=dtype)
         if rate > 0:
             layers[f"dropout{number}"] = Dropout(rate, inverted=cfg.dropout_scale == "training", rng=rng)
         width = size
@@ -102,6 +108,12 @@ def _eecs_convnet(
         "head": Linear(cfg.hidden, n_outputs, rng=rng, dtype=dtype),
     }
     return Network(layers)
+
+
+def _norm_of_rows(norm: str | OwnNorm, size: int, *, rng: np.random.Generator, dtype: Any) -> Layer:
+    if isinstance(norm, OwnNorm):
+        return own_layer(norm, size, rng=rng, dtype=dtype, path="model.norm.name")
+    return _norm(norm, size, images=False, dtype=dtype)
 
 
 def _norm(name: str, size: int, *, images: bool, dtype: Any) -> Layer:

@@ -21,6 +21,8 @@ from dlassign.config.model import (
     Logistic,
     LossFunction,
     MulticlassHinge,
+    OwnLoss,
+    OwnPenalty,
     Penalty,
     SquaredError,
 )
@@ -88,6 +90,8 @@ def _function(cfg: LossFunction) -> LossWithGradient:
             return losses.multiclass_hinge
         case SquaredError():
             return losses.squared_error
+        case OwnLoss():
+            raise AssertionError("refused by config/rules.py")
 
 
 def _after_softmax(loss: LossWithGradient) -> LossWithGradient:
@@ -108,7 +112,7 @@ def numpy_predict(scores: Array) -> Labels:
 
 
 def make_numpy_penalty(
-    penalties: Sequence[Penalty],
+    penalties: Sequence[Penalty | OwnPenalty],
     *,
     weights: Mapping[str, Array],
     params: Mapping[str, Array],
@@ -124,7 +128,8 @@ def make_numpy_penalty(
     """
     # The biases and the norms' weights are left out by default: a penalty on them shifts the function without
     # making it simpler.
-    terms = [_term(cfg, params if cfg.on == "all" else weights, grads) for cfg in penalties]
+    ours = [cfg for cfg in penalties if isinstance(cfg, Penalty)]  # config/rules.py refuses those of the user's own
+    terms = [_term(cfg, params if cfg.on == "all" else weights, grads) for cfg in ours]
     if not terms:
         return None
     # fsum rounds once, so that the value does not depend on the order of the tensors.

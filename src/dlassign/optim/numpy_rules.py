@@ -234,12 +234,12 @@ def make_numpy_optimizer(cfg: config.Optimizer, params: Mapping[str, Array]) -> 
     Raises:
         ValueError: Muon, groups or decoupled SGD, which are written in PyTorch only.
     """
+    if isinstance(cfg, config.Muon | config.OwnOptimizer):
+        raise ValueError(f"{cfg.name} is written in PyTorch only")
     if cfg.groups or (isinstance(cfg, config.SGD) and cfg.parametrization != "plain"):
         raise ValueError("groups and decoupled rates of an optimizer are written in PyTorch only")
     decay = cfg.weight_decay
     match cfg:
-        case config.Muon():
-            raise ValueError("muon is written in PyTorch only")
         case config.SGD():
             update = partial(sgd, momentum=cfg.momentum, nesterov=cfg.nesterov, weight_decay=decay)
             return NumpyOptimizer(params, cfg.lr, update=update, slots=("momentum",) if cfg.momentum else ())

@@ -17,6 +17,7 @@ from dlassign.config import optim as config
 from dlassign.errors import ConfigError, Problem, UserError
 from dlassign.optim.groups import fits, no_match, split_by_patterns
 from dlassign.optim.muon import fast_dtype
+from dlassign.optim.own_optimizer import WrappedOptimizer, own_optimizer
 from dlassign.optim.torch_rules import (
     AdamRule,
     MuonRule,
@@ -170,6 +171,10 @@ class TorchOptimizer:
     def _find_frozen(self) -> list[int]:
         return [place for place, p in enumerate(self.params) if not p.requires_grad]
 
+    def count_slots(self) -> int:
+        """Return how many numbers are remembered of the parameters."""
+        return sum(tensor.numel() for tensors in self._slots.values() for tensor in tensors)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the slots, by name, each for all parameters that have it, in their order, and the learning rate."""
         return {"slots": self._slots, "lr": self.lr}
@@ -202,7 +207,9 @@ def raise_overflow(error: RuntimeError, dtype: torch.dtype, rule: Rule, lr: floa
         ) from error
 
 
-def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int = 0) -> TorchOptimizer:
+def make_optimizer(
+    cfg: config.Optimizer, model: nn.Module, *, batch_size: int = 0
+) -> TorchOptimizer | WrappedOptimizer:
     """Return the optimizer for all trainable parameters of a model.
 
     Args:
@@ -216,6 +223,8 @@ def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int =
     """
     named = dict(model.named_parameters())
     trained = {name: p for name, p in named.items() if p.requires_grad}
+    if isinstance(cfg, config.OwnOptimizer):
+        return own_optimizer(cfg, named, trained)
     place_of = {name: place for place, name in enumerate(trained)}
     lr = _learning_rate(cfg, batch_size)
     if not isinstance(cfg, config.Muon):
@@ -239,7 +248,7 @@ def make_optimizer(cfg: config.Optimizer, model: nn.Module, *, batch_size: int =
 
 
 def _groups(
-    cfg: config.Optimizer,
+    cfg: config.SGD | config.Adam | config.AdamW | config.RMSprop | config.Muon,
     names: Sequence[str],
     place_of: Mapping[str, int],
     *,
@@ -272,7 +281,9 @@ def _groups(
     return groups
 
 
-def _learning_rate(cfg: config.Optimizer, batch_size: int) -> float:
+def _learning_rate(
+    cfg: config.SGD | config.Adam | config.AdamW | config.RMSprop | config.Muon, batch_size: int
+) -> float:
     if isinstance(cfg, config.SGD) and cfg.parametrization == "decoupled":
         lr, _ = decoupled_rates(cfg.lr, cfg.weight_decay, momentum=cfg.momentum, batch_size=batch_size)
         return lr

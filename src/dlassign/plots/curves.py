@@ -14,7 +14,7 @@ from dlassign.errors import UserError
 from dlassign.plots.groups import Group, diverged_at, group_note, group_runs
 from dlassign.plots.panel import DASHES, HEIGHT, WIDTH, CurveOptions, Handle, Panel
 from dlassign.plots.series import CURVES, Curve, Metric, Run, SplitName
-from dlassign.plots.style import PALETTE, fixed_style, run_look, save_figure
+from dlassign.plots.style import PALETTE, fit_width, fixed_style, run_look, save_figure
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, read_records
 
@@ -56,14 +56,19 @@ def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: Cur
         if asked or options.group is None
         else [split for split in _splits(runs, (), many=False) if split not in options.splits]
     )
-    with fixed_style():
-        figure = Figure(figsize=(WIDTH * len(metrics), HEIGHT))
+    width = WIDTH if options.width is None else options.width / len(metrics)
+    # A narrow panel is less flat than a wide one.
+    size = (width, min(HEIGHT, 0.65 * width) if options.width is not None else HEIGHT)
+    with fixed_style(small=options.width is not None):
+        figure = Figure(figsize=(width * len(metrics), size[1]))
         for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-            panel = Panel(axes, metric, options)
+            panel = Panel(axes, metric, options, size)
             handles = _draw_many(panel, groups) if len(groups) > 1 else _draw_alone(panel, groups[0])
             handles += [_text(f"not drawn: {', '.join(left_out)} (--split draws them)")] if left_out else []
             panel.frame(runs)
             panel.legend(handles)
+        if options.width is not None:
+            fit_width(figure, options.width)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,7 @@ class CurveOptions:
         x: what the x axis counts.
         log_x, log_y: logarithmic axes.
         title: None makes one of names and data.
+        width: of the whole picture in inches, which then has small letters, for a report; None: as on a screen.
     """
 
     splits: tuple[SplitName, ...] = ()
@@ -70,15 +72,24 @@ class CurveOptions:
     log_x: bool = False
     log_y: bool = False
     title: str | None = None
+    width: float | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The axes of one metric and how to draw in them."""
+    """The axes of one metric and how to draw in them.
+
+    Attributes:
+        axes: of matplotlib.
+        metric: what they show.
+        options: how it is drawn.
+        size: width and height in inches, without the legend.
+    """
 
     axes: Axes
     metric: Metric
     options: CurveOptions
+    size: tuple[float, float] = (WIDTH, HEIGHT)
 
     @property
     def curves(self) -> list[Curve]:
@@ -132,7 +143,7 @@ class Panel:
         mean, low, high = [np.where(y > 0, y, np.nan) for y in curves] if self.options.log_y else curves
         thinned = [thin(x, array, log_x=self.options.log_x) for array in (mean, low, high)]
         keep = np.unique(np.concatenate(thinned))
-        every = 1 if len(keep) <= _FEW_POINTS else len(keep) // 8
+        every = 1 if len(keep) <= _FEW_POINTS * self.size[0] / WIDTH else len(keep) // 8
         start = shift * every // 5 % every
         self.axes.plot(x[keep], mean[keep], markevery=(start, every), **look)
         if band and points.n > 1:
@@ -232,12 +243,17 @@ class Panel:
         """Put the legend below the axes, where it covers nothing, in as many columns as its texts allow."""
         if not handles:
             return
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = max(1, min(3, -(-len(handles) // 4), int(WIDTH * 0.78 / (0.07 * longest + 0.6))))
+        width, height = self.size
+        letter = 0.07 if self.options.width is None else 0.058
+        if self.options.width is not None:
+            for handle in handles:
+                handle.set_label(textwrap.fill(str(handle.get_label()), max(20, int((width * 0.85 - 0.4) / letter))))
+        longest = max(len(line) for handle in handles for line in str(handle.get_label()).splitlines() or [""])
+        columns = max(1, min(3, -(-len(handles) // 4), int(width * 0.78 / (letter * longest + 0.6))))
         legend = self.axes.legend(
             handles=list(handles),
             loc="upper left",
-            bbox_to_anchor=(0.0, -0.15),
+            bbox_to_anchor=(0.0, -0.15 * max(1.0, 0.75 * HEIGHT / height)),
             borderaxespad=0.0,
             ncols=columns,
             frameon=False,

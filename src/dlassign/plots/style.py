@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ _SETTINGS: Any = {
     "svg.hashsalt": "dlassign",
     "pdf.fonttype": 42,
 }
+# As large as captions of a report, in which the picture stands unscaled.
+_SMALL: Any = {"font.size": 8, "axes.titlesize": 8.5, "legend.fontsize": 7}
 # Dates and version numbers would make two equal pictures differ.
 _METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": SIGNATURE},
@@ -43,10 +46,21 @@ _METADATA: dict[str, dict[str, str | None]] = {
 
 
 @contextmanager
-def fixed_style() -> Iterator[None]:
-    """Draw and write with matplotlib's defaults and our settings, whatever the user's matplotlibrc says."""
-    with style.context("default"), matplotlib.rc_context(_SETTINGS):
+def fixed_style(*, small: bool = False) -> Iterator[None]:
+    """Draw and write with matplotlib's defaults and our settings, whatever the user's matplotlibrc says.
+
+    small: with letters for a picture in a report.
+    """
+    with style.context("default"), matplotlib.rc_context(_SETTINGS | (_SMALL if small else {})):
         yield
+
+
+def fit_width(figure: Figure, width: float) -> None:
+    """Make a figure so wide that it is `width` inches with all that stands beside its axes."""
+    around = 2 * matplotlib.rcParams["savefig.pad_inches"]
+    for _ in range(4):  # labels keep their width, so the axes take what is left, and each time it is nearer
+        found = figure.get_tightbbox().width + around
+        figure.set_figwidth(max(width / 2, figure.get_figwidth() + width - found))
 
 
 def save_figure(figure: Figure, path: Path, *, say: Callable[[str], None] | None = None) -> None:
@@ -67,9 +81,23 @@ def save_figure(figure: Figure, path: Path, *, say: Callable[[str], None] | None
     missing = _find_letters(figure)
     if missing and say is not None:
         say(f"warning: no installed font has {missing}: boxes stand for these letters; install one, such as Noto Sans")
-    with fixed_style(), replacing(path) as file, warnings.catch_warnings():
+    with replacing(path) as file:
+        _write(figure, file, picture)
+
+
+def png_bytes(figure: Figure, *, dpi: int) -> bytes:
+    """Return a figure as a PNG file has it, in so many dots an inch."""
+    _find_letters(figure)
+    file = io.BytesIO()
+    _write(figure, file, "png", dpi=dpi)
+    return file.getvalue()
+
+
+def _write(figure: Figure, file: Any, picture: str, *, dpi: int | None = None) -> None:
+    with fixed_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # matplotlib's own words, once a letter and drawing
-        figure.savefig(file, format=picture, metadata=_METADATA[picture], bbox_inches="tight")
+        dots = dpi or matplotlib.rcParams["savefig.dpi"]
+        figure.savefig(file, format=picture, dpi=dots, metadata=_METADATA[picture], bbox_inches="tight")
 
 
 def _find_letters(figure: Figure) -> str:

@@ -17,6 +17,7 @@ from dlassign.report.runs import (
     RunReader,
     confusions_within,
     environment_of,
+    folders_of,
     groups_of,
     key_of,
     newest_first,
@@ -71,13 +72,17 @@ class Report:
     def __init__(self, pictures: WeightPictures | None = None) -> None:
         self._reader = RunReader()
         self._pictures = pictures
-        self._sheets = ErrorSheets()
+        self._sheets: dict[str, ErrorSheets] = {"errors": ErrorSheets(), "confused": ErrorSheets("confused")}
 
     def collect(self, sources: Sources, *, title: str | None = None, every: float | None = None) -> ReportData:
         """Return the content of the page as things are now; see ReportData."""
         runs = newest_first([self._reader.read(paths) for paths in sources.runs])
         groups = groups_of(runs)
-        values = [run_values(run, group=groups[run.summary.run]) for run in runs]
+        folders = folders_of(runs)
+        values = [
+            run_values(run, group=groups[run.summary.run]) | {"folder": folder}
+            for run, folder in zip(runs, folders, strict=True)
+        ]
         known = {value["key"] for value in values}
         sweeps = [sweep_view(folder, known) for folder in sources.sweeps]
         tables = [reproduced_view(file, known) for file in sources.tables]
@@ -115,7 +120,10 @@ class Report:
             "no_difference": sorted(NO_DIFFERENCE),
             "confusions": confusions_within(runs),
             "weights": {key_of(RunPaths(root)): asdict(picture) for root, picture in pictures.items()},
-            "errors": {key_of(RunPaths(root)): asdict(sheet) for root, sheet in self._sheets.of(ended).items()},
+            **{
+                kind: {key_of(RunPaths(root)): asdict(sheet) for root, sheet in sheets.of(ended).items()}
+                for kind, sheets in self._sheets.items()
+            },
         }
 
 

@@ -1,4 +1,4 @@
-"""The worst errors of runs as small pictures, to be embedded in a page."""
+"""The worst errors of runs, and those of the most confused pair, as small pictures to be embedded in a page."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 from dlassign.store.paths import RunPaths
 
-MOST_BYTES = 1_000_000
-"""Base64 text of all sheets of a page."""
-ONE_SHEET = 120_000
+MOST_BYTES = 500_000
+"""Base64 text of all sheets of one kind on a page."""
+ONE_SHEET = 80_000
 """Base64 text of one."""
 _LARGEST_FILE = 20 * 2**20
 _WIDEST = 960
@@ -40,9 +41,15 @@ class ErrorSheet:
 
 
 class ErrorSheets:
-    """Reads what `dlassign evaluate --errors` drew, and keeps it: a page that is written often reads a file once."""
+    """Reads what `dlassign evaluate --errors` drew, and keeps it: a page that is written often reads a file once.
 
-    def __init__(self) -> None:
+    Args:
+        kind: `errors`, the worst ones, or `confused`, those of the pair of classes that is confused most often.
+    """
+
+    def __init__(self, kind: Literal["errors", "confused"] = "errors") -> None:
+        self._kind = kind
+        self._what = "worst errors" if kind == "errors" else "errors of the most confused pair of classes"
         self._made: dict[Path, tuple[tuple[int, int], ErrorSheet]] = {}
 
     def of(self, runs: Sequence[RunPaths]) -> dict[Path, ErrorSheet]:
@@ -50,7 +57,9 @@ class ErrorSheets:
         found: dict[Path, ErrorSheet] = {}
         spent = 0
         for paths in runs:
-            files = ((paths.plots / f"errors-{split}-{weights}.png", split, weights) for split, weights in _ENDINGS)
+            files = (
+                (paths.plots / f"{self._kind}-{split}-{weights}.png", split, weights) for split, weights in _ENDINGS
+            )
             drawn = next((one for one in files if one[0].is_file()), None)
             if drawn is None:
                 continue
@@ -66,7 +75,7 @@ class ErrorSheets:
             stamp = state.st_mtime_ns, state.st_size
             known = self._made.get(file)
             if known is None or known[0] != stamp:
-                text = f"The worst errors of the {split} split, {weights} weights, as `dlassign evaluate` drew them"
+                text = f"The {self._what} of the {split} split, {weights} weights, as `dlassign evaluate` drew them"
                 known = stamp, _read(file, text=text)
                 self._made[file] = known
             return known[1]

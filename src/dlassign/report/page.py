@@ -21,8 +21,27 @@ def render_report(report: ReportData) -> str:
     All text is escaped, by Jinja2 in HTML and by `embedded` in JSON. The policy in its head lets only its own script
     and style run, which it names by their digests.
     """
-    import jinja2
     from markupsafe import Markup
+
+    style, theme = _template("report.css"), _template("theme.js")
+    script = '"use strict";\n(() => {\n' + "\n".join(map(_template, _SCRIPTS)) + "\n})();\n"
+    data = {"runs": report.runs, "every": report.every, **report.details}
+    return rendered(
+        "report.html",
+        report=report,
+        wbr=Markup("<wbr>"),
+        style=Markup(style),
+        theme=Markup(theme),
+        script=Markup(script),
+        data=Markup(embedded(data)),
+        style_hash=_digest(style),
+        script_hashes=[_digest(theme), _digest(script)],
+    )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return the HTML that a template makes of values; all text in them is escaped."""
+    import jinja2
 
     loader = jinja2.PackageLoader("dlassign.report", "templates")
     environment = jinja2.Environment(
@@ -34,19 +53,7 @@ def render_report(report: ReportData) -> str:
         "duration": duration_text,
         "signed": _signed,
     }
-    style, theme = _template("report.css"), _template("theme.js")
-    script = '"use strict";\n(() => {\n' + "\n".join(map(_template, _SCRIPTS)) + "\n})();\n"
-    data = {"runs": report.runs, "every": report.every, **report.details}
-    html = environment.get_template("report.html").render(
-        report=report,
-        wbr=Markup("<wbr>"),
-        style=Markup(style),
-        theme=Markup(theme),
-        script=Markup(script),
-        data=Markup(embedded(data)),
-        style_hash=_digest(style),
-        script_hashes=[_digest(theme), _digest(script)],
-    )
+    html = environment.get_template(template).render(**values)
     return html.encode("utf-8", "replace").decode()  # a path may hold bytes that are no text
 
 

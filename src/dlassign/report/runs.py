@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dlassign.errors import UserError
@@ -14,14 +15,15 @@ from dlassign.report.curves import Drawn, drawn_curves, short
 from dlassign.report.damage import check_depth, check_summary, checked_list
 from dlassign.stats.proportion import sampling_interval
 from dlassign.store.files import is_locked
-from dlassign.store.paths import RunPaths
+from dlassign.store.paths import RunPaths, telling_names
 from dlassign.store.records import Record, read_records
 from dlassign.store.run_group import group_by_config
 from dlassign.store.summary import DAMAGE, RunSummary, summarise, unreadable
 
 _MOST_CLASSES = 200
 _SIZES = ("params", "steps", "planned")
-_AS_THEY_ARE = ("name", "hash", "seed", "status", "reason", "data", *_SIZES, "mark", "precision", "best")
+_UNSEEN = ("val_unseen", "test_unseen")
+_AS_THEY_ARE = ("name", "hash", "seed", "status", "reason", "data", *_SIZES, "mark", *_UNSEEN, "precision", "best")
 _MOST_SAMPLES = 2**53
 """A larger count is none, and a browser could not add it up."""
 _MOST_CELLS = 600_000
@@ -34,7 +36,8 @@ class LoggedRun:
 
     Attributes:
         paths: its folder.
-        summary: the run in a few numbers; its status is "unreadable" if the log is damaged or of another version.
+        summary: the run in a few numbers; its status is "unreadable" if the log is damaged or of another version,
+            "contradicted" if it says what cannot be.
         start: the first record; {} if the log cannot be read.
         curves: by curve and metric.
         confusions: final counts by split, test first.
@@ -42,6 +45,8 @@ class LoggedRun:
         has_end: whether the log says how the run ended.
         warnings: lines of the log that could not be read.
         notes: what the log says beside the results, by what it is about.
+        chosen: {weights, step} that the final results are of; None if the run has not ended or does not tell.
+        penalised: whether the training loss holds a penalty, which the curves leave out.
     """
 
     paths: RunPaths
@@ -53,6 +58,8 @@ class LoggedRun:
     has_end: bool = False
     warnings: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    chosen: Record | None = None
+    penalised: bool = False
 
     @property
     def ended(self) -> bool:
@@ -94,7 +101,7 @@ def _stamp(paths: RunPaths) -> tuple[int, int]:
 
 def _read(paths: RunPaths) -> LoggedRun:
     summary = summarise(paths)
-    if not summary.config:
+    if not summary.config or summary.status == "contradicted":  # then its curves are no better than its results
         return LoggedRun(paths=paths, summary=summary)
     try:
         run = _logged(paths, summary)
@@ -126,6 +133,8 @@ def _logged(paths: RunPaths, summary: RunSummary) -> LoggedRun:
         has_end=records.end is not None,
         warnings=tuple(records.warnings),
         notes={about: str(note["text"]) for about, note in records.notes.items()},
+        chosen=(records.end or {}).get("chosen"),
+        penalised=any("penalty" in record for record in records.train),
     )
 
 
@@ -160,6 +169,19 @@ def groups_of(runs: Sequence[LoggedRun]) -> dict[str, int]:
     """Return the number of the group of each run, by run folder; runs of a group differ in the seed alone."""
     groups = group_by_config(run.summary for run in runs)
     return {member.run: number for number, group in enumerate(groups) for member in group}
+
+
+def folders_of(runs: Sequence[LoggedRun]) -> list[str]:
+    """Return what the folder of each run is called: its name, or what tells equal runs of two people apart."""
+    same: dict[tuple[str | None, str], list[Path]] = {}
+    for run in runs:
+        same.setdefault((run.summary.name, run.paths.root.name), []).append(run.paths.root)
+    told = {
+        root: name
+        for roots in same.values()
+        for root, name in zip(roots, telling_names(roots) if len(roots) > 1 else [roots[0].name], strict=True)
+    }
+    return [told[run.paths.root] for run in runs]
 
 
 def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dlassign.config.run import RunConfig
 from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import DlassignError
 from dlassign.nets.objective import make_stacked_penalty
+from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.stacked.member import StackMember
 from dlassign.stacked.optimizer import StackedOptimizer
 from dlassign.stacked.trainer import StackTrainer
@@ -21,7 +22,8 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
 from dlassign.train.cache import DataCache
 from dlassign.train.device import keep_memory, one_thread, resolve_device
-from dlassign.train.experiment import assemble, only_writer, open_log, read_former
+from dlassign.train.experiment import assemble, only_writer, open_log, over_meanwhile, read_former
+from dlassign.train.folder import RunFolder
 from dlassign.train.loop import fit
 from dlassign.train.memory import naming_memory
 from dlassign.train.run import Run
@@ -63,7 +65,7 @@ def run_together(
             own = held.enter_context(ExitStack())
             try:
                 with naming_memory():
-                    runs[place] = _begin(
+                    run = _begin(
                         own,
                         cfg,
                         own_paths,
@@ -75,6 +77,12 @@ def run_together(
             except DlassignError as error:
                 own.close()
                 yield place, error
+                continue
+            if run is not None:
+                runs[place] = run
+            else:
+                own.close()
+                yield place, None
         # Also while a stack has one lane, or one member: sums are added in another order by more threads.
         held.enter_context(one_thread())
         # After a kill the checkpoints of the runs may be of different steps; only equal steps go together.
@@ -94,19 +102,24 @@ def _begin(
     on_record: Callable[[Record], None],
     wall: WallClock,
     cache: DataCache,
-) -> Run:
-    """Begin a run, or go back to its newest checkpoint; `held` keeps the lock of its folder and its log open."""
+) -> Run | None:
+    """Begin a run, or go back to its newest checkpoint; `held` keeps the lock of its folder and its log open.
+
+    None: another process has finished it meanwhile.
+    """
     held.enter_context(only_writer(paths))
     keep_memory()
     former = read_former(paths, say)
     parts = assemble(cfg, resolve_device(cfg.device), former=former, cache=cache)
+    if over_meanwhile(paths) is not None:
+        return None
     assert isinstance(parts.learner, TorchLearner), "only PyTorch nets have a stack_key"
     # At once: the member's own generator starts in the state in which building the model has left torch's global one.
     member = StackMember(parts.learner, parts.batches.order, lr_factor=parts.plan.lr_factor)
     log = held.enter_context(open_log(paths, on_record))
     # Its own clock, for a resumed run adds the time of its earlier sessions.
     own_wall = WallClock(wall.seconds(), share=wall.share)
-    run = Run(cfg, paths, parts, log=log, say=say, wall=own_wall)
+    run = Run(cfg, RunFolder(paths), parts, log=log, say=say, wall=own_wall)
     run.learner = member
     with one_thread():  # as it will compute: the first record says so
         run.begin(former)
@@ -189,7 +202,9 @@ def make_stack_trainer(
         if any(member.learner.clips for member in of):
             return None
         trained = [p for p in stack.tensors.params.values() if p.requires_grad]
-        return StackedOptimizer([member.learner.optimizer for member in of], trained)
+        # Runs with an optimizer of the user's own are not stacked.
+        optimizers = [member.learner.optimizer for member in of]
+        return StackedOptimizer([one for one in optimizers if isinstance(one, TorchOptimizer)], trained)
 
     return StackTrainer(
         members,

@@ -23,7 +23,12 @@ GLANCE_SECONDS = 0.5
 
 
 @contextmanager
-def open_to_replace(path: Path, *, before_move: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
+def open_to_replace(
+    path: Path,
+    *,
+    before_move: Callable[[], None] | None = None,
+    move: Callable[[Path, Path], object] = lambda temporary, path: temporary.replace(path),
+) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; when the block ends well, flush it to disk and move it over `path`.
 
     If anything fails, `path` stays as it was and the temporary file is removed.
@@ -31,6 +36,7 @@ def open_to_replace(path: Path, *, before_move: Callable[[], None] | None = None
     Args:
         path: the file.
         before_move: called when the new file is whole on the disk and the former one is still in place.
+        move: gives the temporary file, its first argument, the name `path`.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
@@ -44,7 +50,7 @@ def open_to_replace(path: Path, *, before_move: Callable[[], None] | None = None
             os.fsync(file.fileno())
         if before_move is not None:
             before_move()
-        temporary.replace(path)
+        move(temporary, path)
         _sync_folder(path.parent)
     finally:
         with suppress(OSError):
@@ -102,6 +108,35 @@ def write_text(path: Path, text: str) -> None:
     """Replace the content of `path` by `text` (UTF-8), all or nothing."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_new_text(path: Path, text: str) -> None:
+    """Do as `write_new_bytes`, with text (UTF-8)."""
+    write_new_bytes(path, text.encode())
+
+
+def write_new_bytes(path: Path, data: bytes) -> None:
+    """Write a new file, as a whole or not at all.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: it cannot be written.
+    """
+    remove_leftovers_of(path)
+    with open_to_replace(path, move=_move_to_new) as file:
+        file.write(data)
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Give a file a name that is not taken."""
+    try:
+        path.hardlink_to(temporary)  # unlike a rename, it never replaces a file
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without such links
+        if path.exists() or path.is_symlink():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], *, option: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import reprlib
@@ -17,6 +18,7 @@ from dlassign.store.files import reason
 
 NUMBER = (int, float)
 NUMBER_OR_NULL = (int, float, NoneType)
+MOST = 2**63
 _NAMES = {list: "a list", str: "a text", dict: "an object", int: "a whole number", bool: "true or false"}
 _NAMES |= {float: "a number", NoneType: "null"}
 
@@ -35,11 +37,17 @@ class JsonLines:
         self._path = path
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")
+            there = _whole(self._file)
+            self._content = hashlib.sha256(there)
+            if there and not there.endswith(b"\n"):
+                self._append(b"\n")
         except OSError as error:
             raise self._failed(error) from error
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all bytes of the file, in hex."""
+        return self._content.hexdigest()
 
     def write(self, kind: str, **values: Any) -> None:
         """Append one object.
@@ -49,8 +57,7 @@ class JsonLines:
         """
         data = (json.dumps({"kind": kind, **values}, separators=(",", ":")) + "\n").encode()
         try:
-            while data:
-                data = data[os.write(self._file, data) :]
+            self._append(data)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -69,8 +76,20 @@ class JsonLines:
         """Close the file; what was written but not synced may still be lost in a power cut."""
         os.close(self._file)
 
+    def _append(self, data: bytes) -> None:
+        while data:
+            written = os.write(self._file, data)
+            # Of what the disk has taken, which is less than was asked for when it is full.
+            self._content.update(data[:written])
+            data = data[written:]
+
     def _failed(self, error: OSError) -> UserError:
         return UserError(f"cannot write {self._path}: {reason(error)}")
+
+
+def _whole(file: int) -> bytes:
+    with open(file, "rb", closefd=False) as content:
+        return content.read()
 
 
 def read_json_lines(path: Path, *, what: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -139,6 +158,9 @@ def _kinds(value: Any) -> tuple[Any, ...]:
 
 def _wrong(found: Any, kinds: Sequence[Any]) -> str:
     kind = type(found)
+    if kind is int and int in kinds and float not in kinds:
+        # Steps, samples, seeds: none is below 0, and tables and pictures hold them in 64 bits.
+        return "" if 0 <= found < MOST else f": expected a count from 0 to below 2**63, got {reprlib.repr(found)}"
     if kind in kinds:
         # JSON can hold numbers that are not finite, and whole ones that no float can hold.
         if kind not in NUMBER or -sys.float_info.max <= found <= sys.float_info.max:

@@ -1,4 +1,4 @@
-"""What may go from under out/ without any loss of a result: found first, removed only when asked for."""
+"""What may be removed under out/, never the result of a current run: found first, removed only when asked for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Leftover:
         path: a file, a link, or the folder of a run that was set aside.
         what: it is.
         size: in bytes.
-        run: whose lock is held while it is removed; None if it belongs to no run.
+        run: for a checkpoint, the run whose lock is held while it is removed; None for all else.
     """
 
     path: Path
@@ -94,10 +94,19 @@ def droppable_checkpoints(run: RunPaths) -> list[Path]:
 
 
 def _is_superseded(run: RunPaths) -> bool:
-    """Return whether --again has set a run aside, and the run that took its place has finished."""
+    """Return whether --again has set a run aside, the run that took its place has finished, and nothing would be lost.
+
+    A folder with anything in it that no run writes stays, and so does one whose weights the new run cannot replace.
+    """
     found = _OLD.fullmatch(run.root.name)
-    return bool(
-        found and run.log.is_file() and _end(RunPaths(run.root.with_name(found[1]))).get("status") == "finished"
+    if not found or not run.log.is_file():
+        return False
+    new = RunPaths(run.root.with_name(found[1]))
+    own = {path.name for path in (run.config, run.manifest, run.log, run.checkpoints, run.plots)}
+    return (
+        _end(new).get("status") == "finished"
+        and is_whole(new.best)
+        and all(child.name in own or child.name.startswith(TEMPORARY) for child in run.root.iterdir())
     )
 
 
@@ -121,7 +130,7 @@ def size_of(path: Path) -> int:
 
 
 def remove(found: Leftover) -> None:
-    """Remove a leftover, if it still is one.
+    """Remove a leftover; a checkpoint is looked at again first, and stays if it is needed by now.
 
     Raises:
         UserError: it cannot be removed, or a process has begun to use its run.

@@ -48,6 +48,8 @@ class RunPaths:
     """The checkpoint before the newest, used if that one is damaged."""
     best = Below("checkpoints", "best.pt")
     """Weights with the best validation metric."""
+    code = Below("code")
+    """Folder of the user's own code that the config names, as it was when the run began."""
     plots = Below("plots")
     """Folder of the pictures."""
 
@@ -99,10 +101,15 @@ def telling_names(roots: Sequence[Path], *, least: int = 2) -> list[str]:
     return [str(Path(*own)) for own in parts]
 
 
-def config_hash(config: dict[str, Any], fingerprint: str) -> str:
+def config_hash(config: dict[str, Any], fingerprint: str, *, weights: str | None = None) -> str:
     """Return 8 hex digits that repeats of one experiment share: they name its run folders.
 
     The content of data and of pretrained weights counts in place of their paths.
+
+    Args:
+        config: plain values.
+        fingerprint: digest of the data.
+        weights: what stands for pretrained weights whose file may be gone, as the log has it; None reads the file.
 
     Raises:
         UserError: the pretrained weights that the config names are not there.
@@ -110,7 +117,8 @@ def config_hash(config: dict[str, Any], fingerprint: str) -> str:
     named = without(without_later(config), REPEATS)
     named["data"]["sha256"] = fingerprint
     if "weights" in config["init"]:
-        named["init"] = identity_of(config["init"])
+        own = identity_of(config["init"]) if weights is None else {**config["init"], "weights": weights}
+        named["init"] = without(own, REPEATS, prefix="init.")
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
 

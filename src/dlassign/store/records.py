@@ -4,19 +4,24 @@ Kinds of records, in the order in which they appear:
 
     start    schema, time, name, seed, config, environment, arithmetic, data, pretrained, n_params, steps
     train    step, epoch, loss, accuracy, lr, n, seconds, wall, and penalty if the loss has one: means since the last
-    eval     step, epoch, split, loss, accuracy, n, seconds, wall; with "final": true and a confusion matrix at the end
+    eval     step, epoch, split, loss, accuracy, n, seconds, wall; with "final": true and a confusion matrix at the end,
+             and "unseen" {accuracy, n}: without the samples that also occur in train, if there are such
     note     step, about, text: what the user was told; about one_class also split, predicted, final: one class for all
     tta      step, split, loss, accuracy, n, views, wall: the same at the end with test-time augmentation
+    checkpoint  step, file, weights_sha256: written just before the checkpoint, `last` or `best`
     resume   from_step, time, environment: earlier records past from_step do not count
     end      status, steps, chosen, best, test_evaluations, seconds by phase, images_per_second, weights_sha256
 
 A value that is not finite is written as null and its key listed in "nonfinite". `seconds` is training time since the
 start of the run, `wall` the time since the process was started, both without the time between a kill and a resume.
+`chain`, in every record, is the beginning of the digest of all lines before it: whoever changes one of these breaks it.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +35,11 @@ LARGEST = 1e300
 """A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
 SCHEMA = 1
 Record = dict[str, Any]
-Kind = Literal["start", "train", "eval", "note", "tta", "resume", "end"]
+Kind = Literal["start", "train", "eval", "note", "tta", "checkpoint", "resume", "end"]
 FINISHED = ("finished", "diverged")
 """Statuses of a run that is over: it does not go on."""
+CHAIN = 16
+"""Hex digits of the SHA-256 of the lines before it that a record carries as `chain`."""
 PHASES = ("import", "data", "build", "compile", "train", "eval", "other")
 """What the time of a run is made of; `compile` is there only if it compiled."""
 _LOSS = {"step": int, "loss": NUMBER_OR_NULL}
@@ -45,7 +52,7 @@ _SHAPES = {
             "name": str,
             "seed": int,
             "config": {
-                "train": {"steps": (int, NoneType), "epochs": NUMBER_OR_NULL, "metric": str, "precision?": str},
+                "train": {"steps": (int, NoneType), "epochs": NUMBER_OR_NULL, "metric": (str, dict), "precision?": str},
                 "seed": int,
             },
             "environment?": {"packages?": dict, "command?": [str]},
@@ -56,6 +63,7 @@ _SHAPES = {
                 "samples_sha256?": str,
                 "classes?": [str],
                 "raw_shape?": [int],
+                "dtype?": str,
                 "shape?": [int],
                 "bits?": (int, NoneType),
             },
@@ -65,9 +73,20 @@ _SHAPES = {
         }
     ),
     "train": Shape({**_LOSS, **_TIMES, "accuracy?": NUMBER_OR_NULL, "lr?": NUMBER_OR_NULL, "penalty?": NUMBER_OR_NULL}),
-    "eval": Shape({**_SCORES, **_TIMES, "split": str, "final?": bool, "confusion?": [[int]]}),
+    "eval": Shape(
+        {
+            **_SCORES,
+            **_TIMES,
+            "split": str,
+            "final?": bool,
+            "confusion?": [[int]],
+            "metric?": NUMBER_OR_NULL,
+            "unseen?": {"accuracy": NUMBER_OR_NULL, "n": int},
+        }
+    ),
     "note": Shape({"step": int, "about": str, "text": str}),
     "tta": Shape({**_SCORES, **_TIMES, "split": str, "views?": int}),
+    "checkpoint": Shape({"step": int, "file": str, "weights_sha256": str}),
     "resume": Shape({"from_step": int, "environment?": dict}),
     "end": Shape(
         {
@@ -90,6 +109,8 @@ class MetricsWriter:
 
     def __init__(self, path: Path, *, on_record: Callable[[Record], None] | None = None) -> None:
         self._lines = JsonLines(path)
+        self._path = path
+        self._process = os.getpid()
         self._on_record = on_record
 
     def write(self, kind: Kind, **values: Any) -> Record:
@@ -98,11 +119,26 @@ class MetricsWriter:
         Raises:
             UserError: the disk is full or the log is gone.
         """
-        record = {"kind": kind, **_finite(values)}
+        self._end_a_fork()
+        record = {**plain_record(kind, values), "chain": self.chain}
         self._lines.write(**record)
         if self._on_record is not None:
             self._on_record(record)
         return record
+
+    def _end_a_fork(self) -> None:
+        """End this process if it is a fork of the one that trains: a user's own code made it, and let it go on."""
+        if os.getpid() == self._process:
+            return
+        message = f"{self._path}: a fork of the training process must not train on; in your code, end it by os._exit(0)"
+        print(f"Error: {message}", file=sys.stderr, flush=True)  # noqa: T201
+        # At once, for what is left on the way out would give the parent's lock back.
+        os._exit(1)
+
+    @property
+    def chain(self) -> str:
+        """The `chain` of the next record: the beginning of the digest of all lines so far."""
+        return self._lines.sha256[:CHAIN]
 
     def sync(self) -> None:
         """Flush to disk everything written so far."""
@@ -113,9 +149,10 @@ class MetricsWriter:
         self._lines.close()
 
 
-def _finite(values: Mapping[str, Any]) -> Record:
+def plain_record(kind: Kind, values: Mapping[str, Any]) -> Record:
+    """Return a record as a log has it: numbers that are not finite are None, and named."""
     bad = [key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
-    record = {key: None if key in bad else value for key, value in values.items()}
+    record = {"kind": kind, **{key: None if key in bad else value for key, value in values.items()}}
     return {**record, "nonfinite": bad} if bad else record
 
 
@@ -128,8 +165,10 @@ class RunRecords:
         train, evals, resumes: records in the order of their steps.
         notes: what the user was told beside the result, by what it is about; the newest of each.
         augmented: the evaluation of each split with test-time augmentation, by split.
+        checkpoints: the records of saved checkpoints.
         end: the last record, or None if the run has not ended.
         warnings: lines that could not be read, one text each.
+        lines: every record with its place `FILE:LINE`, also those that a resume has dropped; [] of a log in memory.
     """
 
     start: Record
@@ -138,8 +177,10 @@ class RunRecords:
     resumes: list[Record] = field(default_factory=list)
     notes: dict[str, Record] = field(default_factory=dict)
     augmented: dict[str, Record] = field(default_factory=dict)
+    checkpoints: list[Record] = field(default_factory=list)
     end: Record | None = None
     warnings: list[str] = field(default_factory=list)
+    lines: list[tuple[str, Record]] = field(default_factory=list)
 
     @property
     def finals(self) -> dict[str, Record]:
@@ -171,6 +212,8 @@ class RunRecords:
                 self.notes[record["about"]] = record
             case "tta":
                 self.augmented[record["split"]] = record
+            case "checkpoint":
+                self.checkpoints.append(record)
             case "end":
                 self.end = record
             case "resume":
@@ -181,6 +224,9 @@ class RunRecords:
         self.resumes.append(resume)
         self.train = [record for record in self.train if record["step"] <= step]
         self.evals = [record for record in self.evals if record["step"] <= step and not record.get("final")]
+        self.checkpoints = [
+            record for record in self.checkpoints if record["step"] <= step and record["file"] == "last"
+        ]
         self.notes = {about: record for about, record in self.notes.items() if record["step"] <= step}
         self.augmented = {}
         self.end = None
@@ -220,6 +266,7 @@ def former_records(path: Path) -> RunRecords | None:
             records = RunRecords(start=record, warnings=warnings)
         else:
             records.add(record)
+        records.lines.append((place, record))
     return records
 
 

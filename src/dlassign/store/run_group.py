@@ -67,8 +67,23 @@ def find_group(place: str) -> RunGroup:
         return _ranked(place, Path(row["sweep"]), int(row["rank"]))
     groups = group_by_config(map(summarise, some_runs([place])))
     if len(groups) > 1:
-        raise UserError(_several(place, groups, SweepPaths(Path(place)).table_json.is_file()))
+        raise UserError(_several(place, groups, is_sweep=SweepPaths(Path(place)).table_json.is_file()))
     return RunGroup(place=place, runs=groups[0])
+
+
+def group_of(runs: Iterable[RunSummary]) -> RunGroup:
+    """Return the group that runs make.
+
+    Raises:
+        UserError: there are none, or their configs differ in more than the seed.
+    """
+    groups = group_by_config(runs)
+    if not groups:
+        raise UserError("a group of runs is empty; give at least one run")
+    if len(groups) > 1:
+        raise UserError(_several("a list", groups, is_sweep=False))
+    [group] = groups
+    return RunGroup(place=group[0].run if len(group) == 1 else _name(group), runs=group)
 
 
 def group_by_config(runs: Iterable[RunSummary]) -> list[tuple[RunSummary, ...]]:
@@ -114,7 +129,7 @@ def _ranked(place: str, folder: Path, rank: int) -> RunGroup:
     return RunGroup(place=place, runs=tuple(sorted(found, key=lambda run: run.seed or 0)), rank=how)
 
 
-def _several(place: str, groups: Sequence[tuple[RunSummary, ...]], is_sweep: bool) -> str:
+def _several(place: str, groups: Sequence[tuple[RunSummary, ...]], *, is_sweep: bool) -> str:
     """Return what a place holds and how each part is named."""
     known = [RunGroup(place=_name(runs), runs=runs) for runs in groups]
     differing = differing_keys([group.config for group in known])

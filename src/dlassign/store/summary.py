@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlassign.errors import UserError
+from dlassign.store.contradictions import contradictions
 from dlassign.store.files import is_locked
 from dlassign.store.identity import experiment_of
+from dlassign.store.log_order import Contradiction
 from dlassign.store.manifest import mend_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, former_records, read_records
@@ -28,8 +30,8 @@ class RunSummary:
     Attributes:
         run: the run folder.
         name, hash, seed: what the folder is called after.
-        status: finished, interrupted, diverged, failed, running or unreadable.
-        reason: why a run is unreadable.
+        status: finished, interrupted, diverged, pruned, failed, running, unreadable or contradicted.
+        reason: why a run is unreadable, or what in its log cannot be.
         data: label of the data set.
         started: ISO time of the start.
         params: number of parameters.
@@ -43,6 +45,8 @@ class RunSummary:
         test_max: largest test accuracy among them.
         test_opened: the step at which `evaluate` opened the test set before the run was over; None if it did not.
         mark: how a result has to be read, such as "max of 15 test evaluations".
+        val_unseen, test_unseen: the final accuracy without the samples that also occur in train, such as "87.90 %
+            without 331 samples that also occur in train"; "" if there are none. `mark` says it of test, too.
         seconds: total time, or time trained so far if the run has not ended.
         seconds_by_phase: seconds of each of PHASES, over all sessions; {} if the run has not ended.
         precision: fp32, tf32, bf16, fp16 or fp64.
@@ -74,6 +78,8 @@ class RunSummary:
     test_max: float | None = None
     test_opened: int | None = None
     mark: str = ""
+    val_unseen: str = ""
+    test_unseen: str = ""
     seconds: float | None = None
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
     precision: str | None = None
@@ -83,9 +89,15 @@ class RunSummary:
 
 
 def summarise(paths: RunPaths) -> RunSummary:
-    """Return how a run stands; a folder that cannot be read gets the status "unreadable"."""
+    """Return how a run stands; a folder that cannot be read gets the status "unreadable".
+
+    One whose log contradicts itself gets the status "contradicted", and none of its results: which of them are right,
+    the log cannot tell.
+    """
     try:
-        return _summary(paths, read_records(paths.log))
+        records = read_records(paths.log)
+        summary, found = _summary(paths, records), contradictions(records, paths.log)
+        return _without_results(summary, found) if found else summary
     except UserError as error:
         reason = str(error)
     except DAMAGE as error:
@@ -98,6 +110,28 @@ def summarise(paths: RunPaths) -> RunSummary:
 def unreadable(paths: RunPaths, reason: str) -> RunSummary:
     """Return what the folder alone tells of a run whose log cannot be read."""
     return RunSummary(**_folder(paths), status="unreadable", reason=reason)
+
+
+def _without_results(summary: RunSummary, found: Sequence[Contradiction]) -> RunSummary:
+    """Return what can still be said of a run whose log contradicts itself."""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    reason = f"its log contradicts itself, so no result is shown: {found[0]}{more}; dlassign verify {summary.run}"
+    nothing: dict[str, Any] = {
+        f"{split}_{key}": None for split in ("val", "test") for key in ("loss", "accuracy", "n", "tta_accuracy")
+    }
+    return replace(
+        summary,
+        status="contradicted",
+        reason=reason,
+        **nothing,
+        best=None,
+        test_max=None,
+        mark="",
+        seconds=None,
+        seconds_by_phase={},
+        images_per_second=None,
+        weights_sha256=None,
+    )
 
 
 def _folder(paths: RunPaths) -> dict[str, Any]:
@@ -126,7 +160,9 @@ def _summary(paths: RunPaths, records: RunRecords) -> RunSummary:
         test_evaluations=count,
         test_max=maximum.get("accuracy"),
         test_opened=(opened := test_opened(records)),
-        mark=_mark(opened, count),
+        val_unseen=unseen_text(records.finals.get("val")),
+        test_unseen=(unseen := unseen_text(records.finals.get("test"))),
+        mark=_mark(opened, count, unseen=unseen),
         seconds=seconds.get("total", max((r["seconds"] for r in _newest(records)), default=None)),
         seconds_by_phase={phase: spent for phase, spent in seconds.items() if phase != "total"},
         precision=precision(start),
@@ -142,9 +178,24 @@ def test_opened(records: RunRecords) -> int | None:
     return None if note is None else int(note["step"])
 
 
-def _mark(opened: int | None, evaluations: int) -> str:
+def unseen_text(final: Record | None) -> str:
+    """Return the accuracy of a final evaluation without the samples that also occur in train; "" if there are none."""
+    unseen = (final or {}).get("unseen")
+    if final is None or unseen is None or final.get("n") is None:
+        return ""
+    seen = final["n"] - unseen["n"]
+    if seen < 1:  # of a damaged log, which `contradictions` tells
+        return ""
+    if unseen["accuracy"] is None:
+        return f"all {seen:,} samples also occur in train"
+    what = f"{seen:,} samples that also occur" if seen > 1 else "a sample that also occurs"
+    return f"{100 * unseen['accuracy']:.2f} % without {what} in train"
+
+
+def _mark(opened: int | None, evaluations: int, *, unseen: str) -> str:
     # The maximum comes last, as the largest accuracy is written after the mark.
-    marks = [] if opened is None else [f"test set opened early, at step {opened}"]
+    marks = [unseen] if unseen else []
+    marks += [] if opened is None else [f"test set opened early, at step {opened}"]
     marks += [f"max of {evaluations} test evaluation{'s' * (evaluations != 1)}"] if evaluations else []
     return "; ".join(marks)
 
@@ -175,13 +226,15 @@ def _scores(records: RunRecords, split: str) -> dict[str, Any]:
     return {f"{split}_{key}": newest.get(key) for key in ("loss", "accuracy", "n")}
 
 
-def _best(records: RunRecords, metric: str) -> dict[str, Any] | None:
-    known = [record for record in records.evaluations("val") if record[metric] is not None]
+def _best(records: RunRecords, metric: str | dict[str, Any]) -> dict[str, Any] | None:
+    # One of the user's own is a section of the config, and its value is always called so.
+    key, name = ("metric", metric["name"]) if isinstance(metric, dict) else (metric, metric)
+    known = [record for record in records.evaluations("val") if record.get(key) is not None]
     if not known:
         return None
-    choose = max if metric == "accuracy" else min
-    best = choose(known, key=lambda record: record[metric])
-    return {"step": best["step"], "metric": metric, "value": best[metric]}
+    higher = metric.get("better") == "higher" if isinstance(metric, dict) else metric == "accuracy"
+    best = (max if higher else min)(known, key=lambda record: record[key])
+    return {"step": best["step"], "metric": name, "value": best[key]}
 
 
 def opened_records(paths: RunPaths) -> RunRecords | None:
@@ -231,6 +284,8 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
 
     val and test are {"n", "loss", "accuracy"} with the chosen weights, or None; train is the last log record, means
     over the `n` samples before `step`. `precision_why` says what decided the precision; null in logs of early versions.
+    `metric` is there only with one of the user's own: its name, and in val and test its value.
+    `unseen` in val and test is there only if some of their samples also occur in train: without those.
     `val_tta` and `test_tta` are there only with test-time augmentation, and say of how many `views`.
     `test_maximum` is there only if the config evaluates the test split during training: the largest of those
     accuracies, at which step, of how many. `test_opened` is there only if `evaluate` opened the test set before the run
@@ -256,7 +311,9 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "chosen": end.get("chosen"),
         "data": records.start["data"]["label"],
     }
-    more = {"test_maximum": test_maximum(records), "test_opened": test_opened(records)}
+    metric = records.start["config"]["train"].get("metric")
+    own = metric["name"] if isinstance(metric, dict) else None
+    more = {"metric": own, "test_maximum": test_maximum(records), "test_opened": test_opened(records)}
     return {**line, **{key: value for key, value in more.items() if value is not None}}
 
 
@@ -276,5 +333,6 @@ def test_maximum(records: RunRecords) -> dict[str, Any] | None:
 
 
 def _taken(record: Record | None, *more: str) -> dict[str, Any] | None:
-    """Return loss, accuracy and other values of an evaluation; None of none."""
-    return record and {key: record.get(key) for key in (*more, "loss", "accuracy")}
+    """Return loss, accuracy and other values of an evaluation, and those that only some have; None of none."""
+    own = [key for key in ("metric", "unseen") if record and key in record]
+    return record and {key: record.get(key) for key in (*more, "loss", "accuracy", *own)}

@@ -19,6 +19,8 @@ class SweepPaths:
 
     config = Below("sweep.yaml")
     """The sweep file as it was read last, every default written out."""
+    base = Below("base.yaml")
+    """The config that the runs start from, if Python gave it as a dict."""
     journal = Below("sweep.jsonl")
     """What the driver did, line by line."""
     table_csv = Below("table.csv")

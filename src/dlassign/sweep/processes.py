@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Any
 
 from dlassign.data.image_decode import usable_cores
@@ -51,7 +53,7 @@ class _Worker:
 
     def train(self, trial: Trial) -> None:
         self.trial = trial
-        self._send(messages.TRIAL, trial)
+        self._send(*messages.trial_message(trial))
 
     def answer(self, prune: bool) -> None:
         self._send(messages.ANSWER, prune)
@@ -102,7 +104,7 @@ class _Crew:
         used = [worker.device for worker in self.workers]
         device = min(self._devices, key=used.count, default=None)  # that of the fewest workers
         process = self._context.Process(target=messages.serve, args=(theirs, self._threads), kwargs={"device": device})
-        with _threads_in_environment(self._threads), _interrupts_held():
+        with _threads_in_environment(self._threads), _interrupts_held(), _main_hidden():
             process.start()
         theirs.close()  # or the worker's death would not end the pipe
         worker = _Worker(process, mine, device)
@@ -148,6 +150,20 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep processes started here from running the program around us again, as Python does to know its classes.
+
+    Ours need none of them, and a user's script would begin its sweep anew in each worker.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

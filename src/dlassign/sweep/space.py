@@ -179,4 +179,4 @@ def point_config(located: LocatedSweep, values: Mapping[str, Any]) -> Located:
         paths[key] = located.places.get((key, identity(values[key])), in_range)
     document.problems += overlay(document, located.document, paths, deepcopy(dict(values)))
     set_option(document, "name", located.config.name, "name")
-    return check_document(document)
+    return check_document(document, located.code)

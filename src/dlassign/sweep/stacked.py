@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet
 from dlassign.config.model import MLP, EECSConvNet
 from dlassign.config.neutral_keys import NEUTRAL, without
+from dlassign.config.own_part import own_parts
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.stacked.together import run_together
@@ -57,6 +58,8 @@ def _cannot(cfg: RunConfig) -> str:
     train = cfg.train
     if cfg.backend == "numpy":
         return "backend numpy"
+    if own := list(own_parts(cfg)):
+        return f"{own[0].name} is code of your own"
     if not isinstance(cfg.model, (MLP, *CONVNETS)):
         return f"model {cfg.model.name}"
     reasons = {

@@ -1,8 +1,8 @@
 """What runs in a worker process: it imports torch once, then trains the trials that come over a pipe.
 
-Messages are tuples. The driver sends `(TRIAL, trial)` and, after every question, `(ANSWER, bool)`. The worker sends
-`(READY,)` once, `(RECORD, record)`, `(QUESTION, record)`, `(SAY, text)`, and at the end of a trial either
-`(RESULT, status, message)` or, if the disk or the machine fails, `(MACHINE, message)`.
+Messages are tuples. The driver sends `(TRIAL, bytes)`, the trial pickled, and, after every question, `(ANSWER, bool)`.
+The worker sends `(READY,)` once, `(RECORD, record)`, `(QUESTION, record)`, `(SAY, text)`, and at the end of a trial
+either `(RESULT, status, message)` or, if the disk or the machine fails, `(MACHINE, message)`.
 
 This file is imported before torch, so that the environment of a new worker decides how many threads torch makes.
 """
@@ -10,6 +10,7 @@ This file is imported before torch, so that the environment of a new worker deci
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 from multiprocessing.connection import Connection
@@ -26,6 +27,11 @@ TRIAL, ANSWER = "trial", "answer"
 READY, RECORD, QUESTION, SAY, RESULT, MACHINE = "ready", "record", "question", "say", "result", "machine"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that libraries read when they are loaded."""
+
+
+def trial_message(trial: Trial) -> tuple[str, bytes]:
+    """Return the message that gives a worker a trial, for whoever starts workers."""
+    return TRIAL, pickle.dumps(trial)
 
 
 def serve(connection: Connection, threads: int | None, *, device: str | None = None) -> None:
@@ -103,7 +109,7 @@ class Link:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._trials: SimpleQueue[Trial | None] = SimpleQueue()
+        self._trials: SimpleQueue[bytes | None] = SimpleQueue()
         self._answers: SimpleQueue[bool] = SimpleQueue()
         self._busy = False
         self._gone = False
@@ -113,6 +119,8 @@ class Link:
         try:
             while True:
                 kind, content = self._connection.recv()
+                # A trial comes as bytes: to make it may run code of the user's own, which imports torch, and the main
+                # thread may be importing that now.
                 (self._trials if kind == TRIAL else self._answers).put(content)
         except (EOFError, OSError):
             self._gone = True  # before the answer below: who takes that must not wait for another
@@ -124,9 +132,9 @@ class Link:
     def next_trial(self) -> Trial | None:
         """Wait for the next trial; None if there will be none."""
         self._busy = False
-        trial = self._trials.get()
-        self._busy = trial is not None
-        return trial
+        pickled = self._trials.get()
+        self._busy = pickled is not None
+        return None if pickled is None else pickle.loads(pickled)
 
     def send(self, kind: str, *content: Any) -> None:
         """Send a message; if the driver is gone it is lost, and the thread that reads ends the trial."""

@@ -15,6 +15,7 @@ from dlassign.config.table import TableRow
 from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError, first_few
+from dlassign.store.contradictions import contradictions
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
@@ -56,7 +57,7 @@ class PlannedRow:
 
     def missing(self) -> list[Trial]:
         """Return the trials that are to be trained: those that are not finished, if they can be."""
-        return [] if self.why or not self.asked else [trial for trial in self.trials if records_of(trial.paths) is None]
+        return [] if self.why or not self.asked else [trial for trial in self.trials if _over(trial.paths) is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,13 @@ def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
 
 
 def records_of(paths: RunPaths) -> RunRecords | None:
-    """Return the log of a run that is over; None if it is not, or cannot be read: `problem_of` says why."""
+    """Return the log of a run that is over; None if it is not, or cannot be believed: `problem_of` says why."""
+    records = _over(paths)
+    return None if records is None or contradictions(records, paths.log) else records
+
+
+def _over(paths: RunPaths) -> RunRecords | None:
+    """Return the log of a run that is over, whatever it says: to train on would write to it."""
     try:
         return finished_records(paths)
     except (UserError, OSError, *DAMAGE):
@@ -151,9 +158,12 @@ def records_of(paths: RunPaths) -> RunRecords | None:
 
 
 def problem_of(trial: Trial) -> str:
-    """Return why a run folder cannot be read, in one line; "" if it can, or is not there."""
+    """Return why a run folder cannot be read or believed, in one line; "" if it can, or is not there."""
     try:
-        finished_records(trial.paths)
+        records = finished_records(trial.paths)
+        found = contradictions(records, trial.paths.log) if records is not None else []
+        if found:
+            return f"its log contradicts itself: {found[0]}; dlassign verify {trial.paths.root}"
     except UserError as error:
         return str(error).splitlines()[0]
     except (OSError, *DAMAGE) as error:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlassign.store.files import make_folder, write_text
+from dlassign.tables import table_format
+from dlassign.tables.table_format import comment, formatted
 
 _HEAD = ("experiment", "figure", "reported", "measured", "95 % interval", "verdict", "runs", "parameters", "seconds")
-_RIGHT = {"reported", "measured", "parameters", "seconds", "runs"}
+_LEFT = ("experiment", "figure", "95 % interval", "verdict")
+_OF_ROW = ("row", "label", "config", "data", "parameters", "precision", "seconds", "status")
+_OF_FIGURE = ("figure", "evaluations", "reported", "mean", "low", "high", "verdict", "why")
 
 
 def write_table(content: Mapping[str, Any], folder: Path) -> Path:
@@ -34,13 +36,37 @@ def markdown(content: Mapping[str, Any]) -> str:
     lines = [f"## {content['title']}", ""]
     if content["source"]:
         lines += [f"Reported figures: {content['source']}.", ""]
-    lines += [f"| {' | '.join(_HEAD)} |", "|" + "|".join("---:" if name in _RIGHT else "---" for name in _HEAD) + "|"]
-    for row in content["rows"]:
-        for place, figure in enumerate(row["figures"]):
-            lines.append(f"| {' | '.join(map(_escaped, _cells(row, figure, first=place == 0)))} |")
-    notes = [f"- {row['label']}: {text}" for row in content["rows"] if (text := _remark(row))]
-    notes += [f"- {text}" for text in obstacles(content["rows"])]
+    lines.append(formatted(_columns(content["rows"]), "markdown", left=_LEFT))
+    notes = [f"- {text}" for text in _notes(content["rows"])]
     return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def latex(content: Mapping[str, Any]) -> str:
+    """Return a table for LaTeX with booktabs, which fits on a page; heading and notes are comments."""
+    columns = _columns(content["rows"])
+    figures = [figure for row in content["rows"] for figure in row["figures"]]
+    narrow = {head: columns[head] for head in _HEAD if head not in ("verdict", "parameters", "seconds")}
+    narrow["verdict"] = [figure["verdict"] for figure in figures]
+    lines = [content["title"], *([f"Reported figures: {content['source']}."] if content["source"] else [])]
+    whys = [
+        f"{row['label']}, {figure_name(figure)}: {figure['why']}"
+        for row in content["rows"]
+        for figure in row["figures"]
+        if figure["why"]
+    ]
+    after = [*_notes(content["rows"]), *whys]
+    table = formatted(narrow, "latex", left=_LEFT)
+    return "\n".join([*map(comment, lines), table, *map(comment, after)])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return a column for each head, a line a figure."""
+    cells = [_cells(row, figure, first=place == 0) for row in rows for place, figure in enumerate(row["figures"])]
+    return {head: [line[place] for line in cells] for place, head in enumerate(_HEAD)}
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [*(f"{row['label']}: {text}" for row in rows if (text := _remark(row))), *obstacles(rows)]
 
 
 def _remark(row: Mapping[str, Any]) -> str:
@@ -101,22 +127,28 @@ def seconds_text(seconds: float | None) -> str:
     return f"{seconds:.1f}" if seconds < 10 else f"{seconds:,.0f}"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 def csv_text(content: Mapping[str, Any]) -> str:
     """Return a table as comma-separated values, one line a figure; accuracies from 0 to 1."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    own = ("row", "label", "config", "data", "parameters", "precision", "seconds", "status")
-    of_figure = ("figure", "evaluations", "reported", "mean", "low", "high", "verdict", "why")
-    writer.writerow([*own, *of_figure, "values", "runs"])
-    for row in content["rows"]:
-        for figure in row["figures"]:
-            cells = [row[key] for key in own] + [figure[key] for key in of_figure]
-            writer.writerow([*cells, " ".join(map(repr, figure["values"])), " ".join(row["runs"])])
-    return text.getvalue()
+    columns = figure_columns([content])
+    del columns["table"]
+    return table_format.csv_text(columns) + "\n"
+
+
+def figure_columns(contents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return all that is known of each figure of some tables, a column for each thing."""
+    lines = [
+        {
+            "table": content["table"],
+            **{key: row[key] for key in _OF_ROW},
+            **{key: figure[key] for key in _OF_FIGURE},
+            "values": " ".join(map(repr, figure["values"])),
+            "runs": " ".join(row["runs"]),
+        }
+        for content in contents
+        for row in content["rows"]
+        for figure in row["figures"]
+    ]
+    return {key: [line[key] for line in lines] for key in ("table", *_OF_ROW, *_OF_FIGURE, "values", "runs")}
 
 
 def page(contents: Sequence[Mapping[str, Any]], command: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dlassign.config.data import Data
+from dlassign.data.bundle import Raw
 from dlassign.data.image_folder import Images
 from dlassign.data.load import find_images
 
@@ -17,9 +18,14 @@ T = TypeVar("T")
 
 
 class DataCache:
-    """Keeps the newest value of each kind, such as the data set, for the next run that needs an equal one."""
+    """Keeps the newest value of each kind, such as the data set, for the next run that needs an equal one.
 
-    def __init__(self) -> None:
+    Args:
+        raw: the samples of runs with `data: {name: arrays}`, which no run could read from anywhere.
+    """
+
+    def __init__(self, raw: Raw | None = None) -> None:
+        self.raw = raw
         self._kept: dict[str, tuple[str, Any]] = {}
 
     def get(self, kind: str, key: str, make: Callable[[], T]) -> T:

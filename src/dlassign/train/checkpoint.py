@@ -257,7 +257,7 @@ def weights_sha256(weights: State) -> str:
         # The layout in memory, such as channels_last, is not part of the weights: equal numbers have equal digests.
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

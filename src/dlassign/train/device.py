@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +93,18 @@ def fitting_threads(n_params: int, batch_size: int) -> Iterator[None]:
             yield
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Compute each operation of torch and NumPy in one thread."""
+    return in_threads(1)
+
+
+@contextmanager
+def in_threads(count: int) -> Iterator[None]:
+    """Compute each operation of torch and NumPy in so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(count, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)

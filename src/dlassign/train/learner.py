@@ -8,14 +8,13 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
+from dlassign.stats.confusion import only_prediction
 from dlassign.train.arithmetic import Arithmetic
+from dlassign.train.own_metric import MetricOf
 from dlassign.train.views import Views
 
 State = dict[str, Any]
 """Plain values and tensors, by name: what a checkpoint holds."""
-
-_MANY = 10
-"""Wrong predictions from which it is no longer chance that a model predicts one class for everything."""
 
 
 class StepStats(NamedTuple):
@@ -67,22 +66,25 @@ class Evaluation:
         accuracy: share of right predictions, 0..1.
         n: number of samples.
         confusion: counts, rows the true and columns the predicted class.
+        metric: value of the user's own metric; None without one.
     """
 
     loss: float
     accuracy: float
     n: int
     confusion: tuple[tuple[int, ...], ...]
+    metric: float | None = None
+
+    def logged(self) -> dict[str, Any]:
+        """Return what the log has of every evaluation."""
+        values = {"loss": self.loss, "accuracy": self.accuracy, "n": self.n}
+        return values if self.metric is None else {**values, "metric": self.metric}
 
     @property
     def only_prediction(self) -> int | None:
         """The class predicted for every sample although many belong to others; None if there is no such class."""
         # The confusion counts lie on the host already, so this costs nothing on the device.
-        predicted = [k for k, column in enumerate(zip(*self.confusion, strict=True)) if any(column)]
-        # A split with one class is predicted as one class by a perfect model too.
-        several = sum(any(row) for row in self.confusion) > 1
-        wrong = self.n - sum(row[k] for k, row in enumerate(self.confusion))
-        return predicted[0] if several and len(predicted) == 1 and wrong >= _MANY else None
+        return only_prediction(self.confusion)
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,13 @@ class EvalOptions:
         n_classes: number of classes, for confusion counts.
         batch_size: samples evaluated at once.
         views: of an image in test-time augmentation, or None.
+        metric: of the user's own, computed from all scores of a split, or None.
     """
 
     n_classes: int
     batch_size: int
     views: Views | None = None
+    metric: MetricOf | None = None
 
 
 class Learner(Protocol):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from dlassign.config.model import Model
+from dlassign.config.own_part import own_parts
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.data.prepare import Preprocess
@@ -14,6 +18,7 @@ from dlassign.numpy_nets.objective import make_numpy_clip, make_numpy_loss, make
 from dlassign.optim.numpy_rules import make_numpy_optimizer
 from dlassign.train.learner import EvalOptions
 from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.own_metric import own_metric
 from dlassign.train.plan import check_loss
 from dlassign.train.task import Task
 
@@ -25,8 +30,7 @@ def make_numpy_learner(cfg: RunConfig, task: Task) -> NumpyLearner:
         ConfigError: the model or the loss does not fit the data.
     """
     n_outputs = check_loss(cfg, task.n_classes)
-    # As for PyTorch, so that both backends refuse the same configs with the same words.
-    check_model(cfg.model, task.in_shape, n_outputs)
+    check_numpy_model(cfg.model, task.in_shape, n_outputs)
     # One generator for weights and dropout, as long as the run; its state is saved in every checkpoint.
     rng = np.random.default_rng(cfg.seed)
     network = make_network(cfg.model, task.in_shape, n_outputs, rng=rng, dtype=_dtype(cfg))
@@ -39,9 +43,25 @@ def make_numpy_learner(cfg: RunConfig, task: Task) -> NumpyLearner:
             cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
         ),
         clip=make_numpy_clip(cfg.train.clip),
-        evaluation=EvalOptions(n_classes=task.n_classes, batch_size=cfg.train.eval_batch_size),
+        evaluation=EvalOptions(
+            n_classes=task.n_classes, batch_size=cfg.train.eval_batch_size, metric=own_metric(cfg.train.metric)
+        ),
         rng=rng,
     )
+
+
+def check_numpy_model(cfg: Model, in_shape: Sequence[int], n_outputs: int) -> int:
+    """Check a model as for PyTorch, so that both backends refuse the same with the same words; return its parameters.
+
+    Raises:
+        ConfigError: a layer does not fit; the problem names the key.
+    """
+    if not any(own_parts(cfg)):
+        return check_model(cfg, in_shape, n_outputs)
+    # An own layer may be there in NumPy alone, so that PyTorch is asked about the rest.
+    check_model(cfg.model_copy(update={"activation": "relu", "norm": "none"}), in_shape, n_outputs)
+    network = make_network(cfg, in_shape, n_outputs, rng=np.random.default_rng(0), dtype="float32")
+    return sum(p.size for p in network.params.values())
 
 
 def numpy_layout(cfg: RunConfig) -> str:

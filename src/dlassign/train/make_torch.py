@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dlassign.config.augment import OwnAugment
 from dlassign.config.convnets import WhitenedCNN
 from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
@@ -31,6 +32,7 @@ from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train.arithmetic import choose_arithmetic
 from dlassign.train.device import choose_kernels
 from dlassign.train.learner import EvalOptions
+from dlassign.train.own_metric import own_metric
 from dlassign.train.plan import Plan, check_loss
 from dlassign.train.task import Task
 from dlassign.train.torch_learner import StepOptions, TorchLearner
@@ -92,7 +94,7 @@ def make_torch_learner(
         optimizer,
         loss=_loss(cfg, task, dtype=arithmetic.weights, device=device),
         penalty=make_penalty(cfg.loss.penalty, model),
-        evaluation=EvalOptions(task.n_classes, cfg.train.eval_batch_size, views=make_views(cfg.train)),
+        evaluation=_eval_options(cfg, task.n_classes),
         options=StepOptions(
             accumulate=cfg.train.accumulate,
             clip=_clipper(cfg.train.clip),
@@ -162,13 +164,20 @@ def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order) -> 
     Raises:
         ConfigError: an augmentation does not fit the samples.
     """
-    steps = [step.model_dump() for step in cfg.data.augment]
+    steps = augment_steps(cfg)
     if not steps:
         return torch_batches(split, order)
     if split.prepare is None:
         message = "augmentation works on 8-bit images; leave flatten and pca out of data.preprocess, or remove augment"
         raise ConfigError([Problem(path="data.augment", message=message)])
     return torch_batches(split, order, augment=make_augment(steps, split.x, seed=cfg.seed))
+
+
+def augment_steps(cfg: RunConfig) -> list[dict[str, Any]]:
+    """Return the augmentations as plain descriptions; those of the user's own have their function as `own`."""
+    return [
+        step.model_dump() | ({"own": step.bound()} if isinstance(step, OwnAugment) else {}) for step in cfg.data.augment
+    ]
 
 
 def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
@@ -184,6 +193,11 @@ def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
     except ValueError as error:
         message = str(error).removeprefix("freeze: ")
         raise ConfigError([Problem(path="train.freeze", message=message)]) from error
+
+
+def _eval_options(cfg: RunConfig, n_classes: int) -> EvalOptions:
+    metric = own_metric(cfg.train.metric)
+    return EvalOptions(n_classes, cfg.train.eval_batch_size, views=make_views(cfg.train), metric=metric)
 
 
 def make_views(train: Train) -> Views | None:

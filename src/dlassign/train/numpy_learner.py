@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -49,11 +50,12 @@ class NumpyLearner:
         self.network = network
         self.optimizer = optimizer
         self.rng = rng
-        self._loss = loss
-        self._penalty = penalty
+        self.loss = loss
+        self.penalty = penalty
         self._clip = clip
         self._n_classes = evaluation.n_classes
         self._eval_batch_size = evaluation.batch_size
+        self._metric = evaluation.metric
         self.n_params = sum(p.size for p in network.params.values())
         self.base_lr = optimizer.lr
         precision = "fp64" if any(p.dtype == np.float64 for p in network.params.values()) else "fp32"
@@ -64,9 +66,9 @@ class NumpyLearner:
         """Update the network on one batch. x: (B, ...) prepared, y: (B,) int64."""
         with np.errstate(all="ignore"):
             scores = self.network.forward(x, train=True)
-            loss, dscores = self._loss(scores, y)
+            loss, dscores = self.loss(scores, y)
             self.network.backward_params(dscores)
-            penalty = self._penalty() if self._penalty is not None else None
+            penalty = self.penalty() if self.penalty is not None else None
             # After the penalty, whose gradient is part of what is limited.
             if self._clip is not None:
                 self._clip(self.network.grads)
@@ -89,21 +91,24 @@ class NumpyLearner:
     def evaluate(self, split: Split, *, views: Views | None = None) -> Evaluation:
         """Return loss, accuracy and confusion counts; split.x: (N, ...) prepared; views: none here."""
         with np.errstate(all="ignore"):
+            if self._metric is not None:
+                return self.evaluate_scores(split, views=views)[0]
             return self._evaluation(self._scored(split, views))
 
     def evaluate_scores(self, split: Split, *, views: Views | None = None) -> tuple[Evaluation, Array]:
         """Evaluate, and return the scores too, (N, K) or (N, 1)."""
         with np.errstate(all="ignore"):
             parts = list(self._scored(split, views))
-            return self._evaluation(parts), np.concatenate([scores for scores, _ in parts])
+            found, every = self._evaluation(parts), np.concatenate([scores for scores, _ in parts])
+            return found if self._metric is None else replace(found, metric=self._metric(every, split.y)), every
 
     def _evaluation(self, scored: Iterable[tuple[Array, Labels]]) -> Evaluation:
         k = self._n_classes
         loss, mass, cells = 0.0, 0.0, np.zeros(k * k, dtype=np.int64)
         for scores, y in scored:
             # With class weights the mean of a batch is one over weights, not over samples.
-            counted = self._loss.mass(y)
-            loss += self._loss(scores, y)[0] * counted
+            counted = self.loss.mass(y)
+            loss += self.loss(scores, y)[0] * counted
             mass += counted
             # Row and column in one number: one pass counts the whole confusion matrix.
             cells += np.bincount(y * k + numpy_predict(scores), minlength=k * k)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from dlassign.config.run import RunConfig
 from dlassign.data.batches import Batches
@@ -34,6 +36,7 @@ class Parts:
         loaded: what of pretrained weights was loaded, or None.
         machine: () -> the device, what it is called, and the threads that one operation may use now.
         seconds: spent on `data` and `build`.
+        leaks: of val and test, the rows that also occur in train, and should not.
     """
 
     dataset: Dataset
@@ -46,6 +49,7 @@ class Parts:
     loaded: LoadReport | None
     machine: Callable[[], tuple[str, str, int]]
     seconds: dict[str, float]
+    leaks: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 class Former(NamedTuple):
@@ -78,6 +82,7 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
             "sha256": dataset.sha256,
             **({"samples_sha256": dataset.samples_sha256} if dataset.samples_sha256 else {}),
             "raw_shape": list(dataset.train.x.shape[1:]),
+            **_floats(dataset),
             "shape": list(parts.task.in_shape),
             "classes": list(dataset.classes),
             **_weights(parts),
@@ -92,6 +97,12 @@ def start_facts(cfg: RunConfig, parts: Parts, *, environment: Mapping[str, Any])
         "steps": parts.plan.steps,
         "steps_per_epoch": parts.plan.steps_per_epoch,
     }
+
+
+def _floats(dataset: Dataset) -> dict[str, str]:
+    """Return the type of images that are no bytes: no picture file has their scale."""
+    x = dataset.train.x
+    return {"dtype": x.dtype.name} if x.ndim == 4 and x.dtype != np.uint8 else {}
 
 
 def _weights(parts: Parts) -> dict[str, dict[str, float]]:

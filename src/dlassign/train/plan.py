@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlassign.config.base import Duration
-from dlassign.config.model import NORMS_WITHOUT_RUNNING, batch_norm
+from dlassign.config.model import NORMS_WITHOUT_RUNNING, OwnLoss, batch_norm
 from dlassign.config.optim import (
     Average,
     Constant,
@@ -18,6 +18,7 @@ from dlassign.config.optim import (
     LRSchedule,
     MultiStep,
     OneCycle,
+    OwnSchedule,
     StepDecay,
     Triangle,
 )
@@ -26,8 +27,8 @@ from dlassign.config.train import Train
 from dlassign.data.batches import Order, Oversampled, make_order
 from dlassign.data.bundle import Labels
 from dlassign.errors import ConfigError, Problem
-from dlassign.nets.objective import n_scores
 from dlassign.optim import schedules
+from dlassign.train.own_schedule import own_factor
 
 RECORDS = 1000
 """Log records of a training that has one an epoch, at most: each waits for the device and takes a line."""
@@ -139,26 +140,33 @@ def _lr_factor(
     if warmup >= total:
         message = f"a warm-up of {warmup} steps leaves nothing of a training of {total} steps; make it shorter"
         raise ConfigError([Problem(path="schedule.warmup", message=message)])
-    # Cosine, linear, one-cycle and triangle end with the training, whatever part of it the warm-up takes.
-    rest = total - warmup
+    # Cosine, linear, one-cycle, triangle and own ones end with the training, whatever part of it the warm-up takes.
+    factor = _after_warmup(schedule, steps, total=total - warmup, steps_per_epoch=steps_per_epoch)
+    return schedules.warm_up(factor, warmup) if warmup else factor
+
+
+def _after_warmup(
+    schedule: LRSchedule, steps: Callable[[Duration], int], *, total: int, steps_per_epoch: int
+) -> schedules.Factor:
     match schedule:
         case Constant():
-            factor = schedules.constant()
+            return schedules.constant()
         case StepDecay():
-            factor = schedules.step_decay(steps(schedule.every), schedule.gamma)
+            return schedules.step_decay(steps(schedule.every), schedule.gamma)
         case MultiStep():
-            factor = schedules.multistep([steps(m) for m in schedule.milestones], schedule.gamma)
+            return schedules.multistep([steps(m) for m in schedule.milestones], schedule.gamma)
         case Exponential():
-            factor = schedules.exponential(steps_per_epoch, schedule.gamma, after_first_step=schedule.after_first_step)
+            return schedules.exponential(steps_per_epoch, schedule.gamma, after_first_step=schedule.after_first_step)
         case Cosine():
-            factor = schedules.cosine(rest, schedule.final)
+            return schedules.cosine(total, schedule.final)
         case Linear():
-            factor = schedules.linear(rest, schedule.final)
+            return schedules.linear(total, schedule.final)
         case OneCycle():
-            factor = schedules.one_cycle(rest, rise=schedule.rise, initial=schedule.initial, final=schedule.final)
+            return schedules.one_cycle(total, rise=schedule.rise, initial=schedule.initial, final=schedule.final)
         case Triangle():
-            factor = schedules.triangle(rest, start=schedule.start, peak=schedule.peak, end=schedule.end)
-    return schedules.warm_up(factor, warmup) if warmup else factor
+            return schedules.triangle(total, start=schedule.start, peak=schedule.peak, end=schedule.end)
+        case OwnSchedule():
+            return own_factor(schedule, total)
 
 
 def samples_a_step(train: Train, n_train: int) -> int:
@@ -246,9 +254,15 @@ def check_loss(cfg: RunConfig, n_classes: int) -> int:
     Raises:
         ConfigError: a two-class loss on data with more classes.
     """
+    # Here, since they import torch, and whoever wants to know how long a training is needs none.
+    from dlassign.nets.objective import n_scores
+    from dlassign.nets.own_loss import check_own_loss
+
     scores = n_scores(cfg.loss, n_classes)
     # One score says yes or no; it cannot tell three classes apart.
     if scores == 1 and n_classes != 2:
         message = f"{cfg.loss.name} is for 2 classes, the data has {n_classes}; use cross_entropy"
         raise ConfigError([Problem(path="loss.name", message=message)])
+    if isinstance(cfg.loss, OwnLoss):
+        check_own_loss(cfg.loss, n_classes)
     return scores

@@ -9,20 +9,18 @@ from dataclasses import asdict
 from typing import Any
 
 from dlassign.config.data import has_validation
-from dlassign.config.load import dump_config
 from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
 from dlassign.store.clock import WallClock, now
-from dlassign.store.files import write_text
-from dlassign.store.manifest import environment, numeric_differences, write_manifest
-from dlassign.store.paths import RunPaths
-from dlassign.store.records import SCHEMA, MetricsWriter, Record, read_records
-from dlassign.train.checkpoint import CheckpointStore, check_weights, weights_sha256
-from dlassign.train.device import cuda_versions
+from dlassign.store.manifest import numeric_differences
+from dlassign.store.records import SCHEMA, Record
+from dlassign.train.checkpoint import check_weights, weights_sha256
+from dlassign.train.folder import Folder, Log
 from dlassign.train.learner import Evaluation, Learner, State, Steps
 from dlassign.train.parts import Former, Parts, about, start_facts
 from dlassign.train.progress import Progress
-from dlassign.train.watchers import Best, EarlyStop, KeepBest, OneClass, Watcher
+from dlassign.train.unseen import evaluate_final
+from dlassign.train.watchers import NOTHING_CHOSEN, Best, KeepBest, OneClass, TrainStop, make_watchers
 
 Say = Callable[[str], None]
 
@@ -37,7 +35,7 @@ class Run:
 
     Args:
         cfg: what was asked for.
-        paths: the run's folder.
+        folder: the run's own.
         parts: what the config and its data have become.
         log: where records go.
         say: called with one line about everything that a user should know beside the result.
@@ -53,10 +51,10 @@ class Run:
     def __init__(
         self,
         cfg: RunConfig,
-        paths: RunPaths,
+        folder: Folder,
         parts: Parts,
         *,
-        log: MetricsWriter,
+        log: Log,
         say: Say,
         wall: WallClock,
         prune: Callable[[Record], bool] | None = None,
@@ -64,7 +62,7 @@ class Run:
         self.learner: Learner = parts.learner
         self.error: DlassignError | None = None
         self.cfg = cfg
-        self._paths = paths
+        self._folder = folder
         self.parts = parts
         self._plan = parts.plan
         self._log = log
@@ -74,26 +72,17 @@ class Run:
         self._pruned = False
         self._progress = Progress()
         self._environment: dict[str, Any] = {}
-        self._store = CheckpointStore(paths)
         self._saved_at = time.monotonic()
         seconds = cfg.train.checkpoint_seconds
         # share is 1 for a run alone, which then saves as often as its config says.
         self._save_every = max(seconds, min(seconds / wall.share, CHECKPOINT_SECONDS))
         # Made in any case, since the last record and _finish ask it; where it is no watcher it has seen nothing.
         self._keep = KeepBest(Best(cfg.train.metric))
-        self._one_class = OneClass(parts.dataset.classes, self._note)
-        self._watchers = self._make_watchers()
-
-    def _make_watchers(self) -> dict[str, Watcher]:
-        """Return the watchers by the names under which a checkpoint holds their states."""
-        train = self.cfg.train
-        watchers: dict[str, Watcher] = {"one_class": self._one_class}
-        if has_validation(self.cfg.data) and "val" in self.evaluated and train.keep != "last":
-            watchers["keep_best"] = self._keep
-        if train.early_stop is not None:
-            best = Best(train.metric, train.early_stop.min_delta)
-            watchers["early_stop"] = EarlyStop(best, train.early_stop.patience)
-        return watchers
+        self._one_class = OneClass(parts.dataset.classes, self.note)
+        validates = has_validation(cfg.data) and "val" in self.evaluated
+        self._watchers = make_watchers(cfg.train, validates=validates, keep=self._keep, one_class=self._one_class)
+        stop = self._watchers.get("train_stop")
+        self._train_stop = stop if isinstance(stop, TrainStop) else None
 
     # Where it stands
 
@@ -137,12 +126,11 @@ class Run:
     def begin(self, former: Former | None) -> None:
         """Write what the run is, or go back to the newest checkpoint of earlier sessions."""
         parts = self.parts
-        device, name, threads = parts.machine()
         # Now, when it is settled how many threads there are.
-        self._environment = environment(device, name, threads) | cuda_versions(device)
+        self._environment = self._folder.begin(parts.machine())
         # Before the first record: whoever finds a log finds what wrote it.
         self._write_manifest("running")
-        self._paths.point_latest()
+        self._folder.point_latest()
         for note in (*parts.dataset.notes, *parts.preprocess.notes):
             self._say(note)
         if parts.loaded is not None:
@@ -150,14 +138,14 @@ class Run:
         self._progress.other_seconds = {"import": self._wall.import_seconds, **parts.seconds}
         if former is None:
             # Once, when the run begins. A later session has the same config, or its folder would have another name.
-            write_text(self._paths.config, dump_config(self.cfg))
+            self._folder.write_config(self.cfg)
             facts = start_facts(self.cfg, parts, environment=self._environment)
             self._log.write("start", schema=SCHEMA, time=now(), **facts)
             return
         for difference in numeric_differences(former.start.get("environment", {}), self._environment):
             self._say(difference)
         if former.state is not None:
-            self._store.go_back(former.state, self._go_back, say=self._say)
+            self._folder.store.go_back(former.state, self._go_back, say=self._say)
             self._say(f"going on from step {self.step} of {self._plan.steps}")
         self._log.write("resume", from_step=self.step, time=now(), environment=self._environment)
 
@@ -181,9 +169,8 @@ class Run:
         spent = self._progress.other_seconds
         spent[phase] = spent.get(phase, 0.0) + seconds
 
-    def _write_manifest(self, status: str) -> None:
-        write_manifest(
-            self._paths.manifest,
+    def _write_manifest(self, status: str, **more: Any) -> None:
+        self._folder.write_manifest(
             schema=SCHEMA,
             status=status,
             time=now(),
@@ -191,6 +178,7 @@ class Run:
             seed=self.cfg.seed,
             data={"label": self.parts.dataset.label, "sha256": self.parts.dataset.sha256},
             environment=self._environment,
+            **more,
         )
 
     # Train
@@ -209,7 +197,9 @@ class Run:
             if not math.isfinite(loss):
                 self._diverge(step, loss)
         if self._plan.logs_at(self.step):
-            self._log_means()
+            mean = self._log_means()
+            if self._train_stop is not None and mean is not None:
+                self._progress.stopped |= self._train_stop.on_record(mean)
 
     def _diverge(self, step: int, loss: float) -> None:
         lr = self.learner.base_lr * self._plan.lr_factor(step - 1)
@@ -221,11 +211,11 @@ class Run:
             "(data.preprocess)"
         )
 
-    def _log_means(self) -> None:
-        """Write the means over the samples since the last record, if there are any."""
+    def _log_means(self) -> float | None:
+        """Write the means over the samples since the last record, if there are any, and return that of the loss."""
         means = self._progress.pop_means()
         if not means:
-            return
+            return None
         self._log.write(
             "train",
             step=self.step,
@@ -236,6 +226,7 @@ class Run:
             seconds=self._progress.train_seconds,
             wall=self._wall_now(),
         )
+        return means["loss"]
 
     def take_evaluations(self, evaluations: Mapping[str, Evaluation], seconds: float) -> None:
         """Log evaluations that took so many seconds, ask the watchers, and save if the last checkpoint is old.
@@ -262,17 +253,15 @@ class Run:
             step=step,
             epoch=self._plan.epoch(step),
             split=split,
-            loss=result.loss,
-            accuracy=result.accuracy,
-            n=result.n,
+            **result.logged(),
             seconds=self._progress.train_seconds,
             wall=self._wall_now(),
             **final,
         )
 
-    def _note(self, *, text: str, first: bool, **values: Any) -> None:
-        """Tell the log, and the user if this is the first time, that the net predicts one class."""
-        self._log.write("note", about="one_class", text=text, **values)
+    def note(self, *, text: str, first: bool = True, about: str = "one_class", **values: Any) -> None:
+        """Tell the log something beside the result, and the user if this is the first time."""
+        self._log.write("note", about=about, text=text, **values)
         if first:
             self._say(text)
 
@@ -291,14 +280,20 @@ class Run:
         state = {
             "learner": self.learner.state_dict(),
             "progress": asdict(self._progress),
-            "run": self._paths.root.name,
+            "run": self._folder.name,
             # The key that checkpoints have had from the beginning.
             "hooks": {name: watcher.state_dict() for name, watcher in self._watchers.items()},
             **about(self.parts),
         }
+        # The weights that the next step starts from; those that are evaluated may be averages of them.
+        self._log_checkpoint("last", state["learner"]["model"], step=self.step)
         self._log.sync()  # first, so that the log never says less than the checkpoint
-        self._store.save(state, step=self.step)
+        self._folder.store.save(state, step=self.step)
         self._saved_at = time.monotonic()
+
+    def _log_checkpoint(self, file: str, weights: State, *, step: int) -> None:
+        """Say in the log, which a later change would break, what a checkpoint is about to hold."""
+        self._log.write("checkpoint", step=step, file=file, weights_sha256=weights_sha256(weights))
 
     def close(self) -> None:
         """Save where training has ended, or was interrupted.
@@ -345,9 +340,13 @@ class Run:
         if self._keep.weights is not None:
             step, chosen = self._keep.best.step or 0, "best"
             self.learner.load_weights(self._keep.weights)
+        elif "keep_best" in self._watchers:
+            self.note(about="nothing_chosen", text=NOTHING_CHOSEN.format(self._keep.best.metric))
         best = {"weights": self.learner.weights(), "chosen": chosen, **about(self.parts)}
         # Before the evaluation: if that fails, the weights are there and `evaluate` can be called.
-        self._store.save_best(best, step=step)
+        # Also where no validation chose: best.pt is then what was evaluated, and last.pt may be removed below.
+        self._log_checkpoint("best", best["weights"], step=step)
+        self._folder.store.save_best(best, step=step)
         started = time.perf_counter()
         for name in ("val", "test"):
             if name in self.parts.splits:
@@ -357,21 +356,20 @@ class Run:
         keep = self.cfg.train.keep_checkpoints
         self._end("finished", chosen={"weights": chosen, "step": step}, weights_sha256=digest, keep_checkpoints=keep)
         if keep == "best":  # only now: until record and manifest are on the disk, a killed run goes on from them
-            self._paths.drop_checkpoints()
+            self._folder.drop_checkpoints()
 
     def _evaluate_final(self, split: str, step: int) -> None:
-        result = self.learner.evaluate(self.parts.splits[split])
+        result, more = evaluate_final(self.learner, self.parts, split)
         self._one_class.look(split, result, step=step, final=True)
-        self._log_evaluation(split, result, step=step, final=True, confusion=result.confusion)
+        self._log_evaluation(split, result, step=step, final=True, confusion=result.confusion, **more)
 
     def _evaluate_views(self, split: str, step: int) -> None:
         """Evaluate with test-time augmentation, if the config asks for it."""
-        views = self.learner.views
-        if views is None:
+        if (views := self.learner.views) is None:
             return
         result = self.learner.evaluate(self.parts.splits[split], views=views)
-        values = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n, "views": len(views)}
-        self._log.write("tta", step=step, split=split, **values, wall=self._wall_now())
+        values = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
+        self._log.write("tta", step=step, split=split, **values, views=len(views), wall=self._wall_now())
 
     def _end(self, status: str, **values: Any) -> None:
         """Write the last record and the manifest."""
@@ -383,7 +381,7 @@ class Run:
             status=status,
             steps=self.step,
             best=self._keep.best.record(),
-            test_evaluations=len(read_records(self._paths.log).evaluations("test")),
+            test_evaluations=len(self._folder.records().evaluations("test")),
             seconds={**seconds, "other": max(total - sum(seconds.values()), 0.0), "total": total},
             images_per_second=progress.images / progress.train_seconds if progress.train_seconds else None,
             time=now(),
@@ -391,7 +389,7 @@ class Run:
         )
         # The record first: a manifest that says "finished" beside a log that does not would be believed.
         self._log.sync()
-        self._write_manifest(status)
+        self._write_manifest(status, chain=self._log.chain)
 
     def _wall_now(self) -> float:
         """Return the wall-clock seconds so far, and remember them for a later session."""

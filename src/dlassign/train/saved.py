@@ -12,14 +12,17 @@ from dlassign.config.load import load_config, load_located
 from dlassign.config.neutral_keys import EVALUATION, NEUTRAL, PLACES, without
 from dlassign.config.run import RunConfig
 from dlassign.config.values import flow
-from dlassign.data.bundle import Dataset, Labels, Samples, Split
+from dlassign.data.bundle import Dataset, Labels, Raw, Samples, Split
 from dlassign.data.load import AS_BEFORE, data_of_run, load_dataset
 from dlassign.data.prepare import Preprocess
 from dlassign.errors import ConfigError, Problem, UserError
+from dlassign.parts.code import Code
+from dlassign.parts.run_code import copied_code
 from dlassign.store.files import hold_lock
 from dlassign.store.identity import flat_config
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
+from dlassign.store.summary import unseen_text
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy, using
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Learner, State
@@ -95,6 +98,7 @@ def open_saved(
     device: str | None = None,
     overrides: tuple[str, ...] = (),
     views: bool = False,
+    trust: bool = False,
 ) -> SavedRun:
     """Read the best or last weights of a run from its folder alone; the data may be gone.
 
@@ -105,19 +109,21 @@ def open_saved(
         overrides: keys of EVALUATION to change, such as `data.root=...` where the data has moved. The run's arithmetic
             is kept unless `train.precision` is among them.
         views: whether the test-time augmentation of the config will be asked for.
+        trust: let the code in the folder run, if the run has own parts.
 
     Raises:
-        UserError: there is no such run or checkpoint.
+        UserError: there is no such run or checkpoint, or its code is not trusted or was edited.
         ConfigError: the config has no test-time augmentation, or an override changes what is computed.
     """
     records = read_records(paths.log)
-    cfg = _load_config(paths, overrides, device=device, logged=records.start["config"])
+    code = copied_code(paths.code, records.start["config"], trust=trust)
+    cfg = load_run_config(paths, overrides, device=device, logged=records.start["config"], code=code)
     if views and cfg.train.test_time_augmentation is None:
         message = "the run has no test-time augmentation; say which with --set 'train.test_time_augmentation={}'"
         raise ConfigError([Problem(path="train.test_time_augmentation", message=message)])
     state = load_saved_weights(paths, weights)
     with using(paths):
-        preprocess = Preprocess.from_state(to_numpy(state["preprocess"]))
+        preprocess = Preprocess.from_state(to_numpy(state["preprocess"])).with_code(cfg.data.preprocess or ())
     return SavedRun(
         paths=paths,
         cfg=cfg,
@@ -159,6 +165,7 @@ class SavedSplit:
                 label=self.dataset.label,
                 classes=self.dataset.classes,
                 step=saved.step,
+                metric=getattr(saved.cfg.train.metric, "name", ""),
                 chosen=saved.chosen,
                 evaluation=evaluation,
                 views=learner.evaluate(self.placed, views=learner.views) if views else None,
@@ -174,8 +181,13 @@ class SavedSplit:
             return self.learner.evaluate_scores(self.placed, views=self.learner.views if views else None)[1]
 
 
-def open_split(saved: SavedRun, split: str) -> SavedSplit:
-    """Read the data of a run and place one of its splits; train, val or test, dealt as the run dealt them.
+def open_split(saved: SavedRun, split: str, *, raw: Raw | None = None) -> SavedSplit:
+    """Read the data of a run and place one of its splits, dealt as the run dealt them.
+
+    Args:
+        saved: the run.
+        split: train, val or test.
+        raw: the samples of `data: {name: arrays}`.
 
     Raises:
         UserError: there is no such split, the data is not that of the run, or the run is being trained.
@@ -184,7 +196,7 @@ def open_split(saved: SavedRun, split: str) -> SavedSplit:
     records, cfg = saved.records, saved.cfg
     early = _open_early(saved.paths, step=saved.step) if split == "test" and not records.is_over else ()
     # Accuracy on other data would look like a result of this run.
-    dataset = data_of_run(cfg.data, load_dataset(cfg.data), records.start["data"])
+    dataset = data_of_run(cfg.data, load_dataset(cfg.data, raw=raw), records.start["data"])
     samples = dataset.splits.get(split)
     if samples is None:
         raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
@@ -195,11 +207,17 @@ def open_split(saved: SavedRun, split: str) -> SavedSplit:
         saved=saved,
         dataset=dataset,
         samples=samples,
-        # What else there is to know of the data, training has said.
-        notes=(*early, *(note for note in dataset.notes if note == AS_BEFORE)),
+        # What else there is to know of the data, training has said; but an accuracy is not told without its leaks.
+        notes=(*early, *(note for note in dataset.notes if note == AS_BEFORE), *_without_leaks(records, split)),
         learner=learner,
         placed=placed,
     )
+
+
+def _without_leaks(records: RunRecords, split: str) -> Iterator[str]:
+    """Yield what the run's log says of a split whose samples also occur in train."""
+    if text := unseen_text(records.finals.get(split)):
+        yield f"the run's own {split} accuracy is {text}"
 
 
 def evaluate_run(
@@ -210,6 +228,7 @@ def evaluate_run(
     device: str | None = None,
     overrides: tuple[str, ...] = (),
     views: bool = False,
+    trust: bool = False,
 ) -> SavedEvaluation:
     """Evaluate the best or last weights of a run on one of its splits; the arguments are those of `open_saved`.
 
@@ -218,22 +237,29 @@ def evaluate_run(
         ConfigError: the config has no test-time augmentation, the device cannot compute as the run did, or an override
             changes what is measured.
     """
-    saved = open_saved(paths, weights=weights, device=device, overrides=overrides, views=views)
+    saved = open_saved(paths, weights=weights, device=device, overrides=overrides, views=views, trust=trust)
     return open_split(saved, split).evaluate(views=views)
 
 
-def _load_config(
-    paths: RunPaths, overrides: tuple[str, ...], *, device: str | None, logged: Mapping[str, Any]
+def load_run_config(
+    paths: RunPaths, overrides: tuple[str, ...], *, device: str | None, logged: Mapping[str, Any], code: Code | None
 ) -> RunConfig:
-    """Return the config of a run with overrides; logged: the config that its log begins with.
+    """Return the config of a run with overrides.
+
+    Args:
+        paths: the run.
+        overrides: as of `open_saved`.
+        device: as of `open_saved`.
+        logged: the config that its log begins with.
+        code: of its own parts.
 
     Raises:
         ConfigError: they change a key that is not one of EVALUATION.
         UserError: config.yaml is not what the run was trained with.
     """
-    located = load_located(paths.config, overrides, device=device)
+    located = load_located(paths.config, overrides, device=device, code=code)
     plain = located.config.model_dump(mode="json")
-    file = load_config(paths.config).model_dump(mode="json") if overrides else plain
+    file = load_config(paths.config, code=code).model_dump(mode="json") if overrides else plain
     _check_unchanged(paths, file, logged=logged)
     before, now = (dict(flat_config(without(config, EVALUATION))) for config in (file, plain))
     changed = [key for key in {**now, **before} if (key in before, before.get(key)) != (key in now, now.get(key))]
@@ -256,8 +282,7 @@ def _check_unchanged(paths: RunPaths, file: Mapping[str, Any], *, logged: Mappin
     Raises:
         UserError: the file and the log differ.
     """
-    neutral = NEUTRAL | PLACES | {"data.train", "data.val", "data.test"}
-    changes = list(_changes(without(logged, neutral), without(file, neutral)))
+    changes = edited_keys(file, logged=logged)
     if changes:
         shown = [f"{key} is {flow(now)}, the log says {flow(then)}" for key, then, now in changes[:5]]
         more = f" and {len(changes) - 5} more keys" if len(changes) > 5 else ""
@@ -265,6 +290,12 @@ def _check_unchanged(paths: RunPaths, file: Mapping[str, Any], *, logged: Mappin
             f"{paths.config} has been edited since the run was trained: {'; '.join(shown)}{more}. Put it back; another "
             "config is another run: dlassign train --config FILE"
         )
+
+
+def edited_keys(file: Mapping[str, Any], *, logged: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (key, value in the log, value in config.yaml) of what someone has edited in a config that counts."""
+    neutral = NEUTRAL | PLACES | {"data.train", "data.val", "data.test"}
+    return list(_changes(without(logged, neutral), without(file, neutral)))
 
 
 def _changes(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -25,6 +25,7 @@ class SavedEvaluation:
         label: of the data set.
         classes: their names.
         step: optimizer steps done when the weights were as they are.
+        metric: name of the user's own metric, or "".
         chosen: best, or last; a finished run that keeps its last weights has no others.
         evaluation: of the images as they are.
         views: the same of `n_views` views of each image; None if they were not asked for.
@@ -38,6 +39,7 @@ class SavedEvaluation:
     label: str
     classes: tuple[str, ...]
     step: int
+    metric: str = ""
     chosen: str = "best"
     evaluation: Evaluation
     views: Evaluation | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dlassign.data.torch_batches import TensorSplit
 from dlassign.nets.freezing import Frozen, set_training, unfreeze
 from dlassign.nets.objective import LossOf, predict
 from dlassign.optim.averaging import Average
+from dlassign.optim.own_optimizer import WrappedOptimizer
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
 from dlassign.train.device import restore_rng, rng_state
@@ -60,7 +61,7 @@ class TorchLearner:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: TorchOptimizer,
+        optimizer: TorchOptimizer | WrappedOptimizer,
         *,
         loss: LossOf,
         penalty: Callable[[], Tensor] | None = None,
@@ -75,7 +76,8 @@ class TorchLearner:
         self.loss = loss
         self.n_classes = evaluation.n_classes
         self.eval_batch_size = evaluation.batch_size
-        self._penalty = penalty
+        self._metric = evaluation.metric
+        self.penalty = penalty
         self._clip = options.clip
         self._accumulate = options.accumulate
         self._average = options.average
@@ -109,7 +111,7 @@ class TorchLearner:
         for p in self._params:
             p.grad = None
         # Before the forward pass, on the weights that the loss is computed with; its graph joins the first part's.
-        penalty = self._penalty() if self._penalty is not None else None
+        penalty = self.penalty() if self.penalty is not None else None
         loss, correct = self._gradients(x, y, penalty)
         self.update(lr_factor)
         return StepStats(loss, None if penalty is None else penalty.detach(), correct, len(x))
@@ -226,6 +228,8 @@ class TorchLearner:
             split: on the device.
             views: score these views of each image and average, instead of the image alone.
         """
+        if self._metric is not None:  # which needs all scores on the host
+            return self.evaluate_scores(split, views=views)[0]
         with self._evaluating():
             counts = self._count(self._scored(split, views))
         return self._evaluation(*counts, len(split))
@@ -235,7 +239,11 @@ class TorchLearner:
         with self._evaluating():
             parts = list(self._scored(split, views))
             counts = self._count(parts)
-        return self._evaluation(*counts, len(split)), torch.cat([scores for scores, _ in parts]).cpu().numpy()
+        found = self._evaluation(*counts, len(split))
+        every = torch.cat([scores for scores, _ in parts]).cpu().numpy()
+        if self._metric is not None:
+            found = replace(found, metric=self._metric(every, split.y.cpu().numpy()))
+        return found, every
 
     def _evaluation(self, loss: Tensor, mass: Tensor | int, cells: Tensor, n: int) -> Evaluation:
         k = self.n_classes

@@ -56,13 +56,20 @@ def steps_by_default(data: Data, init: Init) -> Sequence[Description]:
 
     Raises:
         UserError: the run whose weights are taken cannot be read.
+        ConfigError: it has preprocessing of the user's own.
     """
     if data.preprocess is not None or not isinstance(init, PretrainedInit):
         return preprocess_steps(data)
     if init.weights == IMAGENET:
         return imagenet_preprocess()
     state = _earlier(init.weights)
-    return [] if state is None else Preprocess.from_state(to_numpy(state["preprocess"])).without_copies().state()
+    if state is None:
+        return []
+    earlier = Preprocess.from_state(to_numpy(state["preprocess"])).without_copies()
+    if own := earlier.own_parts():
+        message = f"the run prepared its samples by {own[0]}, and code is not taken over; give data.preprocess"
+        raise ConfigError.at("init.weights", message)
+    return earlier.state()
 
 
 def fit_steps(steps: Sequence[Description], train: Split, *, data: Data, init: Init) -> Preprocess:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dlassign.config.train import OwnMetric
+from dlassign.config.train import Train as TrainConfig
 from dlassign.train.learner import Evaluation, State
 
 if TYPE_CHECKING:  # run.py makes the watchers
@@ -35,12 +38,18 @@ class Best:
     """Tracks the best validation value.
 
     Args:
-        metric: accuracy (higher is better) or loss (lower is better).
+        metric: accuracy (higher is better), loss (lower is better), or the user's own.
         min_delta: an improvement must be larger than this.
     """
 
-    def __init__(self, metric: str, min_delta: float = 0.0) -> None:
-        self.metric = metric
+    def __init__(self, metric: str | OwnMetric, min_delta: float = 0.0) -> None:
+        if isinstance(metric, OwnMetric):
+            self.metric, key, higher = metric.name, "metric", metric.better == "higher"
+        else:
+            self.metric, key, higher = metric, metric, metric == "accuracy"
+        self._value_of = attrgetter(key)
+        # So that "better" is "larger" for all metrics.
+        self._sign = 1.0 if higher else -1.0
         self.min_delta = min_delta
         self.value: float | None = None
         self.step: int | None = None
@@ -50,12 +59,10 @@ class Best:
 
         The first of equals stays best. A value that is not finite is never best.
         """
-        value: float = getattr(evaluations["val"], self.metric)
+        value: float = self._value_of(evaluations["val"])
         if not math.isfinite(value):
             return False
-        # So that "better" is "larger" for both metrics.
-        sign = 1.0 if self.metric == "accuracy" else -1.0
-        if self.value is not None and not sign * value > sign * self.value + self.min_delta:
+        if self.value is not None and not self._sign * value > self._sign * self.value + self.min_delta:
             return False
         self.value = value
         self.step = step
@@ -70,6 +77,10 @@ class Best:
     def record(self) -> dict[str, Any] | None:
         """Return step, metric and value as the log has them, or None before the first evaluation."""
         return None if self.step is None else {"step": self.step, "metric": self.metric, "value": self.value}
+
+
+NOTHING_CHOSEN = "{} was no finite number at any evaluation of val, so the last weights are kept in place of the best"
+"""What is said where KeepBest has kept nothing at the end; with the name of the metric."""
 
 
 class KeepBest:
@@ -116,6 +127,42 @@ class EarlyStop:
     def load_state_dict(self, state: State) -> None:
         """Go back to a state that state_dict gave."""
         self._best.load_state_dict(state)
+        self._waited = int(state["waited"])
+
+
+class TrainStop:
+    """Ends training when the training loss has not improved for `patience` records in a row.
+
+    Args:
+        patience: records.
+        min_delta: an improvement must be larger than this.
+    """
+
+    def __init__(self, patience: int, min_delta: float) -> None:
+        self._patience = patience
+        self._min_delta = min_delta
+        self._best = math.inf
+        self._waited = 0
+
+    def on_record(self, loss: float) -> bool:
+        """Count records without improvement; True once patience is used up."""
+        # From the last record that counted: a slow fall counts once it has added up.
+        better = loss < self._best - self._min_delta
+        self._best = loss if better else self._best
+        self._waited = 0 if better else self._waited + 1
+        return self._waited >= self._patience
+
+    def on_eval(self, run: Run, evaluations: Mapping[str, Evaluation]) -> bool:
+        """Leave evaluations to others; it is a watcher since a resumed run needs its state."""
+        return False
+
+    def state_dict(self) -> State:
+        """Return the best loss and the count."""
+        return {"best": self._best, "waited": self._waited}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go back to a state that state_dict gave."""
+        self._best = float(state["best"])
         self._waited = int(state["waited"])
 
 
@@ -170,3 +217,24 @@ class OneClass:
         """Go back to a state that state_dict gave."""
         self._before = list(state["before"])
         self._noted = list(state["noted"])
+
+
+def make_watchers(train: TrainConfig, *, validates: bool, keep: KeepBest, one_class: OneClass) -> dict[str, Watcher]:
+    """Return the watchers that a config asks for, by the names under which a checkpoint holds their states.
+
+    Args:
+        train: of the config.
+        validates: whether validation samples are evaluated at intervals.
+        keep: keeps the best weights, if the config wants that and validation can tell which they are.
+        one_class: looks at every run.
+    """
+    watchers: dict[str, Watcher] = {"one_class": one_class}
+    if validates and train.keep != "last":
+        watchers["keep_best"] = keep
+    stop = train.early_stop
+    # One that looks at the training loss is asked at every record of it, and never by an evaluation.
+    if stop is not None and stop.on == "train":
+        watchers["train_stop"] = TrainStop(stop.patience, stop.min_delta)
+    elif stop is not None:
+        watchers["early_stop"] = EarlyStop(Best(train.metric, stop.min_delta), stop.patience)
+    return watchers

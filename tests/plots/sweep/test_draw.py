@@ -68,6 +68,9 @@ class TestCommand:
             (["--keys", "a", "b"], "--keys say how a heat map is drawn; add --sweep heatmap"),
             (["--sweep", "parallel", "--cell", "best"], "--cell say how a heat map is drawn"),
             (["--sweep", "parallel", "--smooth", "0.5", "--last"], "not curves; leave out --smooth, --last"),
+            (["--weights", "--metric", "both", "--x", "step"], "not curves; leave out --metric, --x"),
+            (["--metric", "confusion", "--smooth", "0"], "draws matrices, not curves; leave out --smooth"),
+            (["--sweep", "parallel", "--width", "3.3"], "not curves; leave out --width"),
             (["--sweep", "parallel", "other"], "one sweep at a time; give one folder, not 2"),
         ],
     )

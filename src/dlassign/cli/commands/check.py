@@ -6,30 +6,36 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import place, set_option
+from dlassign.cli.options import code_option, place, set_option
 
 if TYPE_CHECKING:
     from dlassign.checks.shapes import Fit
     from dlassign.config.run import RunConfig
     from dlassign.errors import Problem, UserError
+    from dlassign.parts.code import Code
 
 
 @click.command("check")
 @click.argument("files", type=place, nargs=-1, required=True, metavar="FILE...")
 @set_option
+@code_option
 @click.option("--summary", is_flag=True, help="Also print layers, shapes, parameters, FLOPs and memory.")
-def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: bool) -> None:
+def check_command(files: tuple[str, ...], overrides: tuple[str, ...], code: tuple[str, ...], summary: bool) -> None:
     """Check configs and say what they amount to, without training.
 
     Example: dlassign check configs/*.yaml
     """
-    from dlassign.errors import ConfigError, DataError
+    from pathlib import Path
 
+    from dlassign.errors import ConfigError, DataError
+    from dlassign.parts.code import Code
+
+    allowed = Code(map(Path, code))
     problems: list[Problem] = []
     lacking: list[str] = []
     for file in files:
         try:
-            lines, error = _check(file, overrides, summary=summary)
+            lines, error = _check(file, overrides, code=allowed, summary=summary)
             click.echo("\n".join(lines))
             lacking += [f"{file}: it cannot be trained yet: {error}"] if error else []
         except ConfigError as error:  # the other files are checked too; all problems are told at the end
@@ -42,48 +48,36 @@ def check_command(files: tuple[str, ...], overrides: tuple[str, ...], summary: b
         raise DataError("\n".join(lacking))
 
 
-def _check(file: str, overrides: tuple[str, ...], *, summary: bool) -> tuple[list[str], UserError | None]:
+def _check(file: str, overrides: tuple[str, ...], *, code: Code, summary: bool) -> tuple[list[str], UserError | None]:
     """Return the lines on one file, and what training would lack, if anything.
 
     Raises:
         ConfigError: the file is wrong; every problem has its place.
         DataError: not even the headers of the data can be read.
     """
-    from dlassign.checks.shapes import check_fit
     from dlassign.config.load import load_located, placing
-    from dlassign.data.load import require_data
-    from dlassign.errors import UserError
-    from dlassign.train.warm_start import check_weights
+    from dlassign.launch.checking import check_config
 
-    located = load_located(file, overrides)
-    cfg = located.config
+    located = load_located(file, overrides, code=code)
+    checked = check_config(located)
+    lines = [f"{file}: {checked.line}", *(f"{file}: {note}" for note in checked.fit.info.notes)]
     with placing(located):
-        fit = check_fit(cfg)
-        lines = [f"{file}: {_in_a_line(cfg, fit)}", *(f"{file}: {note}" for note in fit.info.notes)]
-        lines += _summary(cfg, fit) if summary else []
-        try:
-            require_data(cfg.data)
-            check_weights(cfg.init, cfg=cfg.model)
-        except UserError as error:
-            return lines, error
-        return lines, None
-
-
-def _in_a_line(cfg: RunConfig, fit: Fit) -> str:
-    params = "?" if fit.n_params is None else f"{fit.n_params:,}"
-    sizes = f"{fit.info.n_train:,} train, {fit.info.n_val:,} val, {fit.info.n_test:,} test"
-    model = f"{cfg.model.name} with {params} parameters"
-    read = "" if cfg.data.name == "csv_table" else "; data not read"  # a table must be read to know its classes
-    return f"ok: {model} on {cfg.data.name} ({sizes}), {fit.plan.steps:,} steps{read}"
+        lines += _summary(checked.cfg, checked.fit) if summary else []
+    return lines, checked.lacks
 
 
 def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
     """Return the table of layers and what they cost; of `backend: numpy` the same network in PyTorch."""
     if fit.in_shape is None:
-        return ["no summary: how many values a sample has, only the data can tell (pca by its share of variance)"]
+        why = "pca by its share of variance, or code that is fitted"
+        return [f"no summary: how many values a sample has, only the data can tell ({why})"]
+    from dlassign.config.model import in_numpy_alone
+
+    if cfg.backend == "numpy" and (own := in_numpy_alone(cfg.model)):
+        return [f"no summary: layers are counted in PyTorch, and {', '.join(own)} is there in NumPy alone"]
     from dlassign.checks.summary import columns, costs, summarise
-    from dlassign.cli.views.text import columns_text
     from dlassign.nets.build import build_model
+    from dlassign.stats.text import columns_text
     from dlassign.train.arithmetic import choose_arithmetic
     from dlassign.train.device import resolve_device
     from dlassign.train.make_torch import freeze_named

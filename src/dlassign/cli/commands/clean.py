@@ -39,12 +39,12 @@ def clean_command(path: str | None, yes: bool, as_json: bool) -> int:
         except UserError as error:
             failed[leftover.path] = str(error)
             click.echo(f"error: {error}", err=True)
-    kept = [leftover for leftover in found if leftover.path not in failed]
+    gone = [leftover for leftover in found if leftover.path not in failed]
     if as_json:
-        rows = [{"path": str(one.path), "what": one.what, "bytes": one.size} for one in kept]
-        click.echo(json.dumps({"removed": yes, "bytes": sum(one.size for one in kept), "leftovers": rows}))
+        rows = [{"path": str(one.path), "what": one.what, "bytes": one.size} for one in gone]
+        click.echo(json.dumps({"removed": yes, "bytes": sum(one.size for one in gone), "leftovers": rows}))
     else:
-        click.echo("\n".join(_lines(kept, removed=yes)))
+        click.echo("\n".join(_lines(gone, removed=yes)))
     return 1 if failed else 0
 
 
@@ -69,7 +69,7 @@ def _find(path: str | None) -> list[Leftover]:
 
 
 def _lines(found: list[Leftover], *, removed: bool) -> list[str]:
-    from dlassign.cli.views.text import columns_text
+    from dlassign.stats.text import columns_text
 
     total = f"{sum(one.size for one in found) / 1e6:,.1f} MB"
     if not found:

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import json_option, place
+from dlassign.cli.options import place, table_options
 
 if TYPE_CHECKING:
-    from dlassign.cli.views.comparison import MetricName, SplitName
-
-MOST_GROUPS = 26
-"""As many as there are letters to call them."""
+    from dlassign.tables.comparison import MetricName, SplitName
 
 
 @click.command("compare")
@@ -26,9 +23,13 @@ MOST_GROUPS = 26
     type=click.FloatRange(min=0, min_open=True),
     help="A difference, in points (or units of the loss): say how many seeds show it.  [default: the one seen]",
 )
-@json_option
+@table_options
 def compare_command(
-    groups: tuple[str, ...], split: SplitName | None, metric: MetricName, effect: float | None, as_json: bool
+    groups: tuple[str, ...],
+    split: SplitName | None,
+    metric: MetricName,
+    effect: float | None,
+    how: str,
 ) -> None:
     """Compare groups of runs over seeds with the first: difference, interval, p value, and how many seeds are missing.
 
@@ -38,12 +39,9 @@ def compare_command(
     """
     import json
 
-    from dlassign.cli.views.comparison import compare_groups
-    from dlassign.cli.views.comparison_text import comparison_json, comparison_text
-    from dlassign.errors import ConfigError
     from dlassign.store.run_group import find_group
+    from dlassign.tables.comparison import compare_groups
+    from dlassign.tables.comparison_text import comparison_json, comparison_text
 
-    if not 2 <= len(groups) <= MOST_GROUPS:
-        raise ConfigError(f"compare takes 2 to {MOST_GROUPS} groups, such as out/NAME or out/NAME/HASH8")
     found = compare_groups([find_group(place) for place in groups], split=split, metric=metric, effect=effect)
-    click.echo(json.dumps(comparison_json(found)) if as_json else comparison_text(found))
+    click.echo(json.dumps(comparison_json(found)) if how == "json" else comparison_text(found, how))

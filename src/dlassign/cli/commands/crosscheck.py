@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import config_option, json_option, seed_option, set_option
+from dlassign.cli.options import code_option, config_option, json_option, seed_option, set_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("crosscheck")
 @config_option
 @set_option
+@code_option
 @click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Steps to compare.")
 @click.option(
     "--bound",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 def crosscheck_command(
     config: str,
     overrides: tuple[str, ...],
+    code: tuple[str, ...],
     steps: int,
     bound: float,
     seed: int | None,
@@ -44,16 +46,19 @@ def crosscheck_command(
     Example: dlassign crosscheck configs/quickstart.yaml
     """
     import json
+    from pathlib import Path
 
     from dlassign.checks.crosscheck import crosscheck
     from dlassign.config.data import CIFAR10, MNIST
     from dlassign.config.load import load_located, placing
     from dlassign.errors import ConfigError, DataError
+    from dlassign.parts.code import Code
 
     if math.isnan(bound):
         raise ConfigError("--bound: expected a number above 0, got nan")
     # The rules of `backend: numpy` are those of what can be compared; where a config computes does not matter here.
-    located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu")
+    allowed = Code(map(Path, code))
+    located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu", code=allowed)
     with placing(located):
         try:
             found = crosscheck(located.config, steps=steps, bound=bound, random_data=random_data)
@@ -70,7 +75,7 @@ def crosscheck_command(
 
 def _lines(cfg: RunConfig, found: Agreement, *, random_data: bool) -> Iterator[str]:
     from dlassign.checks.crosscheck import STAGES
-    from dlassign.cli.views.text import columns_text
+    from dlassign.stats.text import columns_text
 
     data = f"random data like {cfg.data.name}" if random_data else cfg.data.name
     yield f"{cfg.name}: NumPy and PyTorch in float64 on the CPU, batches of {found.batch_size} of {data}"

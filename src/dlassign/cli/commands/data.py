@@ -1,13 +1,24 @@
 """`dlassign data`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
-from dlassign.cli.options import place, set_option
+from dlassign.cli.options import code_option, place, set_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dlassign.config.run import RunConfig
+    from dlassign.data.bundle import Dataset
+    from dlassign.data_checks.flaw import DataCheck
 
 
 @click.group("data")
 def data_command() -> None:
-    """Get data sets, and list what is in their splits.
+    """Get data sets, list what is in their splits, and check them for faults.
 
     Example: dlassign data fetch mnist
     """
@@ -40,20 +51,97 @@ def fetch_command(name: str, root: str | None) -> None:
 @set_option
 @click.option("--out", type=place, metavar="FILE.csv", help="Write to this file in place of standard output.")
 def list_command(config: str, overrides: tuple[str, ...], out: str | None) -> None:
-    """Write which sample is in which split, as CSV: split, path, label.
+    """Write which sample is in which split, as CSV: split, path, true_label.
 
     Example: dlassign data list configs/quickstart.yaml --out samples.csv
     """
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import check_target, csv_line, write_lines
+    from dlassign.cli.views.prediction import check_target, write_lines
     from dlassign.config.load import load_config
     from dlassign.data.load import list_samples
+    from dlassign.stats.text import csv_line
 
     if out is not None and not out.lower().endswith(".csv"):
         raise click.UsageError(f"--out {out}: end the name in .csv")
     if out is not None:
         check_target(Path(out), option="--out")
     found = list_samples(load_config(config, overrides).data)
-    rows = [("split", "path", "label"), *((split, *sample) for split, samples in found.items() for sample in samples)]
-    write_lines(map(csv_line, rows), None if out is None else Path(out))
+    rows = [(split, *sample) for split, samples in found.items() for sample in samples]
+    write_lines(map(csv_line, [("split", "path", "true_label"), *rows]), None if out is None else Path(out))
+
+
+@data_command.command("check")
+@click.argument("config", type=place, metavar="CONFIG")
+@set_option
+@code_option
+@click.option("--near", is_flag=True, help="Look for near duplicates among images, too; 60,000 take about a minute.")
+@click.option("--labels", is_flag=True, help="Train five nets, and say which labels of train may be wrong.")
+@click.option("--grid", metavar="FILE", help="With --labels: draw the candidates into a PNG, SVG or PDF.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_command(
+    config: str,
+    overrides: tuple[str, ...],
+    code: tuple[str, ...],
+    near: bool,
+    labels: bool,
+    grid: str | None,
+    as_json: bool,
+) -> int:
+    """Say what is wrong with the data of a config, the worst first; exit 1 if anything makes results wrong.
+
+    Example: dlassign data check configs/quickstart.yaml
+    """
+    import json
+    from pathlib import Path
+
+    from dlassign.cli.views.data_check import check_lines, plain_check
+    from dlassign.config.load import load_config
+    from dlassign.data.load import find_images, load_dataset, names_of
+    from dlassign.data_checks.findings import check_data
+    from dlassign.parts.code import Code
+
+    if grid is not None and not labels:
+        raise click.UsageError("--grid draws the candidates of --labels; give both")
+    sheet = None if grid is None else _sheet(grid)
+    cfg = load_config(config, overrides, code=Code(map(Path, code)))
+    data = cfg.data
+    images = find_images(data)
+    dataset = load_dataset(data, images=images)
+    check = check_data(dataset, by=data.split.by, near=near)
+    if labels:
+        check = _with_labels(cfg, dataset, check, sheet=sheet)
+    names = names_of(data, dataset, images)
+    if as_json:
+        click.echo(json.dumps(plain_check(check, names, notes=dataset.notes)))
+    else:
+        click.echo("\n".join(check_lines(check, names, notes=dataset.notes)))
+    return 1 if check.alarms else 0
+
+
+def _sheet(grid: str) -> Path | None:
+    # It imports torch, which the check itself does without.
+    from dlassign.cli.views.prediction import sheet_of
+
+    return sheet_of(grid)
+
+
+def _with_labels(cfg: RunConfig, dataset: Dataset, check: DataCheck, *, sheet: Path | None) -> DataCheck:
+    """Return a check with what nets say of the labels that had not seen them, and draw that."""
+    from dlassign.cli.views.data_check import draw_candidates
+    from dlassign.cli.views.notes import say
+    from dlassign.data_checks.labels import candidates, label_finding
+    from dlassign.launch.out_of_sample import out_of_sample
+
+    if sheet is not None and dataset.train.x.ndim != 4:
+        raise click.UsageError("--grid draws images, and the samples are rows of numbers")
+    y = dataset.train.y
+    probabilities = out_of_sample(cfg, dataset, say=say)
+    rows, better = candidates(probabilities, y)
+    finding = label_finding(rows, better, y, classes=dataset.classes)
+    if finding is None:
+        return check
+    if sheet is not None:
+        draw_candidates(dataset, rows, better, probabilities, sheet=sheet)
+        click.echo(f"plot   {sheet}", err=True)
+    return check.with_finding(finding)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import device_option, json_option, neutral_set_option, place, weights_option
+from dlassign.cli.options import device_option, json_option, neutral_set_option, place, trust_option, weights_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,21 @@ if TYPE_CHECKING:
 @weights_option
 @device_option
 @json_option
-@click.option("--views", is_flag=True, help="Also with the config's test-time augmentation, beside the plain result.")
-@click.option("--errors", type=click.IntRange(min=1), metavar="N", help="List the N worst errors, and draw them.")
-@click.option("--predictions", type=place, metavar="FILE", help="Write the prediction of each sample (.csv, .jsonl).")
+@click.option("--tta", "--views", "views", is_flag=True, help="Evaluate also with the config's test-time augmentation.")
+@click.option(
+    "--errors",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="List the N wrong predictions with the highest probability; draw up to 40.",
+)
+@click.option(
+    "--predictions",
+    type=place,
+    metavar="FILE",
+    help="Write the prediction of each sample (.csv, .json, .jsonl, or .txt for a table).",
+)
 @neutral_set_option
+@trust_option
 def evaluate_command(
     run: str,
     split: str,
@@ -41,6 +52,7 @@ def evaluate_command(
     errors: int | None,
     predictions: str | None,
     overrides: tuple[str, ...],
+    trust: bool,
 ) -> None:
     """Evaluate the weights of RUN: accuracy, loss, per-class scores, a confusion matrix, and what was wrong.
 
@@ -59,7 +71,8 @@ def evaluate_command(
     if target is not None:
         check_target(target, option="--predictions")
     paths = one_run(run)
-    opened = open_split(open_saved(paths, weights=weights, device=device, overrides=overrides, views=views), split)
+    saved = open_saved(paths, weights=weights, device=device, overrides=overrides, views=views, trust=trust)
+    opened = open_split(saved, split)
     found = opened.evaluate(views=views)
     for note in found.notes:
         click.echo(note, err=True)
@@ -79,8 +92,8 @@ def evaluate_command(
 
 
 def _draw(found: SavedEvaluation, split: str, paths: RunPaths, weights: str) -> bool:
-    """Return whether the picture could be written; where nothing can be, the result counts all the same."""
-    from dlassign.cli.views.text import say_once
+    """Draw the confusion matrix; return whether it could be written. If not, a note says why."""
+    from dlassign.cli.views.notes import say_once
     from dlassign.errors import UserError
     from dlassign.plots.confusion import build_confusion
     from dlassign.plots.style import save_figure
@@ -114,18 +127,21 @@ def _as_dict(paths: RunPaths, found: SavedEvaluation, split: str) -> dict[str, A
         "top_k": None if top is None else {"k": top[0], "accuracy": top[1]},
         "classes": found.per_class(),
         "confusion": found.evaluation.confusion,
+        **({} if found.evaluation.metric is None else {"metric": {found.metric: found.evaluation.metric}}),
         **({"tta": {"loss": views.loss, "accuracy": views.accuracy, "views": found.n_views}} if views else {}),
     }
 
 
 def _lines(found: SavedEvaluation, split: str) -> Iterator[str]:
-    from dlassign.cli.views.text import columns_text, number, share_text
+    from dlassign.stats.text import columns_text, number, share_text
 
     result, top = found.evaluation, found.top_k()
     yield f"{split} split of {found.label}, {result.n:,} samples, {found.chosen} weights (step {found.step:,})"
     yield f"accuracy {share_text(result.accuracy, result.n)}, loss {result.loss:.4f}"
     more = "" if top is None else f", top-{top[0]} {share_text(top[1], result.n)}"
     yield f"macro-F1 {found.macro_f1():.4f}, balanced accuracy {found.balanced_accuracy():.4f}{more}"
+    if result.metric is not None:
+        yield f"{found.metric} {result.metric:.4f}"
     if views := found.views:
         accuracy = share_text(views.accuracy, views.n)
         yield f"accuracy {accuracy}, loss {views.loss:.4f} ({found.n_views} views of each image)"

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import json_option, optional_config, set_option
+from dlassign.cli.options import code_option, json_option, optional_config, set_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dlassign.checks.gradients import CheckedGradient
+    from dlassign.checks.own_layer import Tried
+    from dlassign.config.model import Model
+    from dlassign.parts.code import Code
 
 
 @click.command("gradcheck")
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 )
 @optional_config
 @set_option
+@code_option
 @click.option(
     "--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of --layer; VALUE is YAML. Repeatable."
 )
@@ -38,6 +42,7 @@ def gradcheck_command(
     layer: str | None,
     config: str | None,
     overrides: tuple[str, ...],
+    code: tuple[str, ...],
     arguments: tuple[str, ...],
     input_shape: str | None,
     torch_peer: str | None,
@@ -48,8 +53,8 @@ def gradcheck_command(
 
     Of a config, its net with loss and penalty; of --layer, one layer; without either, all layers and losses. Errors
     are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out. A layer of
-    your own is also checked with other values for arguments of 0, 1 or 2, which hide a forgotten factor, and with an
-    input 8 times as large.
+    your own is also checked with another value of each number among its arguments, for 1 hides a forgotten factor, and
+    with an input 8 times as large.
 
     Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=0.5 --input 3,4
     """
@@ -59,53 +64,78 @@ def gradcheck_command(
     from dlassign.checks.net_gradients import MAX_ENTRIES as MAX_ENTRIES_OF_NET
     from dlassign.cli.views.gradients import gradient_lines, gradients_json
 
-    notes: list[str] = []
+    tried: list[Tried] = []
+    hints: list[str] = []
     of_layer = bool(arguments or input_shape is not None or torch_peer)
-    _check_options(layer, config, overrides=overrides, of_layer=of_layer)
+    _check_options(layer, config, of_config={"--set": overrides, "--code": code}, of_layer=of_layer)
     if config is not None:
-        title, rows = _of_config(config, overrides, seed)
+        title, rows, hints = _of_config(config, overrides, code, seed=seed)
     elif layer is None:
         title, rows = "all layers and losses", list(check_known(seed=seed or 0))
     else:
         given = dict(map(_argument, arguments))
         shape = _shape(input_shape or "5,4")
         title = layer
-        rows, notes = _of_layer(layer, given, shape=shape, peer=torch_peer, all_forms=not of_layer, seed=seed or 0)
+        rows, tried = _of_layer(layer, given, shape=shape, peer=torch_peer, all_forms=not of_layer, seed=seed or 0)
     if as_json:
-        click.echo(json.dumps(gradients_json(rows) | {"notes": notes}))
+        click.echo(json.dumps(gradients_json(rows, tried)))
     else:
         most = MAX_ENTRIES if config is None else MAX_ENTRIES_OF_NET
-        click.echo("\n".join([*gradient_lines(title, rows, most=most), *notes]))
+        click.echo("\n".join([*gradient_lines(title, rows, most=most, tried=tried), *hints]))
     return 0 if all(row.ok for row in rows) else 1
 
 
-def _check_options(layer: str | None, config: str | None, *, overrides: Sequence[str], of_layer: bool) -> None:
+def _check_options(
+    layer: str | None, config: str | None, *, of_config: Mapping[str, Sequence[str]], of_layer: bool
+) -> None:
     from dlassign.errors import ConfigError
 
     if layer is not None and config is not None:
         raise ConfigError("a config and --layer are both given; give one of them")
-    if overrides and config is None:
+    if of_config["--set"] and config is None:
         raise ConfigError("--set changes a config; give its FILE, too")
+    if of_config["--code"] and config is None:
+        raise ConfigError("--code is for the parts that a config names; give its FILE, too, or --layer FILE.py:CLASS")
     if of_layer and layer is None:
         raise ConfigError("--arg, --input and --torch are for one layer; give --layer NAME too")
 
 
-def _of_config(config: str, overrides: tuple[str, ...], seed: int | None) -> tuple[str, list[CheckedGradient]]:
+def _of_config(
+    config: str, overrides: tuple[str, ...], code: tuple[str, ...], *, seed: int | None
+) -> tuple[str, list[CheckedGradient], list[str]]:
+    """Check a config's net; the last are lines about its layers of the user's own."""
+    from pathlib import Path
+
     from dlassign.checks.net_gradients import check_config
     from dlassign.config.load import load_located, placing
+    from dlassign.parts.code import Code
 
+    allowed = Code(map(Path, code))
     # The rules of `backend: numpy` are those of what can be checked; where a config computes does not matter here.
-    located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu")
+    located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu", code=allowed)
     with placing(located):
         rows, n = check_config(located.config)
     samples = f"{n} {'samples of' if located.config.data.name == 'toy' else 'random samples like'}"
-    return f"{located.config.name}, {located.config.loss.name}, {samples} {located.config.data.name}", rows
+    title = f"{located.config.name}, {located.config.loss.name}, {samples} {located.config.data.name}"
+    return title, rows, list(dict.fromkeys(_hints(located.config.model, allowed)))
+
+
+def _hints(model: Model, code: Code) -> Iterator[str]:
+    """Yield how to check each layer of the user's own at other arguments than those of the config."""
+    from dlassign.config.model import OwnLayer
+    from dlassign.config.own_part import own_parts
+
+    for part in own_parts(model):
+        if isinstance(part, OwnLayer) and isinstance(code.load(part.name_for("Numpy")), type):
+            file, _, inner = part.name_for("Numpy").partition(":")
+            sized = " --arg num_features=4" if part.first(4) else ""
+            yield f"other arguments: dlassign gradcheck --layer {code.files[file]}:{inner}{sized}"
 
 
 def _of_layer(
     layer: str, arguments: dict[str, Any], *, shape: tuple[int, ...], peer: str | None, all_forms: bool, seed: int
-) -> tuple[list[CheckedGradient], list[str]]:
-    """Check one layer or loss of ours in all its forms, or a layer as the options describe it; the rest are notes."""
+) -> tuple[list[CheckedGradient], list[Tried]]:
+    """Check one layer or loss of ours in all its forms, or a layer as the options describe it; say what was tried."""
     from dlassign.checks.gradients import check_known, known_classes
     from dlassign.checks.own_layer import check_built, check_own
     from dlassign.checks.user_layer import default_peer, load_class

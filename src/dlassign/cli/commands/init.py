@@ -136,16 +136,11 @@ def _write(file: Path, text: str) -> None:
         UserError: it cannot be written.
     """
     from dlassign.errors import ConfigError, UserError
-    from dlassign.store.files import reason, write_text
+    from dlassign.store.files import reason, write_new_text
 
     try:
-        file.open("x").close()  # takes the name, if nobody else has taken it meanwhile
+        write_new_text(file, text)
     except FileExistsError:
         raise ConfigError(f"{file} has just been written by another process and stays as it is") from None
     except OSError as error:
         raise UserError(f"cannot write {file}: {reason(error)}; --out FILE.yaml writes elsewhere") from error
-    try:
-        write_text(file, text)
-    except UserError:
-        file.unlink()
-        raise

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from dlassign.cli.options import place
+from dlassign.cli.options import given, place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from dlassign.plots.panel import CurveOptions
     from dlassign.plots.series import Metric, Run, SplitName, XAxis
     from dlassign.plots.sweep.draw import Picture
     from dlassign.plots.sweep.heatmap import Cell
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import Record
+
+CURVES = ("metric", "splits", "group", "smooth", "x", "log_x", "log_y", "width")
+"""Parameters that say which curves are drawn, and how; the first two serve confusion matrices, too."""
 
 
 @click.command("plot")
@@ -50,6 +52,11 @@ if TYPE_CHECKING:
 )
 @click.option("--output", type=place, metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
 @click.option("--title", help="Title of the picture.")
+@click.option(
+    "--width",
+    type=click.FloatRange(2, 20),
+    help="Width of curves in inches, with letters of 8 points: 3.1 for a column of a report.  [default: 7.5 a panel]",
+)
 @click.option("--weights", is_flag=True, help="Draw the first layer's weights instead of curves.")
 @click.option("--last", is_flag=True, help="With --weights: the last weights, not those that were best on validation.")
 @click.option(
@@ -76,6 +83,7 @@ def plot_command(
     formats: tuple[str, ...],
     output: str | None,
     title: str | None,
+    width: float | None,
     weights: bool,
     last: bool,
     sweep: Picture | None,
@@ -90,19 +98,14 @@ def plot_command(
     from dlassign.plots.panel import CurveOptions
     from dlassign.store.select import some_runs
 
-    options = CurveOptions(splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title)
-    if sweep != "heatmap":
-        heat = {"--keys": keys is not None, "--cell": cell is not None}
-        _refuse(heat, "{} say how a heat map is drawn; add --sweep heatmap, or leave out {}")
+    options = CurveOptions(
+        splits=splits, group=group, smooth=smooth, x=x, log_x=log_x, log_y=log_y, title=title, width=width
+    )
+    _refuse_what_says_nothing(metric, weights=weights, sweep=sweep)
     _check_ending(output)
     if sweep is not None:
-        _refuse_curves(metric, options, "--sweep draws a table of trials", weights=weights, last=last)
         _draw_sweep(runs, sweep, formats, output, keys=keys or (), cell=cell or "mean", title=title)
         return
-    if weights:
-        _refuse_curves(metric, options, "--weights draws the first layer of each run")
-    else:
-        _refuse({"--last": last}, "{} says which weights --weights draws; add --weights, or leave out {}")
     found = [_load(paths) for paths in some_runs(runs)]
     if x == "wall":
         found = _timed(found)
@@ -122,7 +125,7 @@ def plot_command(
 
 def _save(figure: Any, targets: Sequence[Path], *parts: str) -> None:
     """Write a figure into files, whose names tell it apart by `parts`, and name them."""
-    from dlassign.cli.views.text import say_once
+    from dlassign.cli.views.notes import say_once
     from dlassign.plots.style import save_figure
 
     for target in targets:
@@ -230,26 +233,25 @@ def _with_matrix(run: Run, splits: Sequence[SplitName]) -> Sequence[str]:
     return wanted
 
 
-def _refuse_curves(metric: str, options: CurveOptions, drawn: str, **also: bool) -> None:
-    """Raise UserError for options that say how curves are drawn, and for others that were given."""
-    given = {
-        "--metric": metric != "both",
-        "--split": bool(options.splits),
-        "--group": options.group is not None,
-        "--smooth": options.smooth != 0,
-        "--x": options.x != "step",
-        "--log-x": options.log_x,
-        "--log-y": options.log_y,
-        **{f"--{option}": there for option, there in also.items()},
-    }
-    _refuse(given, f"{drawn}, not curves; leave out {{}}")
+def _refuse_what_says_nothing(metric: str, *, weights: bool, sweep: str | None) -> None:
+    """Raise UserError for options that say nothing about the picture that was asked for."""
+    if sweep != "heatmap":
+        _refuse("{} say how a heat map is drawn; add --sweep heatmap, or leave out {}", "keys", "cell")
+    if sweep is not None:
+        _refuse("--sweep draws a table of trials, not curves; leave out {}", *CURVES, "weights", "last")
+    elif weights:
+        _refuse("--weights draws the first layer of each run, not curves; leave out {}", *CURVES)
+    else:
+        _refuse("{} says which weights --weights draws; add --weights, or leave out {}", "last")
+        if metric == "confusion":
+            _refuse("--metric confusion draws matrices, not curves; leave out {}", *CURVES[2:])
 
 
-def _refuse(given: Mapping[str, bool], message: str) -> None:
+def _refuse(message: str, *names: str) -> None:
     """Raise UserError if any of these options was given; they are named at each {} of the message."""
     from dlassign.errors import UserError
 
-    if named := ", ".join(option for option, there in given.items() if there):
+    if named := given(*names):
         raise UserError(message.replace("{}", named))
 
 

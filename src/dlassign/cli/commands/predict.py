@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import device_option, neutral_set_option, place, weights_option
+from dlassign.cli.options import device_option, neutral_set_option, place, trust_option, weights_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from dlassign.deploy.classifier import Classifier
     from dlassign.deploy.predict import Doubtful, Scored, Tally
+    from dlassign.train.saved import SavedRun
 
 
 @click.command("predict")
@@ -28,17 +29,24 @@ if TYPE_CHECKING:
     help="Form of the predictions.  [default: that of the ending of --out, else table]",
 )
 @click.option("--out", type=place, metavar="FILE", help="Write the predictions to this file.")
-@click.option("--grid", type=place, metavar="FILE.png", help="Draw the pictures, the most doubtful first.")
+@click.option(
+    "--grid",
+    type=place,
+    metavar="FILE.png",
+    help="Draw the 40 images whose class is least probable, lowest first (.png, .svg, .pdf).",
+)
 @click.option(
     "--labels",
     type=click.Choice(["folder", "none"]),
-    help="Take the true class from the folder of each image.  [default: folder, where all have one]",
+    help="folder: the true class is the name of a folder above the image, and each must have one. none: ignore true "
+    "classes, also in tables and MNIST files.  [default: folder, if all images have one]",
 )
 @click.option("--tta", is_flag=True, help="Average the scores over the config's test-time augmentation.")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read; the exit code is then 0.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images or rows that cannot be read; the exit code is then 0.")
 @weights_option
 @device_option
 @neutral_set_option
+@trust_option
 def predict_command(
     run: str,
     sources: tuple[str, ...],
@@ -53,6 +61,7 @@ def predict_command(
     weights: str,
     device: str | None,
     overrides: tuple[str, ...],
+    trust: bool,
 ) -> int:
     """Tell the class of new samples: images, folders, patterns such as 'new/*.png', MNIST files, or - for a list.
 
@@ -62,25 +71,25 @@ def predict_command(
     """
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import counting, summary_lines, text_lines, write_lines
+    from dlassign.cli.views.prediction import counting, sheet_of, summary_lines, text_lines, write_lines
     from dlassign.deploy.model_folder import ModelFolder
-    from dlassign.deploy.predict import MOST, Doubtful, Tally
+    from dlassign.deploy.predict import MAX_PICTURES, Doubtful, Tally
+    from dlassign.store.select import one_run
+    from dlassign.train.saved import open_saved
 
     if bool(sources) == (split is not None):
         raise click.UsageError(f"give one SOURCE or more, or --split, such as: dlassign predict {run} photos/")
     how, target = _output(how, out, sources)
-    sheet = _sheet(grid)
+    sheet = sheet_of(grid)
     if ModelFolder(Path(run)).exists():
         _refuse_of_model(split=split, tta=tta, last=weights == "last", set=overrides)
-        scored = _of_model(run, sources, labels, device=device)
+        scored = _of_model(run, sources, labels, device=device, trust=trust)
     else:
-        scored = _of_run(
-            run, sources, split, labels=labels, tta=tta, weights=weights, device=device, overrides=overrides
-        )
-    if sheet is not None and len(scored.intake.shape) != 3:
-        raise click.UsageError(f"--grid draws images, and the samples are rows of {scored.intake.shape[0]} values")
+        saved = open_saved(one_run(run), weights=weights, device=device, overrides=overrides, views=tta, trust=trust)
+        scored = _of_run(saved, sources, split, labels=labels, tta=tta)
+    _refuse_pictures_of_rows(scored, sheet)
     top = min(top, len(scored.classes))
-    tally, kept = Tally.of(len(scored.classes)), Doubtful(MOST)
+    tally, kept = Tally.of(len(scored.classes)), Doubtful(MAX_PICTURES)
     watch = [tally.add] if sheet is None else [tally.add, kept.add]
     with counting(scored.n, noun=scored.noun, shown=target is not None or not sys.stdout.isatty()) as count:
         rows = scored.predictions(top, watch=(*watch, lambda rows, x: count(tally.samples)))
@@ -112,17 +121,9 @@ def _output(how: str | None, out: str | None, sources: tuple[str, ...]) -> tuple
     return form, target
 
 
-def _sheet(grid: str | None) -> Path | None:
-    from pathlib import Path
-
-    from dlassign.cli.views.prediction import check_target
-
-    if grid is None:
-        return None
-    if not grid.lower().endswith((".png", ".svg", ".pdf")):
-        raise click.UsageError(f"--grid {grid}: end the name in .png, .svg or .pdf")
-    check_target(Path(grid), option="--grid")
-    return Path(grid)
+def _refuse_pictures_of_rows(scored: Scored, sheet: Path | None) -> None:
+    if sheet is not None and len(scored.intake.shape) != 3:
+        raise click.UsageError(f"--grid draws images, and the samples are rows of {scored.intake.shape[0]} values")
 
 
 def _refuse_of_model(**given: object) -> None:
@@ -136,55 +137,31 @@ def _refuse_of_model(**given: object) -> None:
         raise click.UsageError(f"{' and '.join(used)} is for runs; an exported model has its best weights alone")
 
 
-def _of_model(model: str, sources: tuple[str, ...], labels: str | None, *, device: str | None) -> Scored:
+def _of_model(model: str, sources: tuple[str, ...], labels: str | None, *, device: str | None, trust: bool) -> Scored:
+    from dlassign.cli.views.notes import say
     from dlassign.deploy.model import load_model
+    from dlassign.launch.predicting import score_places
 
-    return _of_sources(load_model(model, device or "cpu"), sources, labels)
+    loaded = load_model(model, device or "cpu", trust=trust)
+    return score_places(loaded, sources, labels, listed=_listed(sources), say=say)
 
 
-def _of_run(
-    run: str,
-    sources: tuple[str, ...],
-    split: str | None,
-    *,
-    labels: str | None,
-    tta: bool,
-    weights: str,
-    device: str | None,
-    overrides: tuple[str, ...],
-) -> Scored:
+def _of_run(saved: SavedRun, sources: tuple[str, ...], split: str | None, *, labels: str | None, tta: bool) -> Scored:
     """Return the samples of sources, or of a split of the run's own data, and their scores."""
-    from dlassign.data.load import names_of_run
+    from dlassign.cli.views.notes import say
     from dlassign.deploy.classifier import classifier_of_run
-    from dlassign.deploy.predict import score_split
-    from dlassign.store.select import one_run
-    from dlassign.train.saved import open_saved, open_split
+    from dlassign.launch.predicting import score_own_split, score_places
 
-    saved = open_saved(one_run(run), weights=weights, device=device, overrides=overrides, views=tta)
     if split is None:
-        return _of_sources(classifier_of_run(saved, views=tta), sources, labels)
+        classifier = classifier_of_run(saved, views=tta)
+        return score_places(classifier, sources, labels, saved=saved, listed=_listed(sources), say=say)
     if labels is not None:
         raise click.UsageError("--labels is for images that are named; a split of the run's own data has its classes")
-    opened = open_split(saved, split)
-    for note in opened.notes:
-        click.echo(note, err=True)
-    return score_split(opened, names_of_run(saved.cfg.data, opened.dataset)[split], views=tta)
+    return score_own_split(saved, split, views=tta, say=say)
 
 
-def _of_sources(classifier: Classifier, sources: tuple[str, ...], labels: str | None) -> Scored:
-    from dlassign.deploy.predict import score_sources
-    from dlassign.deploy.sources import open_sources
-
-    opened, notes = open_sources(
-        sources,
-        intake=classifier.intake,
-        classes=classifier.labels,
-        labels=labels,
-        listed=sys.stdin if "-" in sources else (),
-    )
-    for note in notes:
-        click.echo(note, err=True)
-    return score_sources(classifier, opened)
+def _listed(sources: tuple[str, ...]) -> Iterable[str]:
+    return sys.stdin if "-" in sources else ()
 
 
 def _draw(kept: Doubtful, scored: Scored, sheet: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlassign.cli.options import EXECUTORS, device_option, json_option, out_option, place, workers_option
+from dlassign.cli.options import EXECUTORS, device_option, given, out_option, place, table_options, workers_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ FOLDER = "tables"
 @workers_option
 @device_option
 @click.option("--page", "page_file", type=place, metavar="FILE", help="Write all tables as one Markdown page too.")
-@json_option
+@table_options
 def reproduce_command(
     tables: tuple[str, ...],
     out: str,
@@ -55,7 +55,7 @@ def reproduce_command(
     workers: int | None,
     device: str | None,
     page_file: str | None,
-    as_json: bool,
+    how: str,
 ) -> int:
     """Train what the tables of the reports lack, and print reported numbers beside measured ones.
 
@@ -63,16 +63,17 @@ def reproduce_command(
 
     Example: dlassign reproduce uva2020 --seeds 3 --data cifar10=data
     """
-    import json
     from pathlib import Path
 
-    from dlassign.cli.views.tables import table_lines
+    from dlassign.cli.views.tables import tables_text
     from dlassign.config.load_table import find_tables
     from dlassign.store.files import make_folder, write_text
     from dlassign.tables.places import parse_places
     from dlassign.tables.plan import Choice, changed_rows, plan_rows
     from dlassign.tables.render import page
 
+    if list_only and (wrong := given("no_train", "page_file")):
+        raise click.UsageError(f"--list neither trains nor writes; leave out {wrong}")
     choice = Choice(seeds=seeds, quick=quick, places=parse_places(data), device=device)
     planned = plan_rows(find_tables(tables), choice, out=Path(out))
     folder = Path(out) / FOLDER
@@ -81,7 +82,7 @@ def reproduce_command(
     for text in changed_rows(planned, folder):
         click.echo(text, err=True)
     if list_only:
-        _list(planned, as_json=as_json)
+        _list(planned, how)
         return 0
     if not any(plan.asked for plan in planned):
         click.echo("no row of these tables is quick, or says how long it takes; leave out --quick", err=True)
@@ -89,12 +90,11 @@ def reproduce_command(
     failed = {} if no_train else _train(planned, executor, workers=workers, folder=folder)
     contents = _write(planned, failed, folder)
     asked = {(plan.table.name, plan.name) for plan in planned if plan.asked}
-    texts = ["\n".join(table_lines(content, folder, asked=asked)) for content in contents]
-    click.echo(json.dumps(contents) if as_json else "\n\n".join(texts))
+    click.echo(tables_text(contents, folder, how, asked=asked))
     if page_file is not None:
         make_folder(Path(page_file).parent)
         write_text(Path(page_file), page(contents, _command(tables, seeds, quick=quick)))
-        click.echo(f"page   {page_file}", err=as_json)
+        click.echo(f"page   {page_file}", err=how != "text")
     return 1 if failed else 0
 
 
@@ -111,17 +111,13 @@ def _check_page(page_file: str, folder: Path) -> None:
         raise UserError(f"--page {page_file}: {folder} holds the tables themselves; choose another folder")
 
 
-def _list(planned: Sequence[PlannedRow], *, as_json: bool) -> None:
+def _list(planned: Sequence[PlannedRow], how: str) -> None:
     """Print rows, what is there, and what the rest costs."""
-    import json
-
     from dlassign.cli.views.tables import planned_cost, planned_json, planned_table
 
     rows = planned_json(planned)
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        click.echo(planned_table(rows))
+    click.echo(planned_table(rows, how))
+    if how != "json":
         click.echo(planned_cost(rows), err=True)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dlassign.cli.options import json_option, place
-
-COLUMNS = "run,status,data,steps,val,test,age"
+from dlassign.cli.options import place, table_options
 
 
 @click.command("runs")
@@ -23,9 +21,14 @@ COLUMNS = "run,status,data,steps,val,test,age"
     "config keys such as optimizer.lr.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Show only so many.")
-@json_option
+@table_options
 def runs_command(
-    out: str, where: tuple[str, ...], sort: str | None, columns: str | None, limit: int | None, as_json: bool
+    out: str,
+    where: tuple[str, ...],
+    sort: str | None,
+    columns: str | None,
+    limit: int | None,
+    how: str,
 ) -> None:
     """List the runs under a folder.
 
@@ -35,24 +38,22 @@ def runs_command(
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from dlassign.cli.views.listing import Listing, parse_condition
     from dlassign.store.select import runs_at
     from dlassign.store.summary import summarise
+    from dlassign.tables.listing import COLUMNS, Listing, parse_condition
 
     listing = Listing([summarise(paths) for paths in runs_at(out)], datetime.now(UTC))
-    conditions = [parse_condition(text) for text in where]
-    shown = [key.strip() for key in (columns or COLUMNS).split(",") if key.strip()]
-    listing.check([key for key, _, _ in conditions] + [(sort or "started").removeprefix("-")] + shown)
-    chosen = [run for run in listing.runs if all(listing.holds(run, *condition) for condition in conditions)]
-    chosen = listing.sorted(chosen, sort or "started")[:limit]
+    shown = [key.strip() for key in columns.split(",") if key.strip()] if columns else COLUMNS
+    chosen = listing.chosen([parse_condition(text) for text in where], sort=sort, limit=limit)
+    listing.check(shown)
     if not chosen:
         click.echo(_nothing(out, len(listing.runs)), err=True)
-    if as_json:
+    if how == "json":
         # Without --columns a run has all its fields and its config.
         rows = [{key: listing.value(run, key, None) for key in shown} if columns else asdict(run) for run in chosen]
         click.echo(json.dumps(rows))
     elif chosen:
-        click.echo(listing.table(chosen, shown))
+        click.echo(listing.table(chosen, shown, how))
     for run in chosen:
         if run.reason:
             click.echo(f"warning: {run.run}: {run.reason}", err=True)

@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import EXECUTORS, config_option, device_option, json_option, out_option, workers_option
+from dlassign.cli.options import (
+    EXECUTORS,
+    code_option,
+    config_option,
+    device_option,
+    json_option,
+    out_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
-    from dlassign.config.load_sweep import LocatedSweep
-    from dlassign.sweep.check_points import CheckedPoints
     from dlassign.sweep.engine import Outcome, Sweep
 
 
 @click.command("sweep")
 @config_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the sweep file. Repeatable.")
+@code_option
 @out_option
 @click.option("--executor", type=click.Choice(EXECUTORS), help="What trains; else what the sweep file says.")
 @workers_option
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 def sweep_command(
     config: str,
     overrides: tuple[str, ...],
+    code: tuple[str, ...],
     out: str,
     executor: str | None,
     workers: int | None,
@@ -42,71 +50,31 @@ def sweep_command(
     Example: dlassign sweep configs/sweeps/digits.yaml
     """
     import time
+    from functools import partial
     from pathlib import Path
 
-    from dlassign.cli.views.sweep import make_view
-    from dlassign.config.sweep import TPE
-    from dlassign.sweep.check_points import check_points
-    from dlassign.sweep.engine import Sweep
-    from dlassign.sweep.executors import make_executor
+    from dlassign.cli.views.notes import say
+    from dlassign.config.load_sweep import load_sweep
+    from dlassign.launch.sweeping import read_sweep, ready_sweep, train_sweep
+    from dlassign.parts.code import Code
 
     started = time.perf_counter()
-    located = _load(config, overrides, executor=executor, device=device)
-    checked = check_points(located)
-    _check_fit(located, checked)
-    sweep = Sweep(located, checked, out=Path(out))
+    located = read_sweep(
+        partial(load_sweep, config, code=Code(map(Path, code))), overrides, executor=executor, device=device
+    )
+    ready = ready_sweep(located, Path(out))
     if list_only:
-        _list(sweep, as_json=as_json)
+        _list(ready.sweep, as_json=as_json)
         return 0
-    for remark in (*checked.remarks, *sweep.same_points()):
-        click.echo(remark, err=True)
-    left = [standing.trial.config for standing in sweep.standings() if not standing.over or retry]
-    adaptive = isinstance(located.config.strategy, TPE)
-    configs = list(checked.configs) if adaptive else left
-    chosen = make_executor(located.config.executor, configs, adaptive=adaptive, workers=workers)
-    if configs:
-        click.echo(f"sweep  {sweep.paths.root}: {chosen.why}", err=True)
-    with make_view(located.config.objective) as view:
-        outcome = sweep.run(chosen, view, retry=retry, fail_fast=fail_fast)
-    return _report(sweep, outcome, seconds=time.perf_counter() - started, as_json=as_json)
-
-
-def _load(config: str, overrides: tuple[str, ...], *, executor: str | None, device: str | None) -> LocatedSweep:
-    """Read the sweep file; an executor that it names already keeps the options that it has there."""
-    from dlassign.config.load_sweep import load_sweep
-
-    if device is not None:
-        overrides = (*overrides, f"set.device={device}")
-    located = load_sweep(config, overrides)
-    if executor is None or located.config.executor.name == executor:
-        return located
-    return load_sweep(config, (*overrides, f"executor={executor}"))
-
-
-def _check_fit(located: LocatedSweep, checked: CheckedPoints) -> None:
-    """Check every point's shapes, sizes and memory before anything starts; all problems at once."""
-    from dlassign.checks.shapes import check_fit
-    from dlassign.errors import ConfigError, Problem
-    from dlassign.sweep.space import point_config
-    from dlassign.train.cache import DataCache, images_of
-
-    cache = DataCache()
-    problems: dict[Problem, None] = {}
-    for values, config in zip(checked.probes, checked.configs, strict=True):
-        try:
-            check_fit(config, images=images_of(config.data, cache))
-        except ConfigError as error:
-            found = point_config(located, values)
-            problems |= dict.fromkeys(found.place(problem) for problem in error.problems)
-    if problems:
-        raise ConfigError(problems)
+    outcome = train_sweep(ready, workers=workers, retry=retry, fail_fast=fail_fast, say=say)
+    return _report(ready.sweep, outcome, seconds=time.perf_counter() - started, as_json=as_json)
 
 
 def _list(sweep: Sweep, *, as_json: bool) -> None:
     """Print the trials and what is there already."""
     import json
 
-    from dlassign.cli.views.sweep_table import trials_json, trials_table
+    from dlassign.tables.sweep_table import trials_json, trials_table
 
     standings = sweep.standings()
     if as_json:
@@ -121,7 +89,7 @@ def _report(sweep: Sweep, outcome: Outcome, *, seconds: float, as_json: bool) ->
     import json
     from collections import Counter
 
-    from dlassign.cli.views.sweep_table import best_row, outcome_text
+    from dlassign.tables.sweep_table import best_row, outcome_text
 
     rows = outcome.content["rows"]
     counts = Counter(run["status"] for row in rows for run in row["runs"])

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlassign.cli.options import config_option, device_option, json_option, out_option, seed_option, set_option
+from dlassign.cli.options import (
+    code_option,
+    config_option,
+    device_option,
+    json_option,
+    out_option,
+    seed_option,
+    set_option,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dlassign.cli.views.run import LiveBar, PlainLines
-    from dlassign.config.run import RunConfig
-    from dlassign.data.image_folder import Images
+    from dlassign.checks.shapes import Fit
+    from dlassign.launch.training import Display
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import RunRecords
 
@@ -27,6 +32,7 @@ FEW_CLASSES = 10
 @config_option
 @set_option
 @out_option
+@code_option
 @seed_option
 @device_option
 @json_option
@@ -35,6 +41,7 @@ def train_command(
     config: str,
     overrides: tuple[str, ...],
     out: str,
+    code: tuple[str, ...],
     seed: int | None,
     device: str | None,
     as_json: bool,
@@ -44,111 +51,42 @@ def train_command(
 
     Example: dlassign train configs/quickstart.yaml --set optimizer.lr=3e-3 --seed 1
     """
-    import time
     from pathlib import Path
 
-    from dlassign.config.load import load_located, placing
+    from dlassign.cli.views.notes import say
+    from dlassign.config.load import load_located
+    from dlassign.errors import UserError
+    from dlassign.launch.training import find_run, train_run
+    from dlassign.parts.code import Code
     from dlassign.store.clock import WallClock, since_process_start
-    from dlassign.store.summary import finished_records
-    from dlassign.train.cache import DataCache, images_of
+    from dlassign.store.contradictions import contradictions
 
-    located = load_located(config, overrides, seed=seed, device=device)
-    with placing(located):
-        cache = DataCache()
-        images = images_of(located.config.data, cache)  # one look at the folder serves all that follows
-        paths = find_folder(located.config, Path(out), images)
-        if again:
-            set_aside(located.config, paths, images)
-        records = finished_records(paths)
-        if records is None:
-            began = time.perf_counter()
-            from dlassign.train.experiment import run_experiment  # imports torch
-
-            wall = WallClock(since_process_start(), import_seconds=time.perf_counter() - began)
-            with _shown(located.config, paths, images) as display:
-                records = run_experiment(
-                    located.config, paths, say=display.say, on_record=display.on_record, wall=wall, cache=cache
-                )
-        else:
-            click.echo(
-                f"{paths.root}: already {records.end and records.end['status']}; --again trains it anew", err=True
-            )
-    return _report(paths, records, as_json=as_json)
-
-
-def find_folder(config: RunConfig, out: Path, images: Images | None) -> RunPaths:
-    """Return the folder of a run; its name depends on the digest of the data, which is kept once it is known."""
-    from dlassign.data.load import fingerprint
-    from dlassign.store.paths import RunPaths
-
-    if images is not None and images.known_sha256() is None:
-        _check(config, images)  # a mistake in the config should show before gigabytes are read
-        click.echo("reading the data for the first time", err=True)
-    paths = RunPaths.of(out, config.model_dump(mode="json"), fingerprint(config.data, images=images))
-    if images is None or paths.root.exists():
-        return paths
-    return _on_former_images(config, paths) or paths
-
-
-def _on_former_images(config: RunConfig, paths: RunPaths) -> RunPaths | None:
-    """Say what a new run has to do with those of the same config on other images, or return the one that goes on."""
-    from dlassign.data.load import find_images, fingerprint
-    from dlassign.errors import DataError
-    from dlassign.store.summary import same_on_other_data
-
-    former: str | None = None
-    for other, records in same_on_other_data(paths, config.model_dump(mode="json")):
-        if former is None:
-            try:
-                former = fingerprint(config.data, images=find_images(config.data, as_before=True))
-            except DataError:
-                former = ""
-        if records.start["data"]["sha256"] != former:
-            why = "pixels, labels or class names have changed since"
-        elif not records.is_over:
-            return other
-        else:
-            why = "the files are the same, but an earlier version decoded them: it ignored EXIF, transparency and bits"
-        click.echo(f"{other.root} has the same config and seed on other images: {why}; this is another run", err=True)
-    return None
-
-
-def set_aside(config: RunConfig, paths: RunPaths, images: Images | None) -> None:
-    """Move an earlier run aside, once it is sure that a new one can begin."""
-    from dlassign.train.device import resolve_device
-    from dlassign.train.experiment import only_writer
-
-    if paths.root.exists():
-        _check(config, images)
-        resolve_device(config.device)
-        with only_writer(paths):
-            click.echo(f"moved the earlier run to {paths.set_aside()}", err=True)
-
-
-def _check(config: RunConfig, images: Images | None) -> None:
-    """Raise what would stop a run before its first step: shapes that do not fit, or missing weights."""
-    from dlassign.checks.shapes import check_fit
-    from dlassign.train.warm_start import check_weights
-
-    check_fit(config, images=images)
-    check_weights(config.init, cfg=config.model)
+    located = load_located(config, overrides, seed=seed, device=device, code=Code(map(Path, code)))
+    found = find_run(located, Path(out), again=again, say=say)
+    records = found.records
+    if records is None:
+        records = train_run(found, display=_shown, wall=WallClock(since_process_start()))
+    else:
+        wrong = contradictions(records, found.paths.log)
+        # A broken chain alone is said and no more: a line that was mended by hand breaks it, and the numbers agree.
+        for one in [one for one in wrong if one.kind != "chain"][:1]:
+            what = f"its log contradicts itself, so its result is not shown: {one}"
+            raise UserError(f"{found.paths.root}: {what}; dlassign verify says more, --again trains it anew")
+        if wrong:
+            say(f"note: {wrong[0]}; dlassign verify says more")
+        say(f"{found.paths.root}: already {records.end and records.end['status']}; --again trains it anew")
+    return _report(found.paths, records, as_json=as_json)
 
 
 @contextmanager
-def _shown(config: RunConfig, paths: RunPaths, images: Images | None) -> Iterator[PlainLines | LiveBar]:
-    """Check what would stop the run before its first step, and show how it goes; draw the curves if it diverges."""
-    from dlassign.checks.shapes import check_fit
-    from dlassign.cli.views.run import make_display
+def _shown(fit: Fit, paths: RunPaths) -> Iterator[Display]:
+    """Show how a run goes, and draw its curves if it diverges."""
+    from dlassign.cli.views.notes import say
     from dlassign.errors import Diverged
-    from dlassign.train.warm_start import check_weights
+    from dlassign.launch.display import shown
 
-    fit = check_fit(config, images=images)
-    if not paths.last.exists():
-        check_weights(config.init, cfg=config.model)
-    click.echo(f"run    {paths.root}", err=True)
     try:
-        unit = "img" if len(fit.info.shape) == 3 else "samples"
-        with make_display(fit.plan.steps, fit.plan.steps_per_epoch, fit.info.n_train, unit=unit) as display:
+        with shown(fit, paths, say=say) as display:
             yield display
     except Diverged:
         _draw(paths)
@@ -157,7 +95,7 @@ def _shown(config: RunConfig, paths: RunPaths, images: Images | None) -> Iterato
 
 def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "") -> None:
     """Draw loss and accuracy of a run into its folder, and the confusion matrix of a split."""
-    from dlassign.cli.views.text import say_once
+    from dlassign.cli.views.notes import say_once
     from dlassign.plots.confusion import build_final
     from dlassign.plots.curves import draw_run  # imports matplotlib, which a finished run with pictures does not need
     from dlassign.plots.series import Run
@@ -185,6 +123,6 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
             pictures = [picture for picture in pictures if picture.exists()]
     result = result_line(paths, records)
     # Logs of early versions do not say what a sample is.
-    noun = "samples" if len(records.start["data"].get("raw_shape", (0, 0, 0))) == 1 else "images"
+    noun = "rows" if len(records.start["data"].get("raw_shape", (0, 0, 0))) == 1 else "images"
     click.echo(json.dumps(result) if as_json else "\n".join(result_lines(result, pictures, noun=noun)))
     return Diverged.exit_code if result["status"] == "diverged" else 0

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from dlassign.cli.views.run import PLAIN_SECONDS
-from dlassign.cli.views.text import columns_text, say_once, share_text
+from dlassign.cli.views.notes import say_once
 from dlassign.data.bundle import Samples
-from dlassign.deploy.predict import Prediction, Tally
+from dlassign.deploy.predict import Prediction, Tally, column_names, row_values
+from dlassign.launch.display import PLAIN_SECONDS
+from dlassign.stats.text import columns_text, csv_line, share_text
 from dlassign.store.files import SIGNATURE, make_folder, replacing
 
 _LARGEST_MATRIX = 12
 _CONFUSIONS = 5
-
-
-def columns(top: int) -> tuple[str, ...]:
-    """Return the names of the columns: those of the first class without a number."""
-    more = (name for i in range(2, top + 1) for name in (f"label_{i}", f"probability_{i}"))
-    return ("path", "label", "probability", *more, "true_label", "error")
-
-
-def values(row: Prediction, classes: Sequence[str], *, top: int) -> dict[str, Any]:
-    """Return the columns of a prediction; what it does not have is None."""
-    pairs: list[Any] = []
-    for number, probability in zip(row.classes, row.probabilities, strict=True):
-        pairs += [classes[number], probability]
-    pairs += [None] * (2 * top - len(pairs))
-    true = None if row.true is None else classes[row.true]
-    return dict(zip(columns(top), (row.name, *pairs, true, row.error or None), strict=True))
 
 
 def text_lines(
@@ -55,7 +39,9 @@ def text_lines(
         widest: letters of the longest name of a sample, for a table.
         labelled: whether some true classes are known; a table has no column for them otherwise.
     """
-    found = (values(row, classes, top=top) for row in rows)
+    names = column_names(top)
+    cells = (row_values(row, classes, top=top) for row in rows)
+    found = (dict(zip(names, own, strict=True)) for own in cells)
     match how:
         case "jsonl":
             yield from (json.dumps(row) for row in found)
@@ -66,13 +52,12 @@ def text_lines(
                 before = ","
             yield "]" if before == "," else "[]"
         case "csv":
-            yield csv_line(columns(top))
-            yield from (csv_line(["" if cell is None else cell for cell in row.values()]) for row in found)
+            yield from map(csv_line, chain([names], cells))
         case _:
             # Whether there will be errors is not known when the head is written: they stand in place of the classes.
             widths = {"path": max(4, widest)} | {
                 name: max(len(name), *map(len, classes)) if "label" in name else len(name)
-                for name in columns(top)[1 : -1 if labelled else -2]
+                for name in names[1 : -1 if labelled else -2]
             }
             yield _table_line({name: name for name in widths}, widths)
             for row in found:
@@ -92,8 +77,16 @@ def form_of(target: Path, *, option: str, cure: str = "") -> str:
     return forms[target.suffix.lower()]
 
 
-_BEGINS = (b"path,label,probability", b"split,path,label", b"path ", b'{"path": ', b'[{"path": ', b"[]")
-"""How the files begin that `predict`, `evaluate --predictions` and `data list` write."""
+_BEGINS = (
+    b"path,label,probability",
+    b"split,path,true_label",
+    b"split,path,label",
+    b"path ",
+    b'{"path": ',
+    b'[{"path": ',
+    b"[]",
+)
+"""How the files begin that `predict`, `evaluate --predictions` and `data list` write, or wrote in earlier versions."""
 _PICTURES = (b"\x89PNG", b"<?xml", b"%PDF")
 
 
@@ -116,6 +109,20 @@ def check_target(target: Path, *, option: str) -> None:
         raise click.UsageError(
             f"{option} {target} is there already, and dlassign did not write it; give another name, or move it away"
         )
+
+
+def sheet_of(grid: str | None) -> Path | None:
+    """Return the file that --grid draws into, None without it.
+
+    Raises:
+        click.UsageError: its name says no kind of picture, or it must not be written over.
+    """
+    if grid is None:
+        return None
+    if not grid.lower().endswith((".png", ".svg", ".pdf")):
+        raise click.UsageError(f"--grid {grid}: end the name in .png, .svg or .pdf")
+    check_target(Path(grid), option="--grid")
+    return Path(grid)
 
 
 def write_lines(lines: Iterable[str], target: Path | None) -> None:
@@ -152,14 +159,6 @@ def draw_sheet(
         lines = (f"{classes[row.classes[0]]} {row.probabilities[0]:.2f}", *true)
         tiles.append(Tile(picture, lines, wrong=row.wrong, white=white))
     save_figure(build_contact_sheet(tiles, title=title), target, say=say_once)
-
-
-def csv_line(cells: Iterable[Any]) -> str:
-    """Return a row of CSV, without the end of the line."""
-    file = io.StringIO()
-    # A cell with a letter of `lineterminator` is quoted, and no other way would a name with a line feed be.
-    csv.writer(file, lineterminator="\r\n").writerow(cells)
-    return file.getvalue().removesuffix("\r\n")
 
 
 def _cell(value: Any) -> str:

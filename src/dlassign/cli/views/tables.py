@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,11 +10,24 @@ from typing import Any
 
 import click
 
-from dlassign.cli.views.text import clock, columns_text, say_once
+from dlassign.cli.views.notes import say_once
+from dlassign.stats.text import clock, columns_text
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
 from dlassign.tables.plan import PlannedRow, records_of
-from dlassign.tables.render import figure_name, interval_text, obstacles, seconds_text, shown
+from dlassign.tables.render import (
+    figure_columns,
+    figure_name,
+    interval_text,
+    latex,
+    markdown,
+    obstacles,
+    seconds_text,
+    shown,
+)
+from dlassign.tables.table_format import csv_text, formatted
+
+_PLANNED = ("row", "label", "runs", "missing", "seconds", "why")
 
 
 class TrialLines:
@@ -70,8 +84,12 @@ def planned_json(planned: Sequence[PlannedRow]) -> list[dict[str, Any]]:
     return rows
 
 
-def planned_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what `--list` prints of the rows of `planned_json`."""
+def planned_table(rows: Sequence[dict[str, Any]], how: str) -> str:
+    """Return what `--list` prints of the rows of `planned_json`, in a format of `--format`."""
+    if how == "json":
+        return json.dumps(rows)
+    if how == "csv":
+        return csv_text({key: [row[key] for row in rows] for key in _PLANNED})
     columns = {
         "row": [row["row"] for row in rows],
         "runs": [str(row["runs"]) for row in rows],
@@ -80,7 +98,7 @@ def planned_table(rows: Sequence[dict[str, Any]]) -> str:
         "experiment": [row["label"] for row in rows],
         "": [row["why"] for row in rows],
     }
-    return columns_text(columns)
+    return formatted(columns, how, left=("row", "experiment", ""))
 
 
 def planned_cost(rows: Sequence[dict[str, Any]]) -> str:
@@ -92,9 +110,30 @@ def planned_cost(rows: Sequence[dict[str, Any]]) -> str:
     return f"{missing} run{'s' * (missing != 1)} to train: {clock(total)} one after the other{more}"
 
 
-def table_lines(content: dict[str, Any], folder: Path, *, asked: set[tuple[str, str]]) -> Iterator[str]:
-    """Yield the rows of a table that were asked for, and notes on them; its files hold the whole table."""
-    rows = [row for row in content["rows"] if (content["table"], row["row"]) in asked]
+def tables_text(contents: Sequence[dict[str, Any]], folder: Path, how: str, *, asked: set[tuple[str, str]]) -> str:
+    """Return tables in a format of `--format`, with the rows that were asked for; json has all of them.
+
+    Args:
+        contents: of the tables.
+        folder: of their files.
+        how: text, csv, markdown, latex or json.
+        asked: table and name of each row.
+    """
+    if how == "json":
+        return json.dumps(contents)
+    chosen = [
+        {**content, "rows": [row for row in content["rows"] if (content["table"], row["row"]) in asked]}
+        for content in contents
+    ]
+    if how == "csv":
+        return csv_text(figure_columns(chosen))
+    texts = {"markdown": markdown, "latex": latex, "text": lambda content: "\n".join(_lines(content, folder))}
+    return "\n\n".join(map(texts[how], chosen))
+
+
+def _lines(content: dict[str, Any], folder: Path) -> Iterator[str]:
+    """Yield a table for a terminal, and notes on it; its files hold the whole table."""
+    rows = content["rows"]
     yield content["title"]
     yield columns_text(_columns(rows))
     for text in obstacles(rows):

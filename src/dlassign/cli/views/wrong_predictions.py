@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from dlassign.cli.views.prediction import draw_sheet, text_lines, values, write_lines
-from dlassign.cli.views.text import columns_text
+from dlassign.cli.views.prediction import draw_sheet, text_lines, write_lines
 from dlassign.data.load import names_of_run
 from dlassign.deploy.classifier import intake_of, two_columns
-from dlassign.deploy.predict import MOST, most_confused, predictions, worst_errors
+from dlassign.deploy.predict import MAX_PICTURES, column_names, most_confused, predictions, row_values, worst_errors
 from dlassign.deploy.sources import Chunk
 from dlassign.errors import UserError
+from dlassign.stats.text import columns_text
 from dlassign.train.saved import SavedSplit
 from dlassign.train.saved_evaluation import SavedEvaluation
 
@@ -50,8 +50,8 @@ class WrongPredictions:
 
     def listed(self, n: int) -> list[dict[str, Any]]:
         """Return the n worst errors: path, label, probability, true_label."""
-        rows = (values(self._rows[place], self._classes, top=1) for place in self._errors[:n])
-        return [{key: value for key, value in row.items() if key != "error"} for row in rows]
+        rows = (row_values(self._rows[place], self._classes, top=1) for place in self._errors[:n])
+        return [dict(zip(column_names(1)[:-1], row, strict=False)) for row in rows]  # without `error`
 
     def lines(self, n: int) -> Iterator[str]:
         """Yield the n worst errors as text, and the pair of classes that is confused most often."""
@@ -63,16 +63,14 @@ class WrongPredictions:
         yield (
             f"the {n} worst of {every} errors" if n < every else f"{every} error{'s' * (every != 1)}, the worst first"
         )
-        columns = {name: [str(row[name]) for row in rows] for name in ("path", "true_label", "label")}
-        yield columns_text(
-            columns | {"probability": [f"{row['probability']:.4f}" for row in rows]}, left=tuple(columns)
-        )
+        texts = {name: [str(row[name]) for row in rows] for name in ("path", "true_label", "label")}
+        yield columns_text(texts | {"probability": [f"{row['probability']:.4f}" for row in rows]}, left=tuple(texts))
         if self._is_confused:
             yield f"confused most: {self._confusion()}, {len(self._confused):,} times"
 
     @property
     def _is_confused(self) -> bool:
-        # Of pairs that are there once each, none is the first.
+        # If each pair occurs once, no pair is the most frequent.
         return len(self._confused) > 1
 
     def _confusion(self) -> str:
@@ -86,12 +84,18 @@ class WrongPredictions:
         """
         if self._x.ndim != 4 or not self._errors:
             return []
-        worst = self._errors[: min(n, MOST)]
+        worst = self._errors[: min(n, MAX_PICTURES)]
         sheets = {
-            folder / f"errors-{ending}.png": (worst, f"{self._what}: worst errors of {len(self._errors)}"),
+            folder / f"errors-{ending}.png": (
+                worst,
+                f"{self._what}: the {len(worst)} worst of {len(self._errors)} errors",
+            ),
         }
         if self._is_confused:
-            sheets[folder / f"confused-{ending}.png"] = (self._confused[:MOST], f"{self._what}: {self._confusion()}")
+            sheets[folder / f"confused-{ending}.png"] = (
+                self._confused[:MAX_PICTURES],
+                f"{self._what}: {self._confusion()}",
+            )
         try:
             for target, (places, title) in sheets.items():
                 pictures = [(self._rows[place], self._x[place]) for place in places]

@@ -120,12 +120,24 @@ function pathOf(xs, ys, scales) {
   return path;
 }
 
+// Lines of one colour differ in their marks: a point, a square, a triangle.
+const FEW_MARKS = 8;
+
+function markOf(shape, x, y, colour) {
+  if (!shape) return svg("circle", {cx: x, cy: y, r: 2.6, fill: colour});
+  const d = shape % 2 ? "m-4,-4h8v8h-8z" : "m0,-5l5,9h-10z";
+  return svg("path", {class: "mark", d: "M" + x.toFixed(1) + "," + y.toFixed(1) + d, fill: colour});
+}
+
 function lineOf(line, scales) {
   const drawn = [svg("path", {class: "curve", d: pathOf(line.x, line.y, scales), stroke: line.colour,
     "stroke-dasharray": line.dash, "stroke-width": line.width})];
   const known = line.y.flatMap((y, i) => (Number.isFinite(y) && line.x[i] !== null && !(scales.log && y <= 0) ? [i] : []));
   if (known.length === 1 || (known.length > 1 && known.length <= 20 && line.marked)) {
-    for (const i of known) drawn.push(svg("circle", {cx: scales.x(line.x[i]), cy: scales.y(line.y[i]), r: 2.6, fill: line.colour}));
+    for (const i of known) drawn.push(markOf(line.shape, scales.x(line.x[i]), scales.y(line.y[i]), line.colour));
+  } else if (line.shape) {
+    const every = Math.ceil(known.length / FEW_MARKS);
+    for (const i of known.filter((_, n) => n % every === 0)) drawn.push(markOf(line.shape, scales.x(line.x[i]), scales.y(line.y[i]), line.colour));
   }
   return drawn;
 }
@@ -210,11 +222,12 @@ function gapAt(xs, i) {
 function readingRow({line, i}, x, spec) {
   const away = line.x[i] === x ? "" : " at " + tickText(line.x[i]);
   const range = line.low && Number.isFinite(line.low[i]) ? "[" + spec.format(line.low[i]) + ", " + spec.format(line.high[i]) + "]" : "";
-  return element("p", {}, swatch(line.colour, line.dash), element("b", {}, spec.format(line.y[i])),
+  return element("p", {}, swatch(line.colour, line.dash, line.shape), element("b", {}, spec.format(line.y[i])),
     range ? element("span", {class: "range"}, range) : null, element("span", {class: "what"}, line.label + away));
 }
 
-function swatch(colour, dash, width = 32) {
+function swatch(colour, dash, shape = 0, width = 32) {
   return svg("svg", {class: "swatch", width, height: 10, viewBox: "0 0 " + width + " 10", "aria-hidden": "true"},
-    svg("line", {x1: 1, x2: width - 1, y1: 5, y2: 5, stroke: colour, "stroke-dasharray": dash, "stroke-width": 2.5}));
+    svg("line", {x1: 1, x2: width - 1, y1: 5, y2: 5, stroke: colour, "stroke-dasharray": dash, "stroke-width": 2.5}),
+    shape ? markOf(shape, width / 2, 5, colour) : null);
 }

@@ -37,10 +37,10 @@ function lineGroups() {
   const all = [...groups].map(([id, members], i) => {
     const {group, run} = labels.get(members[0].key);
     const [label, slot] = view.average ? [group + " (" + count(members.length, "seed") + ")", i] : [run, view.slots[members[0].key]];
-    return {id, members, colour: colourOf(slot), label};
+    return {id, members, colour: colourOf(slot), shape: Math.floor(slot / MOST_COLOURS), label};
   });
   if (all.length > MOST_DRAWN) notes.push("The first " + MOST_DRAWN + " of " + all.length + " lines are drawn; select fewer runs.");
-  if (all.length > MOST_COLOURS) notes.push("Colours repeat after " + MOST_COLOURS + " lines; the legend hides and shows each.");
+  if (all.length > MOST_COLOURS) notes.push("Colours repeat after " + MOST_COLOURS + " lines, with other marks; the legend hides and shows each.");
   if (view.x === "epoch" && drawable.some((run) => !run.spe)) notes.push("Runs without a known number of steps an epoch are left out.");
   return {lines: all.slice(0, MOST_DRAWN), note: notes.join(" ")};
 }
@@ -62,7 +62,7 @@ function seriesOf(lines, curves, metric) {
       if (!parts.length) continue;
       const points = parts.length > 1 ? averaged(parts) : {...parts[0], low: null, high: null};
       if (!points.x.length) continue;
-      found.push({...points, label: line.label + ", " + curve, colour: line.colour, dash: DASHES[curve],
+      found.push({...points, label: line.label + ", " + curve, colour: line.colour, shape: line.shape, dash: DASHES[curve],
         width: curve === "train" ? 1.5 : 2, marked: curve !== "train"});
     }
   }
@@ -123,11 +123,11 @@ function drawSplitLegend(curves) {
 function drawRunLegend(lines) {
   const holder = byId("run-legend");
   holder.replaceChildren(...lines.map((line) => toggle("line:" + line.id, line.label, line.colour, null, !view.runsOff.includes(line.id),
-    () => flip(view.runsOff, line.id))));
+    () => flip(view.runsOff, line.id), line.shape)));
 }
 
-function toggle(id, text, colour, dash, on, act) {
-  const button = element("button", {type: "button", class: "toggle", id, "aria-pressed": String(on)}, swatch(colour, dash), text);
+function toggle(id, text, colour, dash, on, act, shape = 0) {
+  const button = element("button", {type: "button", class: "toggle", id, "aria-pressed": String(on)}, swatch(colour, dash, shape), text);
   button.addEventListener("click", () => {
     act();
     saveView();

@@ -16,7 +16,7 @@ function drawDifferences() {
   const more = compared.length > columns.length ? "The first " + MOST_COMPARED + " of " + compared.length + " selected runs. " : "";
   const said = differing.length ? more : more + "The configs of these runs are equal but for name and seed.";
   const head = element("tr", {}, element("th", {scope: "col"}, "key"), ...columns.map((run) => element("th", {scope: "col"},
-    swatch(colourOf(view.slots[run.key]), null, 14), " ", runLink(run))));
+    swatch(colourOf(view.slots[run.key]), null, 0, 14), " ", runLink(run))));
   const lines = ["seed", ...differing].map((key) => element("tr", {}, element("th", {scope: "row"}, element("code", {}, key)),
     ...columns.map((run) => element("td", {}, flatConfigOf(run).has(key) ? plainText(flatConfigOf(run).get(key)) : "(not there)"))));
   holder.replaceChildren(element("p", {class: "muted"}, said),
@@ -52,6 +52,7 @@ function drawRun() {
   for (const text of Object.values(run.notes)) parts.push(element("p", {class: "reason"}, "Note: " + text));
   for (const warning of run.warnings) parts.push(element("p", {class: "reason"}, warning));
   parts.push(...confusionOf(run), ...pictureOf("Worst errors", page.errors[run.key]),
+    ...pictureOf("Most confused pair", page.confused[run.key]),
     ...pictureOf("First-layer weights", page.weights[run.key]), ...environmentOf(run), ...configTextOf(run));
   holder.replaceChildren(...parts.filter(Boolean));
 }
@@ -63,10 +64,12 @@ function pairs(entries) {
 
 function figuresOf(run) {
   const percent = (value, loss) => (value === null ? null : value.toFixed(2) + " %" + (loss === null ? "" : ", loss " + loss.toPrecision(4)));
+  const marked = (text, mark) => (text === null || !mark ? text : text + " (" + mark + ")");
   const phases = Object.entries(run.phases).map(([phase, seconds]) => phase + " " + durationText(seconds)).join(", ");
   return pairs([["run", element("code", {}, run.path)], ["status", run.status], ["data", run.data], ["model", run.model],
     ["parameters", run.params === null ? null : run.params.toLocaleString("en")],
-    ["val", percent(run.val, run.val_loss)], ["test", percent(run.test, run.test_loss)],
+    ["val", marked(percent(run.val, run.val_loss), run.val_unseen)],
+    ["test", marked(percent(run.test, run.test_loss), run.test_max === null ? run.mark : "")],
     ["test maximum", run.test_max !== null ? run.mark + ": " + run.test_max.toFixed(2) + " %" : null],
     ["best on validation", run.best && run.best.value !== null ? run.best.metric + " " + Number(run.best.value).toPrecision(4) + " at step " + run.best.step : null],
     ["steps", run.steps === null ? null : run.steps.toLocaleString("en") + (run.planned && run.planned !== run.steps ? " of " + run.planned.toLocaleString("en") : "")],

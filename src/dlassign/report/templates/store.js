@@ -155,14 +155,16 @@ const TOLD_APART = 3;
 const NO_DIFFERENCE = new Set(page.no_difference);
 
 // What each run is called beside others: its name, or the few config keys that set it apart, or its folder; and the seed
-// where several runs differ in nothing else.
+// where several runs differ in nothing else; equal runs of two people have their folders too.
 function labelsOf(shown) {
   const groups = new Map(shown.map((run) => [run.group, run]));
   const firsts = [...groups.values()];
   const bases = baseLabels(firsts);
   const base = new Map(firsts.map((run, i) => [run.group, bases[i]]));
   const many = (run) => shown.filter((other) => other.group === run.group).length > 1;
-  return new Map(shown.map((run) => [run.key, {group: base.get(run.group), run: base.get(run.group) + (many(run) ? ", seed " + run.seed : "")}]));
+  const twin = (run) => shown.some((other) => other !== run && other.group === run.group && other.seed === run.seed);
+  return new Map(shown.map((run) => [run.key, {group: base.get(run.group), run: base.get(run.group)
+    + (many(run) ? ", seed " + run.seed : "") + (twin(run) ? ", " + run.folder : "")}]));
 }
 
 function baseLabels(firsts) {

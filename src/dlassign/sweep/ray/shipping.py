@@ -43,7 +43,9 @@ def unpack(archive: bytes, root: Path) -> None:
     old = new.with_name(f"{TEMPORARY}{os.getpid()}-old-{root.name}")
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as content:
-            content.extractall(new, filter="data")
+            # Python 3.11.3 and older have no filters, and need none for what our own workers have packed.
+            content.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            content.extractall(new)
         if root.exists():
             root.rename(old)
         try:

@@ -131,7 +131,7 @@ class RayWorker:
             if status is not None:
                 self._found.append((messages.RESULT, status, "", None))
                 return
-        self._send(messages.TRIAL, trial)
+        self._send(*messages.trial_message(trial))
 
     def _clean(self) -> None:
         """Remove what lies on this machine alone."""

@@ -1,0 +1,1 @@
+"""What `import dlassign` offers: runs trained, opened, listed and compared from Python."""

@@ -1,0 +1,58 @@
+"""`dlassign verify`."""
+
+from __future__ import annotations
+
+import click
+
+from dlassign.cli.options import json_option, neutral_set_option, place, trust_option
+
+
+@click.command("verify")
+@click.argument("runs", type=place, nargs=-1, required=True, metavar="RUN...")
+@json_option
+@neutral_set_option
+@trust_option
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train N random stretches again.")
+@click.option("--choice", type=click.IntRange(min=0), help="Seed of the choice of stretches; printed if not given.")
+@click.option("--retrain", "whole", is_flag=True, help="Train the whole run again, in memory.")
+def verify_command(
+    runs: tuple[str, ...],
+    as_json: bool,
+    overrides: tuple[str, ...],
+    trust: bool,
+    steps: int | None,
+    choice: int | None,
+    whole: bool,
+) -> int:
+    """Compare log, config, checkpoints and result of runs with each other; exit 1 if they disagree.
+
+    RUN is a run's folder, or a folder of runs, which are compared among each other, too. A check says proven (computed
+    again), consistent, contradicted (what, and where) or cannot be told (why). Nothing is trained but with --steps or
+    --retrain, and then in memory.
+
+    Example: dlassign verify out/quickstart/latest --steps 5
+    """
+    import json
+    import random
+    from functools import partial
+
+    from dlassign.cli.views.verified import among_lines, summary_line, verified_lines
+    from dlassign.store.select import some_runs
+    from dlassign.verify.among import verify_among
+    from dlassign.verify.one_run import verify_run
+
+    found, places = [], some_runs(runs)
+    if steps and choice is None:
+        choice = random.randrange(10**6)
+        click.echo(f"the same stretches again: --steps {steps} --choice {choice}", err=True)
+    verify = partial(verify_run, overrides=overrides, trust=trust, steps=steps or 0, choice=choice or 0, whole=whole)
+    for paths in places:
+        found.append(verify(paths))
+        if not as_json:  # one after the other: a folder of many runs takes a while
+            click.echo("\n".join(verified_lines(found[-1], short=len(places) > 1)))
+    together = [verify_among(places)] if len(places) > 1 else []
+    if as_json:
+        click.echo(json.dumps([one.plain() for one in (*found, *together)]))
+    elif together:
+        click.echo("\n".join([*among_lines(together[0]), summary_line(found)]))
+    return 1 if any(one.verdict == "contradicted" for one in (*found, *together)) else 0

@@ -1,0 +1,43 @@
+"""What `verify` prints of runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from dlassign.verify.judgement import Verified
+
+_TRAINED = ("stretch", "retrain")
+"""Checks that somebody has asked for, and waited for."""
+
+
+def verified_lines(found: Verified, *, short: bool) -> Iterator[str]:
+    """Yield the lines of one run: its verdict, and below it each judgement.
+
+    Args:
+        found: of the run.
+        short: of many runs, only what is wrong, and beside the verdict why nothing can be told.
+    """
+    if short and len(found.judgements) == 1:
+        yield f"{found.run}: {found.verdict}: {found.judgements[0]}"
+        return
+    trained = any(judgement.name in _TRAINED for judgement in found.judgements)
+    only = " (its result; --steps and --retrain prove how the weights were trained)"
+    yield f"{found.run}: {found.verdict}{only if found.verdict == 'proven' and not trained and not short else ''}"
+    for judgement in found.judgements:
+        if not short or judgement.verdict == "contradicted" or judgement.name in _TRAINED:
+            yield f"  {judgement.verdict:<14}  {judgement}"
+
+
+def among_lines(found: Verified) -> Iterator[str]:
+    """Yield the lines of what runs say of each other: the verdict, and what is wrong or cannot be told."""
+    yield f"{found.run}: {found.verdict}"
+    for judgement in found.judgements:
+        if judgement.verdict != "consistent":
+            yield f"  {judgement.verdict:<14}  {judgement}"
+
+
+def summary_line(found: Sequence[Verified]) -> str:
+    """Return how many runs have which verdict."""
+    counts = Counter(one.verdict for one in found)
+    return f"{len(found):,} runs: " + ", ".join(f"{count:,} {verdict}" for verdict, count in counts.most_common())

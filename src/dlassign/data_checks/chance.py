@@ -1,0 +1,108 @@
+"""How often rows of a table are equal by chance, and how unlikely a count or a table of counts is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.data.bundle import Labels, Samples, Split
+
+RARE = 1e-6
+"""What is rarer than this by chance is told: a person who checks one data set a day waits for it 2,700 years."""
+_MANY = 1e4
+"""Expected events from which Poisson's law is the normal one."""
+_ROWS = 2000
+"""Rows that the shares of values in a column are counted on."""
+
+
+def expected_pairs(a: Split, b: Split, *, one_label: bool) -> float:
+    """Return how many pairs of a row of `a` and a row of `b` are equal by chance, if columns do not hang together.
+
+    Within a class the columns are taken as independent. Columns of real tables are not quite, so there are some
+    more.
+
+    Args:
+        a: a split of rows (N, D).
+        b: another, or the same one, of which each pair then counts once.
+        one_label: count the pairs of one class; else those of two.
+    """
+    twice = a is b
+    parts = (a,) if twice else (a, b)
+    pairs = {label: _pairs(a.y, b.y, label, twice=twice) for label in np.union1d(a.y, b.y).tolist()}
+    if not one_label:
+        every = len(a) * (len(a) - 1) / 2 if twice else float(len(a) * len(b))
+        return (every - sum(pairs.values())) * _alike(_some([part.x for part in parts]))
+    # A class without a pair needs no look at its rows.
+    return sum(n * _alike(_some([part.x[part.y == label] for part in parts])) for label, n in pairs.items() if n)
+
+
+def _pairs(a: Labels, b: Labels, label: int, *, twice: bool) -> float:
+    n = int((a == label).sum())
+    return n * (n - 1) / 2 if twice else float(n * int((b == label).sum()))
+
+
+def _some(parts: Sequence[Samples]) -> Samples:
+    """Return rows from everywhere in all parts."""
+    return np.concatenate([x[:: max(1, len(x) // _ROWS)] for x in parts])
+
+
+def _alike(rows: Samples) -> float:
+    """Return the probability that two rows are equal in all columns, each of which is independent of the others.
+
+    Copies among the rows count, too. One makes a column of measurements look as if one pair of rows in n^2 / 2 were
+    equal in it, so in two such columns it does not excuse itself.
+    """
+    n = len(rows)
+    if n < 2:
+        return 1.0 if n else 0.0
+    probability = 1.0
+    for column in rows.T:
+        counts = np.unique(column, return_counts=True)[1].astype(np.float64)
+        probability *= float((counts * (counts - 1)).sum()) / (n * (n - 1))
+    return probability
+
+
+def poisson_tail(count: int, mean: float) -> float:
+    """Return the probability of `count` or more events where `mean` are expected, by Poisson's law.
+
+    Of more than _MANY expected events it is that of the normal law, which is then the same but for a hundredth.
+    """
+    if count <= 0:
+        return 1.0
+    if mean <= 0:
+        return 0.0
+    if count < mean:
+        return 1.0  # of no interest here: fewer than expected
+    if mean > _MANY:
+        return NormalDist(mean, math.sqrt(mean)).cdf(2 * mean - count + 0.5)
+    # Beyond, a term is below a millionth of the largest.
+    return min(1.0, sum(_poisson(k, mean) for k in range(count, count + 50 + round(12 * math.sqrt(mean)))))
+
+
+def poisson_head(count: int, mean: float) -> float:
+    """Return the probability of `count` events or fewer where `mean` are expected, by Poisson's law."""
+    return sum(_poisson(k, mean) for k in range(count + 1))
+
+
+def _poisson(k: int, mean: float) -> float:
+    return math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean > 0 else float(k == 0)
+
+
+def chi_squared(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Return chi-squared of a table of counts (rows, columns), and the probability of one as large by chance.
+
+    Source: Wilson and Hilferty (1931), The distribution of chi-square, for the probability.
+    """
+    counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0].astype(np.float64)
+    freedom = (counts.shape[0] - 1) * (counts.shape[1] - 1)
+    if freedom < 1:
+        return 0.0, 1.0
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    value = float((((counts - expected) ** 2) / expected).sum())
+    share = 2 / (9 * freedom)
+    z = ((value / freedom) ** (1 / 3) - (1 - share)) / math.sqrt(share)
+    return value, NormalDist().cdf(-z)

@@ -1,0 +1,60 @@
+"""check_data: everything exact that can be said against a data set, in a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.data.bundle import Dataset
+from dlassign.data_checks.classes import class_counts, class_shares, missing_classes
+from dlassign.data_checks.columns import leaking_columns
+from dlassign.data_checks.flaw import DataCheck, causes
+from dlassign.data_checks.near import near_findings
+from dlassign.data_checks.shared_samples import SharedSamples
+from dlassign.data_checks.values import blank_images, mean_and_spread, unlike_train
+from dlassign.errors import UserError
+
+
+def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -> DataCheck:
+    """Return what is odd about a data set, as it is split and before it is preprocessed.
+
+    Args:
+        dataset: every split in memory.
+        by: how it was split, `data.split.by`; None: not known.
+        near: look for near duplicates of images too, which takes time with the square of their number.
+
+    Raises:
+        UserError: near duplicates are looked for, and the samples are no images.
+    """
+    if near and dataset.train.x.ndim != 4:
+        raise UserError(f"--near compares images, and the samples of {dataset.label} are rows of numbers; leave it out")
+    counts = class_counts(dataset)
+    shared = SharedSamples(dataset)
+    findings = [
+        *shared.findings(),
+        *(near_findings(dataset) if near else ()),
+        *missing_classes(dataset, counts),
+        *class_shares(dataset, counts, by=by),
+        *unlike_train(dataset),
+        *leaking_columns(dataset),
+        *blank_images(dataset.splits),
+    ]
+    leaks = {split: rows.tolist() for split, rows in shared.leaks.items()}
+    return DataCheck(findings=causes(findings), facts=_facts(dataset, counts), leaks=leaks)
+
+
+def _facts(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+    return {
+        "label": dataset.label,
+        "sha256": dataset.sha256,
+        "shape": list(dataset.train.x.shape[1:]),
+        "dtype": dataset.train.x.dtype.name,
+        "bits": dataset.bits,
+        "samples": {name: len(split) for name, split in dataset.splits.items()},
+        "classes": list(dataset.classes),
+        "class_counts": {name: found.tolist() for name, found in counts.items()},
+        "values": mean_and_spread(dataset.splits),
+    }

@@ -1,0 +1,173 @@
+"""Findings about equal samples: in two splits, twice in one, or with two labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlassign.data.bundle import Dataset
+from dlassign.data_checks.chance import expected_pairs, poisson_tail
+from dlassign.data_checks.equal import equal_to
+from dlassign.data_checks.flaw import SHOWN, Flaw, Place
+
+_CHANCE = 1e-3
+"""Equal rows of a table that chance gives less often than once in a thousand tables are copies."""
+
+
+class SharedSamples:
+    """The equal samples of a data set.
+
+    Args:
+        dataset: whose samples are compared by their decoded values.
+
+    Attributes:
+        leaks: of val and test, the rows (M,) that also occur in train, where that is no chance.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._splits = dataset.splits
+        self._classes = dataset.classes
+        self._origin = dataset.origin
+        first = equal_to(self._splits)
+        numbers = np.arange(len(first))
+        # Samples of groups alone: most sets have few, and all that follows looks at them only.
+        copies = np.flatnonzero(first != numbers)
+        self._rows = np.unique(np.concatenate([copies, first[copies]]))
+        self._starts = np.cumsum([0, *(len(split) for split in self._splits.values())])
+        self._names = list(self._splits)
+        self._part = np.searchsorted(self._starts, self._rows, side="right") - 1
+        self._group = first[self._rows]
+        self.leaks: dict[str, NDArray[np.int64]] = {}
+
+    def findings(self) -> Iterator[Flaw]:
+        """Yield what is odd, and fill `leaks`."""
+        if not len(self._rows):
+            return
+        for first, second in combinations(self._names, 2):
+            yield from self._across(first, second)
+        yield from self._two_labels()
+        for name in self._names:
+            yield from self._within(name)
+
+    def _rows_of(self, split: str) -> NDArray[np.int64]:
+        return np.flatnonzero(self._part == self._names.index(split))
+
+    def _across(self, first: str, second: str) -> Iterator[Flaw]:
+        """Yield a finding of the samples of `second` that also occur in `first`."""
+        ours, theirs = self._rows_of(second), self._rows_of(first)
+        found = ours[np.isin(self._group[ours], self._group[theirs])]
+        if not len(found):
+            return
+        n, size = len(found), len(self._splits[second])
+        chance = self._chance(first, second, n)
+        rows = self._rows[found] - self._starts[self._names.index(second)]
+        trained = first == "train"
+        if trained and chance is None:
+            self.leaks[second] = rows
+        shown = list(zip(found[:SHOWN].tolist(), rows[:SHOWN].tolist(), strict=True))
+        what = f"{n:,} of {size:,} samples of {second} also occur in {first}"
+        yield Flaw(
+            kind="equal_across",
+            level="note" if chance is not None else "alarm" if trained else "warning",
+            text=f"{what}{chance or ''}",
+            cure=self._cure(first, second)
+            + (f"; until then results on {second} are also told without them" if trained else ""),
+            counts={"samples": n, "of": size},
+            samples=tuple(((second, row), self._first(self._group[at], first)) for at, row in shown),
+        )
+
+    def _within(self, name: str) -> Iterator[Flaw]:
+        ours = self._rows_of(name)
+        groups, counts = np.unique(self._group[ours], return_counts=True)
+        groups, counts = groups[counts > 1], counts[counts > 1]
+        if not len(groups):
+            return
+        extra = int(counts.sum() - len(counts))
+        size = len(self._splits[name])
+        yield Flaw(
+            kind="equal_within",
+            level="note",
+            text=f"{extra:,} of {size:,} samples of {name} are copies of others in {name}; each counts as often as it "
+            "occurs",
+            cure="nothing, if a sample may come several times; else keep one of each",
+            counts={"copies": extra, "groups": len(groups), "of": size},
+            samples=tuple(tuple(self._members(group, name)[:2]) for group in groups[:SHOWN]),
+        )
+
+    def _two_labels(self) -> Iterator[Flaw]:
+        """Yield a finding of the groups whose samples do not all have one label."""
+        y = np.concatenate([split.y for split in self._splits.values()])[self._rows]
+        order = np.argsort(self._group, kind="stable")
+        starts = np.flatnonzero(np.diff(self._group[order], prepend=-1))
+        lowest, highest = (f.reduceat(y[order], starts) for f in (np.minimum, np.maximum))
+        groups = self._group[order][starts][lowest != highest]
+        if not len(groups):
+            return
+        n = int(np.isin(self._group, groups).sum())
+        chance = None
+        if self._is_table:
+            pairs = combinations_with_replacement(self._splits.values(), 2)
+            chance = _by_chance(len(groups), sum(expected_pairs(a, b, one_label=False) for a, b in pairs))
+        samples = tuple(self._unlike(group) for group in groups[:SHOWN])
+        labels = [self._classes[self._label(place)] for place in samples[0]]
+        yield Flaw(
+            kind="two_labels",
+            level="alarm" if chance is None else "note",
+            text=f"{n:,} samples are equal to samples of another class, in {len(groups):,} groups of equal ones, such "
+            f"as one of {' and of '.join(labels)}{chance or ''}",
+            cure="look at them: at most one of the labels of each group is right; mend it, or take them out",
+            counts={"samples": n, "groups": len(groups)},
+            samples=samples,
+        )
+
+    def _cure(self, first: str, second: str) -> str:
+        if self._origin.get(first) == self._origin.get(second):
+            # Drawn from one set, so nobody can take them out of a split; and the next seed deals them anew.
+            return "keep one of each in the data"
+        return f"take them out of {first} or of {second}"
+
+    @property
+    def _is_table(self) -> bool:
+        return self._splits["train"].x.ndim == 2
+
+    def _chance(self, first: str, second: str, n: int) -> str | None:
+        """Return that chance gives so many equal rows of a table; None if it does not, and of images."""
+        if not self._is_table:
+            return None  # two pictures are not equal in each pixel unless one was copied
+        a, b = self._splits[first], self._splits[second]
+        # Rows are counted, whatever their label; pairs are as many or more, so chance is never made too small.
+        return _by_chance(n, sum(expected_pairs(a, b, one_label=one_label) for one_label in (True, False)))
+
+    def _members(self, group: int, *names: str) -> list[Place]:
+        """Return the samples of a group, in these splits, or in all."""
+        rows = np.flatnonzero(self._group == group)
+        starts = self._starts.tolist()
+        found = [
+            (self._names[part], number - starts[part])
+            for part, number in zip(self._part[rows].tolist(), self._rows[rows].tolist(), strict=True)
+        ]
+        return [place for place in found if not names or place[0] in names]
+
+    def _first(self, group: int, name: str) -> Place:
+        return self._members(group, name)[0]
+
+    def _unlike(self, group: int) -> tuple[Place, ...]:
+        """Return the first sample of each label in a group."""
+        found: dict[int, Place] = {}
+        for place in self._members(group):
+            found.setdefault(self._label(place), place)
+        return tuple(found.values())
+
+    def _label(self, place: Place) -> int:
+        split, row = place
+        return int(self._splits[split].y[row])
+
+
+def _by_chance(count: int, mean: float) -> str | None:
+    """Return that chance gives so many; None if it hardly does."""
+    if poisson_tail(count, mean) < _CHANCE:
+        return None
+    return f"; columns with so few values give about {mean:,.1f} pairs of equal rows by chance, so that is no wonder"

@@ -1,0 +1,175 @@
+"""The log of a run: does it agree with itself, and is each record there that its config asks for?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+from dlassign.config.optim import OwnSchedule
+from dlassign.config.run import RunConfig
+from dlassign.errors import ConfigError
+from dlassign.store.contradictions import contradictions
+from dlassign.store.log_numbers import close, is_number
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import Record, RunRecords
+from dlassign.store.summary import DAMAGE
+from dlassign.train.learner import Evaluation
+from dlassign.train.plan import Plan, make_plan
+from dlassign.train.run import Run
+from dlassign.train.watchers import Best, EarlyStop, TrainStop
+from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
+
+
+def log_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
+    """Yield what a log tells by itself, and beside the plan of its config."""
+    found = contradictions(records, paths.log)
+    yield from (contradicted(kind, what, where) for kind, what, where in found)
+    if not found:
+        yield consistent("log", f"{len(records.lines):,} records agree with each other")
+    if not any("chain" in record for _, record in records.lines):
+        yield untold("chain", "an earlier version wrote the log, without a chain: a change of a line cannot be seen")
+    elif not any(kind == "chain" for kind, _, _ in found):
+        since = "" if "chain" in records.start else ", since the run went on with a version that keeps one"
+        yield consistent("chain", f"the chain of the log is whole{since}")
+    yield from plan_judgements(records, paths)
+
+
+def plan_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
+    """Yield where steps, learning rates and evaluations are not those of the plan."""
+    start = records.start
+    if "steps_per_epoch" not in start:
+        yield untold("plan", "the log does not say how many steps an epoch has")
+        return
+    try:
+        cfg = RunConfig.model_validate(start["config"])
+        plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=start["steps_per_epoch"])
+    except (ConfigError, *DAMAGE):  # a broken rule of pydantic's is a ValueError
+        yield untold("plan", "the config of the log is not one that this version trains without code of its user's own")
+        return
+    where = {id(record): place for place, record in records.lines}
+    # A line of the log, or the whole log where something is missing in it.
+    found = [
+        contradicted(kind, what, where.get(id(record), paths.log))
+        for kind, what, record in _departures(records, cfg, plan)
+    ]
+    if found and "chain" not in start and {one.name for one in found} <= {"missing", "extra"}:
+        yield untold("plan", f"an earlier version wrote the log, perhaps by another rule: {found[0].what}")
+        return
+    yield from found or [
+        consistent("plan", f"steps, learning rates and evaluations are those of the plan of {plan.steps:,} steps")
+    ]
+
+
+Departure = tuple[str, str, Record | None]
+"""Kind, sentence, and the record that says it; None where one is missing."""
+
+
+def _departures(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Departure]:
+    yield from _beyond(records, plan)
+    yield from _training(records, plan)
+    for split in ("train", "val", "test"):
+        yield from _evaluations(records, cfg, plan, split)
+    yield from _rates(records, cfg, plan)
+    yield from _stop(records, cfg)
+
+
+def _beyond(records: RunRecords, plan: Plan) -> Iterator[Departure]:
+    """Yield the first record of a step that the plan does not have."""
+    for _, record in records.lines:
+        step = int(record.get("steps" if record["kind"] == "end" else "step", 0))
+        if step > plan.steps:
+            yield "extra", f"a record of step {step:,}; the plan has {plan.steps:,} steps", record
+            return
+
+
+def _training(records: RunRecords, plan: Plan) -> Iterator[Departure]:
+    """Yield records of training that should not be there, and the first that should."""
+    logged = {record["step"]: record for record in records.train}
+    last = max(logged, default=0)
+    end = records.end or {}
+    ended = end.get("status") in ("finished", "diverged")
+    missing, extra = _apart(set(logged), range(plan.log_every, last + 1, plan.log_every), plan)
+    if missing is not None:
+        yield "missing", f"no record of training at step {missing:,}", None
+    # A run that stops early or diverges also logs its last steps.
+    if extra is not None and not (ended and extra == last):
+        what = f"a record of training at step {extra:,}; they come every {plan.log_every:,} steps"
+        yield "extra", what, logged[extra]
+
+
+def _evaluations(records: RunRecords, cfg: RunConfig, plan: Plan, split: str) -> Iterator[Departure]:
+    """Yield the first evaluation of a split that should not be there, and the first that should."""
+    asked = ["val"] if cfg.train.evaluate is None else cfg.train.evaluate
+    if split not in asked or not records.start["data"].get(f"n_{split}"):
+        return
+    logged = {record["step"]: record for record in records.evaluations(split)}
+    end = records.end or {}
+    # Of a run that goes on, the newest record may be of training, and its evaluation not written yet.
+    last = end.get("steps", max(logged, default=0)) if end.get("status") != "diverged" else max(logged, default=0)
+    due = range(plan.eval_offset or plan.eval_every, last + 1, plan.eval_every)
+    missing, extra = _apart(set(logged), due, plan)
+    if missing is not None:
+        yield "missing", f"no evaluation of {split} at step {missing:,}", None
+    if extra is not None:
+        after = f" from step {plan.eval_offset:,} on" * (plan.eval_offset > 0)
+        what = f"an evaluation of {split} at step {extra:,}; they come every {plan.eval_every:,} steps{after}"
+        yield "extra", what, logged[extra]
+
+
+def _apart(logged: set[int], due: range, plan: Plan) -> tuple[int | None, int | None]:
+    """Return the first step that is due and not logged, and the first that is logged and not due; None: there is none.
+
+    The last step of the plan is always due. A forged step may be huge, so the range is never made a set.
+    """
+    missing = next((step for step in due if step not in logged), None)
+    if missing is None and due.stop > plan.steps > 0 and plan.steps not in logged:
+        missing = plan.steps
+    return missing, min((step for step in logged if step not in due and step != plan.steps), default=None)
+
+
+def _rates(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Departure]:
+    """Yield the first learning rate that is not that of the schedule."""
+    if isinstance(cfg.schedule, OwnSchedule):
+        return
+    plain = getattr(cfg.optimizer, "parametrization", "plain") == "plain"
+    base = getattr(cfg.optimizer, "lr", None) if plain else None
+    for record in records.train:
+        factor, rate = plan.lr_factor(record["step"] - 1), record.get("lr")
+        if not is_number(rate):
+            continue
+        # Decoupled rates are converted; then the rates must fit one another.
+        if base is None:
+            base = rate / factor if factor else None
+        elif not close(rate, base * factor, within=1e-6) and abs(rate - base * factor) > 1e-12 * abs(base):
+            what = f"the learning rate of step {record['step']:,} is {rate:.6g}, by the schedule {base * factor:.6g}"
+            yield "lr", what, record
+            return
+
+
+def _stop(records: RunRecords, cfg: RunConfig) -> Iterator[Departure]:
+    """Yield where a run went on after its early stop, or stopped before."""
+    end, stop = records.end, cfg.train.early_stop
+    if end is None or stop is None or end["status"] != "finished" or "steps" not in end:
+        return
+    planned, stopped = records.start.get("steps"), None
+    if stop.on == "train":
+        watcher = TrainStop(stop.patience, stop.min_delta)
+        stopped = next((record["step"] for record in records.train if watcher.on_record(record["loss"])), None)
+    else:
+        stopped = _stopped_by_val(records, EarlyStop(Best(cfg.train.metric, stop.min_delta), stop.patience))
+    if (stopped or planned) != end["steps"]:
+        when = "never" if stopped is None else f"at step {stopped:,}"
+        what = f"the early stop comes {when} by the log, and the run ended at step {end['steps']:,}"
+        yield "plan", what, end
+
+
+def _stopped_by_val(records: RunRecords, watcher: EarlyStop) -> int | None:
+    """Return the step at which the validation results of a log end the training, None if they do not."""
+    for record in records.evaluations("val"):
+        values: dict[str, Any] = {key: record.get(key) for key in ("loss", "accuracy", "metric")}
+        nan = {key: float("nan") if value is None else value for key, value in values.items()}
+        evaluation = Evaluation(**nan, n=record.get("n", 0), confusion=())
+        if watcher.on_eval(cast(Run, SimpleNamespace(step=record["step"])), {"val": evaluation}):
+            return int(record["step"])
+    return None

@@ -1,0 +1,201 @@
+"""`dlassign verify`: what it prints of one run and of many, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner, Result
+
+import dlassign
+from dlassign.cli.main import main
+from dlassign.config.run import RunConfig
+from dlassign.errors import UserError
+from dlassign.store.paths import RunPaths
+from dlassign.sweep.trial import Trial
+from dlassign.tables.plan import PlannedRow, problem_of, records_of
+from helpers.forging import CONFIG, end, final, honest_run, read_lines, rewrite_chain, write_lines
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    return honest_run(tmp_path_factory.mktemp("honest"))
+
+
+@pytest.fixture
+def run(honest: RunPaths, tmp_path: Path) -> RunPaths:
+    """A copy, to be damaged."""
+    return copied(honest, tmp_path / "out")
+
+
+def copied(run: RunPaths, out: Path, name: str = "honest") -> RunPaths:
+    paths = RunPaths(out / name / run.root.name)
+    shutil.copytree(run.root, paths.root)
+    return paths
+
+
+def verify(*arguments: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["verify", *map(str, arguments)])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def forge(run: RunPaths) -> None:
+    lines = read_lines(run)
+    final(lines)["accuracy"] = 0.9944
+    write_lines(run, lines)
+    rewrite_chain(run)
+
+
+def test_an_honest_run_is_proven(run: RunPaths) -> None:
+    lines = verify(run.root).output.splitlines()
+    assert lines[0] == f"{run.root}: proven (its result; --steps and --retrain prove how the weights were trained)"
+    assert any("on test, as the log says, computed again from best.pt (20 samples)" in line for line in lines)
+
+
+def test_a_forged_number_is_shown_with_its_line_and_exits_with_1(run: RunPaths) -> None:
+    forge(run)
+    lines = verify(run.root, code=1).output.splitlines()
+    assert lines[0] == f"{run.root}: contradicted"
+    place = f"{run.log}:{1 + read_lines(run).index(final(read_lines(run)))}"
+    assert lines[1].startswith(f"  contradicted    {place}: the accuracy is 99.44 %, by its confusion counts ")
+
+
+def test_json_has_all_judgements(run: RunPaths) -> None:
+    forge(run)
+    [found] = json.loads(verify(run.root, "--json", code=1).output)
+    assert (found["run"], found["verdict"]) == (str(run.root), "contradicted")
+    wrong = [one for one in found["judgements"] if one["verdict"] == "contradicted"]
+    assert {one["name"] for one in wrong} >= {"confusion", "result"}
+    assert all(set(one) == {"name", "verdict", "what", "where"} for one in found["judgements"])
+
+
+def test_of_many_runs_each_has_a_line_and_the_damaged_ones_do_not_end_it(honest: RunPaths, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    runs = [copied(honest, out, f"run{number}") for number in range(6)]
+    forge(runs[1])
+    runs[2].log.write_text("no record")
+    runs[3].log.write_bytes(runs[3].log.read_bytes().replace(b'"schema":1', b'"schema":99'))
+    shutil.rmtree(runs[4].checkpoints)
+    output = verify(out, code=1).output
+    told = {Path(line.split(": ")[0]).parent.name: line for line in output.splitlines() if line.startswith(str(out))}
+    assert len(told) == 6
+    assert told["run1"].endswith(": contradicted")
+    assert "cannot be told: " in told["run2"]
+    assert "the run was killed before it began" in told["run2"]
+    assert "log schema 99" in told["run3"]
+    assert told["run4"].endswith(": consistent")
+    assert output.splitlines()[-1] == "6 runs: 2 proven, 2 cannot be told, 1 contradicted, 1 consistent"
+
+
+def test_stretches_are_trained_again_and_the_choice_is_told(run: RunPaths) -> None:
+    done = verify(run.root, "--steps", 2)
+    assert "steps 1 to " in done.stdout
+    told = re.fullmatch(r"the same stretches again: --steps 2 (--choice \d+)\n", done.stderr)
+    assert told is not None
+    assert verify(run.root, "--steps", 2, *told[1].split()).output == done.stdout
+
+
+def test_a_run_is_trained_again(run: RunPaths, tmp_path: Path) -> None:
+    other = copied(run, tmp_path, "copied")
+    output = verify(run.root, other.root, "--retrain").stdout
+    assert output.count("trained again to step") == 2
+    assert output.splitlines()[-2:] == ["among 2 runs: consistent", "2 runs: 2 proven"]
+
+
+def test_copied_losses_are_shown_among_the_runs(run: RunPaths, tmp_path: Path) -> None:
+    other = copied(run, tmp_path, "copied")
+    lines = read_lines(other)
+    lines[0]["seed"] = lines[0]["config"]["seed"] = 7
+    write_lines(other, lines)
+    output = verify(run.root, other.root, code=1).stdout
+    assert f"{other.root} has the weights of {run.root}" in output
+    assert "among 2 runs: contradicted" in output
+    [*_, among] = json.loads(verify(run.root, other.root, "--json", code=1).stdout)
+    assert (among["run"], among["verdict"]) == ("among 2 runs", "contradicted")
+
+
+def test_without_its_data_the_result_cannot_be_told(run: RunPaths) -> None:
+    lines = read_lines(run)
+    for record in (lines[0],):
+        record["config"]["data"]["name"] = "mnist"
+    write_lines(run, lines)
+    output = verify(run.root, code=1).output
+    assert "cannot be told" in output
+
+
+def test_a_run_that_has_not_ended_is_consistent(run: RunPaths) -> None:
+    lines = read_lines(run)
+    write_lines(run, lines[: lines.index(end(lines)) - 3])
+    manifest = json.loads(run.manifest.read_text())
+    del manifest["chain"]
+    run.manifest.write_text(json.dumps({**manifest, "status": "running"}))
+    shutil.rmtree(run.checkpoints)
+    output = verify(run.root).output
+    assert "the run has not come to its end" in output
+    assert output.startswith(f"{run.root}: consistent")
+
+
+def test_a_place_without_runs_is_told() -> None:
+    assert "there is no run" in verify("nowhere", code=1).output
+
+
+class TestMarks:
+    """What shows results shows none of a run that contradicts itself, and says why."""
+
+    @pytest.fixture
+    def out(self, honest: RunPaths, tmp_path: Path) -> Path:
+        copied(honest, tmp_path / "out")
+        forge(copied(honest, tmp_path / "out", "forged"))
+        return tmp_path / "out"
+
+    def command(self, *arguments: object, code: int = 0) -> str:
+        done = CliRunner().invoke(main, list(map(str, arguments)))
+        assert done.exit_code == code, done.output
+        assert "99.44" not in done.stdout
+        return done.output
+
+    def test_runs(self, out: Path) -> None:
+        output = self.command("runs", out)
+        [line] = [line for line in output.splitlines() if line.startswith(f"{out}/forged")]
+        assert line.split()[1] == "contradicted"
+        assert "its log contradicts itself, so no result is shown: " in output
+        assert "finished" in output
+
+    def test_train(self, out: Path) -> None:
+        shutil.rmtree(out / "honest")
+        (out / "forged").rename(out / "honest")
+        [run] = (out / "honest").glob("*-s0")
+        output = self.command("train", run / "config.yaml", "--out", out, code=1)
+        assert "its log contradicts itself, so its result is not shown: " in output
+
+    def test_compare(self, out: Path) -> None:
+        assert "no run has finished: " in self.command("compare", out / "forged", out / "honest", code=1)
+
+    def test_report(self, out: Path) -> None:
+        self.command("report", out, "--output", out / "page.html")
+        page = (out / "page.html").read_text()
+        assert "its log contradicts itself" in page
+        assert "0.9944" not in page
+
+    def test_python(self, out: Path) -> None:
+        forged, honest = (next(one for one in dlassign.runs(out / name)) for name in ("forged", "honest"))
+        assert (forged.status, forged.val, forged.test) == ("contradicted", None, None)
+        assert "dlassign verify" in repr(forged)
+        with pytest.raises(UserError, match="its log contradicts itself"):
+            forged.confusion()
+        assert honest.test is not None
+
+    def test_reproduce(self, out: Path) -> None:
+        paths = RunPaths(next(folder for folder in (out / "forged").iterdir() if folder.is_dir()))
+        cfg = RunConfig.model_validate(CONFIG)
+        trial = Trial(number=0, values={}, config=cfg, paths=paths)
+        assert records_of(paths) is None
+        assert problem_of(trial).startswith("its log contradicts itself: ")
+        nothing = cast(Any, None)
+        # To train it would write to its log; it is there, whatever it says.
+        assert PlannedRow(table=nothing, name="a", row=nothing, trials=(trial,)).missing() == []

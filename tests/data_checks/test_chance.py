@@ -1,0 +1,71 @@
+"""What chance gives, beside exact values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dlassign.data.bundle import Split
+from dlassign.data_checks.chance import chi_squared, expected_pairs, poisson_head, poisson_tail
+
+
+@pytest.mark.parametrize(("count", "mean"), [(1, 0.01), (3, 0.5), (10, 10.0), (40, 12.0), (500, 400.0)])
+def test_poisson_tail(count: int, mean: float) -> None:
+    assert poisson_tail(count, mean) == pytest.approx(stats.poisson.sf(count - 1, mean), rel=1e-6)
+
+
+def test_poisson_tail_at_its_ends() -> None:
+    assert poisson_tail(0, 0.0) == 1
+    assert poisson_tail(1, 0.0) == 0
+    assert poisson_tail(2, 5.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "mean"), [(20, 8.0), (900, 800.0), (10_100, 1e4), (1_002_000, 1e6), (10**12 + 10**6, 1e12)]
+)
+def test_poisson_tail_of_few_and_of_many(count: int, mean: float) -> None:
+    assert poisson_tail(count, mean) == pytest.approx(stats.poisson.sf(count - 1, mean), rel=0.03)
+
+
+@pytest.mark.parametrize(("count", "mean"), [(0, 14.0), (3, 40.0), (5, 900.0)])
+def test_poisson_head(count: int, mean: float) -> None:
+    assert poisson_head(count, mean) == pytest.approx(stats.poisson.cdf(count, mean), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "table", [[[30, 40, 50], [45, 35, 20]], [[300, 200], [290, 260]], [[5] * 40, [6] * 20 + [3] * 20]]
+)
+def test_chi_squared(table: list[list[int]]) -> None:
+    value, probability = chi_squared(np.array(table))
+    exact = stats.chi2_contingency(table, correction=False)
+    assert value == pytest.approx(exact.statistic)
+    assert probability == pytest.approx(
+        exact.pvalue, rel=0.2
+    )  # near enough to tell one in a thousand from one in a million
+
+
+def test_chi_squared_of_nothing_to_compare() -> None:
+    assert chi_squared(np.array([[3, 0], [4, 0]])) == (0.0, 1.0)
+
+
+def test_expected_pairs_are_those_that_are_there() -> None:
+    """Independent columns of few values; the mean over 20 tables is near what each of them expects."""
+    rng = np.random.default_rng(0)
+    found = {True: 0.0, False: 0.0}
+    expected = {True: 0.0, False: 0.0}
+    for _ in range(20):
+        a, b = (Split(rng.integers(0, 6, (n, 4)).astype(float), rng.integers(0, 2, n)) for n in (150, 100))
+        equal = (a.x[:, None] == b.x[None]).all(axis=2)
+        for one_label in (True, False):
+            found[one_label] += float((equal & ((a.y[:, None] == b.y) == one_label)).sum())
+            expected[one_label] += expected_pairs(a, b, one_label=one_label)
+    for one_label in (True, False):
+        assert found[one_label] == pytest.approx(expected[one_label], rel=0.25)
+
+
+def test_a_column_of_measurements_makes_equal_rows_no_chance() -> None:
+    rng = np.random.default_rng(0)
+    a = Split(np.column_stack([rng.random(50), rng.integers(0, 2, 50)]), np.zeros(50, np.int64))
+    assert expected_pairs(a, a, one_label=True) == 0
+    assert expected_pairs(a, a, one_label=False) == 0

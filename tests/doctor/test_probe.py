@@ -1,0 +1,163 @@
+"""What a probe measures: the steps are those of training, and the looks at the net change nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dlassign.config.run import RunConfig
+from dlassign.doctor.probe import probe
+from dlassign.doctor.probe_nets import view_of
+from dlassign.train.cache import DataCache
+from dlassign.train.checkpoint import weights_sha256
+from dlassign.train.experiment import assemble, train_in_memory
+from dlassign.train.numpy_learner import NumpyLearner
+from dlassign.train.torch_learner import TorchLearner
+
+BACKENDS = pytest.mark.parametrize("backend", ["torch", "numpy"])
+
+
+def config(backend: str = "torch", **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "name": "a",
+        "backend": backend,
+        "device": "cpu",
+        "data": {"name": "digits", "preprocess": [{"name": "scale", "divisor": 16}]},
+        "model": {"name": "mlp", "hidden": [32, 16], "dropout": 0.2},
+        "optimizer": {"name": "adam", "lr": 3e-3},
+        "train": {"steps": 40, "batch_size": 32, "log_every": {"steps": 1}},
+    }
+    return RunConfig.model_validate({**values, **changes})
+
+
+@BACKENDS
+def test_a_healthy_net_in_numbers(backend: str) -> None:
+    found = probe(config(backend, optimizer={"name": "adam", "lr": 0.01}))
+    assert found.steps == found.plan_steps == 40
+    assert found.expected == pytest.approx(math.log(10))
+    assert found.null == pytest.approx(math.log(10), abs=1e-2)
+    assert found.first == pytest.approx(math.log(10), abs=0.1)
+    assert found.last < 1.5 < found.training_mode + 1
+    assert found.by_heart[1] < 1 < found.by_heart[0]
+    assert found.val is not None
+    assert found.val[0] / found.val[1] > 0.7
+    assert found.neighbours > 0.9
+    assert found.against < 0.02
+    assert {layer.kind for layer in found.layers} >= {"linear", "relu"}
+    assert [w.name for w in found.weights] == ["linear1.weight", "linear2.weight", "head.weight"]
+    assert all(w.trained and 1e-4 < w.update < 0.2 and w.gradient > 0 for w in found.weights)
+    assert [trial.factor for trial in found.trials] == [0.01, 0.1, 1.0, 10.0, 100.0]
+
+
+@BACKENDS
+def test_the_steps_are_those_of_training(backend: str) -> None:
+    cfg = config(backend, loss={"name": "cross_entropy", "penalty": [{"name": "l2", "coefficient": 1e-3}]})
+    records, _ = train_in_memory(cfg, DataCache())
+    logged = [record["loss"] - record["penalty"] for record in records.train]
+    assert probe(cfg).losses == pytest.approx(logged, rel=1e-12)
+
+
+@BACKENDS
+def test_the_process_is_given_back(backend: str) -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    probe(config(backend), steps=5)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@BACKENDS
+def test_looks_change_neither_weights_nor_generators(backend: str) -> None:
+    parts = assemble(config(backend, model={"name": "mlp", "hidden": [8], "norm": "batch", "dropout": 0.5}), CPU)
+    learner = parts.learner
+    assert isinstance(learner, TorchLearner | NumpyLearner)
+    view = view_of(learner)
+    before = weights_sha256(learner.weights()), str(learner.state_dict()["rng"])
+    x, y = view.rows(parts.splits["train"], np.arange(20))
+    view.layers(x)
+    view.gradients(x, y)
+    view.penalty(0.1)
+    view.by_heart(x, y, 3)
+    for training in (True, False):
+        view.loss(x, y, training=training, dropout=training)
+    assert (weights_sha256(learner.weights()), str(learner.state_dict()["rng"])) == before
+
+
+CPU = torch.device("cpu")
+
+
+@BACKENDS
+def test_a_loss_that_is_no_number_ends_the_steps_and_is_a_number_of_the_probe(backend: str) -> None:
+    wide = {"name": "normal", "std": 1e12}
+    found = probe(config(backend, optimizer={"name": "sgd", "lr": 1e30}, init=wide))
+    assert found.diverged_at is not None
+    assert found.steps < 40
+    assert found.last == math.inf
+    assert json.loads(json.dumps(found.plain(), allow_nan=False))["last"] == "inf"
+
+
+@BACKENDS
+def test_penalty_and_coupled_decay_against_the_gradient_of_the_loss(backend: str) -> None:
+    plain = config(backend)
+    decayed = config(backend, optimizer={"name": "adam", "lr": 3e-3, "weight_decay": 2.0})
+    # Twice the coefficient is the gradient of a squared norm; biases, which only the decay takes along, are small.
+    penalised = config(backend, loss={"name": "cross_entropy", "penalty": [{"name": "l2", "coefficient": 1.0}]})
+    shares = [probe(cfg, steps=1).penalty for cfg in (plain, decayed, penalised)]
+    assert shares[0] == 0
+    assert shares[1] == pytest.approx(shares[2], rel=0.1)
+    assert shares[1] > 1
+
+
+def test_parameters_that_stand_still_and_those_that_are_frozen() -> None:
+    groups = [{"params": ["linear1*"], "lr_factor": 1e-12}]
+    found = probe(config(optimizer={"name": "adam", "lr": 3e-3, "groups": groups}), steps=5)
+    assert found.weights[0].update < 1e-9 < found.weights[1].update
+    frozen = config(train={"steps": 5, "freeze": ["linear1"]})
+    assert [w.trained for w in probe(frozen).weights] == [False, True, True]
+
+
+def test_both_backends_see_the_same_layers() -> None:
+    found = [
+        probe(config(name, model={"name": "mlp", "hidden": [200], "activation": "tanh"}), steps=1)
+        for name in ("torch", "numpy")
+    ]
+    for one, other in zip(found[0].layers, found[1].layers, strict=True):
+        assert (one.name, one.kind) == (other.name, other.kind)
+        assert one.std == pytest.approx(other.std, rel=0.3)
+
+
+def test_a_convolutional_net_with_augmentation_and_an_average() -> None:
+    cfg = config(
+        data={"name": "digits", "preprocess": [{"name": "scale", "divisor": 16}], "augment": [{"name": "mixup"}]},
+        model={"name": "vgg", "stages": [[4]], "norm": "batch", "dropout": 0.1},
+        train={"steps": 4, "batch_size": 8, "average": {"name": "ema"}},
+    )
+    found = probe(cfg)
+    assert len(found.losses) == 4
+    assert math.isfinite(found.evaluation_mode)
+    assert {"conv2d", "batchnorm2d", "relu"} <= {layer.kind for layer in found.layers}
+
+
+def test_a_slow_net_is_looked_at_with_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("dlassign.doctor.probe._samples_a_second", lambda view, parts: 4.0)
+    monkeypatch.setattr("dlassign.doctor.probe_nets._stats", _noting(seen))
+    found = probe(config(), steps=3)
+    assert set(seen) == {12}
+    assert found.val is not None
+    assert found.val[1] == 36
+    assert found.steps == 3
+
+
+def _noting(seen: list[int]) -> Any:
+    from dlassign.doctor.probe_nets import _stats
+
+    def stats(name: str, kind: str, y: Any) -> Any:
+        seen.append(len(y))
+        return _stats(name, kind, y)
+
+    return stats

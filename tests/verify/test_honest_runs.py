@@ -1,0 +1,179 @@
+"""No honest run is ever called a forgery: of every kind, killed and gone on with, of earlier versions, damaged."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlassign.config.run import RunConfig
+from dlassign.errors import Diverged, Interrupted
+from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.records import RunRecords, read_records
+from dlassign.store.summary import summarise
+from dlassign.train.experiment import run_experiment
+from dlassign.verify import one_run
+from dlassign.verify.judgement import Verified
+from dlassign.verify.one_run import verify_run
+from helpers.forging import CONFIG, honest_run, read_lines, stopped_run
+from helpers.runs import Stop, paths_of, stop_after_steps, with_changes
+
+OLD = sorted(find_runs(Path(__file__).parents[1] / "old_runs" / "out"), key=str)
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"backend": "numpy"},
+    {"train.steps": None, "train.epochs": 2.5, "train.batch_size": 7},
+    {"train.batch_size": 7, "train.drop_last": True, "train.log_every": {"steps": 4}},
+    {"train.order": "with_replacement", "train.eval_every": {"steps": 5}, "train.eval_offset": 1},
+    {"train.order": "full", "train.evaluate": ["val", "test"]},
+    {"train.order": "window", "train.evaluate": ["train", "val"]},
+    {"train.order": "uva", "train.batch_size": 16, "train.keep": "last"},
+    {"train.metric": "loss", "train.early_stop": {"patience": 1}, "optimizer.lr": 1.0},
+    {"train.early_stop": {"patience": 1, "on": "train"}, "optimizer.lr": 2.0},
+    {"train.average": {"name": "ema"}, "schedule": {"name": "one_cycle"}},
+    {"schedule": {"name": "cosine", "warmup": {"steps": 3}}, "optimizer": {"name": "sgd", "lr": 0.1}},
+    {"schedule": {"name": "multistep", "milestones": [{"epochs": 1}], "gamma": 0.1}, "train.accumulate": 2},
+    {"optimizer": {"name": "sgd", "lr": 0.1, "parametrization": "decoupled"}, "train.keep_checkpoints": "best"},
+    {"model.norm": "batch", "model.dropout": 0.3, "train.clip": {"norm": 1.0}},
+    {"data.split.val": None, "train.keep_checkpoints": "best"},
+    {"data.balance": "oversample"},
+    {"loss.name": "cross_entropy", "loss.label_smoothing": 0.1, "loss.penalty": [{"name": "l2", "coefficient": 0.01}]},
+]
+
+
+def broken(found: Verified) -> list[str]:
+    return [str(one) for one in found.judgements if one.verdict == "contradicted"]
+
+
+@pytest.fixture
+def stops(monkeypatch: pytest.MonkeyPatch) -> type[Stop]:
+    return stop_after_steps(monkeypatch)
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_a_run_of_any_config_is_proven(changes: dict[str, Any], tmp_path: Path) -> None:
+    found = verify_run(honest_run(tmp_path, changes))
+    assert broken(found) == []
+    assert found.verdict == "proven"
+
+
+@pytest.mark.usefixtures("stops")
+@pytest.mark.parametrize("changes", CHANGES[:8], ids=str)
+def test_a_run_that_was_interrupted_twice_is_proven(changes: dict[str, Any], tmp_path: Path) -> None:
+    paths = stopped_run(tmp_path, changes, steps=[4, 7])
+    found = verify_run(paths)
+    assert sum(line["kind"] == "resume" for line in read_lines(paths)) == 2
+    assert broken(found) == []
+    assert found.verdict == "proven"
+
+
+def killed_copies(paths: RunPaths, out: Path, *, number: int, seed: int) -> Iterator[RunPaths]:
+    """Copies of an unbroken run's folder as kills leave it: the log cut at a byte, without what came later."""
+    content, draw = paths.log.read_bytes(), random.Random(seed)
+    first = content.index(b"\n") + 1
+    for copy in range(number):
+        cut = RunPaths(out / f"cut{copy}" / paths.root.name)
+        shutil.copytree(paths.root, cut.root)
+        cut.log.write_bytes(content[: draw.randrange(first, len(content) - 1)])
+        manifest = json.loads(cut.manifest.read_text())
+        manifest.pop("chain")
+        cut.manifest.write_text(json.dumps({**manifest, "status": "running"}))
+        shutil.rmtree(cut.checkpoints)  # they are newer than the log
+        yield cut
+
+
+def test_a_run_that_was_killed_at_any_byte_and_goes_on_contradicts_nothing(tmp_path: Path) -> None:
+    cfg = RunConfig.model_validate(CONFIG)
+    paths = honest_run(tmp_path)
+    for cut in killed_copies(paths, tmp_path, number=6, seed=1):
+        assert broken(verify_run(cut)) == []
+        assert summarise(cut).status == "interrupted"
+        run_experiment(cfg, cut)
+        found = verify_run(cut)
+        assert broken(found) == []
+        assert found.verdict == "proven"
+
+
+@pytest.mark.usefixtures("stops")
+def test_a_run_that_has_not_ended_is_consistent(tmp_path: Path) -> None:
+    cfg = RunConfig.model_validate(CONFIG)
+    paths = paths_of(cfg, tmp_path)
+    Stop.after = 7
+    with pytest.raises(Interrupted):
+        run_experiment(cfg, paths)
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert found.verdict == "consistent"
+    assert "the run has not come to its end" in list(map(str, found.judgements))
+
+
+def test_a_run_that_goes_on_while_it_is_looked_at_is_not_accused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is read before it ends; its manifest and checkpoints are from after that."""
+    paths = honest_run(tmp_path)
+    whole = paths.log.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    early = next(i for i, line in enumerate(lines) if b'"kind":"checkpoint"' in line)
+    paths.log.write_bytes(b"".join(lines[:early]))
+    looks = []
+
+    def read_and_go_on(path: Path) -> RunRecords:
+        records = read_records(path)
+        looks.append(len(records.lines))
+        paths.log.write_bytes(whole)
+        return records
+
+    monkeypatch.setattr(one_run, "read_records", read_and_go_on)
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert found.verdict == "proven"
+    assert looks == [early, len(lines)]
+
+
+def test_a_run_that_diverges_is_consistent(tmp_path: Path) -> None:
+    changes = {"optimizer": {"name": "sgd", "lr": 1e30}, "data.preprocess": []}
+    cfg = RunConfig.model_validate(with_changes(CONFIG, changes))
+    paths = paths_of(cfg, tmp_path)
+    with pytest.raises(Diverged):
+        run_experiment(cfg, paths)
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert found.verdict == "consistent"
+
+
+@pytest.mark.parametrize("old", OLD, ids=lambda paths: paths.root.name)
+def test_runs_of_earlier_versions_are_never_contradicted(
+    old: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(old.root, tmp_path / old.root.parent.name / old.root.name)
+    found = verify_run(RunPaths(tmp_path / old.root.parent.name / old.root.name))
+    assert broken(found) == []
+    assert any(one.name == "chain" and one.verdict == "cannot be told" for one in found.judgements)
+
+
+def test_a_run_set_aside_is_proven(tmp_path: Path) -> None:
+    paths = honest_run(tmp_path)
+    assert verify_run(RunPaths(paths.set_aside())).verdict == "proven"
+
+
+@pytest.mark.slow  # a hundred trainings
+@pytest.mark.usefixtures("stops")
+def test_a_hundred_honest_runs(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    for number in range(100):
+        changes = {**draw.choice(CHANGES), "seed": number}
+        stops = sorted(draw.sample(range(1, 12), draw.choice([0, 0, 1, 2, 3])))
+        Stop.steps = 0
+        paths = stopped_run(tmp_path, changes, steps=stops)
+        assert broken(verify_run(paths)) == [], (changes, stops)
+        Stop.after = 10**9
+        for cut in killed_copies(paths, tmp_path / str(number), number=1, seed=number):
+            run_experiment(RunConfig.model_validate(with_changes(CONFIG, changes)), cut)
+            assert broken(verify_run(cut)) == [], (changes, stops)
