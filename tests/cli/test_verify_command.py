@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.sweep.trial import Trial
 from dlassign.tables.plan import PlannedRow, problem_of, records_of
-from helpers.forging import CONFIG, end, final, honest_run, read_lines, rewrite_chain, write_lines
+from helpers.forging import CONFIG, end, final, forgeries, honest_run, many_runs, read_lines, rewrite_chain, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +85,23 @@ def test_of_many_runs_each_has_a_line_and_the_damaged_ones_do_not_end_it(honest:
     output = verify(out, code=1).output
     told = {Path(line.split(": ")[0]).parent.name: line for line in output.splitlines() if line.startswith(str(out))}
     assert len(told) == 6
-    assert told["run1"].endswith(": contradicted")
+    assert re.search(r": contradicted: .*log.jsonl:\d+: the accuracy is 99.44 %, .* \(and \d more\)$", told["run1"])
     assert "cannot be told: " in told["run2"]
     assert "the run was killed before it began" in told["run2"]
     assert "log schema 99" in told["run3"]
     assert told["run4"].endswith(": consistent")
     assert output.splitlines()[-1] == "6 runs: 2 proven, 2 cannot be told, 1 contradicted, 1 consistent"
+
+
+@pytest.mark.parametrize(("number", "kinds"), [(60, 40), pytest.param(500, 20, marks=pytest.mark.slow)])
+def test_each_damaged_run_of_many_has_its_line(number: int, kinds: int, honest: RunPaths, tmp_path: Path) -> None:
+    every = [kind for kind in forgeries() if not kind.resumed and "other" not in kind.name]
+    damages = random.Random(0).sample(every, kinds)
+    damaged = many_runs(tmp_path, honest, number=number, damages=damages)
+    done = verify(tmp_path, code=1)
+    told = [line for line in done.output.splitlines() if ": contradicted: " in line]
+    assert [Path(line.partition(": ")[0]).parent.name for line in told] == damaged
+    assert f"{number - kinds} proven" in done.output.splitlines()[-1]
 
 
 def test_stretches_are_trained_again_and_the_choice_is_told(run: RunPaths) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import yaml
 
 from dlassign.config.run import RunConfig
 from dlassign.errors import Interrupted
-from dlassign.store.paths import RunPaths
+from dlassign.store.paths import RunPaths, config_hash
 from dlassign.store.records import CHAIN
 from dlassign.train.checkpoint import load_checkpoint, sealed
 from dlassign.train.experiment import run_experiment
@@ -78,6 +81,12 @@ def rewrite_chain(paths: RunPaths, *, first: int = 0) -> None:
 
 def _bytes(line: Record) -> bytes:
     return (json.dumps(line, separators=(",", ":")) + "\n").encode()
+
+
+def set_manifest(paths: RunPaths, **values: Any) -> None:
+    """Change keys of the manifest; None removes one."""
+    manifest = {**json.loads(paths.manifest.read_text()), **values}
+    paths.manifest.write_text(json.dumps({key: value for key, value in manifest.items() if value is not None}))
 
 
 # Where in a log something stands
@@ -343,12 +352,8 @@ def _both_configs(paths: RunPaths, other: RunPaths) -> None:
 
 
 def _rename(paths: RunPaths, other: RunPaths) -> None:
-    """The forger calls a run of seed 0 one of seed 5: `moved` tells where it is then."""
-    shutil.copytree(paths.root, moved(paths).root)
-
-
-def moved(paths: RunPaths) -> RunPaths:
-    return RunPaths(paths.root.with_name(paths.root.name.replace("-s0", "-s5")))
+    """The forger calls a run of seed 0 one of seed 5."""
+    paths.root.rename(paths.root.with_name(paths.root.name.replace("-s0", "-s5")))
 
 
 def _bend_weights(paths: RunPaths, other: RunPaths, *, file: str = "best") -> None:
@@ -376,10 +381,6 @@ def _partly(paths: RunPaths, other: RunPaths) -> None:
     rewrite_chain(paths, first=6)
 
 
-def _manifest(paths: RunPaths, other: RunPaths, **values: Any) -> None:
-    paths.manifest.write_text(json.dumps({**json.loads(paths.manifest.read_text()), **values}))
-
-
 def _copy(*names: str) -> Callable[[RunPaths, RunPaths], None]:
     def copy(paths: RunPaths, other: RunPaths) -> None:
         for name in names:
@@ -401,11 +402,182 @@ FILES: list[Forgery] = [
     Forgery("last.pt of another seed", {"checkpoint"}, files=_copy("last")),
     Forgery("best.pt cut off", {"checkpoint"}, files=_cut),
     Forgery("the chain mended in part", {"chain"}, files=_partly),
-    Forgery("status of the manifest", {"manifest"}, files=lambda run, other: _manifest(run, other, status="diverged")),
-    Forgery("seed of the manifest", {"manifest"}, files=lambda run, other: _manifest(run, other, seed=9)),
+    Forgery("status of the manifest", {"manifest"}, files=lambda run, other: set_manifest(run, status="diverged")),
+    Forgery("seed of the manifest", {"manifest"}, files=lambda run, other: set_manifest(run, seed=9)),
 ]
+
+
+# The chain, taken away, and what the log says of data and model
+
+
+def _unchained(paths: RunPaths, other: RunPaths, *, manifest: bool = False, saved: bool = False) -> None:
+    """Take the chain out of the log and, if asked to, out of the manifest, and with it the records of checkpoints."""
+    lines = [line for line in read_lines(paths) if not (saved and line["kind"] == "checkpoint")]
+    for line in lines:
+        line.pop("chain")
+    write_lines(paths, lines)
+    if manifest:
+        set_manifest(paths, chain=None)
+
+
+def _no_first_chain(paths: RunPaths, other: RunPaths) -> None:
+    """Let the first session of a resumed run be one of an earlier version, with a right chain after it."""
+    lines = read_lines(paths)
+    resumed = lines.index(of(lines, "resume"))
+    for line in lines[:resumed]:
+        line.pop("chain")
+    write_lines(paths, [line for line in lines[:resumed] if line["kind"] != "checkpoint"] + lines[resumed:])
+    rewrite_chain(paths, first=sum(line["kind"] != "checkpoint" for line in lines[:resumed]))
+    for file in (paths.last, paths.previous):  # they say which log they belong to
+        file.unlink()
+
+
+def _only_result(paths: RunPaths, other: RunPaths) -> None:
+    """Remove all but log, config and best.pt."""
+    _unchained(paths, other, saved=True)
+    for file in (paths.manifest, paths.last, paths.previous):
+        file.unlink()
+
+
+def _rename_classes(paths: RunPaths, other: RunPaths) -> None:
+    """Let log and checkpoints call the classes otherwise."""
+    lines, names = read_lines(paths), [f"class {k}" for k in range(10)]
+    lines[0]["data"]["classes"] = names
+    write_lines(paths, lines)
+    rewrite_chain(paths)
+    paths.best.write_bytes(sealed({**load_checkpoint(paths.best), "classes": names}))
+
+
+def _rename_data(paths: RunPaths, other: RunPaths) -> None:
+    lines = read_lines(paths)
+    lines[0]["data"]["label"] = "mnist"
+    write_lines(paths, lines)
+    rewrite_chain(paths)
+    set_manifest(paths, data=lines[0]["data"] | {"label": "mnist"})
+
+
+def _wider(paths: RunPaths, other: RunPaths) -> None:
+    """Let log, config, number of parameters and the folder's name be those of a net that is twice as wide."""
+    lines = read_lines(paths)
+    lines[0]["config"]["model"]["hidden"] = [8]
+    lines[0]["n_params"] = 64 * 8 + 8 + 80 + 10
+    write_lines(paths, lines)
+    rewrite_chain(paths)
+    config = yaml.safe_load(paths.config.read_text())
+    config["model"]["hidden"] = [8]
+    paths.config.write_text(yaml.safe_dump(config))
+    name = config_hash(lines[0]["config"], lines[0]["data"]["sha256"])
+    paths.root.rename(paths.root.with_name(f"{name}-s0"))
+
+
+def _replace_text(name: str, old: str, new: str) -> Callable[[RunPaths, RunPaths], None]:
+    def replace(paths: RunPaths, other: RunPaths) -> None:
+        file: Path = getattr(paths, name)
+        text = file.read_text()
+        assert text.count(old) >= 1
+        file.write_text(text.replace(old, new, 1))
+
+    return replace
+
+
+def _rechained_text(place: int, old: str, new: str) -> Callable[[RunPaths, RunPaths], None]:
+    """Change a line of the log, or with `old` "" put one before it, and make the chain right again."""
+
+    def edit(paths: RunPaths, other: RunPaths) -> None:
+        texts = paths.log.read_text().splitlines()
+        if old:
+            texts[place] = texts[place].replace(old, new, 1)
+        else:
+            texts.insert(place, new)
+        digest, done = hashlib.sha256(), []
+        for text in texts:
+            text = re.sub(r'"chain":"\w+"', f'"chain":"{digest.hexdigest()[:CHAIN]}"', text)
+            digest.update(f"{text}\n".encode())
+            done.append(text)
+        paths.log.write_text("".join(f"{text}\n" for text in done))
+        set_manifest(paths, chain=digest.hexdigest()[:CHAIN])
+
+    return edit
+
+
+def _odd(name: str, kind: str) -> Callable[[RunPaths, RunPaths], None]:
+    def make(paths: RunPaths, other: RunPaths) -> None:
+        file: Path = getattr(paths, name)
+        file.unlink()
+        match kind:
+            case "pipe":
+                os.mkfifo(file)
+            case "folder":
+                file.mkdir()
+            case _:
+                file.symlink_to("/dev/zero")
+
+    return make
+
+
+ESCAPES: list[Forgery] = [
+    Forgery("the whole chain removed", {"chain"}, files=_unchained),
+    Forgery("the chain removed, from the manifest too", {"chain"}, files=partial(_unchained, manifest=True)),
+    Forgery("the chain and its checkpoints removed", {"chain"}, files=partial(_unchained, manifest=True, saved=True)),
+    Forgery("the chain and the manifest removed", {"chain"}, files=_only_result),
+    Forgery("the chain of the first session", {"chain"}, files=_no_first_chain, resumed=True),
+    Forgery("the chain of the start", {"chain"}, lambda x: x[0].pop("chain"), chain=False),
+    Forgery("the chain of the manifest", {"manifest"}, files=lambda run, other: set_manifest(run, chain=None)),
+    Forgery("a manifest that goes on", {"manifest"}, files=lambda run, other: set_manifest(run, status="running")),
+    Forgery(
+        "a manifest that goes on without a chain",
+        {"manifest"},
+        files=lambda run, other: set_manifest(run, status="running", chain=None),
+    ),
+    Forgery("label of the manifest", {"manifest"}, files=lambda run, other: set_manifest(run, data={"label": "mnist"})),
+    Forgery("a log that was mended as a whole", {"checkpoint"}, lambda x: _set(of(x, "train"), loss=0.5)),
+    # data and model
+    Forgery("number of parameters", {"n_params"}, lambda x: _set(x[0], n_params=311)),
+    Forgery("another model", {"model"}, files=_wider),
+    Forgery("classes of the log", {"classes"}, lambda x: x[0]["data"]["classes"].reverse()),
+    Forgery("classes of log and best.pt", {"data"}, files=_rename_classes),
+    Forgery("label of the data", {"data"}, files=_rename_data),
+    Forgery("samples of train", {"data"}, lambda x: _set(x[0]["data"], n_train=600)),
+    Forgery("samples of val", {"data"}, lambda x: _set(x[0]["data"], n_val=200)),
+    Forgery("samples of test", {"data"}, lambda x: _set(x[0]["data"], n_test=200)),
+    Forgery("shape of a sample", {"data"}, lambda x: _set(x[0]["data"], raw_shape=[1, 28, 28])),
+    # lines that are no records
+    Forgery("an unknown record", {"record"}, lambda x: x.insert(3, {"kind": "dream", "step": 3})),
+    Forgery("a record without what it must have", {"record"}, lambda x: of(x, "train", 1).pop("loss")),
+    Forgery("a torn line in the middle", {"torn"}, files=_rechained_text(4, "", '{"kind":"train","st')),
+    Forgery("a torn line after the end", {"record"}, files=_rechained_text(99, "", '{"kind":"train","st')),
+    Forgery("a key twice in a record", {"record"}, files=_rechained_text(1, '"loss":', '"loss":0.1,"loss":')),
+    Forgery(
+        "a key twice in a record of a record", {"record"}, files=_rechained_text(-1, '"total":', '"total":9,"total":')
+    ),
+    Forgery("a key twice in the start", {"log"}, files=_rechained_text(0, '"name":', '"name":"a","name":')),
+    Forgery(
+        "a key twice in the manifest", {"manifest"}, files=_replace_text("manifest", '"seed"', '"seed": 1, "seed"')
+    ),
+    Forgery("a key twice in the config", {"config"}, files=_replace_text("config", "seed:", "seed: 1\nseed:")),
+    Forgery("a config that is none", {"config"}, files=_replace_text("config", "name:", "name: [")),
+    Forgery("a manifest that is none", {"manifest"}, files=_replace_text("manifest", "{", "")),
+    Forgery("a log that begins later", {"log"}, lambda x: x.pop(0)),
+    Forgery("a text for a number", {"log"}, lambda x: _set(of(x, "train"), loss="small")),
+    *(
+        Forgery(f"a {kind} as {file}", {found}, files=_odd(file, kind))
+        for kind in ("pipe", "folder", "device")
+        for file, found in (("log", "log"), ("config", "config"), ("manifest", "manifest"), ("best", "checkpoint"))
+    ),
+]
+
+
+def many_runs(out: Path, honest: RunPaths, *, number: int, damages: list[Forgery]) -> list[str]:
+    """Copy a run so many times, damage the first of them, each otherwise, and return the names of those."""
+    for place in range(number):
+        paths = RunPaths(out / f"run{place:03}" / honest.root.name)
+        shutil.copytree(honest.root, paths.root)
+        if place < len(damages):
+            damages[place].commit(paths, honest)
+    return [f"run{place:03}" for place in range(len(damages))]
 
 
 def forgeries() -> Iterator[Forgery]:
     yield from EDITS
     yield from FILES
+    yield from ESCAPES

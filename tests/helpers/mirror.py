@@ -24,6 +24,7 @@ TESTED_IN = {
     "verify/log.py": "verify/test_forgeries.py",
     "verify/one_run.py": "verify/test_forgeries.py",
     "verify/checkpoints.py": "verify/test_forgeries.py",
+    "verify/start_record.py": "verify/test_forgeries.py",
     # Whole runs are trained again.
     "verify/environments.py": "verify/test_stretch.py",
     "verify/lines.py": "verify/test_stretch.py",

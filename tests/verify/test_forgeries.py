@@ -13,7 +13,6 @@ from helpers.forging import (
     Forgery,
     forgeries,
     honest_run,
-    moved,
     of,
     read_lines,
     rewrite_chain,
@@ -65,7 +64,8 @@ def test_a_forgery_is_found_by_its_name(kind: Forgery, runs: dict[str, RunPaths]
     paths = RunPaths(tmp_path / honest.root.parent.name / honest.root.name)
     shutil.copytree(honest.root, paths.root)
     kind.commit(paths, runs["other"])
-    found = verify_run(moved(paths) if moved(paths).root.exists() else paths)
+    [root] = paths.root.parent.iterdir()  # a forger may give it another name
+    found = verify_run(RunPaths(root))
     names = {one.name for one in found.judgements if one.verdict == "contradicted"}
     assert kind.found & names, list(map(str, found.judgements))
     assert found.verdict == "contradicted"

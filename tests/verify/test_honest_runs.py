@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Iterator
@@ -11,16 +10,20 @@ from typing import Any
 
 import pytest
 
+from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
-from dlassign.errors import Diverged, Interrupted
+from dlassign.errors import DataError, Diverged, Interrupted
+from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths, find_runs
-from dlassign.store.records import RunRecords, read_records
-from dlassign.store.summary import summarise
+from dlassign.store.records import RunRecords, chain_of, read_records
+from dlassign.store.summary import opened_records, summarise
+from dlassign.train import saved
+from dlassign.train.checkpoint import load_checkpoint, sealed
 from dlassign.train.experiment import run_experiment
 from dlassign.verify import one_run
 from dlassign.verify.judgement import Verified
 from dlassign.verify.one_run import verify_run
-from helpers.forging import CONFIG, honest_run, read_lines, stopped_run
+from helpers.forging import CONFIG, honest_run, read_lines, rewrite_chain, set_manifest, stopped_run, write_lines
 from helpers.runs import Stop, paths_of, stop_after_steps, with_changes
 
 OLD = sorted(find_runs(Path(__file__).parents[1] / "old_runs" / "out"), key=str)
@@ -80,9 +83,7 @@ def killed_copies(paths: RunPaths, out: Path, *, number: int, seed: int) -> Iter
         cut = RunPaths(out / f"cut{copy}" / paths.root.name)
         shutil.copytree(paths.root, cut.root)
         cut.log.write_bytes(content[: draw.randrange(first, len(content) - 1)])
-        manifest = json.loads(cut.manifest.read_text())
-        manifest.pop("chain")
-        cut.manifest.write_text(json.dumps({**manifest, "status": "running"}))
+        set_manifest(cut, status="running", chain=chain_of(b""))
         shutil.rmtree(cut.checkpoints)  # they are newer than the log
         yield cut
 
@@ -97,6 +98,101 @@ def test_a_run_that_was_killed_at_any_byte_and_goes_on_contradicts_nothing(tmp_p
         found = verify_run(cut)
         assert broken(found) == []
         assert found.verdict == "proven"
+
+
+def told(found: Verified, name: str) -> str:
+    [text] = [one.what for one in found.judgements if (one.name, one.verdict) == (name, "cannot be told")]
+    return text
+
+
+@pytest.mark.parametrize("chain", [{"chain": chain_of(b"")}, {}], ids=["now", "earlier"])
+def test_a_kill_between_the_last_record_and_the_manifest_contradicts_nothing(
+    chain: dict[str, str], tmp_path: Path
+) -> None:
+    paths = honest_run(tmp_path)
+    set_manifest(paths, status="running", chain=None)
+    set_manifest(paths, **chain)
+    if not chain:  # as the versions wrote it whose manifests had no chain before the end
+        state = load_checkpoint(paths.best)
+        paths.best.write_bytes(sealed({key: value for key, value in state.items() if key != "chained"}))
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert "does not know the end of the log" in told(found, "manifest")
+    assert opened_records(paths) is not None  # which mends it
+    assert "manifest.json says the same of the run" in [one.what for one in verify_run(paths).judgements]
+
+
+def test_a_manifest_that_an_earlier_version_has_mended_contradicts_nothing(tmp_path: Path) -> None:
+    paths = honest_run(tmp_path)
+    set_manifest(paths, chain=None)
+    state = load_checkpoint(paths.best)
+    paths.best.write_bytes(sealed({key: value for key, value in state.items() if key != "chained"}))
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert "does not hold the chain of the log" in told(found, "manifest")
+
+
+def test_a_run_of_an_earlier_version_that_goes_on_contradicts_nothing(tmp_path: Path) -> None:
+    """Its log has a chain since then; and its checkpoints know that it had none."""
+    old = next(paths for paths in OLD if read_records(paths.log).end["status"] == "interrupted")  # type: ignore[index]
+    paths = RunPaths(tmp_path / old.root.parent.name / old.root.name)
+    shutil.copytree(old.root, paths.root)
+    run_experiment(load_config(paths.config), paths)
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert found.verdict == "proven"
+    assert load_checkpoint(paths.best)["chained"] is False
+    assert "the chain of the log is whole, since the run went on" in " ".join(one.what for one in found.judgements)
+
+
+def test_a_torn_line_before_a_new_session_contradicts_nothing(tmp_path: Path) -> None:
+    cfg = RunConfig.model_validate(CONFIG)
+    for number, cut in enumerate(killed_copies(honest_run(tmp_path), tmp_path, number=3, seed=2)):
+        for torn in (b'{"kind":"resume","fr', b"", b"\0\0\0")[: number + 1]:  # killed again while it began
+            content = cut.log.read_bytes()
+            cut.log.write_bytes(content + b"\n" * (not content.endswith(b"\n")) + torn)
+        assert broken(verify_run(cut)) == []
+        run_experiment(cfg, cut)
+        assert broken(verify_run(cut)) == []
+
+
+def test_a_record_that_another_version_may_write_contradicts_nothing(tmp_path: Path) -> None:
+    paths = honest_run(tmp_path)
+    lines = read_lines(paths)
+    lines[0]["environment"]["packages"]["dlassign"] = "99.0"
+    lines.insert(2, {"kind": "dream", "step": 3})
+    write_lines(paths, lines)
+    rewrite_chain(paths)
+    for file in (paths.last, paths.previous):
+        file.unlink()  # they have the chain of before
+    assert broken(verify_run(paths)) == []
+
+
+def test_of_a_run_without_checkpoints_the_data_is_compared(tmp_path: Path) -> None:
+    [cut] = killed_copies(honest_run(tmp_path), tmp_path, number=1, seed=3)
+    found = {one.name: one.verdict for one in verify_run(cut).judgements}
+    assert (found["data"], found["model"]) == ("proven", "cannot be told")
+
+
+def test_of_a_run_that_is_being_trained_the_data_is_not_read(tmp_path: Path) -> None:
+    [cut] = killed_copies(honest_run(tmp_path), tmp_path, number=1, seed=3)
+    with hold_lock(cut.lock, taken=""):
+        found = verify_run(cut)
+    assert broken(found) == []
+    assert "being trained" in told(found, "data")
+
+
+def test_without_its_data_nothing_is_told_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = honest_run(tmp_path)
+
+    def gone(*arguments: object, **options: object) -> None:
+        raise DataError("there is no data")
+
+    monkeypatch.setattr(saved, "load_dataset", gone)
+    found = verify_run(paths)
+    assert broken(found) == []
+    assert found.verdict == "consistent"
+    assert told(found, "data") == told(found, "result") == "there is no data"
 
 
 @pytest.mark.usefixtures("stops")

@@ -120,7 +120,7 @@ def names_today(cfg: Data, recorded: Mapping[str, Any]) -> tuple[dict[str, list[
     digest = dealt.sha256 if images is None else images.known_sha256()
     # Without a digest the sizes must do: in another set of images a split would seldom be as large.
     same = digest in (None, recorded["sha256"]) and all(
-        recorded.get(f"n_{name}", size) == size for name, size in _sizes(cfg, dealt).items()
+        recorded.get(f"n_{name}", size) == size for name, size in sizes_of_run(cfg, dealt).items()
     )
     return names_of(cfg, dealt, images), same
 
@@ -178,14 +178,14 @@ def data_of_run(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> Dat
 def _difference(cfg: Data, dataset: Dataset, recorded: Mapping[str, Any]) -> str:
     """Return in what data differs from that of a run, as far as the run's log tells."""
     found: dict[str, Any] = {"classes": list(dataset.classes), "raw_shape": list(dataset.train.x.shape[1:])}
-    found |= {f"n_{name}": size for name, size in _sizes(cfg, dataset).items()}
+    found |= {f"n_{name}": size for name, size in sizes_of_run(cfg, dataset).items()}
     changed = [key for key, value in found.items() if recorded.get(key, value) != value]
     if not changed:
         return "values or labels have changed, though sizes and classes are the same"
     return "; ".join(f"{key} is {found[key]}, the run's {recorded[key]}" for key in changed)
 
 
-def _sizes(cfg: Data, dataset: Dataset) -> dict[str, int]:
+def sizes_of_run(cfg: Data, dataset: Dataset) -> dict[str, int]:
     """Return how many samples a run has of each split; its training split has the copies of preprocessing."""
     sizes = {name: len(split) for name, split in dataset.splits.items()}
     return sizes | {"train": training_size(sizes["train"], make_steps(preprocess_steps(cfg)))}

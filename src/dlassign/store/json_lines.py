@@ -19,6 +19,8 @@ from dlassign.store.files import reason
 NUMBER = (int, float)
 NUMBER_OR_NULL = (int, float, NoneType)
 MOST = 2**63
+TWICE = ""
+"""The key of what is wrong with an object in which a key stands twice; it has no other."""
 _NAMES = {list: "a list", str: "a text", dict: "an object", int: "a whole number", bool: "true or false"}
 _NAMES |= {float: "a number", NoneType: "null"}
 
@@ -95,6 +97,8 @@ def _whole(file: int) -> bytes:
 def read_json_lines(path: Path, *, what: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Yield `FILE:LINE` and the object of each line; None of a torn line. A missing file has no lines.
 
+    Of an object in which a key stands twice, which of its values counts is not said: it is {TWICE: that it does}.
+
     Raises:
         UserError: it cannot be read; the message calls the file `what`.
     """
@@ -111,10 +115,38 @@ def read_json_lines(path: Path, *, what: str) -> Iterator[tuple[str, dict[str, A
 
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        found: Any = json.loads(line)
+        found: Any = read_json(line)
+    except KeyTwiceError as error:
+        return {TWICE: str(error)}
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+class KeyTwiceError(ValueError):
+    """A key stands twice in one object, which JSON allows and no program agrees on."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise KeyTwiceError(f"the key {next(key for key in keys if keys.count(key) > 1)} stands twice in one object")
+    return found
+
+
+# Made once: a decoder for each line would take as long as the line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def read_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is none; a KeyTwiceError if it has a key twice.
+        RecursionError: it is nested too deep.
+    """
+    return _DECODER.decode(text)
 
 
 class Shape:

@@ -16,6 +16,7 @@ from typing import Any
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.errors import UserError
 from dlassign.store.files import write_text
+from dlassign.store.records import chain_of
 
 _PACKAGES = ("dlassign", "torch", "torchvision", "numpy", "scikit-learn", "pydantic")
 
@@ -84,13 +85,20 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def mend_manifest(path: Path, *, status: str) -> None:
-    """Write into the manifest of a run that is over how it ended, if a kill after its last record has kept that out."""
+def mend_manifest(path: Path, *, status: str, log: Path | None) -> None:
+    """Write into the manifest of a run that is over how it ended, if a kill after its last record has kept that out.
+
+    Args:
+        path: of the manifest.
+        status: how it ended.
+        log: of the run, if its last record has a chain; earlier versions wrote none, in neither file.
+    """
     # What reads a run must not fail where nothing can be written, or where the manifest is damaged or gone.
     with suppress(OSError, ValueError, UserError):
         values = json.loads(read_ordinary(path))
         if isinstance(values, dict) and values.get("status") == "running":
-            write_manifest(path, **{**values, "status": status})
+            ended = {} if log is None else {"chain": chain_of(read_ordinary(log))}
+            write_manifest(path, **{**values, "status": status, **ended})
 
 
 def write_manifest(path: Path, **values: Any) -> None:

@@ -175,7 +175,8 @@ def find_runs(root: Path) -> Iterator[RunPaths]:
     while waiting:
         folder = waiting.pop()
         try:
-            is_run = (folder / "log.jsonl").is_file()
+            log = folder / "log.jsonl"
+            is_run = log.is_file() or log.exists()  # whatever it is: who reads a pipe or a folder says so
             children = () if is_run or not folder.is_dir() else folder.iterdir()
             found = [child for child in children if child.is_dir() and not child.is_symlink()]
         except OSError:

@@ -19,6 +19,7 @@ start of the run, `wall` the time since the process was started, both without th
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
@@ -29,7 +30,7 @@ from types import NoneType
 from typing import Any, Literal
 
 from dlassign.errors import UserError
-from dlassign.store.json_lines import NUMBER, NUMBER_OR_NULL, JsonLines, Shape, read_json_lines
+from dlassign.store.json_lines import NUMBER, NUMBER_OR_NULL, TWICE, JsonLines, Shape, read_json_lines
 
 LARGEST = 1e300
 """A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
@@ -104,6 +105,15 @@ _SHAPES = {
 """What each kind of record holds; a key that ends in `?` may be missing, as in logs of earlier versions."""
 
 
+class DamagedError(UserError):
+    """A log holds what dlassign does not write."""
+
+
+def chain_of(content: bytes) -> str:
+    """Return the `chain` of a record that follows on these bytes of a log."""
+    return hashlib.sha256(content).hexdigest()[:CHAIN]
+
+
 class MetricsWriter:
     """Appends records to a log, and calls `on_record` with each after it was written (for the progress display)."""
 
@@ -167,7 +177,7 @@ class RunRecords:
         augmented: the evaluation of each split with test-time augmentation, by split.
         checkpoints: the records of saved checkpoints.
         end: the last record, or None if the run has not ended.
-        warnings: lines that could not be read, one text each.
+        skipped: lines that are no record, each with its place and the object that it holds, None of a torn one.
         lines: every record with its place `FILE:LINE`, also those that a resume has dropped; [] of a log in memory.
     """
 
@@ -179,8 +189,14 @@ class RunRecords:
     augmented: dict[str, Record] = field(default_factory=dict)
     checkpoints: list[Record] = field(default_factory=list)
     end: Record | None = None
-    warnings: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, Record | None]] = field(default_factory=list)
     lines: list[tuple[str, Record]] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """One text for each line that was skipped."""
+        why = "not a complete record, skipped (a process was killed while writing it)"
+        return [f"{place}: {(found or {}).get(TWICE, why)}" for place, found in self.skipped]
 
     @property
     def finals(self) -> dict[str, Record]:
@@ -239,6 +255,7 @@ def read_records(path: Path) -> RunRecords:
 
     Raises:
         UserError: there is no log, it has no start record or a damaged record, or another version wrote it.
+            A DamagedError, if no version writes what it holds.
     """
     records = former_records(path)
     if records is None and not path.exists():
@@ -251,19 +268,21 @@ def read_records(path: Path) -> RunRecords:
 def former_records(path: Path) -> RunRecords | None:
     """Do as `read_records`, but return None of a run that has not begun: there is no log, or no record in it."""
     records: RunRecords | None = None
-    warnings = []
+    skipped = []
     for place, record in read_json_lines(path, what="the log"):
         shape = _SHAPES.get(str(record.get("kind"))) if record else None
         if record is None or shape is None or not (record["kind"] == "start" or shape.complete(record)):
-            warnings.append(f"{place}: not a complete record, skipped (a process was killed while writing it)")
+            skipped.append((place, record))
             continue
         if records is None:
             _check_start(record, path)
         # Here, for all readers: none of them has to expect a text where a number belongs.
         if wrong := shape.misfit(record):
-            raise UserError(f"{place} is damaged: {wrong}; mend that line, or move {path.parent} away to train it anew")
+            raise DamagedError(
+                f"{place} is damaged: {wrong}; mend that line, or move {path.parent} away to train it anew"
+            )
         if records is None:
-            records = RunRecords(start=record, warnings=warnings)
+            records = RunRecords(start=record, skipped=skipped)
         else:
             records.add(record)
         records.lines.append((place, record))
@@ -273,7 +292,7 @@ def former_records(path: Path) -> RunRecords | None:
 def _check_start(record: Record, path: Path) -> None:
     if record["kind"] != "start":
         what = "does not begin with a start record; it is damaged or was not written by dlassign"
-        raise UserError(f"{path} {what}; move {path.parent} away to train it anew")
+        raise DamagedError(f"{path} {what}; move {path.parent} away to train it anew")
     if record.get("schema") != SCHEMA:
         raise UserError(
             f"{path} has log schema {record.get('schema')}, this version of dlassign reads {SCHEMA}; "

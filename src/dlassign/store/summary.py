@@ -241,7 +241,8 @@ def opened_records(paths: RunPaths) -> RunRecords | None:
     """Do as `former_records`, and do what a kill has kept a run that is over from: its manifest, fewer checkpoints."""
     records = former_records(paths.log)
     if records and records.end and records.is_over and not is_locked(paths.lock):  # a living process does it itself
-        mend_manifest(paths.manifest, status=records.end["status"])
+        log = paths.log if "chain" in records.end else None
+        mend_manifest(paths.manifest, status=records.end["status"], log=log)
         # Asked of the record, not of the config: runs of earlier versions keep what they have.
         if drops_checkpoints(records) and paths.best.is_file():
             paths.drop_checkpoints()

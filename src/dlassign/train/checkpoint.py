@@ -28,12 +28,12 @@ from dlassign.train.learner import State
 from dlassign.train.memory import is_out_of_memory
 
 SCHEMA = 1
-_SAVED_BY_ALL = {"step": int, "preprocess": list}
+_SAVED_BY_ALL = {"step": int, "preprocess": list, "chained?": bool}
 _PROGRESS: dict[str, Any] = {"step": int, "images?": int, "stopped?": bool, "other_seconds?": dict}
 _PROGRESS |= {f"{kind}_seconds?": NUMBER for kind in ("train", "eval", "wall")}
 _PROGRESS |= {f"{name}?": list for name in ("losses", "penalties", "corrects", "counts")}
 _BEST = Shape({**_SAVED_BY_ALL, "weights": dict})
-_LAST = Shape({**_SAVED_BY_ALL, "learner": {"model": dict}, "progress": _PROGRESS, "hooks": dict})
+_LAST = Shape({**_SAVED_BY_ALL, "learner": {"model": dict}, "progress": _PROGRESS, "hooks": dict, "chain?": str})
 
 
 class CheckpointStore:

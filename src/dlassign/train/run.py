@@ -72,6 +72,7 @@ class Run:
         self._pruned = False
         self._progress = Progress()
         self._environment: dict[str, Any] = {}
+        self._chained = True  # whether the first record has a chain, which a checkpoint remembers
         self._saved_at = time.monotonic()
         seconds = cfg.train.checkpoint_seconds
         # share is 1 for a run alone, which then saves as often as its config says.
@@ -128,7 +129,8 @@ class Run:
         parts = self.parts
         # Now, when it is settled how many threads there are.
         self._environment = self._folder.begin(parts.machine())
-        # Before the first record: whoever finds a log finds what wrote it.
+        # Before the first record: whoever finds a log finds what wrote it. On the disk is what its chain counts.
+        self._log.sync()
         self._write_manifest("running")
         self._folder.point_latest()
         for note in (*parts.dataset.notes, *parts.preprocess.notes):
@@ -136,6 +138,7 @@ class Run:
         if parts.loaded is not None:
             self._say(str(parts.loaded))
         self._progress.other_seconds = {"import": self._wall.import_seconds, **parts.seconds}
+        self._chained = former is None or "chain" in former.start
         if former is None:
             # Once, when the run begins. A later session has the same config, or its folder would have another name.
             self._folder.write_config(self.cfg)
@@ -169,7 +172,7 @@ class Run:
         spent = self._progress.other_seconds
         spent[phase] = spent.get(phase, 0.0) + seconds
 
-    def _write_manifest(self, status: str, **more: Any) -> None:
+    def _write_manifest(self, status: str) -> None:
         self._folder.write_manifest(
             schema=SCHEMA,
             status=status,
@@ -178,7 +181,7 @@ class Run:
             seed=self.cfg.seed,
             data={"label": self.parts.dataset.label, "sha256": self.parts.dataset.sha256},
             environment=self._environment,
-            **more,
+            chain=self._log.chain,
         )
 
     # Train
@@ -288,7 +291,7 @@ class Run:
         # The weights that the next step starts from; those that are evaluated may be averages of them.
         self._log_checkpoint("last", state["learner"]["model"], step=self.step)
         self._log.sync()  # first, so that the log never says less than the checkpoint
-        self._folder.store.save(state, step=self.step)
+        self._folder.store.save({**state, "chain": self._log.chain, "chained": self._chained}, step=self.step)
         self._saved_at = time.monotonic()
 
     def _log_checkpoint(self, file: str, weights: State, *, step: int) -> None:
@@ -342,7 +345,7 @@ class Run:
             self.learner.load_weights(self._keep.weights)
         elif "keep_best" in self._watchers:
             self.note(about="nothing_chosen", text=NOTHING_CHOSEN.format(self._keep.best.metric))
-        best = {"weights": self.learner.weights(), "chosen": chosen, **about(self.parts)}
+        best = {"weights": self.learner.weights(), "chosen": chosen, "chained": self._chained, **about(self.parts)}
         # Before the evaluation: if that fails, the weights are there and `evaluate` can be called.
         # Also where no validation chose: best.pt is then what was evaluated, and last.pt may be removed below.
         self._log_checkpoint("best", best["weights"], step=step)
@@ -389,7 +392,7 @@ class Run:
         )
         # The record first: a manifest that says "finished" beside a log that does not would be believed.
         self._log.sync()
-        self._write_manifest(status, chain=self._log.chain)
+        self._write_manifest(status)
 
     def _wall_now(self) -> float:
         """Return the wall-clock seconds so far, and remember them for a later session."""

@@ -23,6 +23,7 @@ from dlassign.store.identity import flat_config
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, Record, RunRecords, read_records
 from dlassign.store.summary import unseen_text
+from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import CheckpointStore, load_checkpoint, to_numpy, using
 from dlassign.train.device import resolve_device
 from dlassign.train.learner import Learner, State
@@ -67,6 +68,25 @@ class SavedRun:
         Raises:
             UserError: the weights are those of another model, or the checkpoint does not hold what a run saves.
         """
+        learner = self.build_learner(raw, classes, y=y)
+        with using(self.paths):
+            self.load(learner)
+        return learner
+
+    def load(self, learner: Learner) -> None:
+        """Set a learner's weights to the saved ones.
+
+        Raises:
+            UserError: they are those of another model.
+        """
+        try:
+            learner.load_weights(self.state["weights"])
+        except RuntimeError as error:
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"the weights do not fit the model of config.yaml ({why})") from error
+
+    def build_learner(self, raw: Samples, classes: Sequence[str], *, y: Labels | None = None) -> Learner:
+        """Do as `make_learner`, but leave the learner with its initial weights."""
         cfg = self.cfg
         learner: Learner
         with using(self.paths):
@@ -80,7 +100,6 @@ class SavedRun:
                 recorded = _arithmetic(self.records.start, cfg)
                 # Without a plan, which only training needs.
                 learner, _ = make_torch_learner(cfg, task, device=resolve_device(cfg.device), recorded=recorded)
-            _load(learner, self.state)
         return learner
 
     def place(self, learner: Learner, samples: Split) -> Any:
@@ -181,13 +200,14 @@ class SavedSplit:
             return self.learner.evaluate_scores(self.placed, views=self.learner.views if views else None)[1]
 
 
-def open_split(saved: SavedRun, split: str, *, raw: Raw | None = None) -> SavedSplit:
+def open_split(saved: SavedRun, split: str, *, raw: Raw | None = None, cache: DataCache | None = None) -> SavedSplit:
     """Read the data of a run and place one of its splits, dealt as the run dealt them.
 
     Args:
         saved: the run.
         split: train, val or test.
         raw: the samples of `data: {name: arrays}`.
+        cache: of a process that reads the data of run after run.
 
     Raises:
         UserError: there is no such split, the data is not that of the run, or the run is being trained.
@@ -196,7 +216,7 @@ def open_split(saved: SavedRun, split: str, *, raw: Raw | None = None) -> SavedS
     records, cfg = saved.records, saved.cfg
     early = _open_early(saved.paths, step=saved.step) if split == "test" and not records.is_over else ()
     # Accuracy on other data would look like a result of this run.
-    dataset = data_of_run(cfg.data, load_dataset(cfg.data, raw=raw), records.start["data"])
+    dataset = data_of_log(cfg, records, raw=raw, cache=cache)
     samples = dataset.splits.get(split)
     if samples is None:
         raise UserError(f"this run has no {split} split; it has train{' and val' * (dataset.val is not None)}")
@@ -212,6 +232,19 @@ def open_split(saved: SavedRun, split: str, *, raw: Raw | None = None) -> SavedS
         learner=learner,
         placed=placed,
     )
+
+
+def data_of_log(
+    cfg: RunConfig, records: RunRecords, *, raw: Raw | None = None, cache: DataCache | None = None
+) -> Dataset:
+    """Return the data that a run of this config and log was trained on; the other arguments are those of `open_split`.
+
+    Raises:
+        UserError, ConfigError: it is not there, or other data is there.
+    """
+    cache = cache or DataCache(raw)
+    dataset = cache.get("dataset", cfg.data.model_dump_json(), lambda: load_dataset(cfg.data, raw=cache.raw))
+    return data_of_run(cfg.data, dataset, records.start["data"])
 
 
 def _without_leaks(records: RunRecords, split: str) -> Iterator[str]:
@@ -336,20 +369,6 @@ def _arithmetic(start: Record, cfg: RunConfig) -> dict[str, Any] | None:
     # Logs of earlier versions lack the arithmetic; then the config decides again.
     same = start["config"]["train"].get("precision") == cfg.train.precision
     return start.get("arithmetic") if same else None
-
-
-def _load(learner: Learner, state: State) -> None:
-    """Set a learner's weights.
-
-    Raises:
-        UserError: they are those of another model.
-    """
-    try:
-        learner.load_weights(state["weights"])
-    except RuntimeError as error:
-        raise UserError(
-            f"the weights do not fit the model of config.yaml ({' '.join(str(error).split())[:200]})"
-        ) from error
 
 
 def load_saved_weights(paths: RunPaths, weights: str) -> State:

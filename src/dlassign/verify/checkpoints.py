@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords
 from dlassign.store.summary import DAMAGE
+from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.learner import Evaluation, State
 from dlassign.train.saved import open_saved, open_split
+from dlassign.verify.folder import log_heads, read_manifest, unreadable
 from dlassign.verify.judgement import Judgement, consistent, contradicted, proven, untold
 
 ROUNDING = 0.005
@@ -22,19 +26,49 @@ ROUNDING = 0.005
 
 def checkpoint_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
     """Yield whether the files in `checkpoints/` hold the weights whose digests the log has."""
-    there = [path for path in (paths.best, paths.last, paths.previous) if path.is_file()]
+    there = [path for path in (paths.best, paths.last, paths.previous) if path.exists()]
     if not there:
         yield untold("checkpoints", "there is no checkpoint")
+    heads = set(log_heads(paths))
     for path in there:
+        if (no_file := unreadable("checkpoint", path)) is not None:
+            yield no_file
+            continue
         try:
             state = load_checkpoint(path)
         except UserError as error:
             yield contradicted("checkpoint", str(error), path)
             continue
         try:
+            yield from _chained(state, records, path, heads)
+            if path == paths.best and "chained" in state and records.is_over:
+                yield from _sealed(paths)
             yield from _best(state, records, path) if path == paths.best else _newest(state, records, paths, path)
         except DAMAGE as error:
             yield contradicted("checkpoint", f"it does not hold what a run saves ({error})", path)
+
+
+def _chained(state: State, records: RunRecords, path: Path, heads: set[str]) -> Iterator[Judgement]:
+    """Yield where the log has no longer what it had when a checkpoint was written; earlier versions do not say it."""
+    where, _ = records.lines[0]
+    if state.get("chained") and "chain" not in records.start:
+        yield contradicted("chain", f"the first record has no chain, and {path.name} says that it had one", where)
+    elif "chain" in state and state["chain"] not in heads:
+        what = "the log is not the one that was there when it was written: a line of it was changed, removed or added"
+        yield contradicted("checkpoint", what, path)
+    classes = records.start["data"].get("classes")
+    if classes is not None and state.get("classes", classes) != classes:
+        yield contradicted(
+            "classes", f"the classes are {flow(classes)}, in {path.name} {flow(state['classes'])}", where
+        )
+
+
+def _sealed(paths: RunPaths) -> Iterator[Judgement]:
+    """Yield whether the manifest lacks what each version writes into it that wrote such a best.pt."""
+    with suppress(OSError, *DAMAGE):  # of which `folder_judgements` tells
+        if "chain" not in read_manifest(paths):
+            what = "it does not hold the chain of the log, and the version that wrote best.pt writes it"
+            yield contradicted("manifest", what, paths.manifest)
 
 
 def _best(state: State, records: RunRecords, path: Path) -> Iterator[Judgement]:
@@ -83,13 +117,14 @@ def _compared(digest: str, logged: list[str], path: Path, *, step: int) -> Judge
 
 
 def result_judgements(
-    records: RunRecords, paths: RunPaths, *, overrides: tuple[str, ...] = (), trust: bool = False
+    records: RunRecords, paths: RunPaths, cache: DataCache, *, overrides: tuple[str, ...] = (), trust: bool = False
 ) -> Iterator[Judgement]:
     """Yield whether the chosen weights reach what the log says, computed as `dlassign evaluate` does.
 
     Args:
         records: of the run's log.
         paths: its folder.
+        cache: of data that was read already.
         overrides: such as `data.root=...` where the data has moved.
         trust: let the code in the folder run, if the run has parts of its user's own.
     """
@@ -103,11 +138,11 @@ def result_judgements(
         yield untold("result", "there is no best.pt to compute the result from")
         return
     try:
-        pairs = list(_computed(records, paths, overrides=overrides, trust=trust))
+        pairs = list(_computed(records, paths, cache, overrides=overrides, trust=trust))
     except (ConfigError, UserError) as error:
         yield untold("result", " ".join(str(error).split())[:300])
         return
-    except DAMAGE as error:
+    except (RuntimeError, *DAMAGE) as error:
         yield untold("result", f"the result cannot be computed again: {type(error).__name__}: {error}"[:300])
         return
     where = {id(record): place for place, record in records.lines}
@@ -118,13 +153,13 @@ def result_judgements(
 
 
 def _computed(
-    records: RunRecords, paths: RunPaths, *, overrides: tuple[str, ...], trust: bool
+    records: RunRecords, paths: RunPaths, cache: DataCache, *, overrides: tuple[str, ...], trust: bool
 ) -> Iterator[tuple[str, Evaluation, Record]]:
     """Yield what is evaluated, its evaluation of today, and its record."""
     views = bool(records.augmented)
     saved = open_saved(paths, overrides=overrides, views=views, trust=trust)
     for split, record in sorted(records.finals.items(), reverse=True):
-        found = open_split(saved, split).evaluate(views=split in records.augmented)
+        found = open_split(saved, split, cache=cache).evaluate(views=split in records.augmented)
         yield split, found.evaluation, record
         if found.views is not None:
             yield f"{split} with {found.n_views} views", found.views, records.augmented[split]

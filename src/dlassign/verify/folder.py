@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from dlassign.config.load import read_yaml
-from dlassign.config.ordinary_file import read_ordinary
+from dlassign.config.ordinary_file import open_ordinary, read_ordinary
 from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
 from dlassign.store.files import reason
+from dlassign.store.json_lines import read_json
 from dlassign.store.paths import RunPaths, config_hash
 from dlassign.store.records import CHAIN, Record, RunRecords
 from dlassign.store.summary import DAMAGE
@@ -54,13 +55,17 @@ def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
 
 def _config(start: Record, paths: RunPaths) -> Iterator[Judgement]:
     """Yield whether config.yaml is what the log begins with."""
-    try:
-        file = read_yaml(paths.config).data
-    except ConfigError as error:
-        yield untold("config", f"config.yaml cannot be read: {' '.join(str(error).split())[:200]}")
+    if (no_file := unreadable("config", paths.config)) is not None:
+        yield no_file
         return
-    if not isinstance(file, Mapping):
-        yield contradicted("config", "it holds no config", paths.config)
+    try:
+        document = read_yaml(paths.config)
+        problems, file = document.problems, document.data  # such as a key that stands twice
+    except ConfigError as error:
+        problems, file = error.problems, None
+    if problems:
+        where = f"{paths.config}:{problems[0].line}" if problems[0].line else paths.config
+        yield contradicted("config", problems[0].message, where)
         return
     changes = edited_keys(file, logged=start["config"])
     new = sorted(set(file) - set(start["config"]))
@@ -75,29 +80,48 @@ def _config(start: Record, paths: RunPaths) -> Iterator[Judgement]:
 
 def _manifest(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
     """Yield whether the manifest says the same of the run, and knows the end of this very log."""
-    try:
-        manifest: Any = json.loads(read_ordinary(paths.manifest))
-    except OSError as error:
-        yield untold("manifest", f"manifest.json cannot be read: {reason(error)}")
+    if (no_file := unreadable("manifest", paths.manifest)) is not None:
+        yield no_file
         return
-    except (ValueError, RecursionError):
-        yield untold("manifest", "manifest.json is damaged")
+    try:
+        manifest = read_manifest(paths)
+    except (OSError, ValueError, RecursionError) as error:  # it is written as a whole or not at all
+        yield contradicted("manifest", f"it is damaged: {' '.join(str(error).split())[:200]}", paths.manifest)
         return
     if not isinstance(manifest, dict):
         yield contradicted("manifest", "it holds no object", paths.manifest)
         return
     wrong = list(_manifest_differences(manifest, records, paths))
     yield from (contradicted("manifest", what, paths.manifest) for what in wrong)
-    if not wrong:
+    if "chain" in manifest and not any("chain" in record for _, record in records.lines):
+        yield contradicted("chain", "no record of the log has a chain, and manifest.json has the last one", paths.log)
+    elif manifest.get("status") == "running" and records.end is not None and not wrong:
+        what = "it says that the run goes on, as after a kill between the last record and the manifest"
+        yield untold("manifest", f"manifest.json does not know the end of the log: {what}")
+    elif "chain" not in manifest and "chain" in records.start and not wrong:
+        what = "an earlier version wrote it, or a kill kept it out"
+        yield untold("manifest", f"manifest.json does not hold the chain of the log: {what}")
+    elif not wrong:
         yield consistent("manifest", "manifest.json says the same of the run")
+
+
+def read_manifest(paths: RunPaths) -> Any:
+    """Return what manifest.json holds.
+
+    Raises:
+        OSError, ValueError, RecursionError: it cannot be read.
+    """
+    return read_json(read_ordinary(paths.manifest).decode())
 
 
 def _manifest_differences(manifest: dict[str, Any], records: RunRecords, paths: RunPaths) -> Iterator[str]:
     start, end = records.start, records.end
     data = manifest.get("data")
     said = {"name": manifest.get("name"), "seed": manifest.get("seed")}
-    said["data sha256"] = data.get("sha256") if isinstance(data, dict) else None
-    logged = {"name": start["name"], "seed": start["seed"], "data sha256": start["data"]["sha256"]}
+    logged = {"name": start["name"], "seed": start["seed"]}
+    for key in ("label", "sha256"):
+        logged[f"data {key}"] = start["data"][key]
+        said[f"data {key}"] = data.get(key) if isinstance(data, dict) else None
     for key, value in said.items():
         if value != logged[key]:
             yield f"{key} is {flow(value)}, the log says {flow(logged[key])}"
@@ -107,19 +131,49 @@ def _manifest_differences(manifest: dict[str, Any], records: RunRecords, paths: 
         ended = "has no end" if end is None else f"ended as {end['status']}"
         yield f"the run is called {status}; by its log it {ended}"
     chain = manifest.get("chain")
-    if chain is not None and status != "running" and chain not in _heads(paths, whole=records.is_over):
-        yield "the log is not the one that was there when the run ended: a line of it was changed, removed or added"
+    if chain is not None and chain not in _known_heads(records, paths, running=status == "running"):
+        what = "was written" if status == "running" else "ended"
+        yield f"the log is not the one that was there when it {what}: a line of it was changed, removed or added"
 
 
-def _heads(paths: RunPaths, *, whole: bool) -> set[str]:
-    """Return what the chain would be at the end of the log and, unless that counts as a whole, after each line."""
+def _known_heads(records: RunRecords, paths: RunPaths, *, running: bool) -> set[str]:
+    """Return what the chain in a manifest may be: it is written when a session begins, and when it ends."""
+    heads = log_heads(paths)
+    if not records.is_over:
+        # After an interruption `evaluate` may have said that it opened the test set; and a session that was killed at
+        # once has written no record.
+        return set(heads)
+    if not running:
+        return set(heads[-1:])
+    begins = [int(place.rpartition(":")[2]) for place, record in records.lines if record["kind"] in ("start", "resume")]
+    return set(heads[begins[-1] - 1 : begins[-1]])
+
+
+def log_heads(paths: RunPaths) -> list[str]:
+    """Return what the chain is before the first line of a log, and after each; [] if it cannot be read."""
     try:
         content = read_ordinary(paths.log)
     except OSError:
-        return set()
-    digest, heads = hashlib.sha256(), set()
+        return []
+    digest = hashlib.sha256()
+    heads = [digest.hexdigest()[:CHAIN]]
     for line in content.splitlines(keepends=True):
         digest.update(line)
-        # After an interruption `evaluate` may have said that it opened the test set.
-        heads.add(digest.hexdigest()[:CHAIN])
-    return {digest.hexdigest()[:CHAIN]} if whole else heads
+        heads.append(digest.hexdigest()[:CHAIN])
+    return heads
+
+
+def unreadable(name: str, path: Path) -> Judgement | None:
+    """Return what is to say of a file that cannot be read; None of one that can.
+
+    Args:
+        name: of the check that reads it.
+        path: of the file.
+    """
+    try:
+        open_ordinary(path).close()
+    except OSError as error:
+        if path.exists() and not path.is_file():
+            return contradicted(name, "it is no ordinary file, but a folder, a pipe or a device", path)
+        return untold(name, f"{path.name} cannot be read: {reason(error)}")
+    return None

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dlassign.errors import UserError
+from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import read_records
+from dlassign.store.records import DamagedError, read_records
 from dlassign.store.summary import DAMAGE
+from dlassign.train.cache import DataCache
 from dlassign.verify.checkpoints import checkpoint_judgements, result_judgements
-from dlassign.verify.folder import folder_judgements
-from dlassign.verify.judgement import Judgement, Verified, untold
+from dlassign.verify.folder import folder_judgements, unreadable
+from dlassign.verify.judgement import Judgement, Verified, contradicted, untold
 from dlassign.verify.log import log_judgements
 from dlassign.verify.retrain import retrain
+from dlassign.verify.start_record import start_judgements
 from dlassign.verify.stretch import repeat_stretches
 
 _LOOKS = 3
@@ -28,6 +31,7 @@ def verify_run(
     steps: int = 0,
     choice: int = 0,
     whole: bool = False,
+    cache: DataCache | None = None,
 ) -> Verified:
     """Compare log, config, manifest, checkpoints and result of a run with each other; nothing is written.
 
@@ -38,22 +42,31 @@ def verify_run(
         steps: stretches of the run to train again; 0 is none.
         choice: seed of their choice.
         whole: train the whole run again.
+        cache: of a process that looks at run after run; data that an earlier one has is read once.
     """
     name = str(paths.root)
     try:
-        judgements = list(_without_training(paths, overrides=overrides, trust=trust))
+        judgements = list(_without_training(paths, cache or DataCache(), overrides=overrides, trust=trust))
         if steps:
             judgements += repeat_stretches(paths, steps, choice=choice, overrides=overrides, trust=trust)
         if whole:
             judgements += retrain(paths, overrides=overrides, trust=trust)
+    except DamagedError as error:
+        line, _, what = " ".join(str(error).split()).removeprefix(str(paths.log)).partition(" ")
+        return Verified(name, [contradicted("log", f"it {what}", f"{paths.log}{line}")])
     except UserError as error:
-        return Verified(name, [untold("log", " ".join(str(error).split()))])
+        no_file = unreadable("log", paths.log)  # untold, but for a pipe or a folder
+        return Verified(name, [no_file or untold("log", " ".join(str(error).split()))])
+    except OSError as error:
+        return Verified(name, [untold("log", f"{error.filename or paths.root} cannot be read: {reason(error)}")])
     except DAMAGE as error:
         return Verified(name, [untold("log", f"{paths.log} is damaged: {type(error).__name__}: {error}")])
     return Verified(name, sorted(judgements, key=lambda judgement: _ORDER.index(judgement.verdict)))
 
 
-def _without_training(paths: RunPaths, *, overrides: tuple[str, ...], trust: bool) -> Iterator[Judgement]:
+def _without_training(
+    paths: RunPaths, cache: DataCache, *, overrides: tuple[str, ...], trust: bool
+) -> Iterator[Judgement]:
     """Yield what log, config, manifest, checkpoints and result say of each other.
 
     A run that is being trained may write between two looks of ours: first its log, then a checkpoint or the manifest.
@@ -69,7 +82,8 @@ def _without_training(paths: RunPaths, *, overrides: tuple[str, ...], trust: boo
         files = [untold("checkpoints", "the run is being trained, and writes faster than its files can be compared")]
     yield from log_judgements(records, paths)
     yield from files
-    yield from result_judgements(records, paths, overrides=overrides, trust=trust)
+    yield from start_judgements(records, paths, cache, overrides=overrides, trust=trust)
+    yield from result_judgements(records, paths, cache, overrides=overrides, trust=trust)
 
 
 def _size(paths: RunPaths) -> int:

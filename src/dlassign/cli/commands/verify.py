@@ -38,6 +38,7 @@ def verify_command(
 
     from dlassign.cli.views.verified import among_lines, summary_line, verified_lines
     from dlassign.store.select import some_runs
+    from dlassign.train.cache import DataCache
     from dlassign.verify.among import verify_among
     from dlassign.verify.one_run import verify_run
 
@@ -46,8 +47,9 @@ def verify_command(
         choice = random.randrange(10**6)
         click.echo(f"the same stretches again: --steps {steps} --choice {choice}", err=True)
     verify = partial(verify_run, overrides=overrides, trust=trust, steps=steps or 0, choice=choice or 0, whole=whole)
+    cache = DataCache()
     for paths in places:
-        found.append(verify(paths))
+        found.append(verify(paths, cache=cache))
         if not as_json:  # one after the other: a folder of many runs takes a while
             click.echo("\n".join(verified_lines(found[-1], short=len(places) > 1)))
     together = [verify_among(places)] if len(places) > 1 else []

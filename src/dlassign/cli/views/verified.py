@@ -16,16 +16,18 @@ def verified_lines(found: Verified, *, short: bool) -> Iterator[str]:
 
     Args:
         found: of the run.
-        short: of many runs, only what is wrong, and beside the verdict why nothing can be told.
+        short: of many runs, a line: the verdict, and beside it the first of what is wrong or why nothing can be told.
     """
-    if short and len(found.judgements) == 1:
-        yield f"{found.run}: {found.verdict}: {found.judgements[0]}"
+    wrong = [judgement for judgement in found.judgements if judgement.verdict == "contradicted"]
+    if short and (wrong or len(found.judgements) == 1):
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        yield f"{found.run}: {found.verdict}: {found.judgements[0]}{more}"
         return
     trained = any(judgement.name in _TRAINED for judgement in found.judgements)
     only = " (its result; --steps and --retrain prove how the weights were trained)"
     yield f"{found.run}: {found.verdict}{only if found.verdict == 'proven' and not trained and not short else ''}"
     for judgement in found.judgements:
-        if not short or judgement.verdict == "contradicted" or judgement.name in _TRAINED:
+        if not short or judgement.name in _TRAINED:
             yield f"  {judgement.verdict:<14}  {judgement}"
 
 

@@ -1,0 +1,95 @@
+"""What the first record of a log says of data and model, beside the data and the model that are built again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dlassign.config.run import RunConfig
+from dlassign.config.values import flow
+from dlassign.data.bundle import Dataset
+from dlassign.data.load import sizes_of_run
+from dlassign.errors import ConfigError, UserError
+from dlassign.parts.run_code import copied_code
+from dlassign.store.files import is_locked
+from dlassign.store.paths import RunPaths
+from dlassign.store.records import RunRecords
+from dlassign.store.summary import DAMAGE
+from dlassign.train.cache import DataCache
+from dlassign.train.saved import SavedRun, data_of_log, load_run_config, open_saved
+from dlassign.verify.judgement import Judgement, contradicted, proven, untold
+
+_PLACES = ("root", "path", "train", "val", "test")
+"""Keys of the section data that say where it lies; the data is called after that."""
+
+
+def start_judgements(
+    records: RunRecords, paths: RunPaths, cache: DataCache, *, overrides: tuple[str, ...] = (), trust: bool = False
+) -> Iterator[Judgement]:
+    """Yield whether label, classes, sizes and number of parameters are those of the data and of the model.
+
+    Args:
+        records: of the run's log.
+        paths: its folder.
+        cache: of data that was read already.
+        overrides: such as `data.root=...` where the data has moved.
+        trust: let the code in the folder run, if the run has parts of its user's own.
+    """
+    if is_locked(paths.lock):
+        yield untold("data", "the run is being trained, and its data is not read a second time beside it")
+        return
+    saved: SavedRun | None = None
+    try:
+        if any(path.is_file() for path in (paths.best, paths.last, paths.previous)):
+            weights = "best" if paths.best.is_file() else "last"
+            saved = open_saved(paths, weights=weights, overrides=overrides, trust=trust)
+            cfg = saved.cfg
+        else:
+            logged = records.start["config"]
+            code = copied_code(paths.code, logged, trust=trust)
+            cfg = load_run_config(paths, overrides, device=None, logged=logged, code=code)
+        dataset = data_of_log(cfg, records, cache=cache)
+        yield from _of_data(records, cfg, dataset)
+        if saved is None:
+            yield untold("model", "there is no checkpoint that says what the model takes, so it is not built")
+        else:
+            yield from _of_model(records, saved, dataset, paths)
+    except (ConfigError, UserError) as error:
+        yield untold("data", " ".join(str(error).split())[:300])
+    except (RuntimeError, OSError, *DAMAGE) as error:
+        yield untold("data", f"data and model cannot be made again: {type(error).__name__}: {error}"[:300])
+
+
+def _of_data(records: RunRecords, cfg: RunConfig, dataset: Dataset) -> Iterator[Judgement]:
+    said = records.start["data"]
+    sizes = sizes_of_run(cfg.data, dataset)
+    found: dict[str, Any] = {"classes": list(dataset.classes), "raw_shape": list(dataset.train.x.shape[1:])}
+    found |= {f"n_{name}": sizes.get(name) for name in ("train", "val", "test")}
+    asked = records.start["config"].get("data", {})
+    if all(getattr(cfg.data, key, None) == asked.get(key) for key in _PLACES):
+        found["label"] = dataset.label
+    wrong = {key: value for key, value in found.items() if said.get(key, value) != value}
+    for key, value in wrong.items():
+        yield _differs(records, "data", f"{key} is {flow(said[key])}, the data has {flow(value)}")
+    if not wrong:
+        yield proven("data", f"{', '.join(found)} are those of the data, which was read again")
+
+
+def _of_model(records: RunRecords, saved: SavedRun, dataset: Dataset, paths: RunPaths) -> Iterator[Judgement]:
+    learner = saved.build_learner(dataset.train.x[:0], dataset.classes, y=dataset.train.y)
+    said = records.start["n_params"]
+    if said != learner.n_params:
+        yield _differs(records, "n_params", f"{said:,} parameters; the model of its config has {learner.n_params:,}")
+        return
+    try:
+        saved.load(learner)
+    except UserError as error:
+        yield _differs(records, "model", str(error))
+    else:
+        yield proven("model", f"the model of the config has {said:,} parameters, and the saved weights fit it")
+
+
+def _differs(records: RunRecords, name: str, what: str) -> Judgement:
+    if "chain" not in records.start:
+        return untold(name, f"an earlier version wrote the log, perhaps by another rule: {what}")
+    return contradicted(name, what, records.lines[0][0])
