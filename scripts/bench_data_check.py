@@ -31,7 +31,7 @@ from dlassign.config import data as config
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset
 from dlassign.data_checks.at_load import check_at_load
-from dlassign.data_checks.findings import check_data
+from dlassign.data_checks.check import check_data
 from dlassign.train.device import cpu_name
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "data_check.md"
@@ -90,7 +90,7 @@ def one_round(folder: Path, cache: str) -> list[float]:
         marks.append(time.perf_counter())
     check = check_data(data, by=cfg.split.by)
     marks.append(time.perf_counter())
-    assert not check.findings, check.findings
+    assert not check.flaws, check.flaws
     return np.diff(marks).tolist()
 
 
@@ -185,9 +185,9 @@ def faults(seeds: int) -> tuple[str, bool]:
         others = 0
         for seed in range(seeds):
             check = check_data(plant(dealt(x.copy(), y.copy(), seed), np.random.default_rng(seed)), by="position")
-            kinds = {finding.kind for finding in check.findings if finding.level != "note"}
+            kinds = {flaw.kind for flaw in check.flaws if flaw.level != "note"}
             found[kind in kinds] += 1
-            others += bool({finding.kind for finding in check.alarms} - {kind})
+            others += bool({flaw.kind for flaw in check.alarms} - {kind})
         whole = whole and not found[False]
         lines.append(f"| {name} | {found[True]} of {seeds} | {others} |")
     return "\n".join(lines), whole
@@ -198,7 +198,7 @@ def false_alarms(splits: int) -> int:
     digits = load_dataset(config.Digits(name="digits"))
     x, y = (np.concatenate([getattr(split, key) for split in digits.splits.values()]) for key in "xy")
     checks = [check_data(dealt(x, y, seed), by="position") for seed in range(1000, 1000 + splits)]
-    return sum(finding.level != "note" for check in checks for finding in check.findings)
+    return sum(flaw.level != "note" for check in checks for flaw in check.flaws)
 
 
 def spread(values: list[float]) -> str:

@@ -52,7 +52,7 @@ def test_another_split_or_another_image_is_checked_anew(cfg: config.ImageFolder)
     assert not checked(cfg).leaks
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"entry": {"findings": 1, "leaks": 2, "facts": 3}, "seal": "0"}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"entry": {"flaws": 1, "leaks": 2, "facts": 3}, "seal": "0"}'])
 def test_a_damaged_kept_check_is_made_again(content: bytes, cfg: config.ImageFolder) -> None:
     first = checked(cfg)
     [kept] = Path(str(cfg.cache)).glob("check-*.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlassign.data_checks.labels import HALF, candidates, label_finding
+from dlassign.data_checks.labels import HALF, candidates, label_flaw
 
 
 def test_a_class_must_be_as_probable_as_it_is_for_its_own_samples() -> None:
@@ -37,11 +37,11 @@ def test_a_class_without_samples_suits_nobody() -> None:
 
 def test_what_is_said_of_them() -> None:
     y = np.array([0, 0, 0, 1])
-    finding = label_finding(np.array([2, 0]), np.array([1, 1]), y, classes=("cat", "dog"))
-    assert finding is not None
-    assert finding.text == (
+    flaw = label_flaw(np.array([2, 0]), np.array([1, 1]), y, classes=("cat", "dog"))
+    assert flaw is not None
+    assert flaw.text == (
         "2 of 4 labels of train may be wrong, by nets that had not seen the samples, most often cat that looks like "
         f"dog (2); {HALF}"
     )
-    assert (finding.level, finding.samples) == ("warning", ((("train", 2),), (("train", 0),)))
-    assert label_finding(np.array([], int), np.array([], int), y, classes=("cat", "dog")) is None
+    assert (flaw.level, flaw.samples) == ("warning", ((("train", 2),), (("train", 0),)))
+    assert label_flaw(np.array([], int), np.array([], int), y, classes=("cat", "dog")) is None

@@ -15,8 +15,8 @@ from dlassign.config.data import ImageFolder
 from dlassign.data.bundle import Dataset
 from dlassign.data.bundle import Split as Samples
 from dlassign.data.load import load_dataset
-from dlassign.data_checks.findings import check_data
-from dlassign.data_checks.near import near_duplicates, near_findings, thumbnails
+from dlassign.data_checks.check import check_data
+from dlassign.data_checks.near import K, _Neighbours, near_duplicates, near_flaws, thumbnails
 from dlassign.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -61,12 +61,13 @@ def test_changed_copies_are_found_in_both_directions(change: str) -> None:
     for row in range(5):
         test[10 + row] = CHANGES[change](train[20 + row])
     train[100] = CHANGES[change](train[7])
-    across, within = near_findings(dataset(train, test))
+    across, within = near_flaws(dataset(train, test))
     # The nearest come first; after them there may be one that chance gives.
     assert (across.kind, across.level) == ("near_across", "warning")
     assert set(across.samples[:5]) == {(("train", 20 + row), ("test", 10 + row)) for row in range(5)}
     assert across.counts["samples"] <= 6
     assert ("5 pairs mirrored" in across.text) == ("mirrored" in change)
+    assert across.cure == "look at them; keep one of each in the data"  # the splits are drawn from one set
     assert (within.kind, within.samples[0]) == ("near_within", (("train", 7), ("train", 100)))
 
 
@@ -95,14 +96,29 @@ def test_three_near_duplicates_of_one_picture_are_found() -> None:
     train, test = scenes(200), scenes(30, seed=1)
     for row, change in enumerate(("saved anew", "brighter", "mirrored")):
         test[row] = CHANGES[change](train[9])
-    across, within = near_findings(dataset(train, test))
+    across, within = near_flaws(dataset(train, test))
     assert {places[1] for places in across.samples} == {("test", 0), ("test", 1), ("test", 2)}
     assert within.counts["samples"] == 3
 
 
+def test_neighbours_are_those_of_all_pairs() -> None:
+    """More images than are compared at once, and more than there are groups."""
+    x = scenes(1100)
+    vectors = thumbnails(x).reshape(len(x), -1)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    mirrors = vectors.reshape(-1, 16, 16)[:, :, ::-1].reshape(len(x), -1)
+    cosines = np.maximum(vectors @ vectors.T, vectors @ mirrors.T)
+    np.fill_diagonal(cosines, -1)
+    cosines.sort(axis=1)
+    nearest, kth = _Neighbours(vectors).distances()
+    np.testing.assert_allclose(nearest, np.sqrt(2 - 2 * cosines[:, -1]), atol=1e-3)
+    assert np.quantile(kth / np.sqrt(2 - 2 * cosines[:, -K]), [0, 0.9]) == pytest.approx([1, 1.0], abs=5e-3)
+
+
 @pytest.mark.parametrize("x", [scenes(10), np.full((80, 3, 8, 8), 7, np.uint8), np.repeat(scenes(2), 40, axis=0)])
 def test_few_blank_and_equal_images_tell_nothing(x: Pixels) -> None:
-    assert list(near_findings(dataset(x, x[:3]))) == []
+    assert list(near_flaws(dataset(x, x[:3]))) == []
 
 
 @pytest.mark.parametrize("shape", [(5, 1, 8, 8), (5, 3, 40, 16), (5, 4, 33, 7)])
@@ -136,5 +152,5 @@ def test_rows_of_a_table_are_refused() -> None:
 def test_the_near_duplicates_of_cifar10_are_those_that_are_known(real_data: Path) -> None:
     """Barz and Denzler (2020) found 3.3 % of the test images to have a near duplicate in train."""
     found = load_dataset(ImageFolder(name="image_folder", root=str(real_data / "cifar10-jpeg")))
-    across = next(near_findings(found))
+    across = next(near_flaws(found))
     assert 280 <= across.counts["samples"] <= 400

@@ -85,12 +85,12 @@ TESTED_IN = {
     "stacked/in_memory.py": "test_sklearn.py",
     # What may be a part of one's own, checked on whole files.
     # Faults are planted in whole data sets.
-    "cli/views/data_check.py": "data_checks/test_findings.py",
-    "data_checks/classes.py": "data_checks/test_findings.py",
-    "data_checks/columns.py": "data_checks/test_findings.py",
-    "data_checks/flaw.py": "data_checks/test_findings.py",
-    "data_checks/shared_samples.py": "data_checks/test_findings.py",
-    "data_checks/values.py": "data_checks/test_findings.py",
+    "cli/views/data_check.py": "data_checks/test_check.py",
+    "data_checks/classes.py": "data_checks/test_check.py",
+    "data_checks/columns.py": "data_checks/test_check.py",
+    "data_checks/flaw.py": "data_checks/test_check.py",
+    "data_checks/shared_samples.py": "data_checks/test_check.py",
+    "data_checks/values.py": "data_checks/test_check.py",
     "data/own_data.py": "parts/test_messages.py",
     "config/own_keys.py": "parts/test_messages.py",
     "config/own_names.py": "parts/test_code.py",

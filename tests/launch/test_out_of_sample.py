@@ -73,8 +73,8 @@ def test_the_command_names_and_draws_the_candidates(tmp_path: Path, monkeypatch:
     assert f"warning: 1 of {len(y):,} labels of train may be wrong" in result.stdout
     assert result.stderr.splitlines()[-1] == f"plot   {sheet}"
     assert sheet.exists()
-    (finding,) = json.loads(check("--labels", "--json").stdout)["findings"]
-    assert (finding["kind"], finding["samples"][0][0]["row"]) == ("label_candidates", 7)
+    (flaw,) = json.loads(check("--labels", "--json").stdout)["flaws"]
+    assert (flaw["kind"], flaw["samples"][0][0]["row"]) == ("label_candidates", 7)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dlassign.data_checks.flaw import DataCheck, Flaw, causes
 from dlassign.data_checks.shared_samples import SharedSamples
 from dlassign.data_checks.values import unlike_train
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the name of every kept check. Raise it when the same data gives another one."""
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError)
 
@@ -46,9 +46,9 @@ def check_at_load(dataset: Dataset, *, by: str | None, folder: Path | None = Non
 
 def _made(dataset: Dataset, by: str | None) -> DataCheck:
     shared = SharedSamples(dataset)
-    found = [*shared.findings(), *class_shares(dataset, class_counts(dataset), by=by), *unlike_train(dataset)]
+    found = [*shared.flaws(), *class_shares(dataset, class_counts(dataset), by=by), *unlike_train(dataset)]
     leaks = {split: rows.tolist() for split, rows in shared.leaks.items()}
-    return DataCheck(findings=causes(found), leaks=leaks)
+    return DataCheck(flaws=causes(found), leaks=leaks)
 
 
 def notes_of_alarms(check: DataCheck, names: Callable[[], Mapping[str, Sequence[str]]]) -> Iterator[str]:
@@ -59,12 +59,12 @@ def notes_of_alarms(check: DataCheck, names: Callable[[], Mapping[str, Sequence[
         names: () -> what the samples of each split are called; asked for only if there is something to say.
     """
     alarms = check.alarms
-    named = names() if any(finding.samples for finding in alarms) else {}
-    for finding in alarms:
-        yield f"{finding.text}{_such_as(finding, named)}; {finding.cure} (dlassign data check tells more)"
+    named = names() if any(flaw.samples for flaw in alarms) else {}
+    for flaw in alarms:
+        yield f"{flaw.text}{_such_as(flaw, named)}; {flaw.cure} (dlassign data check tells more)"
 
 
-def _such_as(finding: Flaw, names: Mapping[str, Sequence[str]]) -> str:
-    if not finding.samples:
+def _such_as(flaw: Flaw, names: Mapping[str, Sequence[str]]) -> str:
+    if not flaw.samples:
         return ""
-    return f", such as {' and '.join(names[split][row] for split, row in finding.samples[0])}"
+    return f", such as {' and '.join(names[split][row] for split, row in flaw.samples[0])}"

@@ -26,7 +26,7 @@ def class_counts(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
 
 
 def missing_classes(dataset: Dataset, counts: Counts) -> Iterator[Flaw]:
-    """Yield a finding for each split that lacks classes."""
+    """Yield a flaw for each split that lacks classes."""
     every = np.sum(list(counts.values()), axis=0)
     for split, found in counts.items():
         lacking = np.flatnonzero(found == 0)
@@ -51,7 +51,7 @@ def missing_classes(dataset: Dataset, counts: Counts) -> Iterator[Flaw]:
 
 
 def class_shares(dataset: Dataset, counts: Counts, *, by: str | None) -> Iterator[Flaw]:
-    """Yield findings of val and test if their shares of classes are not those of train, and that is no chance.
+    """Yield flaws of val and test if their shares of classes are not those of train, and that is no chance.
 
     by: `data.split.by`.
     """

@@ -23,7 +23,7 @@ _ENOUGH = 20
 
 
 def leaking_columns(dataset: Dataset) -> Iterator[Flaw]:
-    """Yield a finding of the columns that alone give the label of nearly all rows.
+    """Yield a flaw of the columns that alone give the label of nearly all rows.
 
     Each column alone predicts the label: the range of its values is cut into as many parts as there can be with about
     ten rows each, and each part predicts its most common class. One half of train is learnt from, the other judged.

@@ -17,7 +17,7 @@ _EFFECTS = {
 Place = tuple[str, int]
 """A sample: its split, and its row there."""
 SHOWN = 10
-"""Places that a finding holds; its counts say how many there are."""
+"""Places that a flaw holds; its counts say how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +52,23 @@ class DataCheck:
     """What a check of a data set found.
 
     Attributes:
-        findings: the worst first.
+        flaws: the worst first.
         facts: what is known of the set: shape, sizes, classes, mean and spread of each split.
         leaks: of val and test, the rows that also occur in train and should not.
     """
 
-    findings: tuple[Flaw, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     leaks: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def alarms(self) -> tuple[Flaw, ...]:
         """What makes a result wrong."""
-        return tuple(finding for finding in self.findings if finding.level == "alarm")
+        return tuple(flaw for flaw in self.flaws if flaw.level == "alarm")
 
-    def with_finding(self, finding: Flaw) -> DataCheck:
-        """Return the check with one finding more."""
-        return replace(self, findings=causes([*self.findings, finding]))
+    def with_flaw(self, flaw: Flaw) -> DataCheck:
+        """Return the check with one flaw more."""
+        return replace(self, flaws=causes([*self.flaws, flaw]))
 
     def plain(self) -> dict[str, Any]:
         """Return this in plain values, as JSON holds them."""
@@ -81,14 +81,14 @@ class DataCheck:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        findings = tuple(Flaw.from_plain(finding) for finding in plain["findings"])
+        flaws = tuple(Flaw.from_plain(flaw) for flaw in plain["flaws"])
         leaks = {str(split): [int(row) for row in rows] for split, rows in plain["leaks"].items()}
-        return cls(findings=findings, facts=dict(plain["facts"]), leaks=leaks)
+        return cls(flaws=flaws, facts=dict(plain["facts"]), leaks=leaks)
 
 
-def causes(findings: Sequence[Flaw]) -> tuple[Flaw, ...]:
-    """Return findings, the worst first, without those that follow from another one."""
-    kinds = {finding.kind for finding in findings}
+def causes(flaws: Sequence[Flaw]) -> tuple[Flaw, ...]:
+    """Return flaws, the worst first, without those that follow from another one."""
+    kinds = {flaw.kind for flaw in flaws}
     follow = {effect for cause, effects in _EFFECTS.items() if cause in kinds for effect in effects}
-    left = [finding for finding in findings if finding.kind not in follow]
-    return tuple(sorted(left, key=lambda finding: LEVELS.index(finding.level)))
+    left = [flaw for flaw in flaws if flaw.kind not in follow]
+    return tuple(sorted(left, key=lambda flaw: LEVELS.index(flaw.level)))

@@ -40,9 +40,7 @@ def candidates(probabilities: NDArray[np.float64], y: Labels) -> tuple[NDArray[n
     return rows, best[rows]
 
 
-def label_finding(
-    rows: NDArray[np.int64], better: NDArray[np.int64], y: Labels, *, classes: Sequence[str]
-) -> Flaw | None:
+def label_flaw(rows: NDArray[np.int64], better: NDArray[np.int64], y: Labels, *, classes: Sequence[str]) -> Flaw | None:
     """Return what to say of the candidates of train, or None if there is none; the arrays are those of `candidates`."""
     if not len(rows):
         return None

@@ -17,27 +17,28 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from dlassign.data.bundle import Dataset, Samples, Split
 from dlassign.data_checks.equal import equal_to
 from dlassign.data_checks.flaw import SHOWN, Flaw, Place
+from dlassign.data_checks.shared_samples import cure_of_shared
 
 CELLS = 16
 """Rows and columns of grey cells: what is told apart in less is too alike in sets of digits."""
-K = 5
-"""The neighbour whose distance is the measure: a picture may have three near duplicates, and the fifth is none."""
+K = 10
+"""The neighbour whose distance is the measure: a picture may have some near duplicates, and the tenth is none."""
 BY_CHANCE = 1.0
 """Images of the whole set that chance calls a near duplicate."""
 FEWEST = 50
 """Images from which the median of a ratio tells a dimension."""
 _FLAT = 0.01
-"""An image with less than this part of the contrast of the others shows nothing: its cells are rounding."""
-_GROUP = 128
-"""Images of which only the nearest is looked at: so the K nearest are found in one pass. The order is random, and there
-are at least _GROUPS of them, so two near ones seldom stand in one."""
-_GROUPS = 64
-_BYTES = 2**27
-"""Memory for a block of similarities."""
+"""An image with less than this part of the greatest contrast shows nothing: its cells are rounding."""
+_GROUPS = 512
+"""Groups of images of which only the nearest is looked at: so the K nearest are found in one pass. The order is random,
+so two of ten seldom stand in one."""
+_TILE = 512
+"""Images that are compared with as many others at once, so that the tile stays in the cache."""
 Floats = NDArray[np.float32]
 
 
@@ -58,8 +59,8 @@ class Near:
     ratio: float
 
 
-def near_findings(dataset: Dataset) -> Iterator[Flaw]:
-    """Yield a finding for each two splits, and each split, that share near duplicates; images only, (N, C, H, W)."""
+def near_flaws(dataset: Dataset) -> Iterator[Flaw]:
+    """Yield a flaw for each two splits, and each split, that share near duplicates; images only, (N, C, H, W)."""
     splits = dataset.splits
     near = near_duplicates(splits)
     names, sizes = list(splits), [len(split) for split in splits.values()]
@@ -75,7 +76,7 @@ def near_findings(dataset: Dataset) -> Iterator[Flaw]:
                 kind="near_across",
                 level="warning",
                 text=what + _how(near, here),
-                cure=f"look at them; take those out of {names[first]} or of {names[second]} that show the same",
+                cure=f"look at them; {cure_of_shared(dataset, names[first], names[second])}",
                 counts={"samples": n, "of": sizes[second], "mirrored": int(near.mirrored[here].sum())},
                 samples=_places(near.pairs[here], names, starts),
             )
@@ -117,11 +118,13 @@ def near_duplicates(splits: Mapping[str, Split]) -> Near:
     first = equal_to(splits)
     cells = np.concatenate([thumbnails(split.x) for split in splits.values()])
     vectors, contrast = _unit(cells)
-    kept = np.flatnonzero((first == np.arange(len(first))) & (contrast > _FLAT * np.median(contrast)))
+    kept = np.flatnonzero((first == np.arange(len(first))) & (contrast > _FLAT * contrast.max()))
     if len(kept) < FEWEST:
         return Near(pairs=np.empty((0, 2), np.int64), mirrored=np.empty(0, bool), dimension=np.nan, ratio=0.0)
-    finder = _Neighbours(vectors[kept], _unit(cells[kept, :, ::-1])[0])
-    nearest, kth = finder.distances()
+    finder = _Neighbours(vectors[kept])
+    # The products are small: several threads would wait for each other longer than they work.
+    with threadpool_limits(1, user_api="blas"):
+        nearest, kth = finder.distances()
     dimension, ratio = _threshold(nearest, kth)
     found = finder.within(np.flatnonzero(nearest < ratio * kth), radius=ratio * kth)
     pairs = {(min(a, b), max(a, b), mirrored): distance for a, b, mirrored, distance in found}
@@ -174,57 +177,76 @@ def _threshold(nearest: Floats, kth: Floats) -> tuple[float, float]:
 
 
 class _Neighbours:
-    """Distances among images, and to the mirror images of all others.
+    """Distances among images; of an image and its mirror image, the nearer counts.
+
+    A vector is the sum of an even part, equal to its mirror image, and an odd part, equal to its negative. Even and odd
+    parts are orthogonal, so v is as similar to w as even(v).even(w) + odd(v).odd(w), and to the mirror image of w as
+    even(v).even(w) - odd(v).odd(w): two products of half the length tell both.
 
     Args:
         vectors: (N, 256) of length 1.
-        mirrors: (N, 256) of the mirror images.
     """
 
-    def __init__(self, vectors: Floats, mirrors: Floats) -> None:
-        self._vectors = vectors
+    def __init__(self, vectors: Floats) -> None:
         n = len(vectors)
+        left, right = np.split(vectors.reshape(n, CELLS, CELLS), 2, axis=2)
+        right = right[:, :, ::-1]
         self._order = np.random.default_rng(0).permutation(n)
-        self._place = np.empty(n, np.int64)
-        self._place[self._order] = np.arange(n)
-        self._group = min(_GROUP, max(1, n // _GROUPS))
-        empty = np.zeros((-n % self._group, vectors.shape[1]), np.float32)
-        # Images in random order, then their mirror images; each filled up to whole groups.
-        self._width = n + len(empty)
-        parts = [vectors[self._order], empty, mirrors[self._order], empty]
-        self._columns = np.ascontiguousarray(np.concatenate(parts).T)
+        self._place = np.argsort(self._order)
+        self._group = -(-n // _GROUPS)
+        # Filled up to whole groups.
+        empty = np.zeros((-n % self._group, left[0].size), np.float32)
+        self._even, self._odd = (
+            np.concatenate([(half / np.float32(2**0.5)).reshape(n, -1)[self._order], empty])
+            for half in (left + right, left - right)
+        )
 
     def distances(self) -> tuple[Floats, Floats]:
         """Return the distances (N,) of the nearest and of the K-th nearest."""
-        n = len(self._vectors)
-        found = np.empty((n, K), np.float32)
-        for rows in self._blocks(np.arange(n)):
-            best = self._similar(rows).reshape(len(rows), -1, self._group).max(axis=2)
-            found[rows] = -np.sort(-np.partition(best, -K, axis=1)[:, -K:], axis=1)
-        return _distance(found[:, 0]), _distance(found[:, K - 1])
+        n, group = len(self._order), self._group
+        width = len(self._even)
+        best = np.empty((width, width // group), np.float32)
+        step = group * max(1, _TILE // group)
+        tiles = [slice(start, min(start + step, width)) for start in range(0, width, step)]
+        for number, rows in enumerate(tiles):
+            for columns in tiles[number:]:
+                similar, _ = self._similar(rows, columns)
+                if rows == columns:
+                    np.fill_diagonal(similar, -1)
+                m, c = similar.shape
+                best[rows, columns.start // group : columns.stop // group] = similar.reshape(m, -1, group).max(axis=2)
+                best[columns, rows.start // group : rows.stop // group] = similar.reshape(-1, group, c).max(axis=1).T
+        best = np.partition(best[:n], (-K, -1), axis=1)
+        nearest, kth = np.empty(n, np.float32), np.empty(n, np.float32)
+        nearest[self._order], kth[self._order] = best[:, -1], best[:, -K]
+        return _distance(nearest), _distance(kth)
 
     def within(self, rows: NDArray[np.int64], *, radius: Floats) -> Iterator[tuple[int, int, bool, float]]:
         """Yield two images, whether one is mirrored, and their distance, for all within the radius (N,) of `rows`."""
-        for some in self._blocks(rows):
-            distances = _distance(self._similar(some))
-            for at, column in np.argwhere(distances < radius[some, None]).tolist():
-                mirrored, place = divmod(column, self._width)
-                yield int(some[at]), int(self._order[place]), bool(mirrored), float(distances[at, column])
+        for some in np.split(rows, range(_TILE, len(rows), _TILE)):
+            places = self._place[some]
+            for start in range(0, len(self._even), _TILE):
+                similar, odd = self._similar(places, slice(start, start + _TILE))
+                distances = _distance(similar)
+                for at, column in np.argwhere(distances < radius[some, None]).tolist():
+                    place = start + column
+                    if place != places[at]:
+                        pair = int(some[at]), int(self._order[place])
+                        yield *pair, bool(odd[at, column] < 0), float(distances[at, column])
 
-    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Yield rows (N,), as many at a time as memory has room for."""
-        step = max(1, _BYTES // (4 * self._columns.shape[1]))
-        yield from (rows[start : start + step] for start in range(0, len(rows), step))
+    def _similar(self, rows: slice | NDArray[np.int64], columns: slice) -> tuple[Floats, Floats]:
+        """Return the cosines (M, C) of images by their places, mirrored or not, and the odd part of them.
 
-    def _similar(self, rows: NDArray[np.int64]) -> Floats:
-        """Return the cosines (M, columns) of images, -1 to themselves and to the empty columns."""
-        found: Floats = self._vectors[rows] @ self._columns
-        here, n = np.arange(len(rows)), len(self._vectors)
-        # Its own mirror image, too: a symmetric picture is no duplicate of itself.
-        for start in (0, self._width):
-            found[here, start + self._place[rows]] = -1
-            found[:, start + n : start + self._width] = -1
-        return found
+        To the empty columns, and from the empty rows, they are -1.
+        """
+        even: Floats = self._even[rows] @ self._even[columns].T
+        odd: Floats = self._odd[rows] @ self._odd[columns].T
+        even += np.abs(odd)
+        n = len(self._order)
+        even[:, max(0, n - columns.start) :] = -1
+        if isinstance(rows, slice):
+            even[max(0, n - rows.start) :] = -1
+        return even, odd
 
 
 def _distance(cosine: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Findings about equal samples: in two splits, twice in one, or with two labels."""
+"""Flaws about equal samples: in two splits, twice in one, or with two labels."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class SharedSamples:
     """
 
     def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
         self._splits = dataset.splits
         self._classes = dataset.classes
-        self._origin = dataset.origin
         first = equal_to(self._splits)
         numbers = np.arange(len(first))
         # Samples of groups alone: most sets have few, and all that follows looks at them only.
@@ -42,7 +42,7 @@ class SharedSamples:
         self._group = first[self._rows]
         self.leaks: dict[str, NDArray[np.int64]] = {}
 
-    def findings(self) -> Iterator[Flaw]:
+    def flaws(self) -> Iterator[Flaw]:
         """Yield what is odd, and fill `leaks`."""
         if not len(self._rows):
             return
@@ -56,7 +56,7 @@ class SharedSamples:
         return np.flatnonzero(self._part == self._names.index(split))
 
     def _across(self, first: str, second: str) -> Iterator[Flaw]:
-        """Yield a finding of the samples of `second` that also occur in `first`."""
+        """Yield a flaw of the samples of `second` that also occur in `first`."""
         ours, theirs = self._rows_of(second), self._rows_of(first)
         found = ours[np.isin(self._group[ours], self._group[theirs])]
         if not len(found):
@@ -73,7 +73,7 @@ class SharedSamples:
             kind="equal_across",
             level="note" if chance is not None else "alarm" if trained else "warning",
             text=f"{what}{chance or ''}",
-            cure=self._cure(first, second)
+            cure=cure_of_shared(self._dataset, first, second)
             + (f"; until then results on {second} are also told without them" if trained else ""),
             counts={"samples": n, "of": size},
             samples=tuple(((second, row), self._first(self._group[at], first)) for at, row in shown),
@@ -98,7 +98,7 @@ class SharedSamples:
         )
 
     def _two_labels(self) -> Iterator[Flaw]:
-        """Yield a finding of the groups whose samples do not all have one label."""
+        """Yield a flaw of the groups whose samples do not all have one label."""
         y = np.concatenate([split.y for split in self._splits.values()])[self._rows]
         order = np.argsort(self._group, kind="stable")
         starts = np.flatnonzero(np.diff(self._group[order], prepend=-1))
@@ -122,12 +122,6 @@ class SharedSamples:
             counts={"samples": n, "groups": len(groups)},
             samples=samples,
         )
-
-    def _cure(self, first: str, second: str) -> str:
-        if self._origin.get(first) == self._origin.get(second):
-            # Drawn from one set, so nobody can take them out of a split; and the next seed deals them anew.
-            return "keep one of each in the data"
-        return f"take them out of {first} or of {second}"
 
     @property
     def _is_table(self) -> bool:
@@ -164,6 +158,14 @@ class SharedSamples:
     def _label(self, place: Place) -> int:
         split, row = place
         return int(self._splits[split].y[row])
+
+
+def cure_of_shared(dataset: Dataset, first: str, second: str) -> str:
+    """Return what to do about samples that two splits share."""
+    if dataset.origin.get(first) == dataset.origin.get(second):
+        # Drawn from one set, so nobody can take them out of a split; and the next seed deals them anew.
+        return "keep one of each in the data"
+    return f"take them out of {first} or of {second}"
 
 
 def _by_chance(count: int, mean: float) -> str | None:

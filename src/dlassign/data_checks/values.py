@@ -27,7 +27,7 @@ Change = Callable[[Features], Features]
 
 
 def blank_images(splits: Mapping[str, Split]) -> Iterator[Flaw]:
-    """Yield a finding for each split with images of one value in all pixels."""
+    """Yield a flaw for each split with images of one value in all pixels."""
     for name, split in splits.items():
         if split.x.ndim != 4:
             continue
@@ -77,7 +77,7 @@ def _short(values: Features) -> list[float | None]:
 
 
 def unlike_train(dataset: Dataset) -> Iterator[Flaw]:
-    """Yield a finding for val and test if it looks as train would when changed, or brighter or darker than train."""
+    """Yield a flaw for val and test if it looks as train would when changed, or brighter or darker than train."""
     train = _some(dataset.train.x)
     for name in ("val", "test"):
         if name not in dataset.splits:
@@ -98,7 +98,7 @@ def _can_be_squared(x: Features) -> bool:
 
 
 def _changed(train: Features, other: Features, name: str) -> Iterator[Flaw]:
-    """Yield a finding for each change of train that explains a split better than train as it is does."""
+    """Yield a flaw for each change of train that explains a split better than train as it is does."""
     a, b = (_cells(x) for x in (train, other))
     spread = a.reshape(len(a), -1).std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -163,7 +163,7 @@ def _changes(a: Features, *, ends: tuple[float, ...]) -> Iterator[tuple[str, Cha
 
 
 def _brighter(train: Features, other: Features, name: str) -> Iterator[Flaw]:
-    """Yield a finding if brightness alone tells images of two splits apart."""
+    """Yield a flaw if brightness alone tells images of two splits apart."""
     a, b = (x.mean(axis=(1, 2, 3)) for x in (train, other))
     auc = area_under_curve(a, b)
     error = math.sqrt((len(a) + len(b) + 1) / (12 * len(a) * len(b)))

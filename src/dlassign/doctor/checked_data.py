@@ -50,7 +50,7 @@ def checked_findings(measured: Measured, *, by: str) -> Iterator[Finding]:
         *leaking_columns(dataset),
     ]
     if sum(split.x.nbytes for split in dataset.splits.values()) <= LARGEST:
-        found += SharedSamples(dataset).findings()
+        found += SharedSamples(dataset).flaws()
     for finding in found:
         rule, certainty = _RULES.get((finding.kind, finding.level), ("", "hint"))
         if rule:

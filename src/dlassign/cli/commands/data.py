@@ -98,7 +98,7 @@ def check_command(
     from dlassign.cli.views.data_check import check_lines, plain_check
     from dlassign.config.load import load_config
     from dlassign.data.load import find_images, load_dataset, names_of
-    from dlassign.data_checks.findings import check_data
+    from dlassign.data_checks.check import check_data
     from dlassign.parts.code import Code
 
     if grid is not None and not labels:
@@ -130,7 +130,7 @@ def _with_labels(cfg: RunConfig, dataset: Dataset, check: DataCheck, *, sheet: P
     """Return a check with what nets say of the labels that had not seen them, and draw that."""
     from dlassign.cli.views.data_check import draw_candidates
     from dlassign.cli.views.notes import say
-    from dlassign.data_checks.labels import candidates, label_finding
+    from dlassign.data_checks.labels import candidates, label_flaw
     from dlassign.launch.out_of_sample import out_of_sample
 
     if sheet is not None and dataset.train.x.ndim != 4:
@@ -138,10 +138,10 @@ def _with_labels(cfg: RunConfig, dataset: Dataset, check: DataCheck, *, sheet: P
     y = dataset.train.y
     probabilities = out_of_sample(cfg, dataset, say=say)
     rows, better = candidates(probabilities, y)
-    finding = label_finding(rows, better, y, classes=dataset.classes)
-    if finding is None:
+    flaw = label_flaw(rows, better, y, classes=dataset.classes)
+    if flaw is None:
         return check
     if sheet is not None:
         draw_candidates(dataset, rows, better, probabilities, sheet=sheet)
         click.echo(f"plot   {sheet}", err=True)
-    return check.with_finding(finding)
+    return check.with_flaw(flaw)

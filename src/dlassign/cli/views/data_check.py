@@ -26,7 +26,7 @@ Names = Mapping[str, Sequence[str]]
 
 
 def check_lines(check: DataCheck, names: Names, *, notes: Sequence[str] = ()) -> Iterator[str]:
-    """Yield one page: what was looked at, the findings, the worst first, and the facts.
+    """Yield one page: what was looked at, the flaws, the worst first, and the facts.
 
     Args:
         check: what was found.
@@ -37,29 +37,29 @@ def check_lines(check: DataCheck, names: Names, *, notes: Sequence[str] = ()) ->
     shape = "x".join(map(str, facts["shape"]))
     sizes = ", ".join(f"{n:,} {split}" for split, n in facts["samples"].items())
     yield f"{facts['label']}: {sizes}; samples of {shape} {facts['dtype']} in {len(facts['classes'])} classes"
-    for finding in check.findings:
+    for flaw in check.flaws:
         yield ""
-        yield f"{finding.level}: {finding.text}"
-        if finding.samples:
-            shown = "; ".join(_together(group, names) for group in finding.samples[:_SHOWN])
+        yield f"{flaw.level}: {flaw.text}"
+        if flaw.samples:
+            shown = "; ".join(_together(group, names) for group in flaw.samples[:_SHOWN])
             yield f"  such as {shown}"
-        yield f"  cure: {finding.cure}"
+        yield f"  cure: {flaw.cure}"
     for note in notes:
         if _MISSING in note:
-            continue  # a finding and the table of classes say it
+            continue  # a flaw and the table of classes say it
         yield ""
         yield f"reading: {note}"
     yield ""
     yield from _tables(facts)
     yield ""
-    yield _verdict(check.findings)
+    yield _verdict(check.flaws)
 
 
 def plain_check(check: DataCheck, names: Names, *, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Return the same as one JSON object; samples have their names."""
     found = check.plain()
-    for plain, finding in zip(found["findings"], check.findings, strict=True):
-        plain["samples"] = [[_named(place, names) for place in group] for group in finding.samples]
+    for plain, flaw in zip(found["flaws"], check.flaws, strict=True):
+        plain["samples"] = [[_named(place, names) for place in group] for group in flaw.samples]
     return {**found, "notes": list(notes)}
 
 
@@ -87,10 +87,10 @@ def _tables(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{split}: mean {mean}, spread {spread} (of {values['of']:,} samples)"
 
 
-def _verdict(findings: Sequence[Flaw]) -> str:
-    counts = Counter(finding.level for finding in findings)
+def _verdict(flaws: Sequence[Flaw]) -> str:
+    counts = Counter(flaw.level for flaw in flaws)
     told = [f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in LEVELS if counts[level]]
-    return ", ".join(told) if told else "no findings"
+    return ", ".join(told) if told else "nothing found"
 
 
 def draw_candidates(

@@ -16,8 +16,8 @@ from dlassign.config import data as config
 from dlassign.data.arrays import raw_of_arrays
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset
+from dlassign.data_checks.check import check_data
 from dlassign.data_checks.classes import _difference
-from dlassign.data_checks.findings import check_data
 from dlassign.data_checks.flaw import DataCheck, Flaw
 from helpers.images import folder_with_a_leak
 
@@ -46,12 +46,12 @@ def table(n: int = 1000, *, seed: int = 0) -> Dataset:
 
 
 def only(check: DataCheck, kind: str) -> Flaw:
-    [found] = [finding for finding in check.findings if finding.kind == kind]
+    [found] = [flaw for flaw in check.flaws if flaw.kind == kind]
     return found
 
 
 def kinds(check: DataCheck) -> list[str]:
-    return [finding.kind for finding in check.findings]
+    return [flaw.kind for flaw in check.flaws]
 
 
 def with_test(data: Dataset, change: Any) -> Dataset:
@@ -60,25 +60,25 @@ def with_test(data: Dataset, change: Any) -> Dataset:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_clean_sets_have_no_findings(seed: int) -> None:
+def test_clean_sets_have_no_flaws(seed: int) -> None:
     for data in (images(seed=seed), images(channels=1, seed=seed), table(seed=seed)):
-        assert not check_data(data, by="position").findings
+        assert not check_data(data, by="position").flaws
 
 
-def test_the_digits_have_no_findings() -> None:
-    assert not check_data(load_dataset(config.Digits(name="digits"))).findings
+def test_the_digits_have_no_flaws() -> None:
+    assert not check_data(load_dataset(config.Digits(name="digits"))).flaws
 
 
 @pytest.mark.data
-def test_mnist_has_no_findings(real_data: Path) -> None:
+def test_mnist_has_no_flaws(real_data: Path) -> None:
     """No two of its images are equal."""
-    assert not check_data(load_dataset(config.MNIST(name="mnist", root=str(real_data)))).findings
+    assert not check_data(load_dataset(config.MNIST(name="mnist", root=str(real_data)))).flaws
 
 
 @pytest.mark.data
-def test_cifar10_as_jpeg_has_no_findings(real_data: Path, tmp_path: Path) -> None:
+def test_cifar10_as_jpeg_has_no_flaws(real_data: Path, tmp_path: Path) -> None:
     folder = config.ImageFolder(name="image_folder", root=str(real_data / "cifar10-jpeg"), cache=str(tmp_path))
-    assert not check_data(load_dataset(folder)).findings
+    assert not check_data(load_dataset(folder)).flaws
 
 
 def test_samples_of_train_in_test_and_val() -> None:
@@ -88,7 +88,7 @@ def test_samples_of_train_in_test_and_val() -> None:
     data.test.x[[4, 9, 30]] = data.train.x[[7, 7, 100]]
     data.val.x[2] = data.test.x[50]
     check = check_data(data)
-    leak, between = [finding for finding in check.findings if finding.kind == "equal_across"]
+    leak, between = [flaw for flaw in check.flaws if flaw.kind == "equal_across"]
     assert (leak.level, leak.counts) == ("alarm", {"samples": 3, "of": 60})
     assert leak.samples == ((("test", 4), ("train", 7)), (("test", 9), ("train", 7)), (("test", 30), ("train", 100)))
     assert leak.text == "3 of 60 samples of test also occur in train"
@@ -178,8 +178,8 @@ def test_a_sorted_file_that_is_split_by_position() -> None:
     y = np.sort(np.concatenate([split.y for split in data.splits.values()]))
     x = np.concatenate([split.x for split in data.splits.values()])
     check = check_data(dealt(x, y), by="position")
-    # One finding: that classes are missing and the splits look unlike each other follows from it.
-    [found] = check.findings
+    # One flaw: that classes are missing and the splits look unlike each other follows from it.
+    [found] = check.flaws
     assert (found.kind, found.level) == ("order_by_class", "alarm")
     assert "in the order of their classes" in found.text
     assert found.counts["class_changes"] == 1
@@ -234,7 +234,7 @@ def test_a_test_split_that_was_scaled(change: Any, told: str) -> None:
 def test_a_darker_test_split_is_no_inverted_one() -> None:
     check = check_data(with_test(images(), lambda x: (0.8 * x).astype(np.uint8)))
     assert kinds(check) == ["unlike_train"]
-    assert "test is darker than train" in check.findings[0].text
+    assert "test is darker than train" in check.flaws[0].text
     assert not check.alarms
 
 
@@ -304,8 +304,8 @@ def test_the_command_names_files_and_exits_1_at_an_alarm(tmp_path: Path) -> None
     assert f"such as {root}/test/cat/3.png = {root}/train/dog/5.png" in result.output
     assert result.output.splitlines()[-1] == "2 alarms"
     found = json.loads(run(write(tmp_path / "c.yaml", data), "--json").stdout)
-    assert [finding["kind"] for finding in found["findings"]] == ["equal_across", "two_labels"]
-    assert found["findings"][0]["samples"][0][0] == {
+    assert [flaw["kind"] for flaw in found["flaws"]] == ["equal_across", "two_labels"]
+    assert found["flaws"][0]["samples"][0][0] == {
         "split": "test",
         "row": 5,  # 0, 1, 10, 11, 2, 3
         "name": f"{root}/test/cat/3.png",
@@ -326,7 +326,7 @@ def test_the_command_names_rows_of_a_table(tmp_path: Path) -> None:
 
 def test_the_command_on_clean_data_exits_0() -> None:
     result = run("configs/quickstart.yaml")
-    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "no findings")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "nothing found")
 
 
 def test_arrays_of_a_process_have_the_same_check() -> None:

@@ -12,7 +12,7 @@ from dlassign.data.bundle import Dataset
 from dlassign.data_checks.classes import class_counts, class_shares, missing_classes
 from dlassign.data_checks.columns import leaking_columns
 from dlassign.data_checks.flaw import DataCheck, causes
-from dlassign.data_checks.near import near_findings
+from dlassign.data_checks.near import near_flaws
 from dlassign.data_checks.shared_samples import SharedSamples
 from dlassign.data_checks.values import blank_images, mean_and_spread, unlike_train
 from dlassign.errors import UserError
@@ -33,9 +33,9 @@ def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -
         raise UserError(f"--near compares images, and the samples of {dataset.label} are rows of numbers; leave it out")
     counts = class_counts(dataset)
     shared = SharedSamples(dataset)
-    findings = [
-        *shared.findings(),
-        *(near_findings(dataset) if near else ()),
+    flaws = [
+        *shared.flaws(),
+        *(near_flaws(dataset) if near else ()),
         *missing_classes(dataset, counts),
         *class_shares(dataset, counts, by=by),
         *unlike_train(dataset),
@@ -43,7 +43,7 @@ def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -
         *blank_images(dataset.splits),
     ]
     leaks = {split: rows.tolist() for split, rows in shared.leaks.items()}
-    return DataCheck(findings=causes(findings), facts=_facts(dataset, counts), leaks=leaks)
+    return DataCheck(flaws=causes(flaws), facts=_facts(dataset, counts), leaks=leaks)
 
 
 def _facts(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
