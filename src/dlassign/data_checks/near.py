@@ -194,12 +194,14 @@ class _Neighbours:
         self._order = np.random.default_rng(0).permutation(n)
         self._place = np.argsort(self._order)
         self._group = -(-n // _GROUPS)
-        # Filled up to whole groups.
-        empty = np.zeros((-n % self._group, left[0].size), np.float32)
-        self._even, self._odd = (
-            np.concatenate([(half / np.float32(2**0.5)).reshape(n, -1)[self._order], empty])
-            for half in (left + right, left - right)
-        )
+        self._even = self._filled_up(left + right)
+        self._odd = self._filled_up(left - right)
+
+    def _filled_up(self, halves: Floats) -> Floats:
+        """Return halves (N, 16, 8) in the order of the images as vectors, and zeros up to whole groups."""
+        n = len(halves)
+        vectors = (halves / np.float32(2**0.5)).reshape(n, -1)[self._order]
+        return np.concatenate([vectors, np.zeros((-n % self._group, vectors.shape[1]), np.float32)])
 
     def distances(self) -> tuple[Floats, Floats]:
         """Return the distances (N,) of the nearest and of the K-th nearest."""
