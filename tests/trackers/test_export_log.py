@@ -14,9 +14,9 @@ from dlassign.errors import UserError
 from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths
 from dlassign.trackers import export_log
-from dlassign.trackers.csv_file import COLUMNS
-from dlassign.trackers.run_log import RunLog
-from helpers.logs import export, write_log
+from dlassign.trackers.csv_file import COLUMNS, FORMER
+from dlassign.trackers.run_log import RunLog, read_logs
+from helpers.logs import RECORDS, export, write_log
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,32 @@ def test_a_table_has_each_measurement_once(run: RunPaths) -> None:
     assert [row["penalty"] for row in rows] == ["1.0", "", "", "", ""]
     assert {row["run"] for row in rows} == {"out/a/0000000a-s0"}
     assert run.log.read_bytes() == before
+
+
+def test_accuracy_without_samples_that_also_occur_in_train_stands_beside_the_accuracy() -> None:
+    leaked = [{**one, "unseen": {"accuracy": 0.25, "n": 8}} if one.get("final") else one for one in RECORDS]
+    log = read_logs([write_log(Path("out/c/0000000c-s0"), leaked)])[0]
+    assert dict(log.rows[-1].figures()) == {
+        "final/test_loss": 1,
+        "final/test_accuracy": 0.5,
+        "final/test_unseen_accuracy": 0.25,
+    }
+    export("out/c", "--to", "csv", "--out", "c.csv")
+    rows = rows_of("c.csv")
+    assert [(row["unseen_accuracy"], row["unseen_n"]) for row in rows] == [("", "")] * 4 + [("0.25", "8")]
+
+
+def test_where_all_samples_of_test_occur_in_train_there_is_no_accuracy_without_them() -> None:
+    leaked = [{**one, "unseen": {"accuracy": None, "n": 0}} if one.get("final") else one for one in RECORDS]
+    log = read_logs([write_log(Path("out/c/0000000c-s0"), leaked)])[0]
+    assert (log.rows[-1].unseen_accuracy, log.rows[-1].unseen_n) == (None, 0)
+    assert "final/test_unseen_accuracy" not in dict(log.rows[-1].figures())
+
+
+def test_a_table_of_an_earlier_version_is_replaced() -> None:
+    Path("t.csv").write_text(",".join(FORMER) + "\n")
+    export("out", "--to", "csv", "--out", "t.csv")
+    assert len(rows_of("t.csv")) == 5
 
 
 def test_several_runs_are_one_table_that_is_replaced(run: RunPaths) -> None:

@@ -13,8 +13,10 @@ from dlassign.trackers.run_log import RunLog
 
 COLUMNS = (
     *("run", "name", "seed", "kind", "split", "step", "epoch"),
-    *("loss", "penalty", "accuracy", "lr", "n", "seconds", "wall"),
+    *("loss", "penalty", "accuracy", "unseen_accuracy", "unseen_n", "lr", "n", "seconds", "wall"),
 )
+FORMER = tuple(column for column in COLUMNS if not column.startswith("unseen"))
+"""The columns that earlier versions wrote; such a file may be replaced, too."""
 
 
 def table_rows(logs: Sequence[RunLog]) -> Iterator[tuple[Any, ...]]:
@@ -56,8 +58,8 @@ class CsvFile:
         return [str(self._path)]
 
     def _is_ours(self) -> bool:
-        head = ",".join(COLUMNS).encode()
         if not self._path.is_file():
             return False
+        heads = [",".join(columns).encode() for columns in (COLUMNS, FORMER)]
         with self._path.open("rb") as file:
-            return file.read(len(head)) in (head, b"")
+            return file.readline(len(heads[0]) + 2).rstrip() in (*heads, b"")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from dlassign.errors import UserError
 from dlassign.store.files import make_folder, replacing
 from dlassign.trackers.clients import require_package
-from dlassign.trackers.csv_file import COLUMNS, table_rows
+from dlassign.trackers.csv_file import COLUMNS, FORMER, table_rows
 from dlassign.trackers.run_log import RunLog
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _TEXTS = {"run", "name", "kind", "split"}
-_WHOLE = {"seed", "step", "n"}
+_WHOLE = {"seed", "step", "n", "unseen_n"}
 
 
 class ParquetFile:
@@ -60,7 +60,7 @@ class ParquetFile:
         if not self._path.is_file():
             return False
         try:
-            return tuple(parquet.read_schema(self._path).names) == COLUMNS
+            return tuple(parquet.read_schema(self._path).names) in (COLUMNS, FORMER)
         except (pa.ArrowException, OSError):
             return False
 

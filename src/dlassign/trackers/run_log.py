@@ -30,6 +30,7 @@ class Row:
         loss: without the penalty, so that those of train and val are of one kind.
         penalty: what the penalty added.
         accuracy: from 0 to 1.
+        unseen_accuracy, unseen_n: of a final row whose split has samples that also occur in train: without those.
         lr: learning rate.
         n: samples that the row is of.
         seconds, wall: of training, and since the start of the process, both without the time between sessions.
@@ -43,6 +44,8 @@ class Row:
     loss: float | None
     penalty: float | None
     accuracy: float | None
+    unseen_accuracy: float | None
+    unseen_n: int | None
     lr: float | None
     n: int | None
     seconds: float | None
@@ -51,8 +54,13 @@ class Row:
 
     def figures(self) -> Iterator[tuple[str, float]]:
         """Yield name and value of what trackers draw, such as `loss/val`, `lr` and `final/test_accuracy`."""
-        of_loss = (("loss", self.loss), ("accuracy", self.accuracy), ("penalty", self.penalty))
-        for name, value in of_loss:
+        of_split = {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "unseen_accuracy": self.unseen_accuracy,
+            "penalty": self.penalty,
+        }
+        for name, value in of_split.items():
             if value is not None:
                 tta = "_tta" * (self.kind == "final_tta")
                 final = self.kind in ("final", "final_tta")
@@ -136,6 +144,7 @@ def rows_of(records: RunRecords) -> list[Row]:
 
 def _row(record: Record, kind: Kind, clock: _Clock) -> Row:
     penalty, loss = _value(record, "penalty"), _value(record, "loss")
+    unseen = record.get("unseen", {})
     return Row(
         kind=kind,
         split=record.get("split", "train"),
@@ -144,6 +153,8 @@ def _row(record: Record, kind: Kind, clock: _Clock) -> Row:
         loss=loss if loss is None or penalty is None else loss - penalty,
         penalty=penalty,
         accuracy=_value(record, "accuracy"),
+        unseen_accuracy=unseen.get("accuracy"),
+        unseen_n=unseen.get("n"),
         lr=_value(record, "lr"),
         n=record.get("n"),
         seconds=_value(record, "seconds"),
