@@ -104,6 +104,30 @@ def test_a_run_that_still_trains_and_one_of_another_version() -> None:
     assert "has log schema 9" in other.stderr
 
 
+@pytest.mark.parametrize(("init", "cure"), [("pytorch", "--set 'init={name: he}'"), ("he", "")])
+def test_a_cure_that_the_config_has_already_is_left_out(init: str, cure: str) -> None:
+    log = digits_run(Path("out"), {"init": {"name": init}}) / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    changed = [{**line, "loss": 99.0} if line["kind"] == "train" else line for line in lines]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in changed))
+    found = {one["rule"]: one for one in json.loads(doctor(str(log.parent), "--json").stdout)["findings"]}
+    assert found["loss_at_start"]["cure"] == cure
+
+
+def test_a_cure_that_the_config_does_not_take_is_left_out() -> None:
+    Path("dead.py").write_text(
+        "from torch import nn\n\n\nclass Dead(nn.Sequential):\n    def __init__(self, in_shape, n_classes):\n"
+        "        first = nn.Linear(64, 32)\n        nn.init.constant_(first.bias, -30.0)\n"
+        "        super().__init__(nn.Flatten(), first, nn.ReLU(), nn.Linear(32, n_classes))\n"
+    )
+    overrides = ("loss.name=cross_entropy", "model={name: 'dead.py:Dead'}", "train.steps=20", "train.epochs=null")
+    given = [part for value in overrides for part in ("--set", value)]
+    result = doctor("ill.yaml", *given, "--code", "dead.py", "--json", steps=True)
+    [dead] = [one for one in json.loads(result.stdout)["findings"] if one["rule"] == "dead_units"]
+    assert dead["cure"] == ""
+    assert "there is nothing to confirm" in doctor("ill.yaml", *given, "--code", "dead.py", "--confirm").stderr
+
+
 def test_a_config_that_does_not_load_is_told_as_check_tells_it() -> None:
     wrong = doctor("ill.yaml", "--set", "optimizer.lr=-1")
     assert wrong.exit_code == 2

@@ -130,6 +130,26 @@ def test_a_smaller_rate_that_is_no_better_says_nothing() -> None:
     assert not rules(config(), replace(good, trials=slower))
 
 
+def test_the_rate_of_the_lowest_loss_is_the_cure_not_the_largest() -> None:
+    slow = replace(healthy(), first=2.3, last=2.299, lr_plan=healthy().lr_share)
+    tried = (Trial(factor=1.0, loss=2.3), Trial(factor=10.0, loss=0.4), Trial(factor=100.0, loss=2.0))
+    found = rules(config(), replace(slow, trials=tried))["lr_too_small"]
+    assert (found.cure, "10 times" in found.why) == ("--set optimizer.lr=0.05", True)
+    still = tuple(replace(w, update=1e-7) for w in slow.weights)
+    none = rules(config(), replace(slow, trials=(Trial(factor=1.0, loss=2.3),), weights=still))["lr_too_small"]
+    assert none.cure == ""
+
+
+def test_the_penalty_that_was_measured_is_that_which_pulls() -> None:
+    cfg = config(
+        optimizer={"name": "adam", "lr": 5e-3, "weight_decay": 0.5},
+        loss={"name": "cross_entropy", "penalty": [{"name": "l1", "coefficient": 1e-9}]},
+    )
+    found = rules(cfg, replace(healthy(), penalty=3.0))["penalty_too_strong"]
+    assert found.key == "optimizer.weight_decay"
+    assert found.cure.startswith("--set optimizer.weight_decay=0.0001")
+
+
 def test_frozen_by_the_config_is_no_fault() -> None:
     still = WeightStats(name="w", size=4, trained=False, update=0.0, gradient=1.0, gradient_end=1.0, norm=1.0)
     assert not rules(config(), replace(healthy(), weights=(still, *healthy().weights)))

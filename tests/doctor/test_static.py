@@ -51,6 +51,7 @@ PLANTED: list[tuple[str, dict[str, Any]]] = [
     ("inputs_not_scaled", {"data.preprocess": [{"name": "scale", "divisor": 0.1}], "model.norm": "batch"}),
     ("penalty_too_strong", {"loss": {"name": "cross_entropy", "penalty": [{"name": "l2", "coefficient": 1.0}]}}),
     ("penalty_too_strong", {"optimizer.weight_decay": 1.0}),
+    ("penalty_too_strong", {"optimizer": {"name": "rmsprop", "lr": 1e-3, "weight_decay": 1.0}}),
     ("penalty_too_strong", {"optimizer.weight_decay": 1.0, "model.norm": "batch"}),
     ("penalty_too_strong", {"model.hidden": [], "optimizer.weight_decay": 30.0}),
     ("dropout_high", {"model.dropout": 0.95}),
@@ -211,6 +212,15 @@ class TestData:
         assert of_arrays(x, y)[0].rule == "inputs_not_scaled"
         scaled = of_arrays(x, y, {"data.preprocess": [{"name": "normalize"}]})
         assert "inputs_not_scaled" not in [one.rule for one in scaled]
+
+    @pytest.mark.parametrize("hidden", [[], [64, 64]])
+    def test_inputs_that_hardly_differ_are_no_fault_of_the_layers(self, hidden: list[int]) -> None:
+        x, y = table()
+        times = np.column_stack([1.6e9 + 1e4 * x[:, 0], 1.6e9 + 1e4 * x[:, 1]])
+        found = {one.rule: one for one in of_arrays(times, y, {"model.hidden": hidden})}
+        assert "inputs_not_scaled" in found
+        assert "signal_lost" not in found
+        assert "signal_lost" not in [one.rule for one in of_arrays(np.zeros_like(x), y, {"model.hidden": hidden})]
 
     def test_a_class_is_missing_in_train(self) -> None:
         x, y = table()

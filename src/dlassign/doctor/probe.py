@@ -23,9 +23,9 @@ from dlassign.config.model import (
     MulticlassHinge,
     SquaredError,
 )
-from dlassign.config.optim import SGD, Adam, RMSprop
 from dlassign.config.own_part import naming_own_code
 from dlassign.config.run import RunConfig
+from dlassign.doctor.decay import WEIGHT_DECAY, decays
 from dlassign.doctor.probe_nets import NetView, changes, view_of
 from dlassign.doctor.probe_numbers import Probe, Trial, WeightStats, last_quarter
 from dlassign.train.cache import DataCache
@@ -96,7 +96,7 @@ def _measure(cfg: RunConfig, parts: Parts, view: NetView, *, steps: int, began: 
     fast = _samples_a_second(view, parts)
     fixed = _within(fast, FIXED)
     x, y = view.rows(parts.splits["train"], _some(len(parts.splits["train"]), fixed))
-    decay = cfg.optimizer.weight_decay if isinstance(cfg.optimizer, SGD | Adam | RMSprop) else 0.0
+    decay = decays(cfg).get(WEIGHT_DECAY, 0.0)
     start = copy.deepcopy(parts.learner.state_dict())
     before = _Look(view, x, y, decay)
     heart = view.by_heart(x[:BY_HEART], y[:BY_HEART], _within(4 * fast / BY_HEART, BY_HEART_STEPS))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from statistics import fmean, stdev
 
 from dlassign.config.run import RunConfig
+from dlassign.doctor.decay import weaker
 from dlassign.doctor.finding import Certainty, Finding
 from dlassign.doctor.probe_labels import label_findings
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
@@ -104,7 +105,7 @@ def _small_rate(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
         for trial in probe.trials
         if trial.factor > 1 and own - trial.loss > limits.fall_more * probe.first
     ]
-    factor, loss = better[-1] if better else (1000.0, math.inf)
+    factor, loss = min(better, key=lambda trial: trial[1], default=(1.0, own))
     way = _way(probe)
     # Where no rate that was tried is better, only weights that stay where they are tell that it is the rate.
     if not better and way >= limits.way:
@@ -118,7 +119,8 @@ def _small_rate(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
         f"layer by more than {way:.2%}{tried}",
         statistic=f"loss {own:.4g}" + (f" against {loss:.4g} with {probe.lr * factor:.3g}" if better else ""),
         null=f"at least {limits.fall:.0%} of the first loss",
-        cure=f"--set optimizer.lr={probe.lr * factor:.3g}",
+        # A rate that was not tried may be any number of times too large.
+        cure=f"--set optimizer.lr={probe.lr * factor:.3g}" if better else "",
     )
 
 
@@ -241,8 +243,7 @@ def _penalty(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Findi
     # At the end of a good training the two are as large as each other: only then the weights stand still.
     if probe.penalty < limits.penalty:
         return
-    own = bool(cfg.loss.penalty)
-    key = "loss.penalty.0.coefficient" if own else "optimizer.weight_decay"
+    key, cure = weaker(cfg, measured=True)
     yield Finding(
         rule="penalty_too_strong",
         certainty="hint" if learns(probe, limits) else "likely",
@@ -250,7 +251,7 @@ def _penalty(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Findi
         why="the penalty pulls the weights to 0 harder than the data pulls them anywhere, from the first step on",
         statistic=f"gradient of the penalty over that of the loss: {probe.penalty:.3g}",
         null="below 1 at the start",
-        cure=f"--set {key}=1e-4",
+        cure=cure,
     )
 
 

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from dlassign.config.model import MLP, CrossEntropy, CrossEntropyOnProbabilities, Logistic, Penalty
-from dlassign.config.optim import SGD, Adam, AdamW
+from dlassign.config.model import MLP, CrossEntropy, CrossEntropyOnProbabilities, Logistic
+from dlassign.config.optim import SGD
+from dlassign.doctor.decay import decays, weaker
 from dlassign.doctor.facts import Facts
 from dlassign.doctor.finding import Certainty, Finding
 from dlassign.doctor.propagation import Layer, plain_layers, propagate, weight_std
@@ -92,25 +93,16 @@ def _start(facts: Facts) -> Start | None:
         names=[name for _, _, name in named],
         rms=math.sqrt(square),
         pull=float(np.linalg.norm(pull, 2)),
-        decay=decay_of(facts),
+        decay=sum(decays(facts.cfg).values()),
         rate=rate_of(plan),
         steps=plan.steps,
     )
 
 
-def decay_of(facts: Facts) -> float:
-    """Return the gradient of the squared l2 penalties and of coupled weight decay, as a multiple of the weight."""
-    optimizer = facts.cfg.optimizer
-    found = optimizer.weight_decay if isinstance(optimizer, SGD | Adam) else 0.0
-    for penalty in facts.cfg.loss.penalty:
-        if isinstance(penalty, Penalty) and penalty.name == "l2" and penalty.squared:
-            found += penalty.coefficient * (1 if penalty.half else 2)
-    return found
-
-
 def _signal(start: Start) -> Iterator[Finding]:
     last = start.layers[-1]
-    if last.varies >= 1e-4:
+    # Where the first layer has lost it already, the inputs hardly differ, and no layer could help.
+    if last.varies >= 1e-4 or start.layers[0].varies < 1e-4:
         return
     worst = max(set(start.names[:-1]), key=list(start.names).count)
     yield Finding(
@@ -154,7 +146,7 @@ def _init_size(facts: Facts, start: Start) -> Iterator[Finding]:
 def _penalty(facts: Facts, start: Start) -> Iterator[Finding]:
     if not start.decay or not isinstance(facts.cfg.loss, CrossEntropy | CrossEntropyOnProbabilities | Logistic):
         return
-    key, cure = _decay_key(facts)
+    key, cure = weaker(facts.cfg)
     if len(start.layers) == 1:
         reach = start.pull * start.rms * math.sqrt(start.layers[0].fan_in) / start.decay
         if reach < 0.3:
@@ -186,22 +178,15 @@ def _penalty_of_norm_net(facts: Facts) -> Iterator[Finding]:
     widths = [math.prod(measured.x.shape[1:]), *model.hidden, k]
     stds = [weight_std(facts.cfg.init, fan_in, fan_out) for fan_in, fan_out in pairwise(widths)]
     value = (
-        decay_of(facts)
+        sum(decays(facts.cfg).values())
         / 2
         * sum(a * b * std[0] ** 2 for (a, b), std in zip(pairwise(widths), stds, strict=True) if std)
     )
     if measured.whole and value > 3 * math.log(k):
-        key, cure = _decay_key(facts)
+        key, cure = weaker(facts.cfg)
         yield _too_strong(
             key, cure, f"expected penalty before the first step: {value:.3g}", f"below ln {k} = {math.log(k):.2f}"
         )
-
-
-def _decay_key(facts: Facts) -> tuple[str, str]:
-    optimizer = facts.cfg.optimizer
-    if isinstance(optimizer, SGD | Adam | AdamW) and optimizer.weight_decay > decay_of(facts) / 2:
-        return "optimizer.weight_decay", "--set optimizer.weight_decay=1e-4"
-    return "loss.penalty.0.coefficient", "--set loss.penalty.0.coefficient=1e-4"
 
 
 def _too_strong(key: str, cure: str, statistic: str, null: str) -> Finding:

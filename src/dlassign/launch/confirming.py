@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from dlassign.config.load import Located
 from dlassign.config.run import RunConfig
 from dlassign.doctor.finding import Finding
 from dlassign.errors import Diverged, UserError
+from dlassign.launch.diagnosing import Load, overrides_of
 from dlassign.launch.display import shown
 from dlassign.launch.training import find_run, train_run
 from dlassign.store.clock import WallClock
@@ -20,8 +20,6 @@ from dlassign.store.summary import summarise
 from dlassign.tables.comparison import Comparison, compare_groups
 
 SEEDS = 3
-Load = Callable[[Sequence[str], int | None], Located]
-"""Called with further overrides and a seed, or None for that of the config: gives the config with both."""
 
 
 def cured_finding(findings: Sequence[Finding]) -> Finding:
@@ -52,7 +50,7 @@ def confirm(load: Load, finding: Finding, *, out: Path, say: Callable[[str], Non
         UserError: no run of one of them came to an end, as after divergence.
     """
     ill = load([], None).config
-    cure = shlex.split(finding.cure)[1::2]  # each behind a --set
+    cure = overrides_of(finding.cure)
     cured = load(cure, None).config
     cure += _same_budget(ill, cured)
     groups = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dlassign.config.load import Located, load_located, placing
 from dlassign.doctor.facts import Facts, gather
@@ -11,11 +13,14 @@ from dlassign.doctor.finding import Finding, ranked
 from dlassign.doctor.log_rules import log_findings
 from dlassign.doctor.rules import Stage
 from dlassign.doctor.static import static_findings
-from dlassign.errors import ConfigError, Problem, UserError
+from dlassign.errors import ConfigError, DlassignError, Problem, UserError
 from dlassign.parts.run_code import copied_code
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
 from dlassign.store.summary import DAMAGE
+
+Load = Callable[[Sequence[str], int | None], Located]
+"""Called with further overrides and a seed, or None for that of the config: gives the config with both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +42,23 @@ class Diagnosis:
     located: Located | None = None
 
 
-def diagnose_config(located: Located, what: str, *, steps: bool = True) -> Diagnosis:
+def diagnose_config(load: Load, what: str, *, steps: bool = True) -> Diagnosis:
     """Return what is wrong with a config.
 
     Args:
-        located: the config.
+        load: gives the config.
         what: as the user named it.
         steps: take the first steps of a training, too, in memory; that takes up to a minute.
 
     Raises:
-        ConfigError: it does not fit its data.
+        ConfigError: it is wrong, or does not fit its data.
     """
+    located = load([], None)
     found, facts = _static(located)
+    tell = partial(_diagnosis, what, located=located, load=load)
     # Without its data, or without a step after the warm-up, nothing can be trained.
     if not steps or facts.measured is None or facts.plan is None:
-        return _diagnosis(what, found, stages=("static",), located=located, notes=facts.notes)
+        return tell(found, stages=("static",), notes=facts.notes)
     from dlassign.doctor.probe import probe  # imports torch
     from dlassign.doctor.probe_rules import probe_findings
 
@@ -60,8 +67,8 @@ def diagnose_config(located: Located, what: str, *, steps: bool = True) -> Diagn
             found += probe_findings(probe(located.config), located.config)
     except UserError as error:  # such as pretrained weights that are not there
         notes = (*facts.notes, f"no steps were taken: {error}")
-        return _diagnosis(what, found, stages=("static",), located=located, notes=notes)
-    return _diagnosis(what, found, stages=("static", "probe"), located=located, notes=facts.notes)
+        return tell(found, stages=("static",), notes=notes)
+    return tell(found, stages=("static", "probe"), notes=facts.notes)
 
 
 def diagnose_run(paths: RunPaths, *, trust: bool) -> Diagnosis:
@@ -80,13 +87,15 @@ def diagnose_run(paths: RunPaths, *, trust: bool) -> Diagnosis:
     except DAMAGE as error:  # such as confusion counts with rows of different lengths
         raise UserError(f"{paths.log} is damaged: {type(error).__name__}: {error}") from error
     what, notes = str(paths.root), tuple(records.warnings)
+    load = partial(run_config, paths, trust=trust)
     try:
-        located = run_config(paths, trust=trust)
+        located = load([], None)
         of_config, facts = _static(located)
     except (ConfigError, UserError) as error:
         notes += (f"only the log was looked at: {error}",)
         return _diagnosis(what, found, stages=("log",), notes=notes)
-    return _diagnosis(what, [*of_config, *found], stages=("static", "log"), located=located, notes=notes + facts.notes)
+    found, notes = [*of_config, *found], notes + facts.notes
+    return _diagnosis(what, found, stages=("static", "log"), located=located, load=load, notes=notes)
 
 
 def _static(located: Located) -> tuple[list[Finding], Facts]:
@@ -116,10 +125,30 @@ def _diagnosis(
     *,
     stages: tuple[Stage, ...],
     located: Located | None = None,
+    load: Load | None = None,
     notes: tuple[str, ...] = (),
 ) -> Diagnosis:
-    findings = tuple(replace(finding, place=_place(located, finding.key)) for finding in ranked(found))
+    findings = tuple(
+        replace(finding, place=_place(located, finding.key), cure=_cure(located, load, finding.cure))
+        for finding in ranked(found)
+    )
     return Diagnosis(what=what, findings=findings, stages=stages, notes=notes, located=located)
+
+
+def _cure(located: Located | None, load: Load | None, cure: str) -> str:
+    """Return a cure, or "" if the config does not take it or has it already; without a config it stays."""
+    if not cure or located is None or load is None:
+        return cure
+    try:
+        cured = load(overrides_of(cure), None)
+    except DlassignError:
+        return ""
+    return cure if cured.config != located.config else ""
+
+
+def overrides_of(cure: str) -> list[str]:
+    """Return what stands behind each --set of a cure."""
+    return shlex.split(cure)[1::2]
 
 
 def _place(located: Located | None, key: str) -> str | None:

@@ -81,7 +81,7 @@ def _diagnose(
     def load(more: Sequence[str] = (), seed: int | None = None) -> Located:
         return load_located(what, (*overrides, *more), seed=seed, code=allowed)
 
-    return diagnose_config(load(), what, steps=steps), load
+    return diagnose_config(load, what, steps=steps), load
 
 
 def _confirm(found: Diagnosis, load: Callable[..., Located], *, out: str, as_json: bool) -> None:
