@@ -130,7 +130,8 @@ def test_a_checkpoint_holds_everything_under_the_names_of_earlier_versions(tmp_p
     step_to(run, 4)
     run.save()
     saved = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
-    assert sorted(saved) == ["classes", "hooks", "learner", "preprocess", "progress", "run", "schema", "step"]
+    earlier = ["classes", "hooks", "learner", "preprocess", "progress", "run", "schema", "step"]
+    assert sorted(saved) == sorted([*earlier, "chain", "chained"])
     assert sorted(saved["hooks"]) == ["early_stop", "one_class"]
     assert (saved["run"], saved["classes"], saved["learner"]) == (
         tmp_path.name,
