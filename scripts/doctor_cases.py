@@ -49,7 +49,7 @@ class Case:
 
     Attributes:
         name: what is planted, or which variation it is.
-        net: a key of NETS, or the path of a shipped config.
+        net: a key of NETS, or `shipped` for the net of a shipped config.
         config: of the run, as YAML has it.
         right: names of rules that are right first; () for a config in which nothing is wrong.
         change: what is done to the samples, given a generator.

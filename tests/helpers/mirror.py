@@ -87,7 +87,6 @@ TESTED_IN = {
     # Faults are planted in whole data sets.
     "cli/views/data_check.py": "data_checks/test_check.py",
     "data_checks/classes.py": "data_checks/test_check.py",
-    "data_checks/columns.py": "data_checks/test_check.py",
     "data_checks/flaw.py": "data_checks/test_check.py",
     "data_checks/shared_samples.py": "data_checks/test_check.py",
     "data_checks/values.py": "data_checks/test_check.py",

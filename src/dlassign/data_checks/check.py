@@ -1,4 +1,4 @@
-"""check_data: everything exact that can be said against a data set, in a second or two."""
+"""check_data: what can be said against a data set in a second or two, and near duplicates, if they are asked for."""
 
 from __future__ import annotations
 

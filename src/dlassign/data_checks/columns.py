@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from dlassign.data_checks.flaw import Flaw
 from dlassign.errors import first_few
 
 _ROWS = 20_000
-"""Rows that are looked at: with these, one wrong row in a thousand is 20."""
+"""Rows that are looked at; half of them are judged, so one wrong row in a thousand is 10."""
 _COLUMNS = 2000
 """Columns that are looked at; a table of more holds pixels or genes."""
 _FEWER = 10
@@ -36,8 +37,8 @@ def leaking_columns(dataset: Dataset) -> Iterator[Flaw]:
     x, y = x[::step], y[::step]
     if len(y) < 2 * _ENOUGH:
         return
-    columns = _columns(dataset)[:_COLUMNS]
-    wrong = {name: _wrong(x[:, places], y) for name, places in columns}
+    columns = columns_of(dataset)[:_COLUMNS]
+    wrong = {name: _wrong(_values(x[:, places]), y) for name, places in columns}
     judged = len(y[1::2])
     guessing = judged - int(np.bincount(y[1::2]).max())
     leaks = [name for name, errors in wrong.items() if _stands_out(errors, guessing)]
@@ -50,7 +51,8 @@ def leaking_columns(dataset: Dataset) -> Iterator[Flaw]:
     errors, best = max(wrong[name] for name in leaks), min(others)
     # A measurement may tell classes apart, too, but it has more values than there are classes.
     labels = len(np.unique(y))
-    again = errors == 0 and any(len(np.unique(x[:, places], axis=0)) <= labels for n, places in columns if n in leaks)
+    values = [_values(x[1::2][:, places]) for name, places in columns if name in leaks]
+    again = errors == 0 and any(len(np.unique(value)) <= labels for value in values)
     yield Flaw(
         kind="leaking_column",
         level="alarm" if again else "warning",
@@ -61,7 +63,7 @@ def leaking_columns(dataset: Dataset) -> Iterator[Flaw]:
     )
 
 
-def _columns(dataset: Dataset) -> list[tuple[str, list[int]]]:
+def columns_of(dataset: Dataset) -> list[tuple[str, list[int]]]:
     """Return the columns of the table, each with its features: a column of texts has become several."""
     if dataset.encoding is None:
         return [(str(number), [number]) for number in range(dataset.train.x.shape[1])]
@@ -79,10 +81,19 @@ def _stands_out(errors: int, others: int) -> bool:
     return _FEWER * errors <= others and poisson_head(errors, others) < RARE
 
 
-def _wrong(x: NDArray[np.float64], y: Labels) -> int:
-    """Return how many of every second row a rule gets wrong that takes these features (N, k) of one column alone."""
-    # The features of a column of texts are 0 or 1, so their number in binary tells the text.
-    value = x[:, 0] if x.shape[1] == 1 else x.argmax(axis=1) + (x.max(axis=1) > 0)
+def _values(x: NDArray[np.float64]) -> NDArray[Any]:
+    """Return one value (N,) for features (N, k) of one column: a number, or which text it is."""
+    if x.shape[1] == 1:
+        return x[:, 0]
+    if x.shape[1] == 2:
+        # A number and where it is missing, which comes first and so is a part of its own; or two texts.
+        ranks: NDArray[np.int64] = np.unique(x[:, ::-1] * (-1, 1), axis=0, return_inverse=True)[1].reshape(-1)
+        return ranks
+    return x.argmax(axis=1) + (x.max(axis=1) > 0)
+
+
+def _wrong(value: NDArray[Any], y: Labels) -> int:
+    """Return how many of every second row a rule gets wrong that takes this value (N,) alone."""
     fit, judge = value[::2], value[1::2]
     edges = np.unique(np.quantile(fit, np.linspace(0, 1, max(2, len(fit) // 10)), method="nearest"))
     classes = int(y.max()) + 1

@@ -1,0 +1,59 @@
+"""Columns that give the label away, as a table is read: numbers with a mark, texts, and places in an order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlassign.config import data as config
+from dlassign.data.load import load_dataset
+from dlassign.data_checks.columns import leaking_columns
+from dlassign.data_checks.flaw import Flaw
+
+
+def found(path: Path, cells: list[Any], y: np.ndarray, rule: dict[str, Any]) -> list[Flaw]:
+    """Return the flaws of a table with one column of noise, one of these cells, and the label."""
+    noise = np.random.default_rng(1).normal(0, 1, len(y))
+    lines = [f"{a:.6f},{cell},{label}" for a, cell, label in zip(noise, cells, y.tolist(), strict=True)]
+    path.write_text("\n".join(["noise,odd,label", *lines]) + "\n")
+    split = {"by": "position", "val": None, "test": None}
+    table = {"name": "csv_table", "path": str(path), "label_column": "label", "columns": {"odd": rule}, "split": split}
+    return list(leaking_columns(load_dataset(config.CSVTable.model_validate(table))))
+
+
+RULES = {
+    "number": {"missing": "column"},
+    "one_hot": {"one_hot": True, "missing": "column"},
+    "ordinal": {"ordinal": ["4", "5", "6", "7"], "missing": "column"},
+}
+
+
+@pytest.mark.parametrize("kind", list(RULES))
+@pytest.mark.parametrize("missing", [0, 1, 40])
+def test_a_label_in_a_column_with_missing_cells_is_seen(tmp_path: Path, kind: str, missing: int) -> None:
+    y = np.random.default_rng(0).integers(0, 4, 1000)
+    cells: list[Any] = [str(7 - label) for label in y.tolist()]
+    for row in range(missing):
+        cells[20 * row] = ""
+    [flaw] = found(tmp_path / "t.csv", cells, y, RULES[kind])
+    assert flaw.counts["wrong"] == 0
+    assert (flaw.level, "column 'odd'" in flaw.text) == ("alarm", True)
+
+
+def test_a_cell_that_is_missing_where_the_label_is_one_is_seen(tmp_path: Path) -> None:
+    """What was not measured may tell the class as well as a number does."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 1000)
+    cells = [f"{value:.6f}" if label else "" for value, label in zip(rng.normal(0, 1, 1000), y.tolist(), strict=True)]
+    [flaw] = found(tmp_path / "t.csv", cells, y, RULES["number"])
+    assert flaw.counts["wrong"] == 0
+
+
+def test_a_number_with_missing_cells_that_says_nothing_is_no_leak(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 1000)
+    cells = [f"{value:.6f}" if row % 20 else "" for row, value in enumerate(rng.normal(0, 1, 1000))]
+    assert not found(tmp_path / "t.csv", cells, y, RULES["number"])
