@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from dlassign.data.bundle import Split
-from dlassign.data_checks.chance import chi_squared, expected_pairs, poisson_head, poisson_tail
+from dlassign.data_checks.chance import (
+    binomial_tail,
+    chi_squared,
+    expected_pairs,
+    poisson_head,
+    poisson_tail,
+    share_but_for_a_column,
+)
 
 
 @pytest.mark.parametrize(("count", "mean"), [(1, 0.01), (3, 0.5), (10, 10.0), (40, 12.0), (500, 400.0)])
@@ -26,6 +33,32 @@ def test_poisson_tail_at_its_ends() -> None:
 )
 def test_poisson_tail_of_few_and_of_many(count: int, mean: float) -> None:
     assert poisson_tail(count, mean) == pytest.approx(stats.poisson.sf(count - 1, mean), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "share"),
+    [(1, 1, 0.4), (5, 5, 0.4), (12, 20, 0.25), (60, 100, 0.4), (10_400, 25_000, 0.4), (30_600, 75_000, 0.4)],
+)
+def test_binomial_tail(count: int, n: int, share: float) -> None:
+    assert binomial_tail(count, n, share) == pytest.approx(stats.binom.sf(count - 1, n, share), rel=0.03)
+
+
+def test_binomial_tail_below_its_mean_and_of_half_an_event() -> None:
+    assert binomial_tail(3, 10, 0.4) == 1
+    assert binomial_tail(2, 2.0, 0.4) < binomial_tail(2, 2.5, 0.4) < binomial_tail(2, 3.0, 0.4)
+
+
+def test_pairs_but_for_a_column_are_those_that_are_there() -> None:
+    rng = np.random.default_rng(0)
+    splits = [Split(rng.integers(0, 3, (n, 5)).astype(float), np.zeros(n, np.int64)) for n in (60, 40)]
+    x = np.concatenate([split.x for split in splits])
+    agree = x[:, None] == x[None]
+    columns = [[0, 1], [2], [3], [4]]
+    first, second = np.triu_indices(100, 1)
+    differ = np.stack([~agree[..., places].all(axis=2) for places in columns])[:, first, second]
+    found = [int((differ[k] & (differ.sum(axis=0) == 1)).sum()) for k in range(4)]
+    assert share_but_for_a_column(splits, columns) == pytest.approx((sum(found) - max(found)) / 4950)
+    assert share_but_for_a_column([Split(x[:, :1], np.zeros(100, np.int64))], [[0]]) == 0
 
 
 @pytest.mark.parametrize(("count", "mean"), [(0, 14.0), (3, 40.0), (5, 900.0)])

@@ -241,6 +241,8 @@ class TestData:
         order = np.argsort(y, kind="stable")
         ill = of_arrays(x[order], y[order], {"data.split.by": "position"})
         assert (ill[0].rule, ill[0].cure) == ("sorted_split", "--set data.split.by=stratified")
+        # That the splits look unlike each other follows from it.
+        assert "unlike_train" not in [one.rule for one in ill]
 
     def test_training_samples_in_the_test_set(self) -> None:
         x, y = table()

@@ -88,7 +88,6 @@ TESTED_IN = {
     "cli/views/data_check.py": "data_checks/test_check.py",
     "data_checks/classes.py": "data_checks/test_check.py",
     "data_checks/flaw.py": "data_checks/test_check.py",
-    "data_checks/shared_samples.py": "data_checks/test_check.py",
     "data_checks/values.py": "data_checks/test_check.py",
     "data/own_data.py": "parts/test_messages.py",
     "config/own_keys.py": "parts/test_messages.py",

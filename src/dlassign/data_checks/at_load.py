@@ -10,10 +10,10 @@ from dlassign.data.bundle import Dataset
 from dlassign.data.image_cache import keep_sealed, read_sealed
 from dlassign.data_checks.classes import class_counts, class_shares
 from dlassign.data_checks.flaw import DataCheck, Flaw, causes
-from dlassign.data_checks.shared_samples import SharedSamples
+from dlassign.data_checks.shared_samples import shared_samples
 from dlassign.data_checks.values import unlike_train
 
-_FORMAT = 2
+_FORMAT = 3
 """Part of the name of every kept check. Raise it when the same data gives another one."""
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError)
 
@@ -45,9 +45,8 @@ def check_at_load(dataset: Dataset, *, by: str | None, folder: Path | None = Non
 
 
 def _made(dataset: Dataset, by: str | None) -> DataCheck:
-    shared = SharedSamples(dataset)
-    found = [*shared.flaws(), *class_shares(dataset, class_counts(dataset), by=by), *unlike_train(dataset)]
-    leaks = {split: rows.tolist() for split, rows in shared.leaks.items()}
+    shared, leaks = shared_samples(dataset)
+    found = [*shared, *class_shares(dataset, class_counts(dataset), by=by), *unlike_train(dataset)]
     return DataCheck(flaws=causes(found), leaks=leaks)
 
 

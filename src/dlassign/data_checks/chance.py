@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Labels, Samples, Split
+from dlassign.data_checks.equal import sample_sums
 
 RARE = 1e-6
 """What is rarer than this by chance is told: a person who checks one data set a day waits for it 2,700 years."""
@@ -17,6 +18,8 @@ _MANY = 1e4
 """Expected events from which Poisson's law is the normal one."""
 _ROWS = 2000
 """Rows that the shares of values in a column are counted on."""
+_LEFT_OUT = 32
+"""Columns that are left out in turn."""
 
 
 def expected_pairs(a: Split, b: Split, *, one_label: bool) -> float:
@@ -64,6 +67,48 @@ def _alike(rows: Samples) -> float:
         counts = np.unique(column, return_counts=True)[1].astype(np.float64)
         probability *= float((counts * (counts - 1)).sum()) / (n * (n - 1))
     return probability
+
+
+def share_but_for_a_column(splits: Sequence[Split], columns: Sequence[Sequence[int]]) -> float:
+    """Return the share of pairs of rows that are equal but for one column, the column with most of them left aside.
+
+    Where chance makes rows equal, it makes more of them equal in all columns but one. Copies have no such company, but
+    for a column of many values, such as an identity: rows that differ in that alone say nothing of the others, so it
+    is left aside.
+
+    Args:
+        splits: whose rows (N, D) are compared, all with all.
+        columns: the features of each column; of many columns some are looked at.
+    """
+    x = np.concatenate([split.x for split in splits])
+    equal = _equal_pairs(sample_sums(x))
+    looked_at = columns[:: -(-len(columns) // _LEFT_OUT)]
+    found = [_equal_pairs(sample_sums(np.delete(x, places, axis=1))) - equal for places in looked_at]
+    return (sum(found) - max(found, default=0)) / max(1.0, len(x) * (len(x) - 1) / 2)
+
+
+def _equal_pairs(sums: NDArray[np.uint64]) -> int:
+    counts = np.unique(sums, return_counts=True)[1]
+    return int((counts * (counts - 1)).sum()) // 2
+
+
+def binomial_tail(count: int, n: float, share: float) -> float:
+    """Return the probability of `count` or more of n events being of a kind of which `share` are, below their mean 1.
+
+    n: may have a fraction.
+    """
+    mean = n * share
+    if count <= mean:
+        return 1.0
+    if mean > _MANY:
+        return NormalDist(0, math.sqrt(mean * (1 - share))).cdf(mean - count + 0.5)
+    last = min(n, count + 50 + 12 * math.sqrt(mean))
+    return min(1.0, sum(_binomial(k, n, share) for k in range(count, math.floor(last) + 1)))
+
+
+def _binomial(k: int, n: float, share: float) -> float:
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
 
 
 def poisson_tail(count: int, mean: float) -> float:

@@ -13,7 +13,7 @@ from dlassign.data_checks.classes import class_counts, class_shares, missing_cla
 from dlassign.data_checks.columns import leaking_columns
 from dlassign.data_checks.flaw import DataCheck, causes
 from dlassign.data_checks.near import near_flaws
-from dlassign.data_checks.shared_samples import SharedSamples
+from dlassign.data_checks.shared_samples import shared_samples
 from dlassign.data_checks.values import blank_images, mean_and_spread, unlike_train
 from dlassign.errors import UserError
 
@@ -32,9 +32,9 @@ def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -
     if near and dataset.train.x.ndim != 4:
         raise UserError(f"--near compares images, and the samples of {dataset.label} are rows of numbers; leave it out")
     counts = class_counts(dataset)
-    shared = SharedSamples(dataset)
+    shared, leaks = shared_samples(dataset)
     flaws = [
-        *shared.flaws(),
+        *shared,
         *(near_flaws(dataset) if near else ()),
         *missing_classes(dataset, counts),
         *class_shares(dataset, counts, by=by),
@@ -42,7 +42,6 @@ def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -
         *leaking_columns(dataset),
         *blank_images(dataset.splits),
     ]
-    leaks = {split: rows.tolist() for split, rows in shared.leaks.items()}
     return DataCheck(flaws=causes(flaws), facts=_facts(dataset, counts), leaks=leaks)
 
 

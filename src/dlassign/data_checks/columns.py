@@ -89,7 +89,8 @@ def _values(x: NDArray[np.float64]) -> NDArray[Any]:
         # A number and where it is missing, which comes first and so is a part of its own; or two texts.
         ranks: NDArray[np.int64] = np.unique(x[:, ::-1] * (-1, 1), axis=0, return_inverse=True)[1].reshape(-1)
         return ranks
-    return x.argmax(axis=1) + (x.max(axis=1) > 0)
+    texts: NDArray[np.int64] = x.argmax(axis=1) + (x.max(axis=1) > 0)
+    return texts
 
 
 def _wrong(value: NDArray[Any], y: Labels) -> int:

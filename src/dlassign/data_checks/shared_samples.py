@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Dataset
-from dlassign.data_checks.chance import expected_pairs, poisson_tail
+from dlassign.data_checks.chance import binomial_tail, expected_pairs, poisson_tail, share_but_for_a_column
+from dlassign.data_checks.columns import columns_of
 from dlassign.data_checks.equal import equal_to
 from dlassign.data_checks.flaw import SHOWN, Flaw, Place
 
@@ -17,14 +19,21 @@ _CHANCE = 1e-3
 """Equal rows of a table that chance gives less often than once in a thousand tables are copies."""
 
 
-class SharedSamples:
-    """The equal samples of a data set.
+def shared_samples(dataset: Dataset) -> tuple[list[Flaw], dict[str, list[int]]]:
+    """Return flaws of equal samples, and of val and test the rows that also occur in train, where that is no chance.
 
-    Args:
-        dataset: whose samples are compared by their decoded values.
+    dataset: whose samples are compared by their decoded values.
+    """
+    groups = _Groups(dataset)
+    flaws = list(groups.flaws())
+    return flaws, groups.leaks
+
+
+class _Groups:
+    """The groups of equal samples of a data set.
 
     Attributes:
-        leaks: of val and test, the rows (M,) that also occur in train, where that is no chance.
+        leaks: of val and test, the rows that also occur in train; complete when `flaws` is exhausted.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -40,7 +49,7 @@ class SharedSamples:
         self._names = list(self._splits)
         self._part = np.searchsorted(self._starts, self._rows, side="right") - 1
         self._group = first[self._rows]
-        self.leaks: dict[str, NDArray[np.int64]] = {}
+        self.leaks: dict[str, list[int]] = {}
 
     def flaws(self) -> Iterator[Flaw]:
         """Yield what is odd, and fill `leaks`."""
@@ -66,7 +75,7 @@ class SharedSamples:
         rows = self._rows[found] - self._starts[self._names.index(second)]
         trained = first == "train"
         if trained and chance is None:
-            self.leaks[second] = rows
+            self.leaks[second] = rows.tolist()
         shown = list(zip(found[:SHOWN].tolist(), rows[:SHOWN].tolist(), strict=True))
         what = f"{n:,} of {size:,} samples of {second} also occur in {first}"
         yield Flaw(
@@ -107,10 +116,7 @@ class SharedSamples:
         if not len(groups):
             return
         n = int(np.isin(self._group, groups).sum())
-        chance = None
-        if self._is_table:
-            pairs = combinations_with_replacement(self._splits.values(), 2)
-            chance = _by_chance(len(groups), sum(expected_pairs(a, b, one_label=False) for a, b in pairs))
+        chance = self._two_labels_by_chance(len(groups))
         samples = tuple(self._unlike(group) for group in groups[:SHOWN])
         labels = [self._classes[self._label(place)] for place in samples[0]]
         yield Flaw(
@@ -133,7 +139,45 @@ class SharedSamples:
             return None  # two pictures are not equal in each pixel unless one was copied
         a, b = self._splits[first], self._splits[second]
         # Rows are counted, whatever their label; pairs are as many or more, so chance is never made too small.
-        return _by_chance(n, sum(expected_pairs(a, b, one_label=one_label) for one_label in (True, False)))
+        expected = sum(expected_pairs(a, b, one_label=one_label) for one_label in (True, False))
+        if poisson_tail(n, expected) >= _CHANCE:
+            return _by_chance(expected)
+        twice = self._twice(first)
+        # Were all rows drawn alike, a row of the second split would be as likely to occur in the first as one of the
+        # first to occur there again (Good, 1953). The latter come in pairs, so they count as half as many events.
+        if binomial_tail(n, n + twice / 2, len(b) / (len(b) + len(a) / 2)) < _CHANCE:
+            return None
+        if poisson_tail(n, len(a) * len(b) * self._near) < _CHANCE:
+            return None  # the rows of the first split are copies, too
+        return (
+            f"; {twice:,} of {len(a):,} samples of {first} occur in {first} again, and pairs that differ in one column "
+            "are as many, so that is no wonder"
+        )
+
+    def _twice(self, split: str) -> int:
+        """Return how many samples of a split occur in it again."""
+        counts = np.unique(self._group[self._rows_of(split)], return_counts=True)[1]
+        return int(counts[counts > 1].sum())
+
+    @cached_property
+    def _near(self) -> float:
+        """The share of pairs of rows that differ in one column only."""
+        columns = [places for _, places in columns_of(self._dataset)]
+        return share_but_for_a_column(list(self._splits.values()), columns)
+
+    def _two_labels_by_chance(self, groups: int) -> str | None:
+        """Return that chance gives so many groups of equal rows of two labels; None if it does not, and of images."""
+        if not self._is_table:
+            return None
+        pairs = combinations_with_replacement(self._splits.values(), 2)
+        expected = sum(expected_pairs(a, b, one_label=False) for a, b in pairs)
+        if poisson_tail(groups, expected) >= _CHANCE:
+            return _by_chance(expected)
+        counts = np.bincount(np.concatenate([split.y for split in self._splits.values()])).astype(np.float64)
+        near = self._near * (counts.sum() ** 2 - (counts**2).sum()) / 2
+        if poisson_tail(groups, near) < _CHANCE:
+            return None
+        return f"; about {near:,.0f} pairs of two classes differ in one column only, so that is no wonder"
 
     def _members(self, group: int, *names: str) -> list[Place]:
         """Return the samples of a group, in these splits, or in all."""
@@ -168,8 +212,5 @@ def cure_of_shared(dataset: Dataset, first: str, second: str) -> str:
     return f"take them out of {first} or of {second}"
 
 
-def _by_chance(count: int, mean: float) -> str | None:
-    """Return that chance gives so many; None if it hardly does."""
-    if poisson_tail(count, mean) < _CHANCE:
-        return None
+def _by_chance(mean: float) -> str:
     return f"; columns with so few values give about {mean:,.1f} pairs of equal rows by chance, so that is no wonder"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from dlassign.data_checks.classes import class_counts, class_shares
 from dlassign.data_checks.columns import leaking_columns
-from dlassign.data_checks.flaw import Flaw
-from dlassign.data_checks.shared_samples import SharedSamples
+from dlassign.data_checks.flaw import Flaw, causes
+from dlassign.data_checks.shared_samples import shared_samples
 from dlassign.data_checks.values import unlike_train
 from dlassign.doctor.facts import Measured
 from dlassign.doctor.finding import Certainty, Finding
@@ -25,7 +25,7 @@ _RULES: dict[tuple[str, str], tuple[str, Certainty]] = {
     ("leaking_column", "alarm"): ("leaking_column", "likely"),
     ("leaking_column", "warning"): ("leaking_column", "hint"),
 }
-"""By kind and level of a finding of the data: the rule, and how sure it is. Others do not keep a net from learning."""
+"""By kind and level of a flaw of the data: the rule, and how sure it is. Others do not keep a net from learning."""
 _KEYS = {"leaking_column": "data.drop", "sorted_split": "data.split.by"}
 _NULLS = {
     "leak": "0",
@@ -50,21 +50,21 @@ def checked_findings(measured: Measured, *, by: str) -> Iterator[Finding]:
         *leaking_columns(dataset),
     ]
     if sum(split.x.nbytes for split in dataset.splits.values()) <= LARGEST:
-        found += SharedSamples(dataset).flaws()
-    for finding in found:
-        rule, certainty = _RULES.get((finding.kind, finding.level), ("", "hint"))
+        found += shared_samples(dataset)[0]
+    for flaw in causes(found):
+        rule, certainty = _RULES.get((flaw.kind, flaw.level), ("", "hint"))
         if rule:
-            yield _as_ours(finding, rule, certainty)
+            yield _as_ours(flaw, rule, certainty)
 
 
-def _as_ours(finding: Flaw, rule: str, certainty: Certainty) -> Finding:
+def _as_ours(flaw: Flaw, rule: str, certainty: Certainty) -> Finding:
     cure = ""
     if rule == "sorted_split":
         cure = "--set data.split.by=stratified"
-    elif rule == "leaking_column" and "data.drop: " in finding.cure:
-        cure = f"--set 'data.drop={finding.cure.partition('data.drop: ')[2]}'"
-    counts = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in finding.counts.items())
-    why = finding.text if cure else f"{finding.text}; {finding.cure}"
+    elif rule == "leaking_column" and "data.drop: " in flaw.cure:
+        cure = f"--set 'data.drop={flaw.cure.partition('data.drop: ')[2]}'"
+    counts = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in flaw.counts.items())
+    why = flaw.text if cure else f"{flaw.text}; {flaw.cure}"
     return Finding(
         rule=rule,
         certainty=certainty,
