@@ -68,6 +68,9 @@ class FakeLearner:
         self.calls.append(split)
         return Evaluation(loss=abs(self.w), accuracy=self.steps / 1000, n=len(split), confusion=((1,),))
 
+    def statistics(self, split: str, n: int) -> None:
+        return None
+
     def weights(self) -> State:
         return {"w": torch.tensor(self.w, dtype=torch.float64)}
 
@@ -153,7 +156,7 @@ def make_run(
         dataset=Dataset(train=few, val=few, test=few, classes=("cat", "dog"), sha256="0" * 64, label="fake"),
         task=Task((3,), 2),
         preprocess=Preprocess(()),
-        splits=splits,
+        splits={"train": "", **splits},
         batches=make_batches(order),
         plan=plan,
         learner=learner,

@@ -225,6 +225,17 @@ def test_a_resume_from_the_start_drops_everything(log: Path) -> None:
     assert (found.train, found.evals, found.end) == ([], [], None)
 
 
+def test_statistics_are_read_and_dropped_by_a_resume(log: Path) -> None:
+    looks = [
+        ("statistics", {"step": step, "n": 4, "loss": 1.0, "gradients": {"w": 0.5}, "weights": {"w": 2.0}, "idle": {}})
+        for step in (10, 20)
+    ]
+    write(log, ("start", START), *looks)
+    assert steps(read_records(log).statistics) == [10, 20]
+    write(log, ("resume", {"from_step": 10}))
+    assert steps(read_records(log).statistics) == [10]
+
+
 def test_final_records_of_a_resumed_finish_count_once(log: Path) -> None:
     """Killed between the final evaluations and the end: the next session evaluates again."""
     final = evaluation(20, "test", final=True)

@@ -294,7 +294,7 @@ class TestSideBySide:
         write = MetricsWriter.write
 
         def full(self: MetricsWriter, kind: Any, **values: Any) -> Record:
-            if self is runs[0]._log and values["step"] == 6:
+            if self is runs[0].log and values["step"] == 6:
                 raise UserError("no space left on the disk")
             return write(self, kind, **values)
 

@@ -132,7 +132,7 @@ def test_a_checkpoint_holds_everything_under_the_names_of_earlier_versions(tmp_p
     saved = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
     earlier = ["classes", "hooks", "learner", "preprocess", "progress", "run", "schema", "step"]
     assert sorted(saved) == sorted([*earlier, "chain", "chained"])
-    assert sorted(saved["hooks"]) == ["early_stop", "one_class"]
+    assert sorted(saved["hooks"]) == ["early_stop", "one_class", "statistics"]
     assert (saved["run"], saved["classes"], saved["learner"]) == (
         tmp_path.name,
         ["cat", "dog"],

@@ -46,6 +46,21 @@ def test_an_honest_run_is_proven(runs: dict[str, RunPaths], name: str) -> None:
     assert {one.verdict for one in found.judgements} == {"proven", "consistent"}, list(map(str, found.judgements))
 
 
+def test_statistics_out_of_place_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlassign.train.plan.MEASURE_EVERY", 3)
+    paths = honest_run(tmp_path)
+    honest = read_lines(paths)
+    assert of(honest, "statistics")["step"] == 3
+    assert verify_run(paths).verdict == "proven"
+    for step, name in ((4, "extra"), (12, "order")):
+        lines = read_lines(paths)
+        of(lines, "statistics")["step"] = step
+        write_lines(paths, lines)
+        rewrite_chain(paths)
+        assert name in {one.name for one in verify_run(paths).judgements if one.verdict == "contradicted"}
+        write_lines(paths, honest)
+
+
 @pytest.mark.parametrize("values", [{"accuracy": 1.0}, {"loss": 0.001}])
 def test_a_forged_result_of_views_is_found(values: dict[str, float], tmp_path: Path) -> None:
     paths = honest_run(tmp_path, {"train.test_time_augmentation": {"flip": False, "shift": 1}, "model": TINY_CNN})

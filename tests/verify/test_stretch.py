@@ -18,10 +18,12 @@ from dlassign.errors import Interrupted
 from dlassign.parts.code import Code
 from dlassign.store import manifest
 from dlassign.store.paths import RunPaths
+from dlassign.store.records import read_records
 from dlassign.train.checkpoint import load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.verify.judgement import Judgement
 from dlassign.verify.outcome import Stretch
+from dlassign.verify.retrain import retrain
 from dlassign.verify.stretch import chosen, repeat_stretches
 from helpers.repeated import BACKENDS, STEPS, copy_of, edit_log, files_of, move_a_weight, repeatable_run, stacked_runs
 from helpers.runs import Stop, stop_after_steps, tiny_config
@@ -134,6 +136,25 @@ def test_a_record_that_training_does_not_write_is_contradicted(run: RunPaths, tm
     forged = copy_of(run, tmp_path)
     edit_log(forged, lambda record: record.update(step=10) if record.get("step") == 9 else None)
     assert "training again has no train record of step 10" in " ".join(one.what for one in repeat(forged))
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_statistics_are_repeated_too(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlassign.train.plan.MEASURE_EVERY", 4)
+    run = repeatable_run(tmp_path, {"backend": backend})
+    assert [record["step"] for record in read_records(run.log).statistics] == [4, 8, 12]
+    found = [*repeat(run), *retrain(run)]
+    assert set(verdicts(found)) == {"proven"}
+    assert found[0].what == "steps 1 to 4, from the beginning: the same weights and 3 equal log records"
+    edit_log(run, lambda record: record["gradients"].update({"head.bias": 9.0}) if "gradients" in record else None)
+    for wrong in (repeat(run)[0], *retrain(run)):
+        assert wrong.verdict == "contradicted"
+        assert "gradients of the statistics of step 4 is " in wrong.what
+
+
+def test_a_log_without_statistics_lacks_nothing(run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlassign.train.plan.MEASURE_EVERY", 4)  # as of an earlier version, or of a stack
+    assert set(verdicts([*repeat(run), *retrain(run)])) == {"proven"}
 
 
 OTHERS = {

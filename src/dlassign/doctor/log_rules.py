@@ -8,6 +8,9 @@ from itertools import combinations, pairwise
 from statistics import fmean, median, stdev
 
 from dlassign.doctor.finding import Finding
+from dlassign.doctor.log_statistics import statistics_findings
+from dlassign.doctor.probe_limits import THRESHOLDS
+from dlassign.doctor.probe_numbers import last_quarter
 from dlassign.stats.confusion import only_prediction
 from dlassign.store.records import Record, RunRecords
 
@@ -34,7 +37,19 @@ def log_findings(records: RunRecords) -> list[Finding]:
         *_slow(records),
         *_luck(records),
         *_test_watched(records),
+        *statistics_findings(records, learns=_learns(records)),
     ]
+
+
+def _learns(records: RunRecords) -> bool:
+    """Return whether the loss of the last records is clearly below that of guessing, or that of the first one."""
+    losses = [record["loss"] - (record.get("penalty") or 0) for record in records.train if record["loss"] is not None]
+    k = len(_classes(records, 0))
+    name = records.start["config"].get("loss", {}).get("name")
+    if not losses:
+        return False
+    null = math.log(k) if k >= 2 and name in _LOG_LOSSES[:2] else losses[0]
+    return fmean(last_quarter(losses)) < THRESHOLDS.learns * null
 
 
 def _diverged(records: RunRecords) -> Iterator[Finding]:

@@ -45,10 +45,11 @@ RULES: dict[str, Rule] = {
         "evaluation. A net without hidden layers is linear on purpose, and is not told. Use relu.",
     ),
     "frozen": Rule(
-        ("static", "probe"),
+        ("static", "probe", "log"),
         "Parameters that are never trained, though nothing pretrained was loaded into them: train.freeze: body with "
         "random weights, or a group whose learning rate is below 1e-7 and a ten-thousandth of the optimizer's. What "
-        "they compute stays random, and the layers around them learn what they can from that.",
+        "they compute stays random, and the layers around them learn what they can from that. In a log it is a layer "
+        "with a gradient, whose weights keep their norm to 9 digits while those of another change by .1 %.",
         explains=_NO_LEARNING,
     ),
     "warmup_long": Rule(
@@ -150,19 +151,22 @@ RULES: dict[str, Rule] = {
         explains=(*_NO_LEARNING, "loss_at_start", "vanishing_gradients"),
     ),
     "lr_too_large": Rule(
-        ("static", "probe"),
+        ("static", "probe", "log"),
         "Adam moves each weight by about the learning rate in each step, so .1 is more than a weight's own size; from "
         ".1 it is likely too large, from .03 a hint. Of SGD, lr / (1 - momentum) is looked at, from 3 on. For a "
         "linear net the Hessian of cross-entropy is known, and with it where descent is no longer stable. The probe "
-        "measures the size of updates against that of weights.",
+        "measures the size of updates against that of weights. In the log of a run that has learnt nothing it is "
+        "weights that grow tenfold, gradients that grow a thousandfold, or steps of SGD larger than the weights.",
         explains=(*_UNSTABLE, "dead_units", "saturated", "overfitting"),
     ),
     "lr_too_small": Rule(
-        ("static", "probe"),
+        ("static", "probe", "log"),
         "Over the whole training the weights move by a small part of their own size. Adam moves a weight by at most "
         "about the learning rate in each step, so lr times steps below .003 (a hint below .01) leaves the net what it "
         "was at random. Of SGD the first gradient is computed from the data, as for penalty_too_strong; with a norm "
-        "it is about 1 at most, so lr / (1 - momentum) times steps is looked at, below .1 (a hint below .3).",
+        "it is about 1 at most, so lr / (1 - momentum) times steps is looked at, below .1 (a hint below .3). In "
+        "the log of a run that has learnt nothing, norms of weights that change by less than .0002 of their size, with "
+        "a loss that falls by less than 5 %: weights that move by 2 % at right angles to themselves change as much.",
         explains=_NO_LEARNING,
     ),
     "lr_vanishes": Rule(
@@ -235,16 +239,20 @@ RULES: dict[str, Rule] = {
         "hint.",
     ),
     "vanishing_gradients": Rule(
-        ("probe",),
+        ("probe", "log"),
         "The gradient of the first layers is far smaller than that of the last ones, so the first layers learn much "
-        "later or never.",
+        "later or never. Gradients are taken over the weights; a thousandth is told, of a run if every look at it that "
+        "its log has shows that. Use relu, a norm, init: {name: he} or fewer layers.",
+        explains=("no_learning", "one_class", "slow_learning"),
         is_sign=True,
     ),
     "dead_units": Rule(
-        ("probe",),
+        ("probe", "log"),
         "Most units of a layer of relu are 0 for every sample, so they have no gradient and never come back. Half of "
-        "all values being 0 is what relu does, and is not told.",
-        explains=("vanishing_gradients", "no_learning"),
+        "all values being 0 is what relu does, and is not told. In a log it is rows of weights whose gradient on the "
+        "fixed batch is exactly 0 at every look: of 70 % a hint, from 95 % likely. If all are dead, the scores are the "
+        "same for every sample.",
+        explains=("vanishing_gradients", "no_learning", "one_class"),
         is_sign=True,
     ),
     "saturated": Rule(

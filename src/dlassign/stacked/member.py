@@ -46,6 +46,9 @@ class StackMember:
         """Evaluate the one model, and return the scores too."""
         return self.learner.evaluate_scores(split, views=views)
 
+    def statistics(self, split: TensorSplit, n: int) -> None:
+        """Measure nothing: K models would each pay for what the stack saves."""
+
     def weights(self) -> State:
         """Return a copy of the weights that are evaluated; the originals are views of larger tensors."""
         weights: State = _copies(self.learner.weights())

@@ -39,7 +39,7 @@ class _Session:
 
     Attributes:
         from_step: step at which it began.
-        step: of its newest record of training, evaluation or checkpoint.
+        step: of its newest record of training, evaluation, statistics or checkpoint.
         own: the newest step of each kind of record, by name; those must grow.
         finals: splits that have had their final evaluation, and where.
         clocks: the newest value of each clock that must not go back.
@@ -71,7 +71,7 @@ def order_contradictions(lines: Sequence[Line]) -> Iterator[Contradiction]:
             if chained and step not in saved:
                 yield Contradiction("resume", f"goes on from step {step:,}, where no checkpoint was written", place)
             session = _Session(from_step=step, step=step)
-        elif kind in ("train", "eval", "checkpoint"):
+        elif kind in ("train", "eval", "statistics", "checkpoint"):
             yield from _step(session, record, place)
         elif kind == "end":
             session.end = (place, record["status"])

@@ -6,6 +6,9 @@ Kinds of records, in the order in which they appear:
     train    step, epoch, loss, accuracy, lr, n, seconds, wall, and penalty if the loss has one: means since the last
     eval     step, epoch, split, loss, accuracy, n, seconds, wall; with "final": true and a confusion matrix at the end,
              and "unseen" {accuracy, n}: without the samples that also occur in train, if there are such
+    statistics  step, n, loss, gradients, weights, idle: at some evaluations (`Plan.measures_at`), on one fixed batch of
+             n samples, without dropout and penalties. For each parameter that is trained the norms of its gradient and
+             of itself, and, where it has rows, the share of them whose gradient is exactly 0
     note     step, about, text: what the user was told; about one_class also split, predicted, final: one class for all
     tta      step, split, loss, accuracy, n, views, wall: the same at the end with test-time augmentation
     checkpoint  step, file, weights_sha256: written just before the checkpoint, `last` or `best`
@@ -36,7 +39,7 @@ LARGEST = 1e300
 """A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
 SCHEMA = 1
 Record = dict[str, Any]
-Kind = Literal["start", "train", "eval", "note", "tta", "checkpoint", "resume", "end"]
+Kind = Literal["start", "train", "eval", "statistics", "note", "tta", "checkpoint", "resume", "end"]
 FINISHED = ("finished", "diverged")
 """Statuses of a run that is over: it does not go on."""
 CHAIN = 16
@@ -85,6 +88,7 @@ _SHAPES = {
             "unseen?": {"accuracy": NUMBER_OR_NULL, "n": int},
         }
     ),
+    "statistics": Shape({**_LOSS, "n": int, "gradients": dict, "weights": dict, "idle": dict}),
     "note": Shape({"step": int, "about": str, "text": str}),
     "tta": Shape({**_SCORES, **_TIMES, "split": str, "views?": int}),
     "checkpoint": Shape({"step": int, "file": str, "weights_sha256": str}),
@@ -172,7 +176,7 @@ class RunRecords:
 
     Attributes:
         start: the first record.
-        train, evals, resumes: records in the order of their steps.
+        train, evals, statistics, resumes: records in the order of their steps.
         notes: what the user was told beside the result, by what it is about; the newest of each.
         augmented: the evaluation of each split with test-time augmentation, by split.
         checkpoints: the records of saved checkpoints.
@@ -184,6 +188,7 @@ class RunRecords:
     start: Record
     train: list[Record] = field(default_factory=list)
     evals: list[Record] = field(default_factory=list)
+    statistics: list[Record] = field(default_factory=list)
     resumes: list[Record] = field(default_factory=list)
     notes: dict[str, Record] = field(default_factory=dict)
     augmented: dict[str, Record] = field(default_factory=dict)
@@ -224,6 +229,8 @@ class RunRecords:
                 self.train.append(record)
             case "eval":
                 self.evals.append(record)
+            case "statistics":
+                self.statistics.append(record)
             case "note":
                 self.notes[record["about"]] = record
             case "tta":
@@ -240,6 +247,7 @@ class RunRecords:
         self.resumes.append(resume)
         self.train = [record for record in self.train if record["step"] <= step]
         self.evals = [record for record in self.evals if record["step"] <= step and not record.get("final")]
+        self.statistics = [record for record in self.statistics if record["step"] <= step]
         self.checkpoints = [
             record for record in self.checkpoints if record["step"] <= step and record["file"] == "last"
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,8 @@ from dlassign.train.views import Views
 
 State = dict[str, Any]
 """Plain values and tensors, by name: what a checkpoint holds."""
+_DIGITS = 9
+"""Of a norm in the log: enough to see whether weights move at all."""
 
 
 class StepStats(NamedTuple):
@@ -87,6 +90,34 @@ class Evaluation:
         return only_prediction(self.confusion)
 
 
+class Statistics(NamedTuple):
+    """What is measured on one batch, without dropout and without penalties.
+
+    Attributes:
+        n: samples.
+        loss: their mean loss.
+        gradients: norm of the gradient of the loss by each parameter that is trained, in the order of the net.
+        weights: norm of each of these parameters.
+        idle: of each with two dimensions or more, the share of its outputs whose gradient is exactly 0, 0..1.
+    """
+
+    n: int
+    loss: float
+    gradients: dict[str, float]
+    weights: dict[str, float]
+    idle: dict[str, float]
+
+    def logged(self) -> dict[str, Any]:
+        """Return what the log has of it; a number that is not finite is None."""
+        parts = {"gradients": self.gradients, "weights": self.weights, "idle": self.idle}
+        maps = {key: {name: _short(value) for name, value in part.items()} for key, part in parts.items()}
+        return {"n": self.n, "loss": self.loss, **maps}
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
 @dataclass(frozen=True)
 class EvalOptions:
     """How a learner evaluates.
@@ -121,6 +152,10 @@ class Learner(Protocol):
 
     def evaluate_scores(self, split: Any, *, views: Views | None = None) -> tuple[Evaluation, NDArray[Any]]:
         """Evaluate, and return the scores that were counted by, (N, K), or (N, 1) of a two-class loss."""
+        ...
+
+    def statistics(self, split: Any, n: int) -> Statistics | None:
+        """Measure the net on at most n samples of a split; None where training would notice that."""
         ...
 
     def weights(self) -> State:

@@ -15,7 +15,8 @@ from dlassign.numpy_nets.objective import AddPenalty, NumpyLoss, numpy_predict
 from dlassign.optim.numpy_rules import NumpyOptimizer
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.checkpoint import to_numpy, to_tensors
-from dlassign.train.learner import EvalOptions, Evaluation, State, Steps, StepStats
+from dlassign.train.learner import EvalOptions, Evaluation, State, Statistics, Steps, StepStats
+from dlassign.train.statistics import evenly, numpy_statistics
 from dlassign.train.views import Views
 
 
@@ -123,6 +124,11 @@ class NumpyLearner:
         for start in range(0, len(split), self._eval_batch_size):
             x, y = split.x[start : start + self._eval_batch_size], split.y[start : start + self._eval_batch_size]
             yield self.network.forward(x, train=False), y
+
+    def statistics(self, split: Split, n: int) -> Statistics:
+        """Measure the network on at most n samples, in training mode without dropout."""
+        rows = evenly(len(split), n)
+        return numpy_statistics(self.network, self.loss, split.x[rows], split.y[rows])
 
     def weights(self) -> State:
         """Return parameters and buffers by name, as tensors over the same memory: nothing is written through them."""

@@ -32,6 +32,10 @@ from dlassign.train.own_schedule import own_factor
 
 RECORDS = 1000
 """Log records of a training that has one an epoch, at most: each waits for the device and takes a line."""
+MEASURE_EVERY, MEASUREMENTS = 500, 50
+"""Steps between two records of statistics, at least, and such records of a training, at most."""
+MEASURED = 256
+"""Samples that statistics are measured on, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Plan:
         lr_factor: factor on the initial learning rate of a step counted from 0.
         unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
         samples_a_step: size of a batch; the last one of an epoch may be shorter.
+        accumulate: in how many parts a batch is computed.
     """
 
     steps: int
@@ -56,6 +61,7 @@ class Plan:
     lr_factor: Callable[[int], float]
     unfreeze_at: int | None = None
     samples_a_step: int = 0
+    accumulate: int = 1
 
     def logs_at(self, step: int) -> bool:
         """Return whether training means are logged after this step."""
@@ -66,6 +72,26 @@ class Plan:
         # After the offset, for a report may have evaluated after steps 1, 101, 201, ...
         regular = step >= self.eval_offset and (step - self.eval_offset) % self.eval_every == 0
         return regular or step == self.steps
+
+    @property
+    def measured(self) -> int:
+        """How many samples statistics are measured on: no more than a step computes at once, so they fit, too."""
+        return min(MEASURED, -(-self.samples_a_step // self.accumulate))
+
+    def measures_at(self, step: int) -> bool:
+        """Return whether statistics are logged after this step: where splits are evaluated, but not each time.
+
+        Between two are at least MEASURE_EVERY steps. Measuring takes as long as about one step, of tiny nets two and a
+        half, so at most .5 % of the training. Counted and not timed: whoever trains again writes the same log.
+        """
+        least = max(MEASURE_EVERY, -(-self.steps // MEASUREMENTS))
+        # Of evaluations at steps 1, 101, 201, ... the first has few steps behind it.
+        every = -(-least // self.eval_every) * self.eval_every
+        regular = range(self.eval_offset + (every if self.eval_offset < least else 0), self.steps + 1, every)
+        if step == self.steps:
+            before = [taken for taken in regular[-2:] if taken < step]
+            return step - max(before, default=0) >= least
+        return step in regular
 
     def next_event(self, step: int) -> int:
         """Return the first step after `step` at which something is logged or evaluated."""
@@ -109,6 +135,7 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
         unfreeze_at=unfreeze_at,
         samples_a_step=samples_a_step or train.batch_size,
+        accumulate=train.accumulate,
     )
 
 

@@ -43,7 +43,7 @@ class Run:
         prune: asked at every evaluation, with its log record, whether to give the run up; None is never.
 
     Attributes:
-        cfg, parts: as given.
+        cfg, parts, log: as given.
         learner: the model's state and what computes with it; whoever trains runs side by side sets it before `begin`.
         error: what has ended the run, or None. Whoever trains several runs sets it, so that the others go on.
     """
@@ -65,7 +65,7 @@ class Run:
         self._folder = folder
         self.parts = parts
         self._plan = parts.plan
-        self._log = log
+        self.log = log
         self._say = say
         self._wall = wall
         self._prune = prune
@@ -130,7 +130,7 @@ class Run:
         # Now, when it is settled how many threads there are.
         self._environment = self._folder.begin(parts.machine())
         # Before the first record: whoever finds a log finds what wrote it. On the disk is what its chain counts.
-        self._log.sync()
+        self.log.sync()
         self._write_manifest("running")
         self._folder.point_latest()
         for note in (*parts.dataset.notes, *parts.preprocess.notes):
@@ -143,14 +143,14 @@ class Run:
             # Once, when the run begins. A later session has the same config, or its folder would have another name.
             self._folder.write_config(self.cfg)
             facts = start_facts(self.cfg, parts, environment=self._environment)
-            self._log.write("start", schema=SCHEMA, time=now(), **facts)
+            self.log.write("start", schema=SCHEMA, time=now(), **facts)
             return
         for difference in numeric_differences(former.start.get("environment", {}), self._environment):
             self._say(difference)
         if former.state is not None:
             self._folder.store.go_back(former.state, self._go_back, say=self._say)
             self._say(f"going on from step {self.step} of {self._plan.steps}")
-        self._log.write("resume", from_step=self.step, time=now(), environment=self._environment)
+        self.log.write("resume", from_step=self.step, time=now(), environment=self._environment)
 
     def _go_back(self, state: State) -> None:
         """Set learner, watchers and progress to a checkpoint; times of this session are added to those in it."""
@@ -181,7 +181,7 @@ class Run:
             seed=self.cfg.seed,
             data={"label": self.parts.dataset.label, "sha256": self.parts.dataset.sha256},
             environment=self._environment,
-            chain=self._log.chain,
+            chain=self.log.chain,
         )
 
     # Train
@@ -219,7 +219,7 @@ class Run:
         means = self._progress.pop_means()
         if not means:
             return None
-        self._log.write(
+        self.log.write(
             "train",
             step=self.step,
             epoch=self.epoch,
@@ -251,7 +251,7 @@ class Run:
 
     def _log_evaluation(self, split: str, result: Evaluation, *, step: int, **final: Any) -> Record:
         """Write the record of one evaluation, and return it; step: when the weights were as they are."""
-        return self._log.write(
+        return self.log.write(
             "eval",
             step=step,
             epoch=self._plan.epoch(step),
@@ -264,7 +264,7 @@ class Run:
 
     def note(self, *, text: str, first: bool = True, about: str = "one_class", **values: Any) -> None:
         """Tell the log something beside the result, and the user if this is the first time."""
-        self._log.write("note", about=about, text=text, **values)
+        self.log.write("note", about=about, text=text, **values)
         if first:
             self._say(text)
 
@@ -290,13 +290,13 @@ class Run:
         }
         # The weights that the next step starts from; those that are evaluated may be averages of them.
         self._log_checkpoint("last", state["learner"]["model"], step=self.step)
-        self._log.sync()  # first, so that the log never says less than the checkpoint
-        self._folder.store.save({**state, "chain": self._log.chain, "chained": self._chained}, step=self.step)
+        self.log.sync()  # first, so that the log never says less than the checkpoint
+        self._folder.store.save({**state, "chain": self.log.chain, "chained": self._chained}, step=self.step)
         self._saved_at = time.monotonic()
 
     def _log_checkpoint(self, file: str, weights: State, *, step: int) -> None:
         """Say in the log, which a later change would break, what a checkpoint is about to hold."""
-        self._log.write("checkpoint", step=step, file=file, weights_sha256=weights_sha256(weights))
+        self.log.write("checkpoint", step=step, file=file, weights_sha256=weights_sha256(weights))
 
     def close(self) -> None:
         """Save where training has ended, or was interrupted.
@@ -372,14 +372,14 @@ class Run:
             return
         result = self.learner.evaluate(self.parts.splits[split], views=views)
         values = {"loss": result.loss, "accuracy": result.accuracy, "n": result.n}
-        self._log.write("tta", step=step, split=split, **values, views=len(views), wall=self._wall_now())
+        self.log.write("tta", step=step, split=split, **values, views=len(views), wall=self._wall_now())
 
     def _end(self, status: str, **values: Any) -> None:
         """Write the last record and the manifest."""
         progress = self._progress
         seconds = {**progress.other_seconds, "train": progress.train_seconds, "eval": progress.eval_seconds}
         total = self._wall_now()
-        self._log.write(
+        self.log.write(
             "end",
             status=status,
             steps=self.step,
@@ -391,7 +391,7 @@ class Run:
             **values,
         )
         # The record first: a manifest that says "finished" beside a log that does not would be believed.
-        self._log.sync()
+        self.log.sync()
         self._write_manifest(status)
 
     def _wall_now(self) -> float:

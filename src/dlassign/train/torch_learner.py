@@ -21,8 +21,9 @@ from dlassign.optim.own_optimizer import WrappedOptimizer
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
 from dlassign.train.device import restore_rng, rng_state
-from dlassign.train.learner import EvalOptions, Evaluation, State, Steps, StepStats
+from dlassign.train.learner import EvalOptions, Evaluation, State, Statistics, Steps, StepStats
 from dlassign.train.loss_scale import LossScale
+from dlassign.train.statistics import at_rest, evenly, torch_statistics
 from dlassign.train.views import Views
 
 
@@ -284,6 +285,21 @@ class TorchLearner:
 
     def _evaluated_weights(self) -> AbstractContextManager[None]:
         return self._average.swapped() if self._average is not None and self._swaps else nullcontext()
+
+    def statistics(self, split: TensorSplit, n: int) -> Statistics | None:
+        """Measure the net on at most n samples; None of a compiled one, or where its memory does not suffice."""
+        if self.arithmetic.compile:
+            return None
+        rows = evenly(len(split), n)
+        part = TensorSplit(split.x[rows], split.y[rows], split.prepare)
+        try:
+            with at_rest(self.model, self.device):
+                loss = self.loss(self._scores(part.prepared(0, len(part))), part.y)
+                # As in a step, or small gradients of fp16 would be 0.
+                scale = None if self._loss_scale is None else self._loss_scale.scaled(torch.ones_like(loss))
+                return torch_statistics(self.model, loss, scale=scale, n=len(part))
+        except torch.OutOfMemoryError:  # the gradients of the last step are still there
+            return None
 
     def weights(self) -> State:
         """Return the weights that are evaluated, and the buffers, by name."""

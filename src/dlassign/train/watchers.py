@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dlassign.config.train import OwnMetric
 from dlassign.config.train import Train as TrainConfig
 from dlassign.train.learner import Evaluation, State
+from dlassign.train.statistics import Measure
 
 if TYPE_CHECKING:  # run.py makes the watchers
     from dlassign.train.run import Run
@@ -228,7 +229,7 @@ def make_watchers(train: TrainConfig, *, validates: bool, keep: KeepBest, one_cl
         keep: keeps the best weights, if the config wants that and validation can tell which they are.
         one_class: looks at every run.
     """
-    watchers: dict[str, Watcher] = {"one_class": one_class}
+    watchers: dict[str, Watcher] = {"one_class": one_class, "statistics": Measure()}
     if validates and train.keep != "last":
         watchers["keep_best"] = keep
     stop = train.early_stop

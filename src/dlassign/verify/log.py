@@ -77,6 +77,7 @@ def _departures(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Dep
     yield from _training(records, plan)
     for split in ("train", "val", "test"):
         yield from _evaluations(records, cfg, plan, split)
+    yield from _statistics(records, plan)
     yield from _rates(records, cfg, plan)
     yield from _stop(records, cfg)
 
@@ -133,6 +134,14 @@ def _apart(logged: set[int], due: range, plan: Plan) -> tuple[int | None, int | 
     if missing is None and due.stop > plan.steps > 0 and plan.steps not in logged:
         missing = plan.steps
     return missing, min((step for step in logged if step not in due and step != plan.steps), default=None)
+
+
+def _statistics(records: RunRecords, plan: Plan) -> Iterator[Departure]:
+    """Yield the first statistics of a step without an evaluation; how often they come is up to the version."""
+    for record in records.statistics:
+        if not plan.evaluates_at(record["step"]):
+            yield "extra", f"statistics of step {record['step']:,}, at which nothing is evaluated", record
+            return
 
 
 def _rates(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Departure]:

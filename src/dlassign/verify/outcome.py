@@ -101,7 +101,8 @@ def differences(
 
 def record_differences(lines: Iterable[Line], again: RunRecords, stretch: Stretch) -> Iterator[tuple[str, str]]:
     """Yield (what, where) of records of a stretch that differ but for times, are missing, or should not be there."""
-    new = {_key(record): record for record in (*again.train, *again.evals) if not record.get("final")}
+    measured = (*again.train, *again.evals, *again.statistics)
+    new = {_key(record): record for record in measured if not record.get("final")}
     logged = _within(lines, stretch)
     for place, record in logged:
         found = new.get(_key(record))
@@ -111,7 +112,9 @@ def record_differences(lines: Iterable[Line], again: RunRecords, stretch: Stretc
             yield from value_differences(record, found, place)
     there = {_key(record) for _, record in logged}
     for key, record in new.items():
-        if stretch.start < record["step"] <= stretch.stop and key not in there:
+        # An earlier version wrote no statistics, and neither does a stack.
+        written = record["kind"] != "statistics"
+        if written and stretch.start < record["step"] <= stretch.stop and key not in there:
             yield f"the log lacks the {called(record)}", (logged[-1][0] if logged else "")
 
 
@@ -143,7 +146,7 @@ def reasons(source: Source, computed: Sequence[Environment], now: Environment, *
 
 def _within(lines: Iterable[Line], stretch: Stretch) -> list[Line]:
     """Return the records of a stretch that training again must give, but those of the end of the run."""
-    taken = [(place, record) for place, record in lines if record["kind"] in ("train", "eval")]
+    taken = [(place, record) for place, record in lines if record["kind"] in ("train", "eval", "statistics")]
     taken = [(place, record) for place, record in taken if not record.get("final")]
     return [(place, record) for place, record in taken if stretch.start < record["step"] <= stretch.stop]
 
@@ -157,10 +160,10 @@ def called(record: Record) -> str:
     if record["kind"] == "end":
         return "last record"
     split = record.get("split")
-    what = {"eval": f"evaluation on {split}", "tta": f"evaluation of views on {split}"}.get(record["kind"])
+    named = {"eval": f"evaluation on {split}", "tta": f"evaluation of views on {split}", "statistics": "statistics"}
     if record.get("final"):
         return f"final evaluation on {split}"
-    return f"{what or 'train record'} of step {record['step']:,}"
+    return f"{named.get(record['kind'], 'train record')} of step {record['step']:,}"
 
 
 def _short(value: Any) -> str:

@@ -73,8 +73,9 @@ def _retrained(source: Source, again: Repetition, known: Known, *, last: int) ->
         wrong += _end_differences(records, again.records())
     result = _result(records, again.records())
     if not wrong:
+        count = len(records.train) + len(records.evals) + len(records.statistics)
         marks = len({mark.step for mark in known.marks if mark.step <= last})
-        what = f"trained again to step {last:,}: {_equal(marks, len(records.train) + len(records.evals))}{result}"
+        what = f"trained again to step {last:,}: {_equal(marks, count)}{result}"
         # Without a digest the numbers of the log agree with its config, and nothing is said of the weights.
         return proven(NAME, what) if marks else consistent(NAME, what)
     everywhere = environments([record for _, record in records.lines], 0, last)
