@@ -14,6 +14,9 @@ from dlassign.store.log_result import result_contradictions
 from dlassign.store.manifest import package_version
 from dlassign.store.records import CHAIN, FINISHED, Record, RunRecords
 
+ODD_LINES = ("chain", "record", "torn")
+"""Kinds of contradictions that say how lines stand in a log, and nothing of what records say."""
+
 
 def contradictions(records: RunRecords, log: Path) -> list[Contradiction]:
     """Return what a log says and cannot be; [] of a log that agrees with itself.
