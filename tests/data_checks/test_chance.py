@@ -11,6 +11,7 @@ from dlassign.data_checks.chance import (
     binomial_tail,
     chi_squared,
     expected_pairs,
+    hypergeometric_tail,
     poisson_head,
     poisson_tail,
     share_but_for_a_column,
@@ -41,6 +42,15 @@ def test_poisson_tail_of_few_and_of_many(count: int, mean: float) -> None:
 )
 def test_binomial_tail(count: int, n: int, share: float) -> None:
     assert binomial_tail(count, n, share) == pytest.approx(stats.binom.sf(count - 1, n, share), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("count", "drawn", "kind", "total"),
+    [(12, 12, 12, 24), (3, 50, 40, 1000), (900, 5000, 6000, 50_000), (20, 20, 40, 60_000)],
+)
+def test_hypergeometric_tail(count: int, drawn: int, kind: int, total: int) -> None:
+    exact = stats.hypergeom.sf(count - 1, total, kind, drawn)
+    assert hypergeometric_tail(count, drawn, kind, total) == pytest.approx(exact, rel=1e-5)
 
 
 def test_binomial_tail_below_its_mean_and_of_half_an_event() -> None:

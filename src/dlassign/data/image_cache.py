@@ -3,7 +3,8 @@
 An entry of the cache is two files: `<key>.npy` with the pixels and `<key>.json` with what is known of them. Both are
 written under a temporary name and then moved, so processes that decode the same folder at the same time do not disturb
 each other. Both are checked as a whole: an entry of which one bit has changed is as good as none. What a check of the
-data has found lies beside them as `check-<key>.json`. The cache may be deleted at any time.
+data has found lies beside them as `check-<key>.json`, and what the headers of files say as `headers-<key>.json`. The
+cache may be deleted at any time.
 """
 
 from __future__ import annotations

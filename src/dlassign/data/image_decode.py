@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ JOB_IMAGES = 256
 JOB_BYTES = 2**25
 """Largest job of a worker. Small jobs keep all workers busy to the end, and each result is copied through a pipe."""
 
+T = TypeVar("T")
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h: the signal that the kernel sends to a process when its parent ends."""
 
@@ -94,7 +96,7 @@ def image_shape(paths: Sequence[str], how: Decoding) -> tuple[int, int, int]:
     """
     if how.size is not None:
         return 1 if how.grayscale else 3, *how.size
-    with _quiet():
+    with quiet():
         for path in paths:
             try:
                 channels, height, width = decode_image(path, how).x.shape
@@ -157,14 +159,14 @@ def decode_chunks(
     """
     starts = range(0, len(paths), rows)
     parts = [part for start in starts for part in _jobs(range(start, min(start + rows, len(paths))), shape)]
-    results = _run(
+    results = run_jobs(
         partial(decode_job, shape=shape, how=how),
         ([paths[row] for row in part] for part in parts),
-        _workers(len(paths), workers),
+        workers_for(len(paths), workers),
     )
     for start in starts:
         chunk = Decoded(np.empty((min(rows, len(paths) - start), *shape), dtype=np.uint8))
-        with _quiet():  # not around the loop: whoever takes the chunks wants to see warnings
+        with quiet():  # not around the loop: whoever takes the chunks wants to see warnings
             for part in _jobs(range(len(chunk.x)), shape):
                 chunk.put(part, next(results))
         yield chunk
@@ -177,10 +179,10 @@ def _decode_rows(
     shape: tuple[int, int, int] = decoded.x.shape[1:]
     parts = _jobs(rows, shape)
     job = partial(decode_job, shape=shape, how=how)
-    with _quiet():
+    with quiet():
         # Jobs end in any order, but their results come in the order of the jobs, so rows do not depend on the workers.
         jobs = ([paths[row] for row in part] for part in parts)
-        for part, found in zip(parts, _run(job, jobs, _workers(len(rows), workers)), strict=True):
+        for part, found in zip(parts, run_jobs(job, jobs, workers_for(len(rows), workers)), strict=True):
             if how.bits != decoded.bits:  # the second time, these are known
                 found.transparent.clear()
                 found.frames.clear()
@@ -193,7 +195,8 @@ def _jobs(rows: Sequence[int], shape: tuple[int, int, int]) -> list[Sequence[int
     return [rows[start : start + many] for start in range(0, len(rows), many)]
 
 
-def _workers(images: int, wanted: int | None) -> int:
+def workers_for(images: int, wanted: int | None = None) -> int:
+    """Return how many processes read so many images: one for each core, if it is worth it."""
     return (wanted or usable_cores()) if images >= WORTH_WORKERS else 1
 
 
@@ -202,12 +205,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _run(job: Callable[[list[str]], Decoded], jobs: Iterable[list[str]], workers: int) -> Iterator[Decoded]:
+def run_jobs(job: Callable[[list[str]], T], jobs: Iterable[list[str]], workers: int) -> Iterator[T]:
     """Yield the results of jobs in their order; workers are a few jobs ahead, so that few results wait in memory."""
     if workers == 1:
         yield from map(job, jobs)
         return
-    waiting: deque[Future[Decoded]] = deque()
+    waiting: deque[Future[T]] = deque()
     try:
         with _executor(workers) as executor:
             try:
@@ -221,7 +224,7 @@ def _run(job: Callable[[list[str]], Decoded], jobs: Iterable[list[str]], workers
                 for future in waiting:
                     future.cancel()
     except BrokenProcessPool as error:
-        raise DataError("a process that decoded images was killed; is there enough memory?") from error
+        raise DataError("a process that read images was killed; is there enough memory?") from error
 
 
 def _executor(workers: int) -> Executor:
@@ -281,7 +284,7 @@ def why_unreadable(path: str, error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide warnings: those of Pillow about metadata, and that of Python about a fork beside threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,15 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from dlassign.data.bundle import Labels, Raw, Split, content_sha256
-from dlassign.data.image_cache import CacheEntry, checksum, default_cache, read_entry, read_pixels, write_cache
+from dlassign.data.image_cache import (
+    CacheEntry,
+    checksum,
+    default_cache,
+    keep_sealed,
+    read_entry,
+    read_pixels,
+    read_sealed,
+    write_cache,
+)
 from dlassign.data.image_decode import Decoded, decode_images, image_shape
 from dlassign.data.image_groups import group_numbers
+from dlassign.data.image_headers import Header, read_headers
 from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.image_scan import ImageFile, escaped, scan_folders
 from dlassign.errors import DataError, first_few
 
 FORMAT = 5
 """Part of every cache key. Raise it when the same files decode to other pixels, or the cache files change."""
+_HEADERS = "headers 1"
+"""The same of what is kept of the headers of files."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,27 @@ class Images:
             paths[part] = [file.path for row, file in enumerate(files, start) if row not in bad]
             start += len(files)
         return paths
+
+    def headers(self) -> dict[str, list[Header | None]]:
+        """Return the headers of the images that `names` gives; they are kept beside the decoded images."""
+        key = f"headers-{self.scan.quick_key(_HEADERS)}"
+        kept = read_sealed(self.folder, key) if self.folder else {}
+        if not kept:
+            found = read_headers([file.path for file in self.scan.files])
+            kinds = list(dict.fromkeys(found))
+            number = {kind: place for place, kind in enumerate(kinds)}
+            kept = {"kinds": kinds, "files": [number[header] for header in found]}
+            if self.folder:
+                keep_sealed(self.folder, key, kept)
+        every = [kind and Header(*kind) for kind in kept["kinds"]]
+        bad = self._entry.bad if self._entry else {}
+        headers: dict[str, list[Header | None]] = {}
+        start = 0
+        for part, files in self.scan.parts:
+            rows = range(start, start + len(files))
+            headers[part] = [every[kept["files"][row]] for row in rows if row not in bad]
+            start += len(files)
+        return headers
 
     def _keep(self, x: Pixels, entry: CacheEntry) -> str:
         if self.folder is not None:

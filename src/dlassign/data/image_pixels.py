@@ -183,6 +183,11 @@ def _scale_transparent_gray(opened: Image) -> None:
         opened.info["transparency"] = (gray & top) * (255 // top)
 
 
+def has_two_bytes(opened: Image) -> bool:
+    """Return whether the file holds 16 bits for each of several channels; before it is loaded."""
+    return bool(_raw_mode(opened))
+
+
 def _raw_mode(opened: Image) -> str:
     """Return how the file holds 16 bits for each of several channels, such as `RGB;16B`; "" if it does not."""
     raw = _codec_mode(opened)

@@ -111,6 +111,28 @@ def _binomial(k: int, n: float, share: float) -> float:
     return math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
 
 
+def hypergeometric_tail(count: int, drawn: int, kind: int, total: int) -> float:
+    """Return the probability of `count` or more of a kind among `drawn` of a total, of which `kind` are of it.
+
+    Below the mean it is 1.
+
+    Source: Fisher (1935), The logic of inductive inference, for the test of a table of two rows and two columns.
+    """
+    if count * total <= drawn * kind:
+        return 1.0
+
+    def ways(n: int, k: int) -> float:
+        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+    found = 0.0
+    for k in range(count, min(drawn, kind) + 1):
+        term = math.exp(ways(kind, k) + ways(total - kind, drawn - k) - ways(total, drawn))
+        found += term
+        if term < 1e-9 * found:
+            break  # beyond the mean each is smaller than the one before
+    return min(1.0, found)
+
+
 def poisson_tail(count: int, mean: float) -> float:
     """Return the probability of `count` or more events where `mean` are expected, by Poisson's law.
 

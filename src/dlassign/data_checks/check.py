@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dlassign.data.bundle import Dataset
 from dlassign.data_checks.classes import class_counts, class_shares, missing_classes
 from dlassign.data_checks.columns import leaking_columns
+from dlassign.data_checks.files import Headers, file_facts, file_flaws
 from dlassign.data_checks.flaw import DataCheck, causes
 from dlassign.data_checks.near import near_flaws
 from dlassign.data_checks.shared_samples import shared_samples
@@ -18,12 +19,15 @@ from dlassign.data_checks.values import blank_images, mean_and_spread, unlike_tr
 from dlassign.errors import UserError
 
 
-def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -> DataCheck:
+def check_data(
+    dataset: Dataset, *, by: str | None = None, near: bool = False, headers: Headers | None = None
+) -> DataCheck:
     """Return what is odd about a data set, as it is split and before it is preprocessed.
 
     Args:
         dataset: every split in memory.
         by: how it was split, `data.split.by`; None: not known.
+        headers: of the files of each split, if the samples are image files.
         near: look for near duplicates of images too, which takes time with the square of their number.
 
     Raises:
@@ -41,8 +45,10 @@ def check_data(dataset: Dataset, *, by: str | None = None, near: bool = False) -
         *unlike_train(dataset),
         *leaking_columns(dataset),
         *blank_images(dataset.splits),
+        *(file_flaws(dataset, headers) if headers else ()),
     ]
-    return DataCheck(flaws=causes(flaws), facts=_facts(dataset, counts), leaks=leaks)
+    facts = _facts(dataset, counts) | ({"files": file_facts(headers)} if headers else {})
+    return DataCheck(flaws=causes(flaws), facts=facts, leaks=leaks)
 
 
 def _facts(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:

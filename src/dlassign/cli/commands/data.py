@@ -99,6 +99,7 @@ def check_command(
     from dlassign.config.load import load_config
     from dlassign.data.load import find_images, load_dataset, names_of
     from dlassign.data_checks.check import check_data
+    from dlassign.data_checks.files import headers_of
     from dlassign.parts.code import Code
 
     if grid is not None and not labels:
@@ -108,7 +109,8 @@ def check_command(
     data = cfg.data
     images = find_images(data)
     dataset = load_dataset(data, images=images)
-    check = check_data(dataset, by=data.split.by, near=near)
+    headers = None if images is None else headers_of(dataset, images)
+    check = check_data(dataset, by=data.split.by, near=near, headers=headers)
     if labels:
         check = _with_labels(cfg, dataset, check, sheet=sheet)
     names = names_of(data, dataset, images)

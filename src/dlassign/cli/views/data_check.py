@@ -51,6 +51,8 @@ def check_lines(check: DataCheck, names: Names, *, notes: Sequence[str] = ()) ->
         yield f"reading: {note}"
     yield ""
     yield from _tables(facts)
+    if facts.get("files"):
+        yield from _files(facts["files"])
     yield ""
     yield _verdict(check.flaws)
 
@@ -85,6 +87,20 @@ def _tables(facts: Mapping[str, Any]) -> Iterator[str]:
     for split, values in facts["values"].items():
         mean, spread = (" ".join("nan" if v is None else f"{v:.4g}" for v in values[key]) for key in ("mean", "spread"))
         yield f"{split}: mean {mean}, spread {spread} (of {values['of']:,} samples)"
+
+
+def _files(files: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sizes and modes of image files."""
+    smallest, common, largest = ("x".join(map(str, files[key])) for key in ("smallest", "most_common", "largest"))
+    if files["sizes"] == 1:
+        yield f"files: {files['count']:,}, all of {common} (width x height)"
+    else:
+        low, high = files["aspect"]
+        yield (
+            f"files: {files['count']:,} of {files['sizes']:,} sizes (width x height), smallest {smallest}, most common "
+            f"{common} ({files['most_common_count']:,}), largest {largest}; width / height {low:.3g} to {high:.3g}"
+        )
+    yield f"modes: {', '.join(f'{mode} {n:,}' for mode, n in files['modes'].items())}"
 
 
 def _verdict(flaws: Sequence[Flaw]) -> str:
