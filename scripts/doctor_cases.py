@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,9 @@ class Net:
 
     data: str
     config: Mapping[str, Any]
-    norm: str
     scale: float
     torch: bool = True
     vgg: bool = False
-    classes: int = field(default=10)
 
 
 def _config(**sections: Any) -> dict[str, Any]:
@@ -97,7 +95,6 @@ NETS = {
             optimizer={"name": "adam", "lr": 1e-3},
             train={"epochs": 30, "batch_size": 32},
         ),
-        norm="none",
         scale=16,
         torch=False,
     ),
@@ -109,7 +106,6 @@ NETS = {
             optimizer={"name": "sgd", "lr": 0.05, "momentum": 0.9},
             train={"epochs": 20, "batch_size": 64},
         ),
-        norm="batch",
         scale=255,
     ),
     "vgg_cifar": Net(
@@ -128,7 +124,6 @@ NETS = {
             optimizer={"name": "adam", "lr": 1e-3},
             train={"epochs": 30, "batch_size": 32},
         ),
-        norm="none",
         scale=255,
         vgg=True,
     ),
@@ -352,5 +347,5 @@ def _penalty() -> dict[str, Any]:
     return {"name": "l2", "coefficient": 1.0}
 
 
-def _warmup(epochs: float, **schedule: Any) -> dict[str, Any]:
-    return {"name": "constant", **schedule, "warmup": {"epochs": float(epochs)}}
+def _warmup(epochs: float) -> dict[str, Any]:
+    return {"name": "constant", "warmup": {"epochs": epochs}}

@@ -48,9 +48,7 @@ def opened(case: Case, seed: int) -> tuple[Located, Raw | None]:
         given = case.change(given, np.random.default_rng(seed + 100))
     test = (given.test_x, given.test_y)
     raw = raw_of_arrays(given.x, given.y, test=test, classes=[f"class {k}" for k in range(10)])
-    located = locate_config(
-        dict(case.config), seed=seed, data={"train": (given.x, given.y), "test": test}, code=[code] if code else []
-    )
+    located = locate_config(dict(case.config), seed=seed, data={"train": (given.x, given.y), "test": test}, code=[code])
     return located, raw
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +125,37 @@ def test_overfitting_is_a_hint() -> None:
     assert (first.rule, first.certainty) == ("overfitting", "hint")
 
 
+def test_losses_without_a_trend_are_quiet() -> None:
+    """Noise is held against the error of what is compared: of 2,000 logs hardly one seems to fall or to rise."""
+    rng = np.random.default_rng(0)
+    found: Counter[str] = Counter()
+    for _ in range(2000):
+        flat = (2.0 + 0.05 * rng.normal(size=40)).tolist()
+        falling = [*np.geomspace(2.3, 0.1, 40)]
+        rough = (0.5 + 0.05 * rng.normal(size=24)).tolist()
+        found.update(rules(records(train=train(flat, 0.3))))
+        found.update(rules(records(train=train(falling), evals=evals([0.8] * 24, losses=rough))))
+    assert found["slow_learning"] <= 2
+    assert found["overfitting"] <= 2
+
+
 def test_a_choice_by_luck_on_few_samples() -> None:
     noise = np.random.default_rng(1).normal(size=20)
     end = {"status": "finished", "chosen": {"weights": "best", "step": 100}}
     few = records(evals=evals((0.9 + 0.04 * noise).clip(0, 1).tolist(), n=50), end=end)
     assert rules(few) == ["validation_small"]
+
+
+@pytest.mark.parametrize(
+    ("n_train", "split", "cure"),
+    [(1000, {"val": 50}, "--set data.split.val=225"), (300, {"val": 50}, ""), (1000, {"val": None}, "")],
+)
+def test_more_samples_to_choose_by_are_taken_where_there_are_enough(n_train: int, split: Any, cure: str) -> None:
+    begin = start(data={"split": split})
+    begin["data"]["n_train"] = n_train
+    end = {"status": "finished", "chosen": {"weights": "best", "step": 100}}
+    [few] = log_findings(records(start=begin, evals=evals([0.9, 0.92] * 10, n=50), end=end))
+    assert (few.rule, few.cure) == ("validation_small", cure)
 
 
 def test_the_maximum_over_test_evaluations() -> None:
@@ -142,7 +170,11 @@ def test_a_loss_that_is_still_falling() -> None:
 @pytest.mark.parametrize("log", sorted(OLD_RUNS.rglob("log.jsonl")), ids=lambda path: path.parent.name)
 def test_logs_of_earlier_versions_are_read(log: Path) -> None:
     found = read_records(log)
-    assert [one.rule for one in log_findings(found) if one.certainty == "certain"] == []
+    assert log_findings(found) == []
+    ill = replace(found, train=[{**record, "loss": None} for record in found.train])
+    assert [one.rule for one in log_findings(ill)] == ["diverged"]
+    early = replace(found, train=[{**found.train[0], "loss": 60.0}, *found.train[1:]])
+    assert [one.rule for one in log_findings(early)] == ["loss_at_start"]
 
 
 def test_a_log_of_the_start_alone() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dlassign.config.run import RunConfig
+from dlassign.data.arrays import raw_of_arrays
 from dlassign.doctor.probe import probe
 from dlassign.doctor.probe_nets import view_of
 from dlassign.train.cache import DataCache
@@ -85,6 +86,33 @@ def test_looks_change_neither_weights_nor_generators(backend: str) -> None:
     for training in (True, False):
         view.loss(x, y, training=training, dropout=training)
     assert (weights_sha256(learner.weights()), str(learner.state_dict()["rng"])) == before
+
+
+@pytest.mark.parametrize("balance", [None, "oversample"])
+def test_the_best_constant_answer_is_that_of_what_is_trained_on(balance: str | None) -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), [300, 60, 30, 30])
+    raw = raw_of_arrays(rng.normal(size=(len(y), 5)), y)
+    data = {"name": "arrays", "split": {"val": 0.2}, "preprocess": [], "balance": balance}
+    found = probe(config(data=data), cache=DataCache(raw), steps=1)
+    shares = np.array([300, 60, 30, 30]) / 420
+    null = math.log(4) if balance else -(shares * np.log(shares)).sum()
+    assert found.null == pytest.approx(null, abs=2e-3)
+    weights = {"0": 1.0, "1": 5.0, "2": 10.0, "3": 10.0}
+    weighted = config(data=data, loss={"name": "cross_entropy", "class_weight": weights})
+    counted = (np.full(4, 0.25) if balance else shares) * list(weights.values())
+    counted /= counted.sum()
+    found = probe(weighted, cache=DataCache(raw), steps=1)
+    assert found.null == pytest.approx(-(counted * np.log(counted)).sum(), abs=2e-3)
+
+
+@BACKENDS
+def test_what_differs_between_samples_is_not_what_differs_between_units(backend: str) -> None:
+    sigmoid = config(backend, model={"name": "mlp", "hidden": [32] * 8, "activation": "sigmoid"})
+    layers = [layer for layer in probe(sigmoid, steps=1).layers if layer.kind == "linear"]
+    assert layers[0].varies > 0.3 * layers[0].std
+    assert layers[-2].std > 0.05
+    assert layers[-2].varies < 1e-4 * layers[-2].std
 
 
 CPU = torch.device("cpu")

@@ -64,7 +64,12 @@ def test_planted_in_the_activations() -> None:
     ends = {"name": "normal", "std": 3.0}
     assert "saturated" in rules(config(model={"name": "mlp", "hidden": [32], "activation": "tanh"}, init=ends))
     eight = {"name": "mlp", "hidden": [32] * 8, "activation": "sigmoid"}
-    assert "vanishing_gradients" in rules(config(model=eight))
+    found = rules(config(model=eight))
+    assert "vanishing_gradients" in found
+    assert found["signal_lost"].certainty == "likely"
+    assert "init_too_small" not in found
+    three = {"name": "mlp", "hidden": [32] * 3, "activation": "sigmoid"}
+    assert "signal_lost" not in rules(config(model=three))
 
 
 def test_a_layer_that_stands_still() -> None:
@@ -101,12 +106,12 @@ def healthy() -> Probe:
 
 def test_made_up_numbers() -> None:
     cfg, good = config(), healthy()
-    dead = LayerStats(name="relu1", kind="relu", std=0.0, zeros=1.0, dead=1.0, saturated=0.0)
+    dead = LayerStats(name="relu1", kind="relu", std=0.0, varies=0.0, zeros=1.0, dead=1.0, saturated=0.0)
     flat = (2.31,) * len(good.losses)
     assert rules(cfg, replace(good, layers=(dead,), losses=flat))["dead_units"].certainty == "likely"
     assert rules(cfg, replace(good, layers_end=(dead,)))["dead_units"].certainty == "hint"
     assert list(rules(cfg, replace(good, losses=flat))) == ["no_learning"]
-    norm = LayerStats(name="norm1", kind="batchnorm1d", std=1.0, zeros=0.0, dead=0.0, saturated=0.0)
+    norm = LayerStats(name="norm1", kind="batchnorm1d", std=1.0, varies=1.0, zeros=0.0, dead=0.0, saturated=0.0)
     gap = replace(good, layers=(norm,), training_mode=0.5, evaluation_mode=3.0)
     assert "batch_norm_gap" in rules(cfg, gap)
     assert not rules(cfg, replace(gap, steps=3, losses=gap.losses[:3]))
@@ -148,6 +153,25 @@ def test_the_penalty_that_was_measured_is_that_which_pulls() -> None:
     found = rules(cfg, replace(healthy(), penalty=3.0))["penalty_too_strong"]
     assert found.key == "optimizer.weight_decay"
     assert found.cure.startswith("--set optimizer.weight_decay=0.0001")
+
+
+def test_a_net_that_is_ill_says_little_of_its_labels() -> None:
+    nothing = replace(healthy(), neighbours=0.1, neighbours_chance=0.1, val=(30, 300, 33), losses=(2.31,) * 120)
+    found = rules(config(), nothing)
+    assert found["labels_unrelated"].certainty == "likely"
+    assert "was seen among 600 of them" in found["labels_unrelated"].why
+    assert "nothing to do" not in found["labels_unrelated"].why
+    assert rules(config(), replace(nothing, diverged_at=3))["labels_unrelated"].certainty == "hint"
+
+
+def test_inputs_that_hardly_differ_are_no_fault_of_the_layers() -> None:
+    first, second, head = (
+        LayerStats(name=f"linear{i}", kind="linear", std=1.0, varies=v, zeros=0.0, dead=0.0, saturated=0.0)
+        for i, v in enumerate((1e-5, 1e-6, 1e-6))
+    )
+    assert "signal_lost" not in rules(config(), replace(healthy(), layers=(first, second, head)))
+    good = replace(first, varies=0.5)
+    assert "signal_lost" in rules(config(), replace(healthy(), layers=(good, second, head)))
 
 
 def test_frozen_by_the_config_is_no_fault() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, ImageFolder
-from dlassign.config.load import load_config
+from dlassign.config.load import dump_plain, load_config, locate, parse_config
 from dlassign.config.run import RunConfig
 from dlassign.data.arrays import raw_of_arrays
 from dlassign.data.load import find_images, load_dataset
@@ -19,6 +19,7 @@ from dlassign.doctor.facts import gather
 from dlassign.doctor.finding import Finding, ranked
 from dlassign.doctor.rules import RULES
 from dlassign.doctor.static import static_findings
+from dlassign.launch.diagnosing import overrides_of
 from helpers.runs import with_changes
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ PLANTED: list[tuple[str, dict[str, Any]]] = [
         {"init": {"name": "normal", "std": 1e-3}, "model.hidden": [50, 70, 50], "optimizer.weight_decay": 1e-3},
     ),
     ("init_too_large", {"init": {"name": "normal", "std": 1.0}}),
-    ("scaled_twice", {"data.preprocess": [{"name": "scale", "divisor": 16.0}] * 2}),
+    ("scaled_twice", {"data.preprocess": [{"name": "scale", "divisor": 16.0}, {"name": "scale", "divisor": 16.0}]}),
     ("scaled_twice", {"data.preprocess": [{"name": "scale", "divisor": 4080.0}]}),
     ("normalize_constants", {"data.preprocess": [{"name": "scale", "divisor": 16.0}, NORMALISED]}),
     ("normalize_constants", {"data.preprocess": [{"name": "scale", "divisor": 16.0}, {**NORMALISED, "mean": [1.3]}]}),
@@ -71,6 +72,7 @@ PLANTED: list[tuple[str, dict[str, Any]]] = [
     ("frozen", {"train.freeze": "body"}),
     ("lr_too_large", {"optimizer.lr": 0.1}),
     ("lr_too_large", {"optimizer": {"name": "sgd", "lr": 10.0}}),
+    ("lr_too_large", {"optimizer": {"name": "rmsprop", "lr": 0.02, "momentum": 0.9}}),
     ("lr_too_large", {"model.hidden": [], "optimizer": {"name": "sgd", "lr": 300.0}}),
     ("lr_too_small", {"optimizer.lr": 1e-7}),
     ("lr_too_small", {"optimizer": {"name": "sgd", "lr": 1e-5}}),
@@ -78,6 +80,7 @@ PLANTED: list[tuple[str, dict[str, Any]]] = [
     ("lr_too_small", {"model.hidden": [], "optimizer": {"name": "sgd", "lr": 1e-6}}),
     ("flipped_digits", {"data.augment": [{"name": "flip"}]}),
     ("validation_small", {"data.split": {"val": 50}}),
+    ("validation_small", {"data.split": {"val": 200, "train": 1000}}),
     ("test_watched", {"train.evaluate": ["val", "test"]}),
 ]
 
@@ -94,6 +97,15 @@ def test_a_planted_fault_is_named_first(rule: str, changes: dict[str, Any]) -> N
     assert "static" in RULES[rule].stages
     assert found[0].statistic
     assert found[0].null
+
+
+@pytest.mark.parametrize(("rule", "changes"), PLANTED, ids=[rule for rule, _ in PLANTED])
+def test_a_cure_removes_its_finding(rule: str, changes: dict[str, Any]) -> None:
+    values = with_changes(HEALTHY, changes)
+    found = findings(values)[0]
+    cured = locate(parse_config(dump_plain(values), "ill.yaml"), overrides_of(found.cure)).config
+    assert found.cure
+    assert rule not in [one.rule for one in ranked(static_findings(gather(cured)))]
 
 
 def test_the_healthy_config_is_quiet() -> None:
@@ -218,8 +230,11 @@ class TestData:
         x, y = table()
         times = np.column_stack([1.6e9 + 1e4 * x[:, 0], 1.6e9 + 1e4 * x[:, 1]])
         found = {one.rule: one for one in of_arrays(times, y, {"model.hidden": hidden})}
-        assert "inputs_not_scaled" in found
         assert "signal_lost" not in found
+        # Each column for itself: one divisor would leave nothing of another one of the usual size.
+        assert found["inputs_not_scaled"].cure == "--set 'data.preprocess=[{name: normalize}]'"
+        cured = of_arrays(times, y, {"model.hidden": hidden, "data.preprocess": [{"name": "normalize"}]})
+        assert [one.rule for one in cured if one.rule != "validation_small"] == []
         assert "signal_lost" not in [one.rule for one in of_arrays(np.zeros_like(x), y, {"model.hidden": hidden})]
 
     def test_a_class_is_missing_in_train(self) -> None:
@@ -268,15 +283,32 @@ class TestData:
         assert (ill[0].rule, ill[0].certainty) == ("unlike_train", "certain")
 
     def test_few_samples_are_no_fault(self) -> None:
-        of_arrays(
-            np.zeros((2, 3)), np.array([0, 1]), {"data.split": {"val": None, "test": None}, "train.batch_size": 2}
-        )
+        changes = {"data.split": {"val": None, "test": None}, "train.batch_size": 2, "train.epochs": 400}
+        assert of_arrays(np.array([[0.5, 1.0], [1.0, 0.5]]), np.array([0, 1]), changes) == []
+
+    def test_small_numbers_of_validation_have_the_cure_that_the_data_allows(self) -> None:
+        x, y = table(500)
+        few = {one.rule: one for one in of_arrays(x, y, {"data.split": {"val": 100}})}["validation_small"]
+        assert (few.cure, few.null) == ("--set data.split.val=225", "at most 2 points, with 225 samples or more")
+        given = {one.rule: one for one in of_arrays(x, y, {"data.split": {}}, val=table(100, seed=1))}
+        assert given["validation_small"].cure == ""
+        assert "validation_small" not in [one.rule for one in of_arrays(x, y, {"data.split": {"val": 225}})]
 
     def test_data_that_is_not_there_leaves_what_the_config_tells(self) -> None:
         values = with_changes(HEALTHY, {"data": {"name": "mnist", "root": "nowhere"}, "loss.name": "double_softmax"})
         facts = gather(RunConfig.model_validate(values))
         assert [one.rule for one in ranked(static_findings(facts))] == ["double_softmax"]
         assert "the data was not looked at: mnist: all 4 files are missing" in facts.notes[0]
+
+
+def test_what_is_measured_of_a_learning_rate_is_what_is_held_against_its_bound() -> None:
+    sgd = with_changes(HEALTHY, {"optimizer": {"name": "sgd", "lr": 5.0, "momentum": 0.8}})
+    [first, *_] = findings(sgd)
+    assert (first.rule, first.statistic) == ("lr_too_large", "lr / (1 - momentum) at the schedule's peak: 25")
+    rms = with_changes(HEALTHY, {"optimizer": {"name": "rmsprop", "lr": 0.02, "momentum": 0.9}})
+    assert findings(rms)[0].statistic == "size of a step at the schedule's peak: 0.2"
+    slow = {"optimizer": {"name": "rmsprop", "lr": 2e-5, "momentum": 0.9}, "train": {"steps": 100, "batch_size": 64}}
+    assert "lr_too_small" not in [one.rule for one in findings(with_changes(HEALTHY, slow))]
 
 
 def test_no_torch_is_imported() -> None:

@@ -11,6 +11,7 @@ from dlassign.doctor.finding import Finding
 from dlassign.doctor.log_statistics import statistics_findings
 from dlassign.doctor.probe_limits import THRESHOLDS
 from dlassign.doctor.probe_numbers import last_quarter
+from dlassign.doctor.validation_size import larger_validation
 from dlassign.stats.confusion import only_prediction
 from dlassign.store.records import Record, RunRecords
 
@@ -21,7 +22,8 @@ _FALL = 0.05
 """Of an accuracy between two evaluations that counts as a swing, however many samples there are."""
 _ENOUGH = 50
 """Samples of a split below which chance alone moves an accuracy by 7 points."""
-_LOG_LOSSES = ("cross_entropy", "cross_entropy_on_probabilities", "double_softmax")
+_ENTROPIES = ("cross_entropy", "cross_entropy_on_probabilities")
+_LOG_LOSSES = (*_ENTROPIES, "double_softmax")
 
 
 def log_findings(records: RunRecords) -> list[Finding]:
@@ -207,7 +209,9 @@ def _overfitting(records: RunRecords) -> Iterator[Finding]:
     noise = stdev([b - a for a, b in pairwise(losses)]) / math.sqrt(2)
     trained = [record["loss"] for record in records.train if record["loss"] is not None]
     fell = len(trained) > 3 and fmean(trained[-3:]) < 0.8 * fmean(trained[: max(3, len(trained) // 4)])
-    if len(later) >= 3 and fell and fmean(later[-3:]) - losses[best] > max(4 * noise, 0.1 * losses[best]):
+    # The lowest of all is the luckiest, too; beyond that the mean of three must have risen.
+    luck = noise * (math.sqrt(2 * math.log(len(losses))) + 4 / math.sqrt(3))
+    if len(later) >= 3 and fell and fmean(later[-3:]) - losses[best] > max(luck, 0.1 * losses[best]):
         yield Finding(
             rule="overfitting",
             certainty="hint",
@@ -215,7 +219,7 @@ def _overfitting(records: RunRecords) -> Iterator[Finding]:
             why=f"the loss on val was lowest at step {series[best]['step']:,} and has risen since, while that on train "
             "has fallen",
             statistic=f"{losses[best]:.4f} then, {fmean(later[-3:]):.4f} now",
-            null=f"differences of {noise:.4f} between evaluations",
+            null=f"at most {luck:.4f} more by chance, with a noise of {noise:.4f}",
             cure="--set 'train.early_stop={patience: 5}'",
         )
 
@@ -224,11 +228,12 @@ def _slow(records: RunRecords) -> Iterator[Finding]:
     losses = [record["loss"] - (record.get("penalty") or 0) for record in records.train if record["loss"] is not None]
     k = len(_classes(records, 0))
     name = records.start["config"].get("loss", {}).get("name")
-    if len(losses) < 16 or k < 2 or name not in _LOG_LOSSES[:2] or _steps(records) < _STEPS:
+    if len(losses) < 40 or k < 2 or name not in _ENTROPIES or _steps(records) < _STEPS:
         return
     eighth = len(losses) // 8
     before, last = losses[-2 * eighth : -eighth], losses[-eighth:]
-    noise = stdev([b - a for a, b in pairwise(losses[-2 * eighth :])]) / math.sqrt(2 * eighth) + 1e-9
+    # A difference of neighbours has the variance of two, and so has that of two means. Half of the losses tell it well.
+    noise = stdev([b - a for a, b in pairwise(losses[-4 * eighth :])]) / math.sqrt(eighth) + 1e-9
     fall = fmean(before) - fmean(last)
     if fmean(last) > 0.6 * math.log(k) and fmean(last) < 1.1 * math.log(k) and fall > 4 * noise:
         yield Finding(
@@ -248,7 +253,7 @@ def _luck(records: RunRecords) -> Iterator[Finding]:
         return
     half = [record["accuracy"] for record in series[len(series) // 2 :]]
     best = max(record["accuracy"] for record in series)
-    n, level = _size(series), median(half)
+    n, level, n_train = _size(series), median(half), int(records.start["data"].get("n_train") or 0)
     luck = _error(series[-1]) * math.sqrt(2 * math.log(len(series)))
     if best - level < luck:
         yield Finding(
@@ -258,8 +263,8 @@ def _luck(records: RunRecords) -> Iterator[Finding]:
             why=f"the weights were chosen as the best of {len(series)} evaluations on {n} samples, and gained no more "
             "than the luckiest of so many does",
             statistic=f"best {best:.4f}, median of the second half {level:.4f}",
-            null=f"the largest of {len(series)} errors is about {luck:.4f}",
-            cure="--set data.split.val=0.15",
+            null=f"the largest of {len(series)} errors is {luck:.4f} on average, or less: they share their samples",
+            cure=larger_validation(records.start["config"].get("data", {}).get("split", {}), n_train=n_train, n_val=n),
         )
 
 
@@ -277,7 +282,7 @@ def _test_watched(records: RunRecords) -> Iterator[Finding]:
         key="train.evaluate",
         why=f"the test set was evaluated {len(seen)} times during training, and the largest accuracy is no test result",
         statistic=f"largest {best:.4f}{told}",
-        null=f"the largest of {len(seen)} is about {luck:.4f} too high",
+        null=f"the largest of {len(seen)} is {luck:.4f} too high on average, or less: they share their samples",
         cure="--set train.evaluate=null",
     )
 
@@ -313,7 +318,7 @@ def _classes(records: RunRecords, k: int) -> list[str]:
 
 
 def _steps(records: RunRecords) -> int:
-    return max((int(record["step"]) for record in records.train[-1:]), default=0)
+    return int(records.train[-1]["step"]) if records.train else 0
 
 
 def _size(series: Sequence[Record]) -> int:

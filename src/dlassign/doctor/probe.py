@@ -13,21 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlassign.config.model import (
-    CrossEntropy,
-    CrossEntropyOnProbabilities,
-    DoubleSoftmax,
-    Hinge,
-    Logistic,
-    LossFunction,
-    MulticlassHinge,
-    SquaredError,
-)
 from dlassign.config.own_part import naming_own_code
 from dlassign.config.run import RunConfig
+from dlassign.doctor.constant_answer import constant_answers
 from dlassign.doctor.decay import WEIGHT_DECAY, decays
 from dlassign.doctor.probe_nets import NetView, changes, view_of
-from dlassign.doctor.probe_numbers import Probe, Trial, WeightStats, last_quarter
+from dlassign.doctor.probe_numbers import TRIED, Probe, Trial, WeightStats, last_quarter
 from dlassign.train.cache import DataCache
 from dlassign.train.device import fitting_threads, resolve_device
 from dlassign.train.experiment import assemble
@@ -47,7 +38,7 @@ LOOK_SECONDS = 3.0
 COMPARED = 600
 """Samples whose neighbours are looked for: their distances take a few milliseconds."""
 BY_HEART, BY_HEART_STEPS = 32, 60
-TRIAL_STEPS, FACTORS = 40, (0.01, 0.1, 10.0, 100.0)
+FACTORS = 0.01, 0.1, 10.0, 100.0
 _LOOKED_AT = frozenset({0, 2, 9, 29, 59, 99, 149, 199})
 """Steps, from 0, whose updates are compared with the weights."""
 
@@ -151,7 +142,9 @@ def _of_data(cfg: RunConfig, parts: Parts, view: NetView) -> dict[str, Any]:
     """Return what labels and neighbours say."""
     labels = parts.dataset.train.y
     shares = np.bincount(labels, minlength=len(parts.dataset.classes)) / len(labels)
-    expected, null, floor = _answers(cfg.loss, shares)
+    # Oversampling shows every class as often.
+    trained = (shares > 0) / (shares > 0).sum() if cfg.data.balance else shares
+    expected, null, floor = constant_answers(cfg.loss, trained, parts.task.class_weights)
     same, against, compared = _neighbours(view, parts)
     return {
         "n_train": len(labels),
@@ -290,7 +283,7 @@ def _neighbours(view: NetView, parts: Parts) -> tuple[float, float, int]:
 
 def _trials(parts: Parts, start: dict[str, Any], *, deadline: float, own: _Walk) -> tuple[Trial, ...]:
     """Take the first steps again from the initial weights with other learning rates."""
-    learner, steps = parts.learner, min(TRIAL_STEPS, len(own.losses))
+    learner, steps = parts.learner, min(TRIED, len(own.losses))
     rate = learner.base_lr
     tail = max(steps // 4, 1)
     done = [Trial(factor=1.0, loss=_end(own.losses[:steps], tail))]
@@ -317,38 +310,3 @@ def _whole(factor: Callable[[int], float], steps: int) -> float:
     """Return the sum of a schedule over all steps, from at most 2,000 of them."""
     places = np.unique(np.linspace(0, steps - 1, min(steps, 2000)).astype(np.int64))
     return fmean(factor(int(place)) for place in places) * steps
-
-
-def _answers(loss: LossFunction, shares: NDArray[np.float64]) -> tuple[float | None, float | None, float]:
-    """Return the loss of equal scores, that of the best constant answer, and the smallest that there is.
-
-    shares: of each class in train.
-    """
-    k, present = len(shares), shares[shares > 0]
-    entropy = float(-(present * np.log(present)).sum())
-    match loss:
-        case CrossEntropy(label_smoothing=smoothing):
-            mixed = (1 - smoothing) * shares + smoothing / k
-            hard = np.array([1 - smoothing + smoothing / k] + [smoothing / k] * (k - 1))
-            weighted = loss.class_weight is not None  # the classes then count as if they were equally frequent
-            null = math.log(k) if weighted else _entropy(mixed)
-            return math.log(k), null, _entropy(hard)
-        case CrossEntropyOnProbabilities():
-            return math.log(k), entropy, 0.0
-        case DoubleSoftmax():
-            return math.log(k), math.log(k), math.log(1 + (k - 1) / math.e)
-        case Logistic():
-            return math.log(2), entropy, 0.0
-        case Hinge():
-            return 1.0, 2 * float(shares.min()), 0.0
-        case MulticlassHinge():
-            return k - 1.0, k - 1.0, 0.0
-        case SquaredError():
-            return 1 / k, float((shares * (1 - shares)).sum()) / k, 0.0
-        case _:
-            return None, None, 0.0
-
-
-def _entropy(shares: NDArray[np.float64]) -> float:
-    present = shares[shares > 0]
-    return float(-(present * np.log(present)).sum())

@@ -10,9 +10,9 @@ from dlassign.doctor.probe_limits import Thresholds
 from dlassign.doctor.probe_numbers import Probe
 
 
-def label_findings(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
-    """Yield what is wrong with the labels."""
-    yield from _unrelated(probe, limits)
+def label_findings(probe: Probe, limits: Thresholds, *, ill: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the labels; ill: another rule has a reason why the net does not learn."""
+    yield from _unrelated(probe, limits, ill=ill)
     yield from _swapped(probe, limits)
 
 
@@ -20,7 +20,7 @@ def _z(share: float, chance: float, n: int) -> float:
     return (share - chance) / math.sqrt(max(chance * (1 - chance), 1e-9) / max(n, 1))
 
 
-def _unrelated(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
+def _unrelated(probe: Probe, limits: Thresholds, *, ill: bool) -> Iterator[Finding]:
     if probe.n_neighbours < 200:
         return
     near = _z(probe.neighbours, probe.neighbours_chance, probe.n_neighbours)
@@ -29,12 +29,12 @@ def _unrelated(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
         seen = "" if val is None else f"; validation accuracy z = {val:.1f}"
         yield Finding(
             rule="labels_unrelated",
-            certainty="likely" if val is not None else "hint",
+            certainty="likely" if val is not None and not ill else "hint",
             key="data",
-            why="labels have nothing to do with the samples: similar samples agree in their labels no more often than "
-            "any two do",
+            why=f"no relation of labels and samples was seen among {probe.n_neighbours} of them: similar ones agree in "
+            "their labels no more often than any two do" + ("" if val is None else ", and validation is guessed"),
             statistic=f"nearest neighbour has the same label for {probe.neighbours:.1%}, z = {near:.1f}{seen}",
-            null=f"{probe.neighbours_chance:.1%} by chance; z above {limits.by_chance:g} where labels say anything",
+            null=f"{probe.neighbours_chance:.1%} by chance; z above {limits.by_chance:g} where a relation shows",
         )
     elif probe.against >= limits.noise_hint and probe.neighbours > 0.5:
         yield Finding(

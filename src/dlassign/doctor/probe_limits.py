@@ -17,7 +17,8 @@ class Thresholds:
         fall: share of the first loss that the whole training would take off at the rate of the probe.
         fall_more: how much more a larger rate must take off in 40 steps, as a share of the first loss.
         way: part of its own size by which the layer that moves most would move in the whole training.
-        signal: size of the last hidden outputs, over that of the inputs.
+        signal: spread of the last hidden outputs, over that of the inputs.
+        lost: part of the spread of the last hidden outputs that differs between samples; a tenth of it is likely lost.
         dead_hint, dead_likely: share of a layer's units that are 0 for all samples.
         saturated: share of a layer's outputs at the ends.
         vanish: gradient of the first weights over the largest of a later layer, each over the size of its weights.
@@ -38,6 +39,7 @@ class Thresholds:
     fall_more: float = 0.05
     way: float = 0.02
     signal: float = 1e-3
+    lost: float = 1e-4
     dead_hint: float = 0.7
     dead_likely: float = 0.95
     saturated: float = 0.5

@@ -298,6 +298,7 @@ def _stats(name: str, kind: str, y: Array) -> LayerStats:
             name=name,
             kind=kind,
             std=float(y.std(dtype=np.float64)),
+            varies=float(np.sqrt(y.var(axis=0, dtype=np.float64).mean())),
             zeros=float(zero.mean()),
             dead=dead,
             saturated=saturated,

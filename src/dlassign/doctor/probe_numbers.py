@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+TRIED = 40
+"""Steps that are taken with another learning rate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStats:
@@ -15,6 +18,7 @@ class LayerStats:
     Attributes:
         name, kind: as the network calls it, and its class in small letters, such as relu.
         std: over samples and units.
+        varies: root of the mean over units of the variance over samples, at most std: what differs between samples.
         zeros: share of outputs that are exactly 0.
         dead: share of units (channels of an image) that are 0 for every sample; 0 where that says nothing.
         saturated: share of outputs of a sigmoid or tanh where its slope is below 3 % of the steepest; else 0.
@@ -23,6 +27,7 @@ class LayerStats:
     name: str
     kind: str
     std: float
+    varies: float
     zeros: float
     dead: float
     saturated: float

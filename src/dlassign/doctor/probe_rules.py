@@ -8,33 +8,32 @@ from statistics import fmean, stdev
 
 from dlassign.config.run import RunConfig
 from dlassign.doctor.decay import weaker
-from dlassign.doctor.finding import Certainty, Finding
+from dlassign.doctor.finding import Finding
 from dlassign.doctor.probe_labels import label_findings
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
-from dlassign.doctor.probe_numbers import LayerStats, Probe, last_quarter
+from dlassign.doctor.probe_numbers import TRIED, LayerStats, Probe, last_quarter
 
-TRIED = 40
-"""Steps with another learning rate, as `probe.py` takes them."""
 _ENOUGH = 100
 """Steps below which it is too early to say that a net does not learn."""
 
 
 def probe_findings(probe: Probe, cfg: RunConfig, *, limits: Thresholds = THRESHOLDS) -> list[Finding]:
     """Return what the first steps of a training give away; limits: other thresholds than those in force."""
-    return [
+    found = [
         *_diverged(probe),
         *_large_rate(probe, limits),
         *_small_rate(probe, limits),
         *_start(probe, limits),
-        *_small_signal(probe, limits),
+        *_signal(probe, limits),
         *_vanishing(probe, limits),
         *_units(probe, limits),
         *_penalty(probe, cfg, limits),
         *_modes(probe, limits),
         *_still(probe, limits),
-        *label_findings(probe, limits),
-        *_no_learning(probe, limits),
     ]
+    # A net that does not learn for another reason says nothing of its labels.
+    ill = any(finding.certainty != "hint" for finding in found)
+    return [*found, *label_findings(probe, limits, ill=ill), *_no_learning(probe, limits)]
 
 
 def learns(probe: Probe, limits: Thresholds = THRESHOLDS) -> bool:
@@ -174,7 +173,7 @@ def _hidden(layers: tuple[LayerStats, ...]) -> list[LayerStats]:
     return [layer for layer in layers if layer.kind.startswith(("linear", "conv"))][:-1]
 
 
-def _small_signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
+def _signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
     hidden = _hidden(probe.layers)
     # A norm brings every size back to 1, so that the size before it does not count.
     if not hidden or any("norm" in layer.kind for layer in probe.layers):
@@ -185,11 +184,26 @@ def _small_signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
             rule="init_too_small",
             certainty="hint" if learns(probe, limits) else "likely",
             key="init",
-            why=f"what differs between samples is {share:.1e} of its size when it comes to the last hidden layer, and "
-            "gradients shrink as much on their way back",
+            why=f"outputs of the last hidden layer are {share:.1e} of the size of the inputs, and gradients shrink as "
+            "much on their way back",
             statistic=f"deviation {hidden[-1].std:.1e} in {hidden[-1].name}, {probe.input_std:.2g} of the inputs",
             null=f"more than {limits.signal:g} of it",
             cure="--set 'init={name: he}'",
+        )
+        return
+    lost, first = (layer.varies / max(layer.std, 1e-12) for layer in (hidden[-1], hidden[0]))
+    # Where the first layer has lost it already, the inputs hardly differ, and no layer could help.
+    if lost < limits.lost <= first:
+        yield Finding(
+            rule="signal_lost",
+            certainty="likely" if lost < 0.1 * limits.lost and not learns(probe, limits) else "hint",
+            key="model.activation",
+            why="what differs between samples has shrunk from layer to layer, so the last ones see nearly the same "
+            "whatever the sample is, and gradients of the first ones are as small",
+            statistic=f"{lost:.1e} of the spread of {hidden[-1].name} differs between samples, {first:.1e} of that of "
+            f"{hidden[0].name}",
+            null=f"more than {limits.lost:g} of it",
+            cure="--set model.activation=relu",
         )
 
 
@@ -295,10 +309,9 @@ def _no_learning(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
     late = last_quarter(probe.losses)
     error = stdev(late) / math.sqrt(len(late))
     if fmean(late) > probe.null - limits.by_chance * error:
-        certainty: Certainty = "hint"
         yield Finding(
             rule="no_learning",
-            certainty=certainty,
+            certainty="hint",
             key="",
             why=f"after {probe.steps} steps the loss is still that of an answer that is the same for every sample",
             statistic=f"mean loss {fmean(late):.4g} +- {error:.2g} of the last {len(late)} steps",

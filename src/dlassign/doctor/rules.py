@@ -119,11 +119,12 @@ RULES: dict[str, Rule] = {
         explains=("lr_too_large", "init_too_large", *_UNSTABLE, "dead_units", "saturated"),
     ),
     "signal_lost": Rule(
-        ("static",),
+        ("static", "probe"),
         "What differs between samples shrinks from layer to layer. Computed by formula from the widths, the "
         "activation and the initial weights, less than 1e-4 of the size of the scores differs between samples, so the "
         "head sees nearly the same whatever the sample is, and gradients of the first layers are as small. Eight "
-        "sigmoid layers leave 1e-7; eight layers of relu 1e-3. Use relu, a norm, or fewer layers.",
+        "sigmoid layers leave 1e-7; eight layers of relu 1e-3. The probe measures the same in the last hidden layer. "
+        "Use relu, a norm, or fewer layers.",
         explains=("init_too_small", "lr_too_small", "vanishing_gradients", "saturated", *_NO_LEARNING),
     ),
     "init_too_large": Rule(
@@ -138,14 +139,16 @@ RULES: dict[str, Rule] = {
         "Every layer makes its input at least ten times smaller. That alone is a hint: two layers get over it. It is "
         "likely the cause where three or more layers are pulled to 0 by weight decay harder than the data pulls (the "
         "singular value of E[(target - prior) x^T] times the scale of the other layers), or where gradient descent "
-        "needs more steps than there are to grow them. Use init: {name: he}.",
+        "needs more steps than there are to grow them. The probe measures the outputs of the last hidden layer of a "
+        "net without norm, and tells a spread below a thousandth of that of the inputs. Use init: {name: he}.",
         explains=("lr_too_small", "vanishing_gradients", "frozen", "dead_units", *_NO_LEARNING),
     ),
     "penalty_too_strong": Rule(
         ("static", "probe"),
         "Near 0, weights grow where the data pulls them harder than the penalty pulls back. The pull is the largest "
         "singular value of E[(target - prior) x^T], measured, times the mean slopes of the activations and the scale "
-        "of the other layers; the penalty's gradient is 2 * coefficient (or weight_decay) times the weight. Below it, "
+        "of the other layers; the penalty's gradient is 2 * coefficient times the weight, and that of weight decay is "
+        "weight_decay times it in SGD, Adam and RMSprop. Below it, "
         "all weights shrink to 0 and one class is predicted. Of a net with a norm, whose loss does not see the size "
         "of weights, the expected penalty before the first step is held against three times ln K. Use 1e-4.",
         explains=(*_NO_LEARNING, "loss_at_start", "vanishing_gradients"),
@@ -153,10 +156,12 @@ RULES: dict[str, Rule] = {
     "lr_too_large": Rule(
         ("static", "probe", "log"),
         "Adam moves each weight by about the learning rate in each step, so .1 is more than a weight's own size; from "
-        ".1 it is likely too large, from .03 a hint. Of SGD, lr / (1 - momentum) is looked at, from 3 on. For a "
-        "linear net the Hessian of cross-entropy is known, and with it where descent is no longer stable. The probe "
-        "measures the size of updates against that of weights. In the log of a run that has learnt nothing it is "
-        "weights that grow tenfold, gradients that grow a thousandfold, or steps of SGD larger than the weights.",
+        ".1 it is likely too large, from .03 a hint. Of SGD, lr / (1 - momentum) is looked at, from 3 on; RMSprop's "
+        "momentum counts in the same way. For a linear net the Hessian of cross-entropy is known, and with it where "
+        "descent is no longer stable. The probe trains 40 steps again from the same weights, with a tenth and a "
+        "hundredth of the rate: it is too large if one of them comes clearly lower. In the log of a run that has "
+        "learnt nothing it is weights that grow tenfold, gradients that grow a thousandfold, or steps of SGD larger "
+        "than the weights.",
         explains=(*_UNSTABLE, "dead_units", "saturated", "overfitting"),
     ),
     "lr_too_small": Rule(
@@ -198,8 +203,9 @@ RULES: dict[str, Rule] = {
     ),
     "label_smoothing_high": Rule(
         ("static",),
-        "Label smoothing s of K classes makes the target of the true class 1 - s + s / K. From .6 on (a hint from .3) "
-        "that is hardly more than what the other classes get, and the lowest loss is near ln K. Use .1.",
+        "Label smoothing s of K classes makes the target of the true class 1 - s + s / K, and of each other class s / "
+        "K. That lifts the lowest loss: with .6 and ten classes the targets are .46 and .06, and four fifths of ln K "
+        "are left however good the net is. Likely from .6 on, a hint from .3. Use .1.",
         explains=(*_NO_LEARNING, "loss_at_start"),
     ),
     "dropout_high": Rule(
@@ -209,7 +215,7 @@ RULES: dict[str, Rule] = {
         explains=(*_NO_LEARNING, "batch_norm_gap", "lr_too_large", "lr_too_small", "dead_units"),
     ),
     "bottleneck": Rule(
-        ("static", "probe"),
+        ("static",),
         "A hidden layer has fewer units than log2 of the number of classes, so even if each said yes or no, the "
         "classes could not be told. Certain nets of one unit learn a few classes along a line.",
         explains=_NO_LEARNING,
@@ -230,13 +236,14 @@ RULES: dict[str, Rule] = {
         ("static", "log"),
         "Few validation samples choose the weights. The standard error of an accuracy a of n samples is sqrt(a (1 - "
         "a) / n): 4.2 points of 50 samples at 90 %, more than most choices gain, so the best of many evaluations is "
-        "mostly the luckiest. Of a run, the gain of the chosen evaluation is held against that error.",
+        "mostly the luckiest; of 225 samples it is 2 points. Likely up to 60 samples that choose the weights, else a "
+        "hint. Of a run, the gain of the chosen evaluation is held against the largest of as many such errors.",
     ),
     "test_watched": Rule(
         ("static", "log"),
         "train.evaluate names test, so the test set is looked at during training. The largest of N test accuracies is "
-        "above the truth, by about a standard error for a dozen evaluations. Reports did so, and say it; always a "
-        "hint.",
+        "above the truth, by sqrt(2 ln N) standard errors on average or less, as they share their samples: at most 2.2 "
+        "for a dozen. Reports did so, and say it; always a hint.",
     ),
     "vanishing_gradients": Rule(
         ("probe", "log"),
@@ -291,30 +298,36 @@ RULES: dict[str, Rule] = {
     ),
     "no_learning": Rule(
         ("probe", "log"),
-        "After training the accuracy is what guessing gives: it does not lie above the share of the most frequent "
-        "class by more than binomial noise (z < 3), although there were at least 100 steps, and the loss has not "
-        "fallen. The cause is elsewhere; other findings name it where they can.",
+        "After at least 100 steps the net knows no more than at the start. Of a run, its accuracies on train and on "
+        "samples held out do not lie above the share of the most frequent class by more than binomial noise (z < 3). "
+        "Of the probe, the loss of the last quarter of its steps does not lie below that of the best answer that is "
+        "the same for every sample, by more than three standard errors. The cause is elsewhere; other findings name it "
+        "where they can.",
         is_sign=True,
     ),
     "slow_learning": Rule(
-        ("probe", "log"),
-        "The loss is still falling at the end, beyond its noise, and has come less than half of the way from ln K to "
-        "where it would be with every sample right. A larger learning rate or more steps would help.",
+        ("log",),
+        "The loss is still falling at the end: the last eighth of its records lies below the eighth before by more "
+        "than four standard errors of that difference, and above .6 ln K, so it has come at most two fifths of the way "
+        "from knowing nothing to every sample right. At least 40 records. A larger learning rate or more steps would "
+        "help.",
         is_sign=True,
     ),
     "swings": Rule(
         ("log",),
-        "The accuracy goes up and down by much more than the error of its samples: at least three falls of more than "
-        "four standard errors and 5 points in the second half of the training. Usual causes are too large a learning "
+        "The accuracy goes up and down by much more than the error of its samples: in the second half of the training "
+        "at least three of the steps between evaluations, and a fifth of them, are falls of more than four standard "
+        "errors and 5 points. Usual causes are too large a learning "
         "rate or momentum.",
         is_sign=True,
     ),
     "labels_unrelated": Rule(
         ("probe",),
-        "Labels have nothing to do with the samples: the nearest of 600 samples has the same label no more often than "
+        "No relation of labels and samples was seen: the nearest of 600 samples has the same label no more often than "
         "any two samples have (z < 3), and after the steps of the probe validation is guessed no better than by its "
         "most frequent class (z < 3). Usual causes are labels that were shuffled or sorted apart from the samples, "
-        "and a wrong label column.",
+        "and a wrong label column. Photos that are hard to tell by distance, and a net that does not learn for another "
+        "reason, look the same: where another rule of the probe is sure, it is a hint.",
         explains=(*_NO_LEARNING, "overfitting"),
     ),
     "label_noise": Rule(
@@ -325,15 +338,17 @@ RULES: dict[str, Rule] = {
     ),
     "classes_swapped": Rule(
         ("probe", "log"),
-        "In the confusion matrix two classes are taken for each other nearly always, and no other is: the best "
-        "permutation of the predicted classes swaps them, and gains more right answers than chance gives. The labels "
-        "of these two are swapped in one of the splits.",
+        "In the confusion matrix two classes are taken for each other more often than they are told. Of a run, the "
+        "crossed answers lie beyond the straight ones by more than five standard errors, and most samples of the other "
+        "classes are right; of the probe, more than .6 of both are crossed in the test, and not half as many in "
+        "validation. The labels of these two are swapped in one of the splits.",
     ),
     "overfitting": Rule(
         ("log",),
-        "The loss of validation has risen from its lowest value by more than the spread of its evaluations, while "
-        "that of train has gone on falling. It is no fault by itself, and always a hint: keep: best takes the weights "
-        "from before. More data, augmentation, dropout or weight decay move it.",
+        "The loss of validation has risen from its lowest value by a tenth, and by more than the luckiest of its "
+        "evaluations and four standard errors of the last three explain, while that of train has fallen. It is no "
+        "fault by itself, and always a hint: keep: best takes the weights from before. More data, augmentation, "
+        "dropout or weight decay move it.",
         is_sign=True,
     ),
 }

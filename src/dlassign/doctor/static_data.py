@@ -16,6 +16,7 @@ from dlassign.doctor.checked_data import checked_findings
 from dlassign.doctor.facts import Facts, Measured
 from dlassign.doctor.finding import Certainty, Finding
 from dlassign.doctor.static_model import is_normalised
+from dlassign.doctor.validation_size import ENOUGH, larger_validation
 
 KNOWN = {
     "MNIST": ((0.1307, 0.3081),),
@@ -57,8 +58,11 @@ def _inputs(facts: Facts, measured: Measured) -> Iterator[Finding]:
 
 def _not_scaled(facts: Facts, rms: float, certainty: Certainty) -> Finding:
     steps = [step.model_dump(mode="json") for step in facts.cfg.data.preprocess or ()]
-    divisor = 255.0 if facts.measured is not None and facts.measured.raw.dtype == np.uint8 else round(rms, 1)
-    mended = [{"name": "scale", "divisor": divisor}, *steps]
+    raw = facts.measured.raw if facts.measured is not None else None
+    divisor = 255.0 if raw is not None and raw.dtype == np.uint8 else round(rms, 1)
+    # One divisor for all columns of a table would make those near 0 that were of the right size.
+    own = raw is not None and raw.ndim == 2
+    mended = [*steps, {"name": "normalize"}] if own else [{"name": "scale", "divisor": divisor}, *steps]
     return Finding(
         rule="inputs_not_scaled",
         certainty=certainty,
@@ -222,7 +226,7 @@ def _test_watched(facts: Facts) -> Iterator[Finding]:
 
 def _small_validation(facts: Facts) -> Iterator[Finding]:
     info, train = facts.info, facts.cfg.train
-    if info is None or not 0 < info.n_val <= 150:
+    if info is None or not 0 < info.n_val < ENOUGH:
         return
     chooses = train.keep != "last" or train.early_stop is not None
     error = 100 * math.sqrt(0.1 * 0.9 / info.n_val)
@@ -234,6 +238,6 @@ def _small_validation(facts: Facts) -> Iterator[Finding]:
         + ("choose the weights" if chooses else "judge the net")
         + f", and an accuracy of 90 % is known to {error:.1f} points only",
         statistic=f"standard error of an accuracy: {error:.1f} points",
-        null="below 2 points, with 225 samples or more",
-        cure="--set data.split.val=0.15" if info.n_train > 300 else "",
+        null=f"at most 2 points, with {ENOUGH} samples or more",
+        cure=larger_validation(facts.cfg.data.split.model_dump(), n_train=info.n_train, n_val=info.n_val),
     )

@@ -54,23 +54,16 @@ def optimizer_findings(facts: Facts) -> Iterator[Finding]:
 
 def _warmup(facts: Facts) -> Iterator[Finding]:
     warmup, train, plan = facts.cfg.schedule.warmup, facts.cfg.train, facts.plan
-    if warmup is None:
+    if warmup is None or (plan is None and facts.info is None):
         return
-    if plan is None:
-        if facts.info is None:
-            return
-        share, certainty = None, "certain"
-    else:
-        steps = warmup.steps or (warmup.epochs or 0) * plan.steps_per_epoch
-        share = steps / plan.steps
-        certainty = "likely"
+    share = None if plan is None else (warmup.steps or (warmup.epochs or 0) * plan.steps_per_epoch) / plan.steps
     if share is not None and share <= 0.5:
         return
     length = f"{train.steps:,} steps" if train.steps is not None else f"{train.epochs:g} epochs"
     shown = f"{warmup.steps:,} steps" if warmup.steps is not None else f"{warmup.epochs:g} epochs"
     yield Finding(
         rule="warmup_long",
-        certainty="certain" if certainty == "certain" else "likely",
+        certainty="certain" if share is None else "likely",
         key="schedule.warmup",
         why=f"the learning rate rises for {shown} of a training of {length}, so it is "
         + ("never" if share is None else "hardly ever")
@@ -146,14 +139,18 @@ def _large_rate(facts: Facts, rate: Rate) -> Iterator[Finding]:
     optimizer = facts.cfg.optimizer
     certainty: Certainty | None = None
     if isinstance(optimizer, Adam | AdamW | RMSprop):
-        lr = optimizer.lr * rate.peak
+        # RMSprop may have momentum over the steps that it has made equally long; Adam's is within them.
+        kept = optimizer.momentum if isinstance(optimizer, RMSprop) else 0.0
+        lr = optimizer.lr * rate.peak / (1 - kept)
         certainty = "likely" if lr >= 0.1 else "hint" if lr >= 0.03 else None
-        why = f"each step moves every weight by about {lr:.3g}, whatever the gradient is"
-        null, cure = "weights of a layer of 100 inputs are about .06", 1e-3 / rate.peak
+        why = f"steps one way move every weight by about {lr:.3g} each, whatever the gradient is"
+        statistic = f"size of a step at the schedule's peak: {lr:.3g}"
+        null, cure = "weights of a layer of 100 inputs are about .06", 1e-3 * (1 - kept) / rate.peak
     elif isinstance(optimizer, SGD) and optimizer.parametrization == "plain":
         lr = optimizer.lr * rate.peak / (1 - optimizer.momentum)
         certainty = "likely" if lr >= 20 else "hint" if lr >= 3 else None
         why = f"with momentum {optimizer.momentum:g} a steady gradient moves the weights at a rate of {lr:.3g}"
+        statistic = f"lr / (1 - momentum) at the schedule's peak: {lr:.3g}"
         null, cure = "up to 1 is usual", 0.1 * (1 - optimizer.momentum) / rate.peak
     if certainty is not None:
         yield Finding(
@@ -161,7 +158,7 @@ def _large_rate(facts: Facts, rate: Rate) -> Iterator[Finding]:
             certainty=certainty,
             key="optimizer.lr",
             why=why,
-            statistic=f"optimizer.lr {optimizer.lr:g} at its peak",
+            statistic=statistic,
             null=null,
             cure=f"--set optimizer.lr={cure:.3g}",
         )
@@ -171,7 +168,8 @@ def _small_adam_rate(facts: Facts, plan: Plan, rate: Rate) -> Iterator[Finding]:
     optimizer = facts.cfg.optimizer
     if not isinstance(optimizer, Adam | AdamW | RMSprop) or facts.cfg.init.name == "pretrained":
         return
-    way = optimizer.lr * rate.total
+    kept = optimizer.momentum if isinstance(optimizer, RMSprop) else 0.0
+    way = optimizer.lr / (1 - kept) * rate.total
     if way < 0.01:
         # A rate that is usual says that the training is only tried out: it is short, not slow.
         usual = optimizer.lr >= 1e-4
@@ -182,7 +180,7 @@ def _small_adam_rate(facts: Facts, plan: Plan, rate: Rate) -> Iterator[Finding]:
             key="optimizer.lr",
             why=f"{optimizer.name} moves a weight by at most about the learning rate in a step, so by {way:.2g} in the "
             "whole training: the net stays what it was at random",
-            statistic=f"lr times steps: {way:.2g}",
+            statistic="lr" + (" / (1 - momentum)" if kept else "") + f" times steps: {way:.2g}",
             null="weights of a layer of 100 inputs are about .06",
             cure=longer if usual else "--set optimizer.lr=1e-3",
         )
