@@ -541,6 +541,15 @@ ESCAPES: list[Forgery] = [
     Forgery("samples of val", {"data"}, lambda x: _set(x[0]["data"], n_val=200)),
     Forgery("samples of test", {"data"}, lambda x: _set(x[0]["data"], n_test=200)),
     Forgery("shape of a sample", {"data"}, lambda x: _set(x[0]["data"], raw_shape=[1, 28, 28])),
+    # keys, without which there would be less to compare
+    Forgery("number of samples removed", {"keys"}, lambda x: [of(x, "eval", k).pop("n") for k in range(3)]),
+    Forgery("confusion counts removed", {"keys"}, lambda x: final(x).pop("confusion")),
+    Forgery("learning rates removed", {"keys"}, lambda x: [r.pop("lr") for r in x if "lr" in r]),
+    Forgery("digest of the end removed", {"keys"}, lambda x: end(x).pop("weights_sha256")),
+    Forgery("steps of an epoch removed", {"keys"}, lambda x: x[0].pop("steps_per_epoch")),
+    Forgery("threads removed", {"keys"}, lambda x: x[0]["environment"].pop("threads")),
+    Forgery("samples of test removed", {"data"}, lambda x: x[0]["data"].pop("n_test")),
+    Forgery("classes removed", {"keys"}, lambda x: x[0]["data"].pop("classes")),
     # lines that are no records
     Forgery("an unknown record", {"record"}, lambda x: x.insert(3, {"kind": "dream", "step": 3})),
     Forgery("a record without what it must have", {"record"}, lambda x: of(x, "train", 1).pop("loss")),

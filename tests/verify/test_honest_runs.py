@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from dlassign.config.load import load_config
+from dlassign.config.load import dump_plain, load_config
 from dlassign.config.run import RunConfig
 from dlassign.errors import DataError, Diverged, Interrupted
+from dlassign.parts.code import Code
 from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths, find_runs
 from dlassign.store.records import RunRecords, chain_of, read_records
@@ -23,7 +24,8 @@ from dlassign.train.experiment import run_experiment
 from dlassign.verify import one_run
 from dlassign.verify.judgement import Verified
 from dlassign.verify.one_run import verify_run
-from helpers.forging import CONFIG, honest_run, read_lines, rewrite_chain, set_manifest, stopped_run, write_lines
+from helpers.forging import CONFIG, honest_run, of, read_lines, rewrite_chain, set_manifest, stopped_run, write_lines
+from helpers.images import folder_with_a_leak
 from helpers.runs import Stop, paths_of, stop_after_steps, with_changes
 
 OLD = sorted(find_runs(Path(__file__).parents[1] / "old_runs" / "out"), key=str)
@@ -172,6 +174,40 @@ def test_of_a_run_without_checkpoints_the_data_is_compared(tmp_path: Path) -> No
     [cut] = killed_copies(honest_run(tmp_path), tmp_path, number=1, seed=3)
     found = {one.name: one.verdict for one in verify_run(cut).judgements}
     assert (found["data"], found["model"]) == ("proven", "cannot be told")
+
+
+def test_data_that_was_moved_may_be_called_otherwise(tmp_path: Path) -> None:
+    root = folder_with_a_leak(tmp_path / "pets")
+    data = {"name": "image_folder", "root": str(root), "cache": str(tmp_path / "cache"), "split": {"val": 4}}
+    cfg = RunConfig.model_validate({**CONFIG, "data": data})
+    paths = paths_of(cfg, tmp_path)
+    run_experiment(cfg, paths)
+    assert verify_run(paths).verdict == "proven"
+    root.rename(tmp_path / "moved")
+    root.symlink_to("moved")
+    for overrides in ((), (f"data.root={tmp_path / 'moved'}",)):
+        found = verify_run(paths, overrides=overrides)
+        assert broken(found) == []
+        assert told(found, "data") == "the log calls the data pets; where it lies now it is called moved"
+
+
+def test_a_run_whose_metric_was_never_a_number_contradicts_nothing(tmp_path: Path) -> None:
+    code = tmp_path / "own.py"
+    code.write_text("def nothing(predicted, true):\n    return float('nan')\n")
+    config = tmp_path / "a.yaml"
+    config.write_text(dump_plain({**CONFIG, "train": {**CONFIG["train"], "metric": {"name": "own.py:nothing"}}}))
+    cfg = load_config(config, code=Code([code]))
+    paths = paths_of(cfg, tmp_path)
+    run_experiment(cfg, paths)
+    assert "nothing_chosen" in read_records(paths.log).notes
+    found = verify_run(paths, trust=True)
+    assert broken(found) == []
+    assert found.verdict == "proven"
+    lines = read_lines(paths)
+    of(lines, "note", about="nothing_chosen").pop("step")  # as earlier versions wrote it
+    write_lines(paths, lines)
+    rewrite_chain(paths)
+    assert broken(verify_run(paths, trust=True)) == []
 
 
 def test_of_a_run_that_is_being_trained_the_data_is_not_read(tmp_path: Path) -> None:

@@ -108,4 +108,6 @@ def _unknown(record: Record, records: RunRecords) -> str:
     wrote = [line.get("environment", {}).get("packages", {}).get("dlassign") for _, line in records.lines]
     if {version for version in wrote if version} - {package_version("dlassign")}:
         return ""
+    if record.get("about") == "nothing_chosen":  # earlier versions gave such a note no step
+        return ""
     return f"a record of kind {record.get('kind')!r} that dlassign does not write so"

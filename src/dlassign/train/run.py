@@ -344,7 +344,7 @@ class Run:
             step, chosen = self._keep.best.step or 0, "best"
             self.learner.load_weights(self._keep.weights)
         elif "keep_best" in self._watchers:
-            self.note(about="nothing_chosen", text=NOTHING_CHOSEN.format(self._keep.best.metric))
+            self.note(about="nothing_chosen", text=NOTHING_CHOSEN.format(self._keep.best.metric), step=step)
         best = {"weights": self.learner.weights(), "chosen": chosen, "chained": self._chained, **about(self.parts)}
         # Before the evaluation: if that fails, the weights are there and `evaluate` can be called.
         # Also where no validation chose: best.pt is then what was evaluated, and last.pt may be removed below.

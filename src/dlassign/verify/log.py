@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,11 +21,28 @@ from dlassign.train.run import Run
 from dlassign.train.watchers import Best, EarlyStop, TrainStop
 from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
 
+_LOSS, _TIMES = ("step", "loss", "accuracy", "n"), ("epoch", "seconds", "wall")
+_WRITTEN: dict[str, tuple[str, ...]] = {
+    "start": ("environment", "arithmetic", "pretrained", "steps", "steps_per_epoch"),
+    "train": (*_LOSS, *_TIMES, "lr"),
+    "eval": (*_LOSS, *_TIMES, "split"),
+    "tta": (*_LOSS, "split", "views", "wall"),
+    "resume": ("from_step", "time", "environment"),
+    "end": ("steps", "best", "test_evaluations", "seconds", "images_per_second", "time"),
+}
+_FINISHED = ("chosen", "weights_sha256", "keep_checkpoints")
+_WRITTEN_IN = {
+    "data": ("raw_shape", "shape", "classes", "n_train"),
+    "environment": ("python", "packages", "platform", "device", "device_name", "threads"),
+}
+"""Keys of each kind of record, of a run that has finished, and of objects in records."""
+
 
 def log_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
     """Yield what a log tells by itself, and beside the plan of its config."""
     found = contradictions(records, paths.log)
     yield from (contradicted(kind, what, where) for kind, what, where in found)
+    yield from islice(_without_keys(records), 1)
     if not found:
         yield consistent("log", f"{len(records.lines):,} records agree with each other")
     if not any("chain" in record for _, record in records.lines):
@@ -40,6 +58,21 @@ def log_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
         since = "" if "chain" in records.start else ", since the run went on with a version that keeps one"
         yield consistent("chain", f"the chain of the log is whole{since}")
     yield from plan_judgements(records, paths)
+
+
+def _without_keys(records: RunRecords) -> Iterator[Judgement]:
+    """Yield records without a key that every version writes which writes a chain; what is gone escapes other checks."""
+    for place, record in records.lines:
+        if "chain" not in record:
+            continue
+        kind = record["kind"]
+        more: tuple[str, ...] = ("confusion",) if kind == "eval" and record.get("final") else ()
+        more += _FINISHED if kind == "end" and record["status"] == "finished" else ()
+        parts = [("", record, _WRITTEN.get(kind, ()) + more)]
+        parts += [(f"{name}.", record[name], keys) for name, keys in _WRITTEN_IN.items() if name in record]
+        for name, part, keys in parts:
+            for key in (key for key in keys if key not in part):
+                yield contradicted("keys", f"a record of kind {kind} without {name}{key}, which all have", place)
 
 
 def plan_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:

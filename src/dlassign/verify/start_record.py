@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dlassign.config.data import ImageFolder
 from dlassign.config.run import RunConfig
 from dlassign.config.values import flow
 from dlassign.data.bundle import Dataset
@@ -18,9 +19,6 @@ from dlassign.store.summary import DAMAGE
 from dlassign.train.cache import DataCache
 from dlassign.train.saved import SavedRun, data_of_log, load_run_config, open_saved
 from dlassign.verify.judgement import Judgement, contradicted, proven, untold
-
-_PLACES = ("root", "path", "train", "val", "test")
-"""Keys of the section data that say where it lies; the data is called after that."""
 
 
 def start_judgements(
@@ -65,12 +63,17 @@ def _of_data(records: RunRecords, cfg: RunConfig, dataset: Dataset) -> Iterator[
     sizes = sizes_of_run(cfg.data, dataset)
     found: dict[str, Any] = {"classes": list(dataset.classes), "raw_shape": list(dataset.train.x.shape[1:])}
     found |= {f"n_{name}": sizes.get(name) for name in ("train", "val", "test")}
-    asked = records.start["config"].get("data", {})
-    if all(getattr(cfg.data, key, None) == asked.get(key) for key in _PLACES):
-        found["label"] = dataset.label
-    wrong = {key: value for key, value in found.items() if said.get(key, value) != value}
+    called, logged = dataset.label, records.start["config"].get("data", {})
+    # A folder of images is called after the place where it lies, also behind a link; and so is a table that was moved.
+    moved = isinstance(cfg.data, ImageFolder) or getattr(cfg.data, "path", None) != logged.get("path")
+    if moved and called != said["label"] and getattr(cfg.data, "label", None) is None:
+        yield untold("data", f"the log calls the data {said['label']}; where it lies now it is called {called}")
+    else:
+        found["label"] = called
+    # A log with a chain has every key; `_without_keys` tells of those that all logs have.
+    wrong = {key: value for key, value in found.items() if said.get(key) != value}
     for key, value in wrong.items():
-        yield _differs(records, "data", f"{key} is {flow(said[key])}, the data has {flow(value)}")
+        yield _differs(records, "data", f"{key} is {flow(said.get(key))}, the data has {flow(value)}")
     if not wrong:
         yield proven("data", f"{', '.join(found)} are those of the data, which was read again")
 
