@@ -29,14 +29,22 @@ from PIL import Image
 
 from dlassign.config import data as config
 from dlassign.data.bundle import Dataset, Split
-from dlassign.data.load import load_dataset
+from dlassign.data.load import find_images, load_dataset
 from dlassign.data_checks.at_load import check_at_load
 from dlassign.data_checks.check import check_data
+from dlassign.data_checks.files import headers_of
 from dlassign.train.device import cpu_name
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "data_check.md"
 MOST_SECONDS, MOST_SHARE = 2.0, 0.1
-PARTS = ("decoding", "check at the first load", "the kept check read", "`dlassign data check`, exact part")
+PARTS = (
+    "decoding",
+    "check at the first load",
+    "the kept check read",
+    "sizes and modes of files read from their headers",
+    "the kept ones read",
+    "`dlassign data check`, exact part",
+)
 Rng = np.random.Generator
 
 TEXT = """\
@@ -65,7 +73,11 @@ that name something else.
 
 {faults}
 
-{clean} splits without a fault: {false} alarms or warnings.
+{clean} splits of the digits without a fault: {false} alarms or warnings.
+
+{clean} questionnaires of 1,000 persons, 8 questions with 5 answers that hang together (correlation 0.5), labels by
+coin: {by_chance} alarms or warnings. Equal persons in train and test are chance there. With 40 persons of train copied
+into test, {copied} of {clean} raise the alarm `equal_across`.
 """
 
 
@@ -83,12 +95,17 @@ def one_round(folder: Path, cache: str) -> list[float]:
     """Return the seconds of each of PARTS."""
     cfg = config.ImageFolder(name="image_folder", root=str(folder / "d"), cache=str(folder / cache))
     marks = [time.perf_counter()]
-    data = load_dataset(cfg)
+    images = find_images(cfg)
+    assert images is not None
+    data = load_dataset(cfg, images=images)
     marks.append(time.perf_counter())
     for _ in range(2):  # the second time it is kept
         check_at_load(data, by=cfg.split.by, folder=folder / cache)
         marks.append(time.perf_counter())
-    check = check_data(data, by=cfg.split.by)
+    for _ in range(2):
+        headers = headers_of(data, images)
+        marks.append(time.perf_counter())
+    check = check_data(data, by=cfg.split.by, headers=headers)
     marks.append(time.perf_counter())
     assert not check.flaws, check.flaws
     return np.diff(marks).tolist()
@@ -201,6 +218,25 @@ def false_alarms(splits: int) -> int:
     return sum(flaw.level != "note" for check in checks for flaw in check.flaws)
 
 
+def questionnaire(seed: int) -> Dataset:
+    """Return answers that each follow one opinion of the person, in part."""
+    rng = np.random.default_rng(seed)
+    answers = np.sqrt(0.5) * (rng.normal(0, 1, (1000, 1)) + rng.normal(0, 1, (1000, 8)))
+    return dealt(np.digitize(answers, [-0.84, -0.25, 0.25, 0.84]).astype(float), rng.integers(0, 2, 1000), seed)
+
+
+def questionnaires(n: int) -> tuple[int, int]:
+    """Return how many alarms and warnings they raise, and in how many copied persons do."""
+    false = copied = 0
+    for seed in range(n):
+        data = questionnaire(seed)
+        false += sum(flaw.level != "note" for flaw in check_data(data, by="position").flaws)
+        assert data.test is not None
+        data.test.x[:40] = data.train.x[:40]
+        copied += "equal_across" in {flaw.kind for flaw in check_data(data, by="position").alarms}
+    return false, copied
+
+
 def spread(values: list[float]) -> str:
     return f"{median(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
 
@@ -241,7 +277,7 @@ def main() -> int:
     lines = ["| part | seconds |", "|---|---|"]
     lines += [f"| {part} | {spread([found[k] for found in costs])} |" for k, part in enumerate(PARTS)]
     share = median(found[1] / found[0] for found in costs)
-    exact = median(found[3] for found in costs)
+    exact = median(found[-1] for found in costs)
     holds = {
         f"the check at the first load takes {100 * share:.1f} % of decoding, at most {100 * MOST_SHARE:.0f} %": share
         <= MOST_SHARE,
@@ -250,6 +286,7 @@ def main() -> int:
     table_seconds, table_memory, table_size = large_table(rows)
     found, whole = faults(seeds)
     false = false_alarms(clean)
+    by_chance, copied = questionnaires(clean)
     bounds = "\n".join(f"* {'Holds' if right else 'DOES NOT HOLD'}: {text}." for text, right in holds.items())
     text = TEXT.format(
         n=n,
@@ -264,10 +301,13 @@ def main() -> int:
         faults=found,
         clean=clean,
         false=false,
+        by_chance=by_chance,
+        copied=copied,
     )
     options.output.write_text(text, encoding="utf-8")
     print(text)
-    return 0 if options.quick or (whole and not false and all(holds.values())) else 1
+    right = whole and not false and not by_chance and all(holds.values())
+    return 0 if options.quick or right else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dlassign.data import image_decode
 from dlassign.data.image_headers import Header, read_headers
+from helpers.images import png
 
 
 def test_sizes_and_modes(tmp_path: Path) -> None:
@@ -25,6 +26,12 @@ def test_sizes_and_modes(tmp_path: Path) -> None:
     expected.append(Header(5, 3, "I;16"))
     (tmp_path / "none.png").write_bytes(b"none")
     assert read_headers([*paths, str(tmp_path / "none.png"), str(tmp_path / "gone.png")]) == [*expected, None, None]
+
+
+def test_channels_of_16_bits(tmp_path: Path) -> None:
+    """Pillow calls it RGB, for it has no mode of its own for them."""
+    (tmp_path / "a.png").write_bytes(png(np.random.default_rng(0).integers(0, 2**16, (3, 5, 3)), 2))
+    assert read_headers([str(tmp_path / "a.png")]) == [Header(5, 3, "RGB;16")]
 
 
 def test_the_size_is_that_of_the_file_however_it_was_held(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from dlassign.data.image_pixels import UNIT, Decoding, common_bits, decode_image
-from helpers.images import save
+from helpers.images import chunk, png, save
 
 SHAPE = np.kron(np.array([[0, 255, 0], [255, 255, 0]], np.uint8), np.ones((8, 8), np.uint8))
 """(16, 24): a block with an arm; each of its eight turns looks different."""
@@ -29,19 +29,6 @@ def pixels(path: Path, **options: Any) -> Any:
     """Return (H, W) gray or (H, W, 3) pixels of an image."""
     x = decode_image(str(path), Decoding(**options)).x
     return x[0] if len(x) == 1 else x.transpose(1, 2, 0)
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    """Return a chunk of a PNG."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png(values: Any, kind: int) -> bytes:
-    """Return a PNG of 16 bits; kind 0 is gray, 2 RGB, 4 gray with alpha, 6 RGB with alpha."""
-    height, width = values.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff", "avif"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,16 @@ def idx_bytes(array: Any) -> bytes:
     """Return bytes, (N,) or (N, H, W), in the form in which MNIST comes."""
     sizes = np.asarray(array.shape, ">i4").tobytes()
     return bytes([0, 0, 8, array.ndim]) + sizes + np.asarray(array, np.uint8).tobytes()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(values: Any, kind: int) -> bytes:
+    """Return a PNG of 16 bits; kind 0 is gray, 2 RGB, 4 gray with alpha, 6 RGB with alpha."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlassign.data.bundle import Dataset
+from dlassign.data.bundle import Dataset, Labels
 from dlassign.data.image_folder import Images
 from dlassign.data.image_headers import Header
 from dlassign.data_checks.chance import RARE, hypergeometric_tail
@@ -52,20 +52,19 @@ def file_facts(headers: Headers) -> dict[str, Any]:
 
 def file_flaws(dataset: Dataset, headers: Headers) -> Iterator[Flaw]:
     """Yield flaws of sizes that are far apart, and of modes that hang together with the class."""
-    found = [
-        (header, int(label), (name, row))
-        for name, part in headers.items()
-        for row, (header, label) in enumerate(zip(part, dataset.splits[name].y, strict=True))
-        if header is not None
-    ]
-    if found:
-        yield from _sizes([(header, place) for header, _, place in found])
-        yield from _modes(dataset.classes, found)
+    places = [(name, row) for name, part in headers.items() for row, header in enumerate(part) if header is not None]
+    if places:
+        found = [header for part in headers.values() for header in part if header is not None]
+        yield from _sizes(found, places)
+        labels = np.array([dataset.splits[name].y[row] for name, row in places])
+        yield from _modes(dataset.classes, labels, [header.mode for header in found], places)
 
 
-def _sizes(found: Sequence[tuple[Header, Place]]) -> Iterator[Flaw]:
-    (small, first), (large, last) = (pick(found, key=lambda one: one[0].width * one[0].height) for pick in (min, max))
-    apart = math.sqrt(large.width * large.height / (small.width * small.height))
+def _sizes(found: Sequence[Header], places: Sequence[Place]) -> Iterator[Flaw]:
+    areas = np.array([max(1, header.width * header.height) for header in found])
+    ends = int(areas.argmin()), int(areas.argmax())
+    small, large = (found[end] for end in ends)
+    apart = math.sqrt(areas[ends[1]] / areas[ends[0]])
     if apart > _APART:
         yield Flaw(
             kind="file_sizes",
@@ -74,32 +73,32 @@ def _sizes(found: Sequence[tuple[Header, Place]]) -> Iterator[Flaw]:
             f"height), {apart:.1f} times as long a side, and all are decoded to one size",
             cure="look at the smallest and the largest: one is blurred, or the other loses what it shows",
             counts={"sides": round(apart, 2)},
-            samples=((first,), (last,)),
+            samples=tuple((places[end],) for end in ends),
         )
 
 
-def _modes(classes: Sequence[str], found: Sequence[tuple[Header, int, Place]]) -> Iterator[Flaw]:
-    """Yield a flaw if files of some classes have other modes than those of others, by more than chance."""
-    modes = list(Counter(header.mode for header, _, _ in found))
-    number = {mode: row for row, mode in enumerate(modes)}
-    counts = np.zeros((len(modes), len(classes)), np.int64)
-    np.add.at(counts, ([number[header.mode] for header, _, _ in found], [label for _, label, _ in found]), 1)
+def _modes(classes: Sequence[str], labels: Labels, modes: Sequence[str], places: Sequence[Place]) -> Iterator[Flaw]:
+    """Yield a flaw if files of some class have a mode oftener than those of the others, by more than chance."""
+    names, codes = np.unique(modes, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, (codes, labels), 1)
     odd = []
     for k, size in enumerate(counts.sum(axis=0).tolist()):
-        for row, n in enumerate(counts[:, k].tolist()):
-            of_mode = int(counts[row].sum())
-            if n and hypergeometric_tail(n, size, of_mode, len(found)) < RARE / counts.size:
-                odd.append((row, k, n / size, (of_mode - n) / (len(found) - size)))
+        for mode, n in enumerate(counts[:, k].tolist()):
+            of_mode = int(counts[mode].sum())
+            if n and hypergeometric_tail(n, size, of_mode, len(places)) < RARE / counts.size:
+                odd.append((n / size, (of_mode - n) / (len(places) - size), k, mode))
     if not odd:
         return
-    row, k, own, others = max(odd, key=lambda one: one[2] - one[3])
+    own, others, k, mode = max(odd, key=lambda one: one[0] - one[1])
     tells = own - others >= _TELLS
+    first = int(np.flatnonzero((labels == k) & (codes == mode))[0])
     yield Flaw(
         kind="file_modes",
         level="warning" if tells else "note",
-        text=f"files of {classes[k]} are of mode {modes[row]} in {100 * own:.1f} % of cases, those of other classes in "
-        f"{100 * others:.1f} %" + (", so the way they were saved tells the class" if tells else ""),
+        text=f"files of {classes[k]} are of mode {names[mode]} in {100 * own:.1f} % of cases, those of other classes "
+        f"in {100 * others:.1f} %" + (", so the way they were saved tells the class" if tells else ""),
         cure="see whether the classes come from one source; data.grayscale: true takes the colours from all",
         counts={"share": round(own, 4), "share_others": round(others, 4)},
-        samples=tuple((place,) for header, label, place in found if label == k and header.mode == modes[row])[:1],
+        samples=((places[first],),),
     )

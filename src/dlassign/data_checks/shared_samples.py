@@ -147,11 +147,12 @@ class _Groups:
         # first to occur there again (Good, 1953). The latter come in pairs, so they count as half as many events.
         if binomial_tail(n, n + twice / 2, len(b) / (len(b) + len(a) / 2)) < _CHANCE:
             return None
-        if poisson_tail(n, len(a) * len(b) * self._near) < _CHANCE:
+        near = len(a) * len(b) * self._near
+        if poisson_tail(n, near) < _CHANCE:
             return None  # the rows of the first split are copies, too
         return (
-            f"; {twice:,} of {len(a):,} samples of {first} occur in {first} again, and pairs that differ in one column "
-            "are as many, so that is no wonder"
+            f"; columns that hang together give that by chance: {twice:,} of {len(a):,} samples of {first} occur in "
+            f"{first} again, and about {near:,.1f} pairs of the two splits differ in one column only"
         )
 
     def _twice(self, split: str) -> int:
@@ -177,7 +178,10 @@ class _Groups:
         near = self._near * (counts.sum() ** 2 - (counts**2).sum()) / 2
         if poisson_tail(groups, near) < _CHANCE:
             return None
-        return f"; about {near:,.0f} pairs of two classes differ in one column only, so that is no wonder"
+        return (
+            f"; columns that hang together give that by chance: about {near:,.1f} pairs of two classes differ in one "
+            "column only"
+        )
 
     def _members(self, group: int, *names: str) -> list[Place]:
         """Return the samples of a group, in these splits, or in all."""
