@@ -34,7 +34,7 @@ class Row:
 
     @property
     def config(self) -> Path:
-        file = self.name.replace("e_4", "e-4")  # row names have no minus
+        file = re.sub(r"e_(\d)$", r"e-\1", self.name)  # row names have no minus
         return CONFIGS / "reports" / self.table / f"{file}.yaml"
 
 
@@ -165,6 +165,7 @@ EECS_598 = (
     eecs("2.4", "two_layer_logistic", 22_001, 94, loss__name="logistic", model__hidden=(1000,)),
     eecs("3.3", "svm", 21, 92.8, loss__name="hinge", model__hidden=()),
     eecs("3.4", "two_layer_hinge", 22_001, 94, loss__name="hinge", model__hidden=(1000,)),
+    eecs("3.4", "two_layer_hinge_std1e_2", 22_001, 94, loss__name="hinge", model__hidden=(1000,), init__std=1e-2),
     eecs("4.3", "softmax", 7_850, 92, loss__name="cross_entropy", model__hidden=(), data__name="mnist"),
     eecs("4.4", "two_layer", 795_010, 93.63, loss__name="cross_entropy", model__hidden=(1000,), data__name="mnist"),
     eecs("5.3", "convnet", 389_878, 98.39, model__name="eecs_convnet", model__kernel_size=7, model__hidden=100),
