@@ -123,7 +123,9 @@ def test_made_up_numbers() -> None:
 
 def test_a_net_that_learns_from_large_inputs_has_a_hint_at_most() -> None:
     large = replace(healthy(), first=30.0, input_std=60.0)
-    assert rules(config(), large)["inputs_not_scaled"].certainty == "hint"
+    found = rules(config(), large)["inputs_not_scaled"]
+    assert found.certainty == "hint"
+    assert found.cure == "--set 'data.preprocess=[{name: scale, divisor: 16.0}, {name: normalize}]'"
     assert rules(config(), replace(large, input_std=1.0))["init_too_large"].certainty == "hint"
     flat = (25.0,) * len(large.losses)
     assert rules(config(), replace(large, losses=flat))["inputs_not_scaled"].certainty == "likely"
@@ -172,6 +174,8 @@ def test_inputs_that_hardly_differ_are_no_fault_of_the_layers() -> None:
     assert "signal_lost" not in rules(config(), replace(healthy(), layers=(first, second, head)))
     good = replace(first, varies=0.5)
     assert "signal_lost" in rules(config(), replace(healthy(), layers=(good, second, head)))
+    dead = LayerStats(name="relu1", kind="relu", std=0.0, varies=0.0, zeros=1.0, dead=1.0, saturated=0.0)
+    assert "signal_lost" not in rules(config(), replace(healthy(), layers=(good, dead, second, head)))
 
 
 def test_frozen_by_the_config_is_no_fault() -> None:

@@ -58,6 +58,7 @@ PLANTED: list[tuple[str, dict[str, Any]]] = [
     ("dropout_high", {"model.dropout": 0.95}),
     ("dropout_high", {"model.dropout": [0.8, 0.1]}),
     ("batch_norm_small_batch", {"model.norm": "batch", "train.batch_size": 2}),
+    ("batch_norm_small_batch", {"model.norm": "batch", "train.batch_size": 2, "data.split": {"train": 40, "val": 300}}),
     ("label_smoothing_high", {"loss": {"name": "cross_entropy", "label_smoothing": 0.9}}),
     ("warmup_long", {"schedule": {"name": "constant", "warmup": {"epochs": 30}}}),
     ("warmup_long", {"schedule": {"name": "cosine", "warmup": {"epochs": 15}}}),
@@ -106,6 +107,18 @@ def test_a_cure_removes_its_finding(rule: str, changes: dict[str, Any]) -> None:
     cured = locate(parse_config(dump_plain(values), "ill.yaml"), overrides_of(found.cure)).config
     assert found.cure
     assert rule not in [one.rule for one in ranked(static_findings(gather(cured)))]
+
+
+@pytest.mark.parametrize("model", [{"hidden": [64], "norm": "batch"}, {"hidden": []}])
+def test_a_training_that_is_short_has_no_smaller_rate_as_its_cure(model: dict[str, Any]) -> None:
+    short = {"optimizer": {"name": "sgd", "lr": 0.2}, "train": {"steps": 1, "batch_size": 64}}
+    scaled = {"data.preprocess": [{"name": "scale", "divisor": 64.0}]}
+    [found] = [
+        one
+        for one in findings(with_changes(HEALTHY, {**short, **scaled, "model": {"name": "mlp", **model}}))
+        if one.rule == "lr_too_small"
+    ]
+    assert float(found.cure.rpartition("=")[2]) >= 0.2
 
 
 def test_the_healthy_config_is_quiet() -> None:
@@ -281,6 +294,23 @@ class TestData:
         changes = {"data.preprocess": [{"name": "scale"}], "data.split": {"val": 0.3}}
         ill = of_arrays(x, np.arange(600) % 4, changes, test=(255 - x[:200], np.arange(200) % 4))
         assert (ill[0].rule, ill[0].certainty) == ("unlike_train", "certain")
+
+    @pytest.mark.parametrize("rule", ["inputs_not_scaled", "class_imbalance", "sorted_split"])
+    def test_a_cure_removes_what_is_wrong_with_the_data(self, rule: str) -> None:
+        x, y = table(1000, classes=2)
+        changes: dict[str, Any] = {}
+        if rule == "inputs_not_scaled":
+            x = x * 1e3 + 1e4
+        elif rule == "class_imbalance":
+            keep = (y == 0) | (np.arange(1000) % 40 == 0)
+            x, y = x[keep], y[keep]
+        else:
+            x, y, changes = x[np.argsort(y)], np.sort(y), {"data.split.by": "position"}
+        data = {"name": "arrays", "split": {"val": 0.2, "test": 0.2}}
+        values, raw = with_changes({**HEALTHY, "data": data}, changes), raw_of_arrays(x, y)
+        [found] = [one for one in findings(values, raw) if one.rule == rule]
+        cured = locate(parse_config(dump_plain(values), "ill.yaml"), overrides_of(found.cure)).config
+        assert rule not in [one.rule for one in ranked(static_findings(gather(cured, raw=raw)))]
 
     def test_few_samples_are_no_fault(self) -> None:
         changes = {"data.split": {"val": None, "test": None}, "train.batch_size": 2, "train.epochs": 400}

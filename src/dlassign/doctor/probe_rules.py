@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from statistics import fmean, stdev
 
+from dlassign.config.load import dump_line
 from dlassign.config.run import RunConfig
 from dlassign.doctor.decay import weaker
 from dlassign.doctor.finding import Finding
@@ -23,7 +24,7 @@ def probe_findings(probe: Probe, cfg: RunConfig, *, limits: Thresholds = THRESHO
         *_diverged(probe),
         *_large_rate(probe, limits),
         *_small_rate(probe, limits),
-        *_start(probe, limits),
+        *_start(probe, cfg, limits),
         *_signal(probe, limits),
         *_vanishing(probe, limits),
         *_units(probe, limits),
@@ -129,7 +130,7 @@ def _way(probe: Probe) -> float:
     return step * probe.lr_plan * probe.steps / max(probe.lr_share, 1e-12)
 
 
-def _start(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
+def _start(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Finding]:
     if not probe.expected:
         return
     ratio = probe.first / probe.expected if math.isfinite(probe.first) else math.inf
@@ -139,6 +140,7 @@ def _start(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
     statistic = f"first loss {probe.first:.3g}"
     null = f"{probe.expected:.3g} of a net that gives each class the same score"
     if size > limits.start_inputs:
+        steps = [*[step.model_dump(mode="json") for step in cfg.data.preprocess or ()], {"name": "normalize"}]
         yield Finding(
             rule="inputs_not_scaled",
             certainty="likely" if ratio >= limits.start_likely and not learns(probe, limits) else "hint",
@@ -146,7 +148,7 @@ def _start(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
             why=f"inputs of the size {size:.3g} make first scores so large that the net is sure of something wrong",
             statistic=statistic,
             null=null,
-            cure="--set 'data.preprocess=[{name: normalize}]'",
+            cure=f"--set 'data.preprocess={dump_line(steps)}'",
         )
     elif ratio >= limits.start_likely:
         yield Finding(
@@ -192,8 +194,9 @@ def _signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
         )
         return
     lost, first = (layer.varies / max(layer.std, 1e-12) for layer in (hidden[-1], hidden[0]))
-    # Where the first layer has lost it already, the inputs hardly differ, and no layer could help.
-    if lost < limits.lost <= first:
+    dead = any(layer.dead >= limits.dead_hint for layer in probe.layers)
+    # Dead units are a reason of their own. Where the first layer has lost it already, the inputs hardly differ.
+    if lost < limits.lost <= first and not dead:
         yield Finding(
             rule="signal_lost",
             certainty="likely" if lost < 0.1 * limits.lost and not learns(probe, limits) else "hint",

@@ -124,6 +124,7 @@ def _batch_norm(facts: Facts) -> Iterator[Finding]:
     if batch_norm(model) is None or plan is None:
         return
     part = plan.samples_a_step // train.accumulate
+    largest = 64 if facts.info is None else min(64, facts.info.n_train)
     if part >= 8:
         return
     flat = isinstance(model, MLP)
@@ -137,7 +138,7 @@ def _batch_norm(facts: Facts) -> Iterator[Finding]:
         "averages of them: these are two different nets",
         statistic=f"error of the variance of {part} values: {math.sqrt(2 / max(part - 1, 1)):.0%}",
         null="18 % of 64 values",
-        cure="--set train.accumulate=1" if train.accumulate > 1 else "--set train.batch_size=64",
+        cure="--set train.accumulate=1" if train.accumulate > 1 else f"--set train.batch_size={largest}",
     )
 
 

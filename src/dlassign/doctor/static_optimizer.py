@@ -39,6 +39,11 @@ def rate_of(plan: Plan) -> Rate:
     return Rate(peak=peak, total=sum(factors) / len(factors) * plan.steps, below=below)
 
 
+def larger_rate(lr: float, factor: float) -> float:
+    """Return a learning rate of gradient descent times a factor, at most .1, and never less than it was."""
+    return max(lr, min(0.1, lr * factor))
+
+
 def optimizer_findings(facts: Facts) -> Iterator[Finding]:
     """Yield what optimizer and schedule are enough to know."""
     yield from _warmup(facts)
@@ -201,5 +206,5 @@ def _small_sgd_rate(facts: Facts, rate: Rate) -> Iterator[Finding]:
             "1 at most",
             statistic=f"lr / (1 - momentum) times steps: {way:.2g}",
             null="several, to be sure of a class",
-            cure=f"--set optimizer.lr={min(0.1, optimizer.lr * 10 / way):.2g}",
+            cure=f"--set optimizer.lr={larger_rate(optimizer.lr, 10 / way):.2g}",
         )

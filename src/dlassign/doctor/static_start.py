@@ -15,7 +15,7 @@ from dlassign.doctor.decay import decays, weaker
 from dlassign.doctor.facts import Facts
 from dlassign.doctor.finding import Certainty, Finding
 from dlassign.doctor.propagation import Layer, plain_layers, propagate, weight_std
-from dlassign.doctor.static_optimizer import Rate, rate_of
+from dlassign.doctor.static_optimizer import Rate, larger_rate, rate_of
 
 _SLOPE = {"relu": 0.5, "sigmoid": 0.25, "leaky_relu": 0.5, "silu": 0.5, "gelu": 0.5}
 """Mean derivative of an activation at pre-activations around 0; 1 of the others."""
@@ -216,7 +216,7 @@ def _escape(facts: Facts, start: Start) -> Iterator[Finding]:
             why="the whole training moves the weights by a small part of what the first gradients ask for",
             statistic=f"learning rate times steps times gradient: {change:.2g}",
             null="1 or more",
-            cure=f"--set optimizer.lr={min(0.1, optimizer.lr * 3 / max(change, 1e-12)):.2g}",
+            cure=f"--set optimizer.lr={larger_rate(optimizer.lr, 3 / max(change, 1e-12)):.2g}",
         )
     elif slow < 0.1:
         yield Finding(
