@@ -48,6 +48,8 @@ def test_steps_stay_there_never_wait_and_resume_exactly(case: str) -> None:
     evaluation = parts.learner.evaluate(parts.splits["test"])
     if parts.learner.views is not None:
         parts.learner.evaluate(parts.splits["test"], views=parts.learner.views)
+    measured = parts.learner.statistics(parts.splits["train"], 8)  # which the run that goes on below does without
+    assert measured is not None
     with waiting_is_an_error():
         take(parts, 4, 6)
     unbroken = plain(parts.learner.state_dict())
@@ -72,10 +74,17 @@ def test_they_are_those_of_the_cpu(case: str) -> None:
         there = parts_of(cfg, "cuda:0", recorded=host.learner.arithmetic.record())
         found = there.learner.read(take(there, 0, 4)).losses
         evaluated = there.learner.evaluate(there.splits["test"])
+        state = plain(there.learner.state_dict())
+        measured = there.learner.statistics(there.splits["train"], 8)
+        same(plain(there.learner.state_dict()), state)
     expected = host.learner.read(take(host, 0, 4)).losses
+    expected_norms = host.learner.statistics(host.splits["train"], 8)
+    assert measured is not None
+    assert expected_norms is not None
     autocast = host.learner.arithmetic.autocast
     assert found == pytest.approx(expected, rel=0.05 if autocast else 1e-4)
     if not autocast:
+        assert measured.weights == pytest.approx(expected_norms.weights, rel=1e-3)
         assert evaluated.loss == pytest.approx(host.learner.evaluate(host.splits["test"]).loss, rel=1e-3)
 
 
