@@ -295,6 +295,18 @@ def test_a_run_set_aside_is_proven(tmp_path: Path) -> None:
     assert verify_run(RunPaths(paths.set_aside())).verdict == "proven"
 
 
+def test_a_renamed_copy_is_proven_with_its_checkpoints_and_those_of_another_run_show(tmp_path: Path) -> None:
+    paths, other = honest_run(tmp_path), honest_run(tmp_path, {"seed": 1})
+    copy = RunPaths(tmp_path / "backup")
+    shutil.copytree(paths.root, copy.root)
+    assert copy.last.is_file()
+    found = verify_run(copy)
+    assert broken(found) == []
+    assert found.verdict == "proven"
+    shutil.copy(other.last, copy.last)
+    assert any(f"it is one of the run {other.root.name}" in text for text in broken(verify_run(copy)))
+
+
 @pytest.mark.slow  # a hundred trainings
 @pytest.mark.usefixtures("stops")
 def test_a_hundred_honest_runs(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.learner import Evaluation, State
 from dlassign.train.saved import open_saved, open_split
-from dlassign.verify.folder import log_heads, read_manifest, unreadable
+from dlassign.verify.folder import log_heads, read_manifest, run_of, unreadable
 from dlassign.verify.judgement import Judgement, consistent, contradicted, proven, untold
 
 ROUNDING = 0.005
@@ -91,7 +91,8 @@ def _best(state: State, records: RunRecords, path: Path) -> Iterator[Judgement]:
 def _newest(state: State, records: RunRecords, paths: RunPaths, path: Path) -> Iterator[Judgement]:
     """Yield what a checkpoint to go on from says beside the log."""
     run, name = state.get("run"), paths.root.resolve().name
-    if run is not None and name.partition(".old-")[0] != run:
+    # A folder may be renamed, and its run is that of the log.
+    if run is not None and name.partition(".old-")[0] != run and run != (_run_of_log(records) or run):
         yield contradicted("checkpoint", f"it is one of the run {run}", path)
         return
     step, digest = state["step"], weights_sha256(state["learner"]["model"])
@@ -105,6 +106,13 @@ def _newest(state: State, records: RunRecords, paths: RunPaths, path: Path) -> I
         yield contradicted("checkpoint", f"it is one of step {step:,}, at which the log has none", path)
         return
     yield _compared(digest, [digest] if digest in logged else logged[-1:], path, step=step)
+
+
+def _run_of_log(records: RunRecords) -> str | None:
+    """Return the name that the log gives its run, None where its hash cannot be computed."""
+    with suppress(UserError, *DAMAGE):
+        return run_of(records.start)
+    return None
 
 
 def _compared(digest: str, logged: list[str], path: Path, *, step: int) -> Judgement:

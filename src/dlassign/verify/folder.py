@@ -41,8 +41,7 @@ def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
         what = f"the folder is one of seed {found['seed']}, the log has seed {start['seed']}"
         yield contradicted("folder", what, paths.root)
     try:
-        weights = (start.get("pretrained") or {}).get("weights")
-        expected = config_hash(start["config"], start["data"]["sha256"], weights=weights)
+        expected = run_of(start).partition("-")[0]
     except (UserError, *DAMAGE) as error:
         yield untold("folder", f"the hash of the config cannot be computed: {' '.join(str(error).split())[:200]}")
         return
@@ -51,6 +50,16 @@ def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
         yield contradicted("hash", what, paths.root)
     elif int(found["seed"]) == start["seed"]:
         yield consistent("folder", "the folder's name has the hash of the log's config and data, and its seed")
+
+
+def run_of(start: Record) -> str:
+    """Return the name that the folder of a run has, `HASH-sSEED`, by the first record of its log.
+
+    Raises:
+        UserError, DAMAGE: the hash cannot be computed.
+    """
+    weights = (start.get("pretrained") or {}).get("weights")
+    return f"{config_hash(start['config'], start['data']['sha256'], weights=weights)}-s{start['seed']}"
 
 
 def _config(start: Record, paths: RunPaths) -> Iterator[Judgement]:
