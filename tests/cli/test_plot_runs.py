@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,23 @@ class TestPlot:
     def test_output_folder(self, out: Path, tmp_path: Path) -> None:
         plot_command([str(out)], output=str(tmp_path / "pictures"))
         assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["accuracy.png", "loss.png"]
+
+    def test_a_picture_of_the_users_own_is_kept(self, out: Path, tmp_path: Path) -> None:
+        run = str(next(out.glob("b/*-s0")))
+        for name, output in (("pic.png", "pic.png"), ("loss.png", ".")):
+            (tmp_path / name).write_bytes(b"\x89PNG of the user's own")
+            with pytest.raises(click.UsageError, match=f"--output .*{name} is there already, and dlassign did not"):
+                plot_command([run], output=str(tmp_path / output))
+            assert (tmp_path / name).read_bytes() == b"\x89PNG of the user's own"
+
+    @pytest.mark.draws
+    def test_pictures_of_ours_are_drawn_anew(self, out: Path, tmp_path: Path) -> None:
+        run = next(out.glob("b/*-s0"))
+        (run / "plots").mkdir(exist_ok=True)
+        (run / "plots" / "loss.png").write_bytes(b"\x89PNG of an earlier version, unsigned")
+        plot_command([str(run)], metric="loss")
+        for _ in range(2):
+            plot_command([str(run)], metric="loss", output=str(tmp_path / "x.png"), formats=("png", "svg", "pdf"))
 
     @pytest.mark.parametrize("more", [{}, {"weights": True}, {"metric": "confusion"}], ids=str)
     def test_output_with_an_ending_of_no_known_format(self, out: Path, tmp_path: Path, more: dict[str, Any]) -> None:

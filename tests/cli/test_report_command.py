@@ -61,6 +61,21 @@ def test_places_output_and_title(here: Path) -> None:
     assert "<title>A &lt;title&gt;</title>" in (here / "pages" / "one.html").read_text()
 
 
+@pytest.mark.parametrize("own", ["my own page", "<!doctype html>\n<title>my own page</title>\n"])
+def test_a_page_of_the_users_own_is_kept(here: Path, own: str) -> None:
+    (here / "mine.html").write_text(own)
+    for more in ((), ("--live",)):
+        done = run("-o", "mine.html", *more)
+        assert done.exit_code == 2
+        assert "-o mine.html is there already, and dlassign did not write it; give another name" in done.stderr
+        assert (here / "mine.html").read_text() == own
+
+
+def test_a_page_of_ours_is_written_anew(here: Path) -> None:
+    assert [run("--title", title).exit_code for title in ("first", "second")] == [0, 0]
+    assert "<title>second</title>" in (here / "report.html").read_text()
+
+
 def test_it_reads_out_and_writes_nothing_there(here: Path) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in Path("out").rglob("*"))
     assert run().exit_code == 0

@@ -54,6 +54,7 @@ TESTED_IN = {
     "cli/commands/gradcheck.py": "cli/test_gradcheck_command.py",
     "cli/commands/predict.py": "cli/test_predict_command.py",
     "cli/views/prediction.py": "cli/test_predict_command.py",
+    "cli/views/target.py": "cli/test_report_command.py",
     "cli/commands/plot.py": "cli/test_plot_runs.py",
     "cli/commands/report.py": "cli/test_report_command.py",
     "cli/commands/reproduce.py": "cli/test_reproduce.py",

@@ -57,7 +57,8 @@ def list_command(config: str, overrides: tuple[str, ...], out: str | None) -> No
     """
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import check_target, write_lines
+    from dlassign.cli.views.prediction import write_lines
+    from dlassign.cli.views.target import check_target
     from dlassign.config.load import load_config
     from dlassign.data.load import list_samples
     from dlassign.stats.text import csv_line

@@ -61,7 +61,8 @@ def evaluate_command(
     import json
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import check_target, form_of
+    from dlassign.cli.views.prediction import form_of
+    from dlassign.cli.views.target import check_target
     from dlassign.cli.views.wrong_predictions import WrongPredictions
     from dlassign.store.select import one_run
     from dlassign.train.saved import open_saved, open_split

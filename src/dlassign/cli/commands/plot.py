@@ -124,12 +124,20 @@ def plot_command(
 
 
 def _save(figure: Any, targets: Sequence[Path], *parts: str) -> None:
-    """Write a figure into files, whose names tell it apart by `parts`, and name them."""
+    """Write a figure into files, whose names tell it apart by `parts`, and name them.
+
+    Raises:
+        click.UsageError: the user's own `--output` holds such a file, and dlassign did not write it.
+    """
     from dlassign.cli.views.notes import say_once
+    from dlassign.cli.views.target import check_target
     from dlassign.plots.style import save_figure
 
-    for target in targets:
-        path = target.with_stem("-".join([target.stem, *parts]))
+    paths = [target.with_stem("-".join([target.stem, *parts])) for target in targets]
+    if given("output"):  # in a plots folder all pictures are ours, those of earlier versions, which are unsigned, too
+        for path in paths:
+            check_target(path, option="--output")
+    for path in paths:
         save_figure(figure, path, say=say_once)
         click.echo(str(path))
 

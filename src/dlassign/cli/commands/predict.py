@@ -109,7 +109,8 @@ def _output(how: str | None, out: str | None, sources: tuple[str, ...]) -> tuple
     """Return the form of the predictions, and their file or None."""
     from pathlib import Path
 
-    from dlassign.cli.views.prediction import check_target, form_of
+    from dlassign.cli.views.prediction import form_of
+    from dlassign.cli.views.target import check_target
 
     if out is None:
         return how or "table", None

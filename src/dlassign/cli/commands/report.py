@@ -31,6 +31,7 @@ def report_command(
     from pathlib import Path
 
     from dlassign.cli.views.page import Page, write_live
+    from dlassign.cli.views.target import check_target
     from dlassign.errors import ConfigError
     from dlassign.store.files import check_output
 
@@ -38,6 +39,7 @@ def report_command(
         raise ConfigError("--every says how often --live writes the page; add --live, or leave out --every")
     target = Path(output)
     check_output(target, (".html", ".htm"), option="-o")
+    check_target(target, option="-o")
     page = Page(target, places, Path(out), title)
     if not live:
         page.warn(page.write(every=None))

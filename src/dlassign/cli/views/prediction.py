@@ -16,11 +16,12 @@ import click
 import numpy as np
 
 from dlassign.cli.views.notes import say_once
+from dlassign.cli.views.target import check_target
 from dlassign.data.bundle import Samples
 from dlassign.deploy.predict import Prediction, Tally, column_names, row_values
 from dlassign.launch.display import PLAIN_SECONDS
 from dlassign.stats.text import columns_text, csv_line, share_text
-from dlassign.store.files import SIGNATURE, make_folder, replacing
+from dlassign.store.files import make_folder, replacing
 
 _LARGEST_MATRIX = 12
 _CONFUSIONS = 5
@@ -75,40 +76,6 @@ def form_of(target: Path, *, option: str, cure: str = "") -> str:
     if target.suffix.lower() not in forms:
         raise click.UsageError(f"{option} {target}: end the name in {', '.join(forms)}{cure}")
     return forms[target.suffix.lower()]
-
-
-_BEGINS = (
-    b"path,label,probability",
-    b"split,path,true_label",
-    b"split,path,label",
-    b"path ",
-    b'{"path": ',
-    b'[{"path": ',
-    b"[]",
-)
-"""How the files begin that `predict`, `evaluate --predictions` and `data list` write, or wrote in earlier versions."""
-_PICTURES = (b"\x89PNG", b"<?xml", b"%PDF")
-
-
-def check_target(target: Path, *, option: str) -> None:
-    """Refuse to write over a file that no earlier command has written: a photo, a table or a log would be lost.
-
-    Raises:
-        click.UsageError: there is such a file, a folder, a link, a pipe or a device.
-    """
-    if target.is_dir():
-        raise click.UsageError(f"{option} {target} is a folder; give the name of a file")
-    if target.is_symlink() or (target.exists() and not target.is_file()):
-        raise click.UsageError(f"{option} {target} is a link, a pipe or a device; give the name of an ordinary file")
-    if not target.exists():
-        return
-    with target.open("rb") as file:
-        begin = file.read(32)
-        drawn = begin.startswith(_PICTURES) and SIGNATURE.encode() in file.read()
-    if begin and not drawn and not begin.startswith(_BEGINS):
-        raise click.UsageError(
-            f"{option} {target} is there already, and dlassign did not write it; give another name, or move it away"
-        )
 
 
 def sheet_of(grid: str | None) -> Path | None:
