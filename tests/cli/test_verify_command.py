@@ -19,7 +19,18 @@ from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.sweep.trial import Trial
 from dlassign.tables.plan import PlannedRow, problem_of, records_of
-from helpers.forging import CONFIG, end, final, forgeries, honest_run, many_runs, read_lines, rewrite_chain, write_lines
+from helpers.forging import (
+    CONFIG,
+    end,
+    final,
+    forgeries,
+    honest_run,
+    many_runs,
+    read_lines,
+    rewrite_chain,
+    set_manifest,
+    write_lines,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +91,7 @@ def test_of_many_runs_each_has_a_line_and_the_damaged_ones_do_not_end_it(honest:
     runs = [copied(honest, out, f"run{number}") for number in range(6)]
     forge(runs[1])
     runs[2].log.write_text("no record")
+    set_manifest(runs[2], status="running")
     runs[3].log.write_bytes(runs[3].log.read_bytes().replace(b'"schema":1', b'"schema":99'))
     shutil.rmtree(runs[4].checkpoints)
     output = verify(out, code=1).output

@@ -566,6 +566,10 @@ ESCAPES: list[Forgery] = [
     Forgery("a key twice in the config", {"config"}, files=_replace_text("config", "seed:", "seed: 1\nseed:")),
     Forgery("a config that is none", {"config"}, files=_replace_text("config", "name:", "name: [")),
     Forgery("a manifest that is none", {"manifest"}, files=_replace_text("manifest", "{", "")),
+    Forgery("a log that was emptied", {"log"}, files=lambda run, other: run.log.write_text("")),
+    Forgery("machine of the manifest", {"manifest"}, files=_replace_text("manifest", '": "cpu"', '": "tpu"')),
+    Forgery("a key of the config", {"config"}, files=_replace_text("config", "epochs: null", "years: null")),
+    Forgery("a key of the config removed", {"config"}, files=_replace_text("config", "  clip: null\n", "")),
     Forgery("a log that begins later", {"log"}, lambda x: x.pop(0)),
     Forgery("a text for a number", {"log"}, lambda x: _set(of(x, "train"), loss="small")),
     *(

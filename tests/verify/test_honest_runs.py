@@ -162,6 +162,7 @@ def test_a_record_that_another_version_may_write_contradicts_nothing(tmp_path: P
     paths = honest_run(tmp_path)
     lines = read_lines(paths)
     lines[0]["environment"]["packages"]["dlassign"] = "99.0"
+    set_manifest(paths, environment=lines[0]["environment"])
     lines.insert(2, {"kind": "dream", "step": 3})
     write_lines(paths, lines)
     rewrite_chain(paths)

@@ -34,6 +34,9 @@ from dlassign.train.saved_evaluation import SavedEvaluation
 from dlassign.train.task import Task, task_of
 from dlassign.train.torch_learner import TorchLearner
 
+MAY_BE_EDITED = NEUTRAL | PLACES | {"data.train", "data.val", "data.test"}
+"""Keys of config.yaml that change no result, or say where the data lies now."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SavedRun:
@@ -327,8 +330,7 @@ def _check_unchanged(paths: RunPaths, file: Mapping[str, Any], *, logged: Mappin
 
 def edited_keys(file: Mapping[str, Any], *, logged: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return (key, value in the log, value in config.yaml) of what someone has edited in a config that counts."""
-    neutral = NEUTRAL | PLACES | {"data.train", "data.val", "data.test"}
-    return list(_changes(without(logged, neutral), without(file, neutral)))
+    return list(_changes(without(logged, MAY_BE_EDITED), without(file, MAY_BE_EDITED)))
 
 
 def _changes(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.load import read_yaml
+from dlassign.config.neutral_keys import without
 from dlassign.config.ordinary_file import open_ordinary, read_ordinary
 from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
 from dlassign.store.files import reason
+from dlassign.store.identity import flat_config
 from dlassign.store.json_lines import read_json
 from dlassign.store.paths import RunPaths, config_hash
 from dlassign.store.records import CHAIN, Record, RunRecords
 from dlassign.store.summary import DAMAGE
-from dlassign.train.saved import edited_keys
+from dlassign.train.saved import MAY_BE_EDITED, edited_keys
 from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
 
 _NAME = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>[0-9]+)(\.old-[0-9]+)?")
@@ -77,7 +79,10 @@ def _config(start: Record, paths: RunPaths) -> Iterator[Judgement]:
         yield contradicted("config", problems[0].message, where)
         return
     changes = edited_keys(file, logged=start["config"])
-    new = sorted(set(file) - set(start["config"]))
+    # The same keys, for both are written at once: one that is there or gone is seen whatever its value.
+    then, now = (dict(flat_config(without(config, MAY_BE_EDITED))) for config in (start["config"], file))
+    new = sorted(now.keys() - then.keys())
+    changes = changes or [(key, then[key], None) for key in sorted(then.keys() - now.keys())]
     if changes or new:
         texts = [f"{key} is {flow(now)}, the log says {flow(then)}" for key, then, now in changes[:_SHOWN]]
         texts += [f"{key} is not in the log" for key in new[: _SHOWN - len(texts)]]
@@ -135,6 +140,10 @@ def _manifest_differences(manifest: dict[str, Any], records: RunRecords, paths: 
         if value != logged[key]:
             yield f"{key} is {flow(value)}, the log says {flow(logged[key])}"
     status = manifest.get("status")
+    sessions = [record for _, record in records.lines if record["kind"] in ("start", "resume")]
+    # One that still runs may be of a session that was killed before its first record.
+    if "chain" in manifest and status != "running" and manifest.get("environment") != sessions[-1].get("environment"):
+        yield "its environment is not that of the newest session in the log"
     # It is written after the last record, so a kill between the two leaves "running", and never more than the log says.
     if status != "running" and status != (end or {}).get("status"):
         ended = "has no end" if end is None else f"ended as {end['status']}"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import DamagedError, read_records
+from dlassign.store.records import DamagedError, former_records, read_records
 from dlassign.store.summary import DAMAGE
 from dlassign.train.cache import DataCache
 from dlassign.verify.checkpoints import checkpoint_judgements, result_judgements
-from dlassign.verify.folder import folder_judgements, unreadable
+from dlassign.verify.folder import folder_judgements, read_manifest, unreadable
 from dlassign.verify.judgement import Judgement, Verified, contradicted, untold
 from dlassign.verify.log import log_judgements
 from dlassign.verify.retrain import retrain
@@ -56,12 +57,22 @@ def verify_run(
         return Verified(name, [contradicted("log", f"it {what}", f"{paths.log}{line}")])
     except UserError as error:
         no_file = unreadable("log", paths.log)  # untold, but for a pipe or a folder
-        return Verified(name, [no_file or untold("log", " ".join(str(error).split()))])
+        return Verified(name, [no_file or _without_records(paths, error)])
     except OSError as error:
         return Verified(name, [untold("log", f"{error.filename or paths.root} cannot be read: {reason(error)}")])
     except DAMAGE as error:
         return Verified(name, [untold("log", f"{paths.log} is damaged: {type(error).__name__}: {error}")])
     return Verified(name, sorted(judgements, key=lambda judgement: _ORDER.index(judgement.verdict)))
+
+
+def _without_records(paths: RunPaths, error: UserError) -> Judgement:
+    """Return what is to say of a log that no reader of this version takes: a run that has ended has left records."""
+    with suppress(OSError, UserError, *DAMAGE):
+        status = read_manifest(paths)["status"]
+        if former_records(paths.log) is None and status != "running":
+            what = f"it holds no complete record, and by manifest.json the run ended as {status}"
+            return contradicted("log", what, paths.log)
+    return untold("log", " ".join(str(error).split()))
 
 
 def _without_training(
