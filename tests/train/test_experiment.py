@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -575,6 +576,36 @@ def test_a_run_killed_while_writing_its_first_record_begins_again(
     assert records.resumes == []
     assert without_times(records) == without_times(done[1])
     assert not list(paths.checkpoints.glob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"\0" * 3000, b"\0[]\nuser notes here", b"", None], ids=["zeros", "notes", "empty", "gone"]
+)
+@pytest.mark.parametrize("kept", ["checkpoints", "manifest.json"])
+def test_a_run_whose_log_was_lost_is_not_trained_over(
+    content: bytes | None, kept: str, done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    paths = paths_of(config(), tmp_path)
+    shutil.copytree(done[0].root, paths.root)
+    shutil.rmtree(paths.checkpoints) if kept == "manifest.json" else paths.manifest.unlink()
+    paths.log.unlink()
+    if content is not None:
+        paths.log.write_bytes(content)
+    with pytest.raises(UserError, match=f"log.jsonl.*{kept}.* move .* away to train it anew") as error:
+        train(tmp_path)
+    assert "\n" not in str(error.value)
+    assert (paths.log.read_bytes() if paths.log.exists() else None) == content
+
+
+def test_a_run_killed_at_its_beginning_that_left_an_empty_log_begins_again(
+    done: tuple[RunPaths, RunRecords], tmp_path: Path
+) -> None:
+    paths = paths_of(config(), tmp_path)
+    paths.checkpoints.mkdir(parents=True)
+    manifest = json.loads(done[0].manifest.read_text())
+    paths.manifest.write_text(json.dumps({**manifest, "status": "running"}))
+    paths.log.write_bytes(b"")
+    assert without_times(train(tmp_path)[1]) == without_times(done[1])
 
 
 def test_divergence(tmp_path: Path) -> None:

@@ -27,13 +27,16 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
+from dlassign.config.ordinary_file import read_ordinary
 from dlassign.errors import UserError
-from dlassign.store.json_lines import NUMBER, NUMBER_OR_NULL, TWICE, JsonLines, Shape, read_json_lines
+from dlassign.store.json_lines import NUMBER, NUMBER_OR_NULL, TWICE, JsonLines, Shape, read_json, read_json_lines
+from dlassign.store.paths import RunPaths
 
 LARGEST = 1e300
 """A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
@@ -274,7 +277,11 @@ def read_records(path: Path) -> RunRecords:
 
 
 def former_records(path: Path) -> RunRecords | None:
-    """Do as `read_records`, but return None of a run that has not begun: there is no log, or no record in it."""
+    """Do as `read_records`, but return None of a run that has not begun: there is no log, or no record in it.
+
+    Raises:
+        UserError: as there; or no record is there, and what lies beside the log says that there were some.
+    """
     records: RunRecords | None = None
     skipped = []
     for place, record in read_json_lines(path, what="the log"):
@@ -294,7 +301,24 @@ def former_records(path: Path) -> RunRecords | None:
         else:
             records.add(record)
         records.lines.append((place, record))
+    if records is None and (left := _left_of_a_run(RunPaths(path.parent))) is not None:
+        lost = f"{path} holds no complete record" if path.exists() else f"cannot read the log {path}: it is not there"
+        cure = f"put the log back, or move {path.parent} away to train it anew"
+        raise UserError(f"{lost}, and {left.relative_to(path.parent)} is of a run that had some; {cure}")
     return records
+
+
+def _left_of_a_run(paths: RunPaths) -> Path | None:
+    """Return a file that is written only after records were; None if there is none."""
+    for path in (paths.best, paths.last, paths.previous):
+        if path.is_file():
+            return path
+    with suppress(OSError, ValueError, RecursionError):
+        manifest = read_json(read_ordinary(paths.manifest).decode())
+        # Right after the first record, which a power cut may take, it says "running".
+        if isinstance(manifest, dict) and manifest.get("status", "running") != "running":
+            return paths.manifest
+    return None
 
 
 def _check_start(record: Record, path: Path) -> None:
