@@ -18,6 +18,7 @@ from dlassign.parts.code import Code
 from dlassign.store.paths import RunPaths, find_runs
 from dlassign.store.records import Record, read_records
 from dlassign.train.experiment import run_experiment
+from dlassign.verify.one_run import verify_run
 from helpers.records import without_times
 from helpers.runs import paths_of, stop_after_steps
 
@@ -156,6 +157,19 @@ def test_an_edited_copy_is_refused(command: Command) -> None:
     assert "is not what was trained: its digest is " in done.stderr
     (paths.code / "net.py").unlink()
     assert "net.py cannot be read" in command("evaluate", str(paths.root), "--trust").stderr
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_of_an_edited_copy_verify_says_once_that_it_is_not_that_of_the_log(trust: bool, command: Command) -> None:
+    paths = train(command)
+    judged = {(one.name, one.verdict) for one in verify_run(paths, trust=trust).judgements}
+    assert ("code", "consistent") in judged
+    (paths.code / "blocks.py").write_text(f"{BLOCKS}# edited\n")
+    found = verify_run(paths, trust=trust)
+    assert found.verdict == "contradicted"
+    assert [one.verdict for one in found.judgements if "digest is" in one.what] == ["contradicted"]
+    (paths.code / "net.py").unlink()
+    assert verify_run(paths, trust=trust).verdict == "consistent"
 
 
 def test_an_exported_net_takes_its_code_with_it(command: Command) -> None:

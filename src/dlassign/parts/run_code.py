@@ -18,6 +18,10 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import former_records
 
 
+class EditedError(UserError):
+    """The code in a folder is not what was trained."""
+
+
 def write_code(folder: Path, config: Config) -> None:
     """Write the files of the own parts of a config, and what they import from beside them, into a folder `code/`."""
     for part in own_parts(config):
@@ -37,24 +41,24 @@ def copied_code(folder: Path, config: Mapping[str, Any], *, trust: bool) -> Code
         trust: whether the user lets this code run.
 
     Raises:
-        UserError: it is not trusted, a file is missing, or one was edited.
+        UserError: it is not trusted or a file is missing. An EditedError if one was edited, trusted or not.
     """
     parts = {section["name"]: section.get("code") for section in _sections(config)}
     if not parts:
         return None
+    files = {name: folder / file for name in parts if (file := file_and_name(name)[0])}
+    code = Code(dict.fromkeys(files.values()))  # which reads them, and lets nothing run
+    for name, digest in parts.items():
+        if code.digest(name) != digest:
+            raise EditedError(
+                f"{files[name]}, or a file that it imports from beside it, is not what was trained: its digest is "
+                f"{code.digest(name)}, that of the training {digest}; put the files back as they were"
+            )
     if not trust:
         raise UserError(
             f"{folder.parent} has parts of its user's own ({', '.join(parts)}), and this would run their code; look at "
             f"{folder}, and if you trust it add --trust"
         )
-    files = {name: folder / file for name in parts if (file := file_and_name(name)[0])}
-    code = Code(dict.fromkeys(files.values()))
-    for name, digest in parts.items():
-        if code.digest(name) != digest:
-            raise UserError(
-                f"{files[name]}, or a file that it imports from beside it, is not what was trained: its digest is "
-                f"{code.digest(name)}, that of the training {digest}; put the files back as they were"
-            )
     return code
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
+from dlassign.parts.run_code import EditedError
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords
@@ -147,6 +148,9 @@ def result_judgements(
         return
     try:
         pairs = list(_computed(records, paths, cache, overrides=overrides, trust=trust))
+    except EditedError:
+        yield untold("result", "the result is not computed by other code than that of the run")
+        return
     except (ConfigError, UserError) as error:
         yield untold("result", " ".join(str(error).split())[:300])
         return

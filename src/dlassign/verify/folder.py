@@ -13,6 +13,7 @@ from dlassign.config.neutral_keys import without
 from dlassign.config.ordinary_file import open_ordinary, read_ordinary
 from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
+from dlassign.parts.run_code import EditedError, copied_code
 from dlassign.store.files import reason
 from dlassign.store.identity import flat_config
 from dlassign.store.json_lines import read_json
@@ -31,6 +32,7 @@ def folder_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgemen
     yield from _name(records.start, paths)
     yield from _config(records.start, paths)
     yield from _manifest(records, paths)
+    yield from _code(records, paths)
 
 
 def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
@@ -117,6 +119,19 @@ def _manifest(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
         yield untold("manifest", f"manifest.json does not hold the chain of the log: {what}")
     elif not wrong:
         yield consistent("manifest", "manifest.json says the same of the run")
+
+
+def _code(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
+    """Yield whether the code in the folder has the digests of the log; none of it runs."""
+    try:
+        code = copied_code(paths.code, records.start["config"], trust=True)
+    except EditedError as error:
+        yield contradicted("code", " ".join(str(error).split()), records.lines[0][0])
+        return
+    except UserError:  # a file cannot be read: the checks that need it say so
+        return
+    if code is not None:
+        yield consistent("code", "the code in the folder has the digests that the log names")
 
 
 def read_manifest(paths: RunPaths) -> Any:

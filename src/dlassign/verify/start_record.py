@@ -11,7 +11,7 @@ from dlassign.config.values import flow
 from dlassign.data.bundle import Dataset
 from dlassign.data.load import sizes_of_run
 from dlassign.errors import ConfigError, UserError
-from dlassign.parts.run_code import copied_code
+from dlassign.parts.run_code import EditedError, copied_code
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
@@ -52,6 +52,8 @@ def start_judgements(
             yield untold("model", "there is no checkpoint that says what the model takes, so it is not built")
         else:
             yield from _of_model(records, saved, dataset, paths)
+    except EditedError:
+        yield untold("data", "data and model are not made by other code than that of the run")
     except (ConfigError, UserError) as error:
         yield untold("data", " ".join(str(error).split())[:300])
     except (RuntimeError, OSError, *DAMAGE) as error:
