@@ -152,6 +152,22 @@ def test_without_its_data_the_result_cannot_be_told(run: RunPaths) -> None:
     assert "cannot be told" in output
 
 
+@pytest.mark.parametrize("text", ["optimizer.lr=3", "train.precison=fp32", "optimizer", "=3"])
+def test_a_key_that_changes_the_result_is_a_wrong_command_line(text: str, run: RunPaths) -> None:
+    done = verify(run.root, "--set", text, code=2)
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert "--set takes a key that changes no result, such as data.root=..." in line
+    assert line.startswith(f"{text.partition('=')[0]}: ") or text == "=3"
+
+
+@pytest.mark.parametrize(
+    "text", ["data.cache=elsewhere", "train.test_time_augmentation.flip=true", "train.precision=fp32"]
+)
+def test_a_key_of_how_a_result_is_computed_is_taken(text: str, run: RunPaths) -> None:
+    assert verify(run.root, "--set", text).stderr == ""
+
+
 def test_a_run_that_has_not_ended_is_consistent(run: RunPaths) -> None:
     lines = read_lines(run)
     write_lines(run, lines[: lines.index(end(lines)) - 3])

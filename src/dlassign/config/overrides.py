@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dlassign.config.neutral_keys import EVALUATION
 from dlassign.config.places import Document, KeyPath, Place, at, dotted
 from dlassign.config.schema import Node, child, member, run_schema
 from dlassign.config.values import show
@@ -45,6 +46,20 @@ def apply_overrides(
             document.problems.extend(error.problems)
     if overrides:
         drop_stale(document, before, [SET], root=root)
+
+
+def check_evaluation_keys(overrides: Sequence[str]) -> None:
+    """Refuse overrides of keys that have no part in how saved weights are evaluated; whole sections are let through.
+
+    Raises:
+        ConfigError: one changes what was trained, or is no `KEY=VALUE`.
+    """
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        known = any(f"{one}.".startswith(f"{key}.") or key.startswith(f"{one}.") for one in EVALUATION)
+        if not (key and equals and known):
+            message = "--set takes a key that changes no result, such as data.root=... where the data has moved"
+            raise ConfigError.at(key, f"{message}; leave this one out")
 
 
 def set_option(document: Document, key: str, value: Any, option: str) -> None:

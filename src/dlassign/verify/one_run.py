@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+from dlassign.config.overrides import check_evaluation_keys
 from dlassign.errors import UserError
 from dlassign.store.files import reason
 from dlassign.store.paths import RunPaths
@@ -44,7 +45,11 @@ def verify_run(
         choice: seed of their choice.
         whole: train the whole run again.
         cache: of a process that looks at run after run; data that an earlier one has is read once.
+
+    Raises:
+        ConfigError: an override changes what was trained.
     """
+    check_evaluation_keys(overrides)
     name = str(paths.root)
     try:
         judgements = list(_without_training(paths, cache or DataCache(), overrides=overrides, trust=trust))
