@@ -13,6 +13,8 @@ from torch.autograd import Function
 
 Way = Callable[..., Tensor]
 """(tensors of K models, or one that all share) -> (K, ...)."""
+_LINE = 64
+"""Bytes of a line of the cache."""
 
 
 class StackedLinear:
@@ -44,8 +46,9 @@ class StackedLinear:
 class SameBits:
     """One of several ways to compute something for K models at once: the first that gives each model its own bits.
 
-    Libraries add the terms of a sum in an order that depends on the shape of the whole product, and on the processor.
-    So which way will do is not known, but tried out: with random numbers, once for each shape.
+    Libraries add the terms of a sum in an order that depends on the shape of the whole product, on where its numbers
+    begin in a line of the cache, and on the processor. So which way will do is not known, but tried out: with random
+    numbers, once for each shape and beginning.
 
     Args:
         ways: the fastest first.
@@ -59,10 +62,10 @@ class SameBits:
 
     def __call__(self, *tensors: Tensor | None) -> Tensor:
         """Compute for all models."""
-        shapes = tuple(None if tensor is None else tensor.shape for tensor in tensors)
-        if shapes not in self._found:
-            self._found[shapes] = self._first_of_same_bits(tensors)
-        return self._found[shapes](*tensors)
+        places = tuple(None if tensor is None else (tensor.shape, tensor.data_ptr() % _LINE) for tensor in tensors)
+        if places not in self._found:
+            self._found[places] = self._first_of_same_bits(tensors)
+        return self._found[places](*tensors)
 
     def _first_of_same_bits(self, tensors: Sequence[Tensor | None]) -> Way:
         # On a GPU one by one would cost most of what a stack gains; its members differ in their last bits.
@@ -71,9 +74,16 @@ class SameBits:
         generator = torch.Generator().manual_seed(0)  # of its own: the trial draws nothing that a run would
         # Numbers of fewer digits than the type has would hide in which order they are added.
         draw = partial(torch.randn, generator=generator, dtype=torch.float64)
-        like = [None if tensor is None else draw(tensor.shape).to(tensor.dtype) for tensor in tensors]
+        like = [None if tensor is None else _placed_as(tensor, draw(tensor.shape)) for tensor in tensors]
         expected = self._alone(*like)
         return next((way for way in self._ways if torch.equal(way(*like), expected)), self._alone)
+
+
+def _placed_as(tensor: Tensor, values: Tensor) -> Tensor:
+    """Return values in the type of a tensor, in memory that begins at the same byte of a line of the cache."""
+    room = torch.empty(tensor.numel() + _LINE, dtype=tensor.dtype)
+    start = (tensor.data_ptr() - room.data_ptr()) % _LINE // tensor.element_size()
+    return room[start : start + tensor.numel()].view(tensor.shape).copy_(values)
 
 
 class _Linear(Function):
