@@ -127,7 +127,20 @@ class TestPlot:
         log = next(out.glob("b/*-s0")) / "log.jsonl"
         log.write_text(log.read_text().replace('"schema":1', '"schema":2', 1))
         with pytest.raises(UserError, match="log schema 2"):
-            plot_command([str(out)])
+            plot_command([str(out / "b")])
+
+    def test_damaged_logs_are_warned_of_and_the_others_drawn(
+        self, out: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """One of 500 ended the command, and named no other."""
+        damaged = [next(out.glob(f"a/*-s{seed}")) / "log.jsonl" for seed in (0, 1)]
+        for log in damaged:
+            log.write_bytes(bytes(99))
+        plot_command([str(out)], metric="loss")
+        said = capfd.readouterr()
+        assert said.out.split() == [str(next(out.glob("b/*-s0")) / "plots" / "loss.png")]
+        assert [line.split(": ")[:2] for line in said.err.splitlines()] == [["warning", "left out"]] * 2
+        assert all(str(log) in said.err for log in damaged)
 
     def test_confusion_of_each_run(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         runs = [next(out.glob("a/*-s0")), next(out.glob("b/*-s0"))]

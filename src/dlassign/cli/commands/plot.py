@@ -106,7 +106,7 @@ def plot_command(
     if sweep is not None:
         _draw_sweep(runs, sweep, formats, output, keys=keys or (), cell=cell or "mean", title=title)
         return
-    found = [_load(paths) for paths in some_runs(runs)]
+    found = _readable(some_runs(runs))
     if x == "wall":
         found = _timed(found)
     own = _own_folder(found)
@@ -142,11 +142,42 @@ def _save(figure: Any, targets: Sequence[Path], *parts: str) -> None:
         click.echo(str(path))
 
 
+def _readable(places: Sequence[RunPaths]) -> list[Run]:
+    """Read the logs of runs, and warn of those that cannot be read: they must not cost the picture of the others.
+
+    Raises:
+        UserError: none can be read.
+    """
+    from dlassign.errors import UserError
+
+    found, wrong = [], []
+    for paths in places:
+        try:
+            found.append(_load(paths))
+        except UserError as error:
+            wrong.append(error)
+    if not found:
+        raise wrong[0]
+    for fault in wrong:
+        click.echo(f"warning: left out: {fault}", err=True)
+    return found
+
+
 def _load(paths: RunPaths) -> Run:
+    """Read the log of a run.
+
+    Raises:
+        UserError: it is damaged, or of another version.
+    """
+    from dlassign.errors import UserError
     from dlassign.plots.series import Run
     from dlassign.store.records import read_records
+    from dlassign.store.summary import DAMAGE
 
-    records = read_records(paths.log)
+    try:
+        records = read_records(paths.log)
+    except DAMAGE as error:
+        raise UserError(f"{paths.log} is damaged: {type(error).__name__}: {error}") from error
     for warning in records.warnings:
         click.echo(f"warning: {warning}", err=True)
     return Run(paths, records)
