@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -195,6 +196,30 @@ def test_a_second_sigterm_while_the_first_is_told_still_exits_130(
     assert (ended.value.code, set(told)) == (130, {"interrupted"})
     assert "Aborted" not in capsys.readouterr().err
     os.kill(os.getpid(), signal.SIGTERM)  # a third one, while the interpreter ends, finds nobody
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_thread_that_goes_on_can_be_ended(number: int) -> None:
+    """Own code may leave one; after the result nothing but SIGKILL ended the process that waited for it."""
+    code = (
+        "import sys, threading, time\n"
+        "from dlassign.cli.main import run_process\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "sys.argv = ['dlassign', '--version']\n"
+        "run_process()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            for _ in range(100):  # the first may come while the exit code is still being made
+                process.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+                    break
+            assert process.poll() == -number
+        finally:
+            process.kill()
 
 
 def test_a_wrong_option_of_the_process_exits_2(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+import threading
 from importlib import import_module
 from typing import Any
 
@@ -137,6 +138,8 @@ def run_process() -> None:
     except (KeyboardInterrupt, click.Abort):  # a second signal, while the first was being told
         click.echo("interrupted", err=True)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):  # what is still to come is the end of the interpreter
-            signal.signal(number, signal.SIG_IGN)
+        # What is still to come is the end of the interpreter, which waits for threads that own code has left.
+        waits = any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL if waits else signal.SIG_IGN)
     sys.exit(code)
