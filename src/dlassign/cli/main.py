@@ -68,8 +68,11 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 # A name in a run folder may hold characters that the terminal's encoding lacks.
                 stream.reconfigure(errors="backslashreplace")
+        from dlassign.parts.prints import prints_aside
+
         try:
-            code = super().invoke(ctx)
+            with prints_aside():
+                code = super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = INTERRUPTED

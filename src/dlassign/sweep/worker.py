@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from dlassign.parts.prints import prints_aside
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult, asks
 
@@ -48,10 +49,11 @@ def serve(connection: Connection, threads: int | None, *, device: str | None = N
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     link = Link(connection)
     try:
-        cache = _prepare(threads, device)
-        link.send(READY)
-        while (trial := link.next_trial()) is not None and _train(trial, link, cache):
-            pass
+        with prints_aside():
+            cache = _prepare(threads, device)
+            link.send(READY)
+            while (trial := link.next_trial()) is not None and _train(trial, link, cache):
+                pass
     except KeyboardInterrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         link.send(RESULT, "interrupted", "")
