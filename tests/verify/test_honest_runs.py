@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,37 @@ def test_a_run_whose_metric_was_never_a_number_contradicts_nothing(tmp_path: Pat
     write_lines(paths, lines)
     rewrite_chain(paths)
     assert broken(verify_run(paths, trust=True)) == []
+
+
+DRAWS = """\
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, n_classes)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.layer(x + 3 * torch.randn_like(x))
+"""
+
+
+@pytest.mark.usefixtures("stops")
+@pytest.mark.parametrize("steps", [[], [5]], ids=["unbroken", "resumed"])
+def test_a_model_that_draws_in_evaluation_reaches_what_the_log_says(steps: list[int], tmp_path: Path) -> None:
+    code, config = tmp_path / "net.py", tmp_path / "a.yaml"
+    code.write_text(DRAWS)
+    config.write_text(dump_plain({**CONFIG, "model": {"name": "net.py:Net"}}))
+    cfg = load_config(config, code=Code([code]))
+    paths = paths_of(cfg, tmp_path)
+    for Stop.after in [*steps, 10**9]:
+        with suppress(Interrupted):
+            run_experiment(cfg, paths)
+    assert summarise(paths).status == "finished"
+    found = verify_run(paths, trust=True, whole=True)
+    assert broken(found) == []
+    assert found.verdict == "proven"
 
 
 def test_of_a_run_that_is_being_trained_the_data_is_not_read(tmp_path: Path) -> None:

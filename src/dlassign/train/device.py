@@ -171,3 +171,17 @@ def restore_rng(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+@contextmanager
+def repeatable_draws(device: torch.device) -> Iterator[None]:
+    """Let what is drawn here be drawn each time alike, and put back the generators of the CPU and of the device."""
+    before = rng_state(device)
+    torch.default_generator.manual_seed(0)
+    if device.type == "cuda":  # this one alone: others are not put back
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(0)
+    try:
+        yield
+    finally:
+        restore_rng(before, device)

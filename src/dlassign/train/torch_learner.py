@@ -20,7 +20,7 @@ from dlassign.optim.averaging import Average
 from dlassign.optim.own_optimizer import WrappedOptimizer
 from dlassign.optim.torch_optim import TorchOptimizer
 from dlassign.train.arithmetic import SINGLE_PRECISION, Arithmetic
-from dlassign.train.device import restore_rng, rng_state
+from dlassign.train.device import repeatable_draws, restore_rng, rng_state
 from dlassign.train.learner import EvalOptions, Evaluation, State, Statistics, Steps, StepStats
 from dlassign.train.loss_scale import LossScale
 from dlassign.train.statistics import at_rest, evenly, torch_statistics
@@ -255,7 +255,8 @@ class TorchLearner:
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
         self.model.eval()
-        with self._evaluated_weights(), torch.inference_mode():
+        # A user's own model may draw here, too: the same weights then still reach the same result each time.
+        with self._evaluated_weights(), torch.inference_mode(), repeatable_draws(self.device):
             yield
         set_training(self.model, self._frozen)
 
