@@ -52,9 +52,11 @@ OPTIMIZERS = (
 )
 
 
-def run(noise: str, *, optimizer: str = OPTIMIZERS[0]) -> tuple[RunRecords, list[str]]:
-    Path("net.py").write_text(NET.replace("NOISE", noise))
-    Path("a.yaml").write_text(CONFIG.replace("OPTIMIZER", optimizer))
+def run(
+    noise: str, *, optimizer: str = OPTIMIZERS[0], more: str = "", config: str = CONFIG
+) -> tuple[RunRecords, list[str]]:
+    Path("net.py").write_text(NET.replace("NOISE", noise) + more)
+    Path("a.yaml").write_text(config.replace("OPTIMIZER", optimizer))
     said: list[str] = []
     cfg = load_config("a.yaml", code=Code([Path("net.py")]))
     return run_experiment(cfg, RunPaths(Path("out", f"{len(noise)}", "run")), say=said.append), said
@@ -93,11 +95,26 @@ def test_a_step_that_diverges_each_time_repeats() -> None:
     assert "not_repeatable" not in read_records(paths.log).notes
 
 
+def test_a_metric_that_fails_on_what_is_evaluated_twice_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = "\n\ndef picky(predicted, true):\n    return 1 / (len(true) != 60)  # which train has\n"
+    text = CONFIG.replace("{steps: 4,", '{steps: 4, metric: {name: "net.py:picky"},')
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "evaluation_repeats", lambda *given, **named: True)
+        expected, _ = run("torch.rand(())", more=metric, config=text)
+    Path("out").rename("unchecked")
+    records, _ = run("torch.rand(())", more=metric, config=text)
+    assert list(records.notes) == list(expected.notes)
+    assert records.end is not None
+    assert expected.end is not None
+    assert records.end["weights_sha256"] == expected.end["weights_sha256"]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("noise", ["0.0", "torch.rand(())", "0.1 * float(self.count)"])
 def test_what_repeats_is_not_and_its_bits_stay(noise: str, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "step_repeats", lambda *given, **named: True)
+        patch.setattr(experiment, "evaluation_repeats", lambda *given, **named: True)
         expected, _ = run(noise, optimizer=optimizer)
     Path("out").rename("unchecked")
     records, _ = run(noise, optimizer=optimizer)

@@ -17,7 +17,7 @@ from dlassign.errors import DataError, Diverged, Interrupted
 from dlassign.parts.code import Code
 from dlassign.store.files import hold_lock
 from dlassign.store.paths import RunPaths, find_runs
-from dlassign.store.records import RunRecords, chain_of, read_records
+from dlassign.store.records import EVALUATION_VARIES, RunRecords, chain_of, read_records
 from dlassign.store.summary import opened_records, summarise
 from dlassign.train import saved
 from dlassign.train.checkpoint import load_checkpoint, sealed
@@ -241,6 +241,24 @@ def test_a_model_that_draws_in_evaluation_reaches_what_the_log_says(steps: list[
     found = verify_run(paths, trust=True, whole=True)
     assert broken(found) == []
     assert found.verdict == "proven"
+
+
+def test_the_result_of_a_model_whose_evaluation_varies_cannot_be_told(tmp_path: Path) -> None:
+    code, config, said = tmp_path / "net.py", tmp_path / "a.yaml", list[str]()
+    noise = "0 if self.training else 3 * torch.from_numpy(numpy.random.randn(*x.shape)).float()"
+    code.write_text(f"import numpy\n{DRAWS}".replace("3 * torch.randn_like(x)", f"({noise})"))
+    config.write_text(dump_plain({**CONFIG, "model": {"name": "net.py:Net"}}))
+    cfg = load_config(config, code=Code([code]))
+    paths = paths_of(cfg, tmp_path)
+    records = run_experiment(cfg, paths, say=said.append)
+    assert "not_repeatable" not in records.notes
+    text = records.notes[EVALUATION_VARIES]["text"]
+    assert text in said
+    assert text.startswith("an evaluation with net.py:Net gives another result when repeated, ")
+    found = verify_run(paths, trust=True, whole=True)
+    assert broken(found) == []
+    assert "cannot be repeated" in told(found, "result")
+    assert found.verdict == "consistent"
 
 
 def test_of_a_run_that_is_being_trained_the_data_is_not_read(tmp_path: Path) -> None:

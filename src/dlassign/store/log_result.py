@@ -7,7 +7,7 @@ from typing import Any
 
 from dlassign.store.log_numbers import close, is_number
 from dlassign.store.log_order import Contradiction
-from dlassign.store.records import Record, RunRecords
+from dlassign.store.records import EVALUATION_VARIES, Record, RunRecords
 
 _SAME_WEIGHTS = 0.005
 """Share of samples that the same weights may predict otherwise after a resume on another machine."""
@@ -154,7 +154,7 @@ def _finals(records: RunRecords, end: Record, where: Mapping[int, str]) -> Itera
             yield Contradiction("choice", what, where[id(record)])
     for split, record in records.finals.items():
         same = [earlier for earlier in records.evaluations(split) if earlier["step"] == record["step"]]
-        if same and _differ(same[-1], record):
+        if same and EVALUATION_VARIES not in records.notes and _differ(same[-1], record):
             what = f"{split} has {_text(record)} at the end, and had {_text(same[-1])} with the same weights"
             yield Contradiction("final", f"{what}: {where[id(same[-1])]}", where[id(record)])
 

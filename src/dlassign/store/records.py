@@ -45,6 +45,8 @@ Record = dict[str, Any]
 Kind = Literal["start", "train", "eval", "statistics", "note", "tta", "checkpoint", "resume", "end"]
 FINISHED = ("finished", "diverged")
 """Statuses of a run that is over: it does not go on."""
+EVALUATION_VARIES = "evaluation_not_repeatable"
+"""What a note is about that says so: the user's own code gives another result each time with the same weights."""
 CHAIN = 16
 """Hex digits of the SHA-256 of the lines before it that a record carries as `chain`."""
 PHASES = ("import", "data", "build", "compile", "train", "eval", "other")

@@ -28,7 +28,7 @@ from dlassign.parts.run_code import write_code
 from dlassign.store.clock import WallClock
 from dlassign.store.files import hold_lock, make_folder, reason, remove_leftovers
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import MetricsWriter, Record, RunRecords, former_records, read_records
+from dlassign.store.records import EVALUATION_VARIES, MetricsWriter, Record, RunRecords, former_records, read_records
 from dlassign.train.cache import DataCache, digest, images_of
 from dlassign.train.checkpoint import CheckpointStore, to_numpy
 from dlassign.train.device import (
@@ -47,7 +47,7 @@ from dlassign.train.memory import naming_memory
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.parts import Former, Parts
 from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step, training_order
-from dlassign.train.repeat import CAUSES, step_repeats
+from dlassign.train.repeat import CAUSES, evaluation_repeats, step_repeats
 from dlassign.train.run import Run, Say
 from dlassign.train.stopping import StopRequest
 from dlassign.train.task import task_of
@@ -153,6 +153,9 @@ def _check_own(run: Run, parts: Parts, *, names: list[str]) -> None:
     if not repeats:
         what = f"a step with {', '.join(names)} gives another result when repeated, so a resumed run may differ"
         run.note(about="not_repeatable", text=f"{what}; {CAUSES}", step=run.step)
+    if not evaluation_repeats(parts.learner, parts.splits["train"], samples=run.cfg.train.eval_batch_size):
+        what = f"an evaluation with {', '.join(names)} gives another result when repeated, so no result can be checked"
+        run.note(about=EVALUATION_VARIES, text=f"{what}; {CAUSES}", step=run.step)
 
 
 def assemble(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dlassign.data.batches import Batches
@@ -33,6 +34,26 @@ def step_repeats(
     first, second = (_after(learner, before, batches, step, lr_factor(step)) for _ in range(2))
     learner.load_state_dict(before)
     return _same(first, second)
+
+
+def evaluation_repeats(learner: SteppingLearner, split: Any, *, samples: int) -> bool:
+    """Evaluate some samples twice, go back to the state before, and return whether both gave the same.
+
+    Args:
+        learner: ends in the state that it has now.
+        split: as the learner takes it.
+        samples: how many of it, at most; one batch of an evaluation, for which a model may be compiled.
+    """
+    before = copy.deepcopy(learner.state_dict())
+    part = replace(split, x=split.x[:samples], y=split.y[:samples])
+    try:
+        # Without going back between the two: what is kept of one evaluation must not change the next.
+        first, second = (repr(learner.evaluate(part)) for _ in range(2))  # as texts, in which NaN is NaN
+    except Exception:  # noqa: BLE001 - of the user's code: a metric may need more samples, or a trained net
+        return True
+    finally:
+        learner.load_state_dict(before)
+    return first == second
 
 
 def _same(first: tuple[list[float], str], second: tuple[list[float], str]) -> bool:

@@ -256,9 +256,11 @@ class TorchLearner:
     def _evaluating(self) -> Iterator[None]:
         self.model.eval()
         # A user's own model may draw here, too: the same weights then still reach the same result each time.
-        with self._evaluated_weights(), torch.inference_mode(), repeatable_draws(self.device):
-            yield
-        set_training(self.model, self._frozen)
+        try:
+            with self._evaluated_weights(), torch.inference_mode(), repeatable_draws(self.device):
+                yield
+        finally:
+            set_training(self.model, self._frozen)
 
     def _count(self, scored: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor | int, Tensor]:
         """Return the summed loss, what the samples count in it, and the confusion counts, (K * K,).

@@ -12,7 +12,7 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.parts.run_code import EditedError
 from dlassign.store.files import is_locked
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import Record, RunRecords
+from dlassign.store.records import EVALUATION_VARIES, Record, RunRecords
 from dlassign.store.summary import DAMAGE
 from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
@@ -142,6 +142,9 @@ def result_judgements(
         state = "is being trained" if is_locked(paths.lock) else "has not come to its end"
         over = "diverged, so there is no result" if records.is_over else state
         yield untold("result", f"the run {over}")
+        return
+    if EVALUATION_VARIES in records.notes:
+        yield untold("result", "the log says that an evaluation with the user's own code cannot be repeated")
         return
     if not paths.best.is_file():
         yield untold("result", "there is no best.pt to compute the result from")

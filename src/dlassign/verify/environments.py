@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlassign.store.identity import config_value
-from dlassign.store.records import Record, RunRecords
+from dlassign.store.records import EVALUATION_VARIES, Record, RunRecords
 
 Environment = Mapping[str, Any]
 _PACKAGES = ("dlassign", "torch", "torchvision", "numpy")
@@ -39,6 +39,8 @@ def code_reasons(records: RunRecords) -> Iterator[str]:
         yield "an earlier version of dlassign wrote the log"
     if "not_repeatable" in records.notes:
         yield "the log says that a step with the user's own code cannot be repeated"
+    if EVALUATION_VARIES in records.notes:
+        yield "the log says that an evaluation with the user's own code cannot be repeated"
 
 
 def start_reasons(records: RunRecords) -> Iterator[str]:
