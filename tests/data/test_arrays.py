@@ -97,6 +97,8 @@ def test_whole_numbers_are_computed_with_and_images_stay_bytes() -> None:
         (np.zeros((3, 8, 8)), [0, 1, 0], r"for gray images add an axis with x\[:, None\]"),
         (np.zeros((3, 8, 8, 3)), [0, 1, 0], r"channels last; put them first, with x.transpose\(0, 3, 1, 2\)"),
         (np.full((3, 2), np.nan), [0, 1, 0], r"3 samples with NaN or infinity \(number 0, 1, 2"),
+        (np.ma.masked_greater(X, X.max() - 1e-9), Y, "train: 1 masked value in the samples; fill them"),
+        (X, np.ma.masked_equal(Y, 1), "train: 10 masked values in the labels; fill them"),
         (np.array([["a"], ["b"]]), [0, 1], "samples are numbers, and these are <U1"),
         (np.zeros((2, 0)), [0, 1], "hold no number"),
         (X, np.eye(30), "labels of the shape"),
@@ -107,6 +109,10 @@ def test_whole_numbers_are_computed_with_and_images_stay_bytes() -> None:
 def test_what_is_no_sample_is_refused_with_the_cure(x: Any, y: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         raw_of_arrays(x, y)
+
+
+def test_a_mask_over_nothing_changes_nothing() -> None:
+    assert raw_of_arrays(np.ma.masked_array(X), Y).sha256 == raw_of_arrays(X, Y).sha256
 
 
 def test_labels_outside_the_named_classes_are_refused() -> None:

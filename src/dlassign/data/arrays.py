@@ -38,7 +38,7 @@ def raw_of_arrays(
         label: the name of the data in results.
 
     Raises:
-        DataError: samples or labels are not of these forms, do not fit each other, or are not finite.
+        DataError: samples or labels are not of these forms, do not fit each other, are masked, or are not finite.
     """
     given = {"train": (x, y), "val": val, "test": test}
     samples = {name: _samples(part[0], name) for name, part in given.items() if part is not None}
@@ -71,6 +71,7 @@ def not_in_memory() -> DataError:
 
 def _samples(x: ArrayLike, split: str) -> Samples:
     """Return samples as a `Split` holds them; the same array, not a copy, if it is as torch takes it."""
+    _refuse_mask(x, split, "samples")
     array: NDArray[Any] = np.asarray(x)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{split}: samples are numbers, and these are {array.dtype}; make features of them first")
@@ -98,7 +99,16 @@ def _samples(x: ArrayLike, split: str) -> Samples:
     return np.require(array, None if keeps and array.dtype.isnative else np.float64, ["C", "A", "W"])
 
 
+def _refuse_mask(given: ArrayLike, split: str, what: str) -> None:
+    """Raise DataError for a masked array with a value masked: what lies under the mask would be taken for a value."""
+    count = int(np.sum(given.mask)) if isinstance(given, np.ma.MaskedArray) else 0
+    if count:
+        values = f"{count:,} masked value{'s' * (count > 1)}"
+        raise DataError(f"{split}: {values} in the {what}; fill them, such as with x.filled(0), or remove their rows")
+
+
 def _labels(y: ArrayLike, split: str) -> NDArray[Any]:
+    _refuse_mask(y, split, "labels")
     array: NDArray[Any] = np.asarray(y)
     if array.ndim != 1:
         raise DataError(f"{split}: labels of the shape {array.shape}; expected one a sample, (N,)")
