@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,3 +89,17 @@ def test_options_that_do_not_go_together(more: tuple[str, ...], told: str) -> No
     result = check(*more)
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+@pytest.mark.parametrize("below", ["there", "there/not/yet"])
+def test_a_sheet_that_cannot_be_written_is_refused_before_nets_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    def trained(*args: Any, **more: Any) -> None:
+        raise AssertionError("the work would be lost")
+
+    monkeypatch.setattr(module, "out_of_sample", trained)
+    (tmp_path / "there").write_text("a file in place of the folder")
+    result = check("--labels", "--grid", str(tmp_path / below / "g.png"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"--grid {tmp_path / below / 'g.png'}: cannot write in {tmp_path / 'there'}: " in result.stderr

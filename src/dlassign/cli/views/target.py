@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
 
-from dlassign.store.files import SIGNATURE
+from dlassign.errors import UserError
+from dlassign.store.files import SIGNATURE, reason
 
 _BEGINS = (
     b"path,label,probability",
@@ -28,7 +30,9 @@ def check_target(target: Path, *, option: str) -> None:
 
     Raises:
         click.UsageError: there is such a file, a folder, a link, a pipe or a device.
+        UserError: its folder cannot be written, which would else be known only when the work is done.
     """
+    _check_folder(target.parent, option=option, target=target)
     if target.is_dir():
         raise click.UsageError(f"{option} {target} is a folder; give the name of a file")
     if target.is_symlink() or (target.exists() and not target.is_file()):
@@ -43,3 +47,14 @@ def check_target(target: Path, *, option: str) -> None:
         raise click.UsageError(
             f"{option} {target} is there already, and dlassign did not write it; give another name, or move it away"
         )
+
+
+def _check_folder(folder: Path, *, option: str, target: Path) -> None:
+    """Refuse a folder in which no file can be made; one that is not there yet is made in the nearest that is."""
+    there = folder
+    try:
+        there = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"{option} {target}: cannot write in {there}: {reason(error)}, or give another name") from error
