@@ -67,6 +67,33 @@ def test_every_layout_has_three_parts(place: Place, folders: list[str], parts: t
     assert fit.info.classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize(
+    ("folders", "why"),
+    [
+        (["train/cat", "train/dog", "test/cat"], "pets/test is left out: it lacks the class dog of pets/train"),
+        (
+            ["train/cat", "train/dog", "test/cat", "test/dog", "test/fox"],
+            "pets/test is left out: it has the class fox, which pets/train lacks",
+        ),
+        (
+            ["train/cat", "train/dog", "test/cat", "test/fox"],
+            "pets/test is left out: it lacks the class dog of pets/train, and has the class fox, which",
+        ),
+        (["cat", "dog", "test/cat"], "pets/test is read as a class: it lacks the class dog of pets; move it"),
+        (["train/cat", "train/dog", "test"], "pets/test is left out: its images lie in no class folders"),
+    ],
+)
+def test_a_part_of_other_classes_is_told_on_screen_and_in_the_config(
+    place: Place, folders: list[str], why: str
+) -> None:
+    cfg, fit, seen = drafted(place(*folders))
+    assert isinstance(cfg.data, ImageFolder)
+    assert cfg.data.test is None
+    assert ("test" in fit.info.classes) == ("read as a class" in why)
+    [told] = [line for line in seen if line.startswith(why)]
+    assert f"# {told}" in Path("pets.yaml").read_text().splitlines()
+
+
 @pytest.mark.parametrize("n", [5, 6, 7, 8, 10, 16, 30, 43])
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (28, 28), (200, 100)])
 def test_any_number_and_size_passes_the_check(place: Place, n: int, size: tuple[int, int]) -> None:

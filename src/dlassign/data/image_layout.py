@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,6 +33,7 @@ class Layout:
     Attributes:
         root, train, val, test: what to write for these keys of `data`.
         classes: the names of the class folders of train, sorted.
+        odd: a sentence on each folder that is called as a part and cannot be one.
     """
 
     root: str
@@ -40,6 +41,7 @@ class Layout:
     val: str | None
     test: str | None
     classes: tuple[str, ...]
+    odd: tuple[str, ...] = ()
 
 
 def find_layout(root: str, *, deep: int = _DEEP) -> Layout | None:
@@ -59,10 +61,29 @@ def find_layout(root: str, *, deep: int = _DEEP) -> Layout | None:
         def part(known: frozenset[str]) -> str | None:
             return next((name for name in names if plain[name] in known and classes[name] == own), None)
 
-        return Layout(root, train, part(VAL), part(TEST), own)
+        unlike = [name for name in names if plain[name] in VAL | TEST and classes[name] != own and name not in own]
+        odd = tuple(why for name in unlike if (why := _why_no_part(base / name, classes[name], base / train, own)))
+        return Layout(root, train, part(VAL), part(TEST), own, odd)
     if len(names) == 1 and deep:
         return find_layout(str(Path(root) / names[0]), deep=deep - 1)
     return None
+
+
+def _why_no_part(folder: Path, classes: Sequence[str], train: Path, own: Sequence[str]) -> str:
+    """Return why a folder of images is no part beside train, and what it is; "" if there are no images in it."""
+    cure = "make its class folders those of train and give `dlassign init` again, or its images are not used"
+    if not classes:
+        return f"{folder} is left out: its images lie in no class folders; {cure}" if _holds_images(folder) else ""
+    lacks, more = [sorted({*one} - {*other}) for one, other in ((own, classes), (classes, own))]
+    says = [f"it lacks the {_called(lacks)} of {train}"] * bool(lacks)
+    says += [f"{'' if lacks else 'it '}has the {_called(more)}, which {train} lacks"] * bool(more)
+    if folder.parent == train:  # where the classes lie in root itself, all folders are read as classes
+        return f"{folder} is read as a class: {', and '.join(says)}; move it elsewhere, or make its class folders these"
+    return f"{folder} is left out: {', and '.join(says)}; {cure}"
+
+
+def _called(classes: Sequence[str]) -> str:
+    return f"class{'es' * (len(classes) > 1)} {first_few(classes, 3)}"
 
 
 def class_folders(folder: Path, *, leave_out: frozenset[str] | set[str] = frozenset()) -> tuple[str, ...]:

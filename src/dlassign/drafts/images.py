@@ -152,6 +152,7 @@ def _seen(found: Layout, scan: Scan, look: Look) -> list[str]:
         shown = first_few(scan.classes, 5)
         folder = Path(found.root) / getattr(found, part)
         lines.append(f"{folder}: {len(files):,} images of {len(scan.classes)} classes ({shown}), {each} of each")
+    lines += found.odd
     low, high = min(look.sizes, key=math.prod), max(look.sizes, key=math.prod)
     sizes = f"{low[0]}x{low[1]}" + (f" to {high[0]}x{high[1]}" if high != low else "")
     lines.append(f"sizes: {sizes} (height x width){', gray' if look.gray else ''}")
