@@ -194,6 +194,26 @@ def test_missing_data_says_how_to_get_it(train: Train) -> None:
     assert "dlassign data fetch mnist" in result.stderr
 
 
+def test_ctrl_c_while_pictures_are_drawn_says_that_the_run_is_over(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said `interrupted`, as of a run that goes on."""
+
+    def stopped(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlassign.cli.commands.train._draw", stopped)
+        result = train()
+    assert (result.exit_code, result.stdout) == (130, "")
+    told = "interrupted while pictures were drawn: the run is finished, and the same command prints its result"
+    assert result.stderr.splitlines()[-1] == f"{told} and draws them"
+    again = train()
+    assert again.exit_code == 0
+    assert "already finished" in again.stderr
+    assert (only_run().plots / "loss.png").exists()
+
+
 def test_damaged_checkpoint_falls_back(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = json.loads(train("--json", "--out", "other").stdout)
     interrupt(train, monkeypatch)

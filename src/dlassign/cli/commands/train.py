@@ -110,7 +110,7 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
     import json
 
     from dlassign.cli.views.run import result_lines
-    from dlassign.errors import Diverged, UserError
+    from dlassign.errors import Diverged, Interrupted, UserError
     from dlassign.store.summary import result_line
 
     few = [split for split in ("test", "val") if 0 < len(records.confusions.get(split, ())) <= FEW_CLASSES]
@@ -121,6 +121,10 @@ def _report(paths: RunPaths, records: RunRecords, *, as_json: bool) -> int:
         except UserError as error:  # a finished run may lie where nothing can be written
             click.echo(f"note: no picture was written: {error}", err=True)
             pictures = [picture for picture in pictures if picture.exists()]
+        except KeyboardInterrupt:
+            status = records.end["status"] if records.end else "over"
+            then = f"the run is {status}, and the same command prints its result and draws them"
+            raise Interrupted(f"interrupted while pictures were drawn: {then}") from None
     result = result_line(paths, records)
     # Logs of early versions do not say what a sample is.
     noun = "rows" if len(records.start["data"].get("raw_shape", (0, 0, 0))) == 1 else "images"
