@@ -328,9 +328,14 @@ def test_garbage_in_a_log_is_reported_and_skipped(line: str, train: Train) -> No
     assert f"{log}:1: not a complete record, skipped" in result.stderr
 
 
-def test_a_log_of_garbage_alone_starts_over(train: Train) -> None:
+def test_a_log_of_garbage_alone_beside_checkpoints_is_not_trained_over(train: Train) -> None:
     first = json.loads(train("--json").stdout)
-    only_run().log.write_text('{"kind":"train"}\n{}\n')
+    run = only_run()
+    run.log.write_text('{"kind":"train"}\n{}\n')
+    refused = train("--json")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"put the log back, or move {run.root} away to train it anew" in refused.stderr
+    run.root.rename("aside")
     assert json.loads(train("--json").stdout)["weights_sha256"] == first["weights_sha256"]
 
 
