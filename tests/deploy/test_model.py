@@ -244,7 +244,9 @@ def test_cells_of_a_table_with_text(tmp_path: Path) -> None:
     expected = moved.predict_proba(moved.intake.table.encode([["3", "red"], ["", "blue"], ["NA", "pink"]]))
     with pytest.warns(UserWarning, match="texts that train does not have: 'pink'"):
         np.testing.assert_array_equal(moved.predict_proba(cells), expected)
-    np.testing.assert_array_equal(model.predict_proba(cells[0]), expected[:1])
+    # A row alone is multiplied as a vector, which may give other last bits than beside other rows.
+    alone = moved.predict_proba(moved.intake.table.encode([["3", "red"]]))
+    np.testing.assert_array_equal(model.predict_proba(cells[0]), alone)
     for row, message in (
         ({"age": 3}, "the row lacks columns that the model takes: 'colour'"),
         ({"age": 1e300, "colour": "red"}, r"feature 'age' is 1e\+300, too large for the net"),

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dlassign.config.overrides import check_evaluation_keys
 from dlassign.errors import UserError
 from dlassign.store.files import reason
+from dlassign.store.json_lines import read_json_lines
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import DamagedError, former_records, read_records
+from dlassign.store.records import DamagedError, read_records
 from dlassign.store.summary import DAMAGE
 from dlassign.train.cache import DataCache
 from dlassign.verify.checkpoints import checkpoint_judgements, result_judgements
@@ -74,7 +75,8 @@ def _without_records(paths: RunPaths, error: UserError) -> Judgement:
     """Return what is to say of a log that no reader of this version takes: a run that has ended has left records."""
     with suppress(OSError, UserError, *DAMAGE):
         status = read_manifest(paths)["status"]
-        if former_records(paths.log) is None and status != "running":
+        held = any(record for _, record in read_json_lines(paths.log, what="the log"))
+        if status != "running" and not held:
             what = f"it holds no complete record, and by manifest.json the run ended as {status}"
             return contradicted("log", what, paths.log)
     return untold("log", " ".join(str(error).split()))
