@@ -16,6 +16,7 @@ class Linear:
 
     Backward, with d = dL/dy. From dy_nj = sum_i W_ji dx_ni + dW_ji x_ni + db_j:
     dL/dW = d^T x, dL/db = sum_n d_n, dL/dx = d W. Source: UvA Deep Learning 2018, assignment 1, question 1.1.
+    Derivation: docs/derivations/linear.md.
 
     Args:
         in_features: values per sample, D.
