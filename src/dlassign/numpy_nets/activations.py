@@ -24,7 +24,10 @@ _LIMIT = 13
 
 
 class _Elementwise(ABC):
-    """y = f(x) for every element. No other element moves y, so dL/dx = f'(x) dL/dy."""
+    """y = f(x) for every element. No other element moves y, so dL/dx = f'(x) dL/dy.
+
+    Derivation: docs/derivations/activations.md.
+    """
 
     params = grads = buffers = NOTHING
 
@@ -74,7 +77,10 @@ class Identity(_Elementwise):
 
 
 class ReLU(_Elementwise):
-    """y = max(0, x), f' = [x > 0]; 0 at x = 0, as torch has it."""
+    """y = max(0, x), f' = [x > 0]; 0 at x = 0, as torch has it.
+
+    Derivation: docs/derivations/activations.md.
+    """
 
     def _f(self, x: Array) -> tuple[Array, NDArray[np.bool_]]:
         # The mask takes one byte per element, x itself four or eight.
@@ -87,6 +93,8 @@ class ReLU(_Elementwise):
 
 class LeakyReLU(_Elementwise):
     """y = max(0, x) + s min(0, x), f' = s [x <= 0] + [x > 0].
+
+    Derivation: docs/derivations/activations.md.
 
     Args:
         negative_slope: s.
@@ -113,6 +121,7 @@ class ELU(_Elementwise):
     """y = max(0, x) + a (exp(min(0, x)) - 1), f' = [x > 0] + a exp(x) [x <= 0].
 
     Source: Clevert, Unterthiner and Hochreiter 2016; UvA Deep Learning 2020, assignment 1, question 1.2.
+    Derivation: docs/derivations/activations.md.
 
     Args:
         alpha: a.
@@ -181,7 +190,10 @@ class SiLU(_Elementwise):
 
 
 class Sigmoid(_Elementwise):
-    """y = 1 / (1 + exp(-x)), f' = y (1 - y)."""
+    """y = 1 / (1 + exp(-x)), f' = y (1 - y).
+
+    Derivation: docs/derivations/activations.md.
+    """
 
     def _f(self, x: Array) -> tuple[Array, Array]:
         y = sigmoid(x)
@@ -195,7 +207,10 @@ class Sigmoid(_Elementwise):
 
 
 class Tanh(_Elementwise):
-    """y = tanh(x), f' = 1 - y^2."""
+    """y = tanh(x), f' = 1 - y^2.
+
+    Derivation: docs/derivations/activations.md.
+    """
 
     def _f(self, x: Array) -> tuple[Array, Array]:
         y: Array = np.tanh(x)
@@ -211,6 +226,7 @@ class Softmax:
 
     Backward, with d = dL/dy. From dy_nj = y_nj (dx_nj - sum_k y_nk dx_nk): dL/dx_nj = y_nj (d_nj - sum_k d_nk y_nk).
     Source: UvA Deep Learning 2018, assignment 1, question 1.1.
+    Derivation: docs/derivations/softmax_cross_entropy.md.
 
     Args:
         dim: the axis of the classes: 1, or -1 for the last one, which is the same.

@@ -18,6 +18,7 @@ def softmax_cross_entropy(scores: Array, y: Labels, *, label_smoothing: float = 
 
     Since log p_nk = s_nk - log sum_j exp(s_nj) and every t_n sums to 1: dL/ds = (p - t)/N.
     Source: UvA Deep Learning 2018, assignment 1; label smoothing: Szegedy et al. 2016.
+    Derivation: docs/derivations/softmax_cross_entropy.md.
 
     Args:
         scores: s, (N, K).
@@ -87,6 +88,7 @@ def cross_entropy_on_probabilities(probabilities: Array, y: Labels, *, eps: floa
     """L = -mean_n log(p_ny + e), for a network that ends in Softmax; dL/dp_nk = -[k = y_n] / (p_ny + e) / N.
 
     With e = 0 this is the loss of UvA Deep Learning 2018, assignment 1; the e is that of a report on it.
+    Derivation: docs/derivations/softmax_cross_entropy.md.
 
     Args:
         probabilities: p, (N, K).

@@ -63,6 +63,8 @@ class NumpyLoss:
 def make_numpy_loss(cfg: LossFunction, class_weights: Sequence[float] | None = None) -> NumpyLoss:
     """Return the loss.
 
+    Derivation: docs/derivations/softmax_cross_entropy.md.
+
     Args:
         cfg: which loss.
         class_weights: for a cross-entropy whose classes do not count alike.
