@@ -75,6 +75,7 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         "memory_reserved": memory,
         "memory_allocated": memory,
         "max_memory_allocated": memory,
+        "manual_seed": lambda seed: machine.generators[machine.current].manual_seed(seed + GENERATOR_SEED),
         "manual_seed_all": lambda seed: [
             generator.manual_seed(seed + GENERATOR_SEED) for generator in machine.generators
         ],
