@@ -76,6 +76,7 @@ class BatchNormFunction(Function):
     and the last term by way of var; dx_i is their product summed over j.
 
     Source: UvA 2018, questions 3.2 a and b.
+    Derivation: docs/derivations/batch_norm.md.
     """
 
     # Only inputs are saved, and xhat and r are computed again in backward: two passes over x. Were they saved, then
@@ -140,6 +141,7 @@ class LayerNormFunction(Function):
     inside the means.
 
     Source: UvA 2020, questions 3.2 a and b; the report's derivation of dx repeats factors, the line above does not.
+    Derivation: docs/derivations/layer_norm.md.
     """
 
     # Only inputs are saved, for the reason given in BatchNormFunction.

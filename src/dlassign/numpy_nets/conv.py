@@ -24,6 +24,7 @@ class Conv2d:
     dL/dx_ncpq = sum W_fcuv d_nfij over all f and the u, v, i, j with si+u = p, tj+v = q: only over places where the
     filter lies inside the padded image. At stride 1 that is the full convolution of d with W.
     Source: EECS 598 (2019), homework 1, question 1.
+    Derivation: docs/derivations/convolution.md.
 
     All three are products of matrices on the columns: a matrix with a row of C*KH*KW values for every place of the
     filter. The columns of a whole batch take N*H'*W'*C*KH*KW values, about KH*KW times the input. So they are made for

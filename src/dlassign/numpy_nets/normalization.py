@@ -29,6 +29,7 @@ class BatchNorm1d:
     its unbiased variance. Backward: see the module; g is the same for a group, so
     dL/dx = g r (d - mean(d) - xh mean(d xh)), dL/dg = sum(d xh), dL/db = sum(d), all over the batch.
     Sources: Ioffe and Szegedy 2015; UvA Deep Learning 2018, assignment 1, question 3; EECS 598 (2019), homework 1.
+    Derivation: docs/derivations/batch_norm.md.
 
     Args:
         num_features: features per sample, C.
@@ -172,6 +173,7 @@ class LayerNorm:
     Backward: see the module; with e = g d, dL/dx = r (e - mean(e) - xh mean(e xh)), means over the normalised axes;
     dL/dg = sum(d xh), dL/db = sum(d), over all others.
     Sources: Ba, Kiros and Hinton 2016; UvA Deep Learning 2020, assignment 1, question 3.
+    Derivation: docs/derivations/layer_norm.md.
 
     Args:
         normalized_shape: sizes of the last axes.

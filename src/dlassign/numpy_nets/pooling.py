@@ -84,6 +84,7 @@ class MaxPool2d(_Pool2d):
     Backward: y moves with the largest value of its window and with no other, so dL/dx_ncpq is the sum of dL/dy_ncij
     over the windows in which x_ncpq is the largest. Of equal values the first in row-major order counts, as in PyTorch.
     Source: EECS 598 (2019), homework 1, question 1 (windows that do not overlap).
+    Derivation: docs/derivations/convolution.md.
 
     Attributes:
         largest: u KW + v of the largest value in each window at the last forward(train=True), like y; None before.
@@ -137,6 +138,7 @@ class AvgPool2d(_Pool2d):
 
     Backward: every value of a window has the share 1/(KH KW) in it, so dL/dx_ncpq = 1/(KH KW) times the sum of
     dL/dy_ncij over the windows that hold x_ncpq. Source: own derivation, checked by tests against PyTorch.
+    Derivation: docs/derivations/convolution.md.
     """
 
     def __init__(
