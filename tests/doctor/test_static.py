@@ -47,6 +47,7 @@ PLANTED: list[tuple[str, dict[str, Any]]] = [
     ("init_too_large", {"init": {"name": "normal", "std": 1.0}}),
     ("scaled_twice", {"data.preprocess": [{"name": "scale", "divisor": 16.0}, {"name": "scale", "divisor": 16.0}]}),
     ("scaled_twice", {"data.preprocess": [{"name": "scale", "divisor": 4080.0}]}),
+    ("scaled_twice", {"data.preprocess": [{"name": "scale", "divisor": 255.0}]}),
     ("normalize_constants", {"data.preprocess": [{"name": "scale", "divisor": 16.0}, NORMALISED]}),
     ("normalize_constants", {"data.preprocess": [{"name": "scale", "divisor": 16.0}, {**NORMALISED, "mean": [1.3]}]}),
     ("inputs_not_scaled", {"data.preprocess": [{"name": "scale", "divisor": 0.1}], "model.norm": "batch"}),
@@ -230,6 +231,11 @@ class TestData:
         [first, *_] = of_arrays(x, np.arange(400) % 4)
         assert (first.rule, first.certainty) == ("inputs_not_scaled", "likely")
         assert "divisor: 255.0" in first.cure
+
+    def test_a_divisor_that_is_too_small_gives_way_to_the_largest_value(self) -> None:
+        values = with_changes(HEALTHY, {"data.preprocess": [{"name": "scale", "divisor": 0.01}]})
+        found = {one.rule: one for one in findings(values)}
+        assert found["inputs_not_scaled"].cure == "--set 'data.preprocess=[{name: scale, divisor: 16.0}]'"
 
     def test_one_feature_that_is_much_larger(self) -> None:
         x, y = table()

@@ -43,8 +43,11 @@ def data_findings(facts: Facts) -> Iterator[Finding]:
 def _inputs(facts: Facts, measured: Measured) -> Iterator[Finding]:
     x = measured.x.reshape(len(measured.x), -1).astype(np.float64)
     rms, centre = math.sqrt(float((x**2).mean())), math.sqrt(float((x.mean(axis=0) ** 2).mean()))
-    scales = [place for place, step in enumerate(facts.cfg.data.preprocess or ()) if isinstance(step, Scale)]
-    if len(scales) > 1 or (scales and rms < 0.02):
+    divisors = {at: step.divisor for at, step in enumerate(facts.cfg.data.preprocess or ()) if isinstance(step, Scale)}
+    scales = list(divisors)
+    # A dark set may be small, too, but not by a divisor many times its largest value.
+    beyond = rms < 0.05 and math.prod(divisors.values()) > 8 * float(measured.raw.max(initial=0))
+    if len(scales) > 1 or (scales and (rms < 0.02 or beyond)):
         yield _scaled_twice(facts, rms, scales[-1], twice=len(scales) > 1)
         return
     if rms > 10 and facts.cfg.init.name != "pretrained" and (centre > 0.4 * rms or not is_normalised(facts)):
@@ -59,10 +62,15 @@ def _inputs(facts: Facts, measured: Measured) -> Iterator[Finding]:
 def _not_scaled(facts: Facts, rms: float, certainty: Certainty) -> Finding:
     steps = [step.model_dump(mode="json") for step in facts.cfg.data.preprocess or ()]
     raw = facts.measured.raw if facts.measured is not None else None
-    divisor = 255.0 if raw is not None and raw.dtype == np.uint8 else round(rms, 1)
+    # In place of the user's own divisor: two would be told as scaled_twice next.
+    own = [step for step in steps if step["name"] == "scale"]
+    size = rms * math.prod(step["divisor"] for step in own)
+    divisor = float(raw.max()) if raw is not None and raw.dtype == np.uint8 else float(f"{size:.3g}")
     # One divisor for all columns of a table would make those near 0 that were of the right size.
-    own = raw is not None and raw.ndim == 2
-    mended = [*steps, {"name": "normalize"}] if own else [{"name": "scale", "divisor": divisor}, *steps]
+    if raw is not None and raw.ndim == 2:
+        mended = [*steps, {"name": "normalize"}]
+    else:
+        mended = [{"name": "scale", "divisor": divisor}, *(step for step in steps if step not in own)]
     return Finding(
         rule="inputs_not_scaled",
         certainty=certainty,
