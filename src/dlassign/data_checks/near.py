@@ -63,6 +63,14 @@ def near_flaws(dataset: Dataset) -> Iterator[Flaw]:
     """Yield a flaw for each two splits, and each split, that share near duplicates; images only, (N, C, H, W)."""
     splits = dataset.splits
     near = near_duplicates(splits)
+    if not near.ratio:
+        yield Flaw(
+            kind="near_untold",
+            level="note",
+            text="near duplicates cannot be told from images that chance makes alike: that takes at least "
+            f"{FEWEST} images that show something and are no copies, most of them without a near duplicate",
+            cure="nothing, or look at the images yourself",
+        )
     names, sizes = list(splits), [len(split) for split in splits.values()]
     starts = np.cumsum([0, *sizes])
     part = np.searchsorted(starts, near.pairs, side="right") - 1
@@ -97,7 +105,7 @@ def near_flaws(dataset: Dataset) -> Iterator[Flaw]:
 
 def _how(near: Near, here: NDArray[np.bool_]) -> str:
     n = int(near.mirrored[here].sum())
-    mirrored = f" ({n:,} pairs mirrored)" if n else ""
+    mirrored = f" ({n:,} pair{'s' * (n != 1)} mirrored)" if n else ""
     return f"{mirrored}; in the whole set chance gives about {BY_CHANCE:.0f}"
 
 

@@ -122,8 +122,8 @@ class _Groups:
         yield Flaw(
             kind="two_labels",
             level="alarm" if chance is None else "note",
-            text=f"{n:,} samples are equal to samples of another class, in {len(groups):,} groups of equal ones, such "
-            f"as one of {' and of '.join(labels)}{chance or ''}",
+            text=f"{n:,} samples are equal to samples of another class, in {len(groups):,} group"
+            f"{'s' * (len(groups) != 1)} of equal ones, such as one of {' and of '.join(labels)}{chance or ''}",
             cure="look at them: at most one of the labels of each group is right; mend it, or take them out",
             counts={"samples": n, "groups": len(groups)},
             samples=samples,
