@@ -16,6 +16,7 @@ class Dropout:
     of keeping, 1 - p: the expected y is (1 - p) x in both.
     Sources: Srivastava et al. 2014; EECS 598 (2019), homework 1, whose own `p` is the probability to KEEP: its p = 0.8
     is p = 0.2 here.
+    Derivation: docs/derivations/dropout.md.
 
     Args:
         p: probability to drop an element, as in torch.nn.Dropout; at least 0 and below 1.

@@ -109,6 +109,7 @@ def logistic(scores: Array, y: Labels) -> tuple[float, Array]:
     """L = mean_n log(1 + exp(-t_n s_n)), with t = 1 for y = 1 and t = -1 for y = 0; dL/ds_n = -t_n sigmoid(-t_n s_n)/N.
 
     scores: (N, 1). Source: EECS 598 (2019), homework 1.
+    Derivation: docs/derivations/hinge_logistic.md.
     """
     _check("logistic", scores, y, 1)
     sign = _signs(scores, y)
@@ -122,6 +123,7 @@ def hinge(scores: Array, y: Labels) -> tuple[float, Array]:
     """L = mean_n max(0, 1 - t_n s_n), with t = 1 for y = 1 and t = -1 for y = 0; dL/ds_n = -t_n [1 - t_n s_n > 0]/N.
 
     scores: (N, 1). Source: EECS 598 (2019), homework 1.
+    Derivation: docs/derivations/hinge_logistic.md.
     """
     _check("hinge", scores, y, 1)
     sign = _signs(scores, y)

@@ -122,6 +122,8 @@ def make_numpy_penalty(
 ) -> AddPenalty | None:
     """Return what adds the gradients of all penalties and gives their sum, or None without penalties.
 
+    Derivation: docs/derivations/penalty.md.
+
     Args:
         penalties: each coefficient * [1/2] * sum over tensors p of ||p|| or ||p||^2.
         weights: weights of linear and convolution layers, by name.
