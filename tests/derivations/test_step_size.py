@@ -62,3 +62,63 @@ def test_noise_of_a_batch() -> None:
     for n in (1, 2, 4):
         means = [sum(batch) / n for batch in product(g, repeat=n)]
         assert_close_to(np.var(means), np.var(g) / n)
+
+
+CURVATURES = np.array([0.5, 1.0, 4.0])
+"""Of three samples, along one axis."""
+
+
+def mean_square(lr: float, n: int) -> float:
+    """E[w(1)^2] from w(0) = 1, over every batch of n samples that can be drawn with replacement."""
+    found = []
+    for batch in product(CURVATURES, repeat=n):
+        w = np.ones(1)
+        sgd(w, np.array([sum(c * w[0] for c in batch) / n]), {}, lr=lr)
+        found.append(w[0] ** 2)
+    return float(np.mean(found))
+
+
+def test_square_of_a_weight_after_a_batch() -> None:
+    """E[w(1)^2] = ((1 - lr c)^2 + lr^2 u/N) w(0)^2."""
+    c, u = np.mean(CURVATURES), np.var(CURVATURES)
+    for lr in (0.1, 0.8):
+        for n in (1, 2, 4):
+            assert_close_to(mean_square(lr, n), (1 - lr * c) ** 2 + lr**2 * u / n)
+
+
+def test_no_batch_is_large_enough_above_the_limit() -> None:
+    limit = 2 / np.mean(CURVATURES)
+    assert mean_square(0.75 * limit, 1) > 1 > mean_square(0.75 * limit, 4)
+    assert mean_square(1.01 * limit, 4) > 1
+    assert (1 - 1.01 * limit * np.mean(CURVATURES)) ** 2 > 1
+
+
+def test_limit_with_momentum() -> None:
+    """2 (1 + mu) / c, here with c = 1."""
+
+    def last(lr: float, mu: float) -> float:
+        w, slots = np.ones(1), {"momentum": np.zeros(1)}
+        for _ in range(2000):
+            sgd(w, w.copy(), slots, lr=lr, momentum=mu)
+        return abs(float(w[0]))
+
+    for mu in (0.0, 0.5, 0.9):
+        assert last(0.99 * 2 * (1 + mu), mu) < 1e-3
+        assert last(1.01 * 2 * (1 + mu), mu) > 1e3
+
+
+def test_large_inputs_need_a_low_rate() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(20), rng.standard_normal(20)
+
+    def loss_after(lr: float, inputs: Array) -> float:
+        w = np.zeros(1)
+        for _ in range(1000):
+            sgd(w, np.array([np.mean((w * inputs - y) * inputs)]), {}, lr=lr)
+        return float(np.mean((w * inputs - y) ** 2) / 2)
+
+    limit = 2 / np.mean(x**2)
+    best = loss_after(limit / 2, x)
+    for scale in (1, 100):
+        assert_close_to(loss_after(0.95 * limit / scale**2, scale * x), best)
+        assert loss_after(1.01 * limit / scale**2, scale * x) > 1e3 * best

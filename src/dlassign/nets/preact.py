@@ -13,6 +13,7 @@ class PreactBlock(nn.Module):
     """x + Conv(ReLU(BatchNorm(x))), with a 3x3 convolution that keeps the size: (N, C, H, W) -> (N, C, H, W).
 
     Source: UvA Deep Learning 2020, assignment 1, question 4; He et al. 2016, Identity mappings.
+    Derivation: docs/derivations/residual.md.
     """
 
     def __init__(self, channels: int) -> None:

@@ -71,6 +71,7 @@ class Residual:
 
     Backward: dL/dx = d + J_f^T d, since x reaches the loss both through the shortcut and through the body.
     Source: He et al. 2016, identity mappings in deep residual networks.
+    Derivation: docs/derivations/residual.md.
 
     Args:
         body: a layer or a Network.

@@ -39,7 +39,8 @@ def sgd(
     """g' = g + weight_decay p; v = momentum v + g'; p -= lr v, or with Nesterov p -= lr (g' + momentum v).
 
     v starts at 0, so v = g' after the first step, as in torch. Source: Sutskever et al. 2013; torch.optim.SGD.
-    Derivation: docs/derivations/penalty.md for the decay, docs/derivations/step_size.md for the size of lr.
+    Derivation: docs/derivations/optimizers.md; docs/derivations/penalty.md for the decay,
+    docs/derivations/step_size.md for the size of lr.
 
     Slots: `momentum`, like p, if momentum, the share of v that is kept, is above 0.
     """
@@ -79,6 +80,7 @@ def rmsprop(
     """s = alpha s + (1 - alpha) g'^2; u = g' / (sqrt(s) + eps); p -= lr u, or v = momentum v + u; p -= lr v.
 
     Source: Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; torch.optim.RMSprop.
+    Derivation: docs/derivations/optimizers.md.
 
     Slots: `square`, like p; `momentum` too if momentum is above 0. alpha: decay rate of s.
     """
@@ -118,7 +120,7 @@ def adam(
     """m = b1 m + (1-b1) g'; s = b2 s + (1-b2) g'^2; p -= lr (m / (1-b1^t)) / (sqrt(s / (1-b2^t)) + eps).
 
     The divisors undo that m and s start at 0: E[m_t] = (1 - b1^t) E[g]. Source: Kingma and Ba 2015; torch.optim.Adam.
-    Derivation: docs/derivations/penalty.md for the decay.
+    Derivation: docs/derivations/optimizers.md; docs/derivations/penalty.md for the decay.
 
     Slots: `mean` and `square`, like p, and `step`, a scalar array: t - 1 before the step. betas: b1 and b2.
     """

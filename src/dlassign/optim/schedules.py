@@ -19,7 +19,7 @@ def constant() -> Factor:
 
 
 def step_decay(every: int, gamma: float) -> Factor:
-    """Return gamma^floor(step / every)."""
+    """Return gamma^floor(step / every). Derivation: docs/derivations/optimizers.md."""
     return lambda step: _power(gamma, step // every)
 
 
@@ -38,6 +38,8 @@ def exponential(steps_per_epoch: int, gamma: float, *, after_first_step: bool = 
         gamma: factor of one decay.
         after_first_step: decay when step % steps_per_epoch == 0 has been done, the very first step included.
             Source: HLCV exercise 2, training loop.
+
+    Derivation: docs/derivations/optimizers.md.
     """
     if after_first_step:
         # Rounded up: the step after the very first one is decayed already, as the homework's loop does it.
