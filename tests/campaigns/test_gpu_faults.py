@@ -42,13 +42,22 @@ def fault(file: str, text: str, replacement: str, *seen_by: str) -> Fault:
 MLPS = (STEPS, "-k", "stay_there and mlp")
 FAULTS = {
     "the generator of the GPU is not saved": fault(
-        "train/device.py", 'state["cuda"] = torch.cuda.get_rng_state(device)', "pass", *MLPS
+        "train/torch_learner.py", '"rng": rng_state(self.device)', '"rng": {"cpu": torch.get_rng_state()}', *MLPS
     ),
     "the generator of the GPU is not set": fault(
-        "train/device.py", 'torch.cuda.set_rng_state(state["cuda"].cpu(), device)', "pass", *MLPS
+        "train/torch_learner.py",
+        'restore_rng(state["rng"], self.device)',
+        'torch.set_rng_state(state["rng"]["cpu"].cpu())',
+        *MLPS,
     ),
     "the state of the CPU's generator is saved for the GPU's": fault(
         "train/device.py", "torch.cuda.get_rng_state(device)", "torch.get_rng_state()", *MLPS
+    ),
+    "the generator of the GPU is not put back after an evaluation": fault(
+        "train/device.py",
+        "    finally:\n        restore_rng(before, device)",
+        '    finally:\n        torch.set_rng_state(before["cpu"])',
+        *MLPS,
     ),
     "a step looks at its loss": fault(
         "train/torch_learner.py",
