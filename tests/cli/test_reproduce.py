@@ -16,6 +16,7 @@ from dlassign.cli.main import main
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
 from helpers.forging import rewrite_chain
+from helpers.pretended_gpu import pretended_gpu
 from helpers.tiny_tables import BASE, row, write_config, write_table
 
 
@@ -68,6 +69,15 @@ def test_the_table_holds_what_the_logs_say(folder: Path) -> None:
     assert "test best of 3" in text
     assert "## Small nets" in text
     assert f"{100 * last['mean']:.2f}" in result.stdout
+
+
+def test_what_numpy_computes_stays_on_the_cpu_whatever_the_others_are_computed_on(folder: Path) -> None:
+    write_config(folder, "narrow", backend="numpy")
+    with pretended_gpu():
+        result = reproduce("small:narrow", "--device", "cuda", "--seeds", "1")
+        assert result.exit_code == 0, result.output
+    [run] = content(folder)["rows"][0]["runs"]
+    assert read_records(folder / run / "log.jsonl").start["environment"]["device"] == "cpu"
 
 
 def test_a_second_time_nothing_is_trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class Choice:
         seeds: runs of every row; None is what the tables say.
         quick: one run of the rows that take little time.
         places: where data lies, by `data.name`.
-        device: replaces that of the configs.
+        device: replaces that of the configs, but of those that NumPy computes.
     """
 
     seeds: int | None
@@ -106,11 +106,13 @@ def plan_rows(wanted: Sequence[Wanted], choice: Choice, *, out: Path) -> list[Pl
 
 
 def _with_trials(plan: PlannedRow, choice: Choice, out: Path, digests: dict[str, str]) -> PlannedRow:
-    config = plan.table.row_config(plan.name, device=choice.device)
+    config = plan.table.row_config(plan.name)
+    # What NumPy computes stays on the CPU, wherever the other rows are computed.
+    device = choice.device if config.backend == "torch" else None
     changes = overrides(config, choice.places)
     copy = "data.name=image_folder" in changes
-    if changes:
-        config = plan.table.row_config(plan.name, changes, device=choice.device)
+    if changes or device is not None:
+        config = plan.table.row_config(plan.name, changes, device=device)
     why = obstacle(config)
     try:
         trials = tuple(_trials(plan, config, choice.seeds_of(plan.row), out=out, digests=digests))
