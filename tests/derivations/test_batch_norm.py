@@ -140,6 +140,17 @@ def test_the_gradients_of_a_feature_sum_to_zero(case: SimpleNamespace) -> None:
         assert_allclose(sum(h[m] * case.dx[m, c] for m in range(N)), case.g[c] * r * EPS / (v + EPS) * case.dg[c])
 
 
+def test_gradient_in_evaluation(case: SimpleNamespace) -> None:
+    norm = torch.nn.BatchNorm1d(C, eps=EPS).double().eval()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor(case.g))
+        norm.running_var.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    x = torch.tensor(case.x, requires_grad=True)
+    norm(x).backward(torch.tensor(case.d))
+    assert x.grad is not None
+    assert_allclose(x.grad, case.g / np.sqrt(np.array([0.5, 1.0, 2.0]) + EPS) * case.d)
+
+
 def test_biases_before_batch_norm_have_gradient_zero() -> None:
     torch.manual_seed(0)
     model = preact_resnet((3, 8, 8), (4, 6), n_outputs=3, blocks=(1, 1)).double()
@@ -157,6 +168,12 @@ def test_a_minus_before_beta_turns_its_gradient(case: SimpleNamespace) -> None:
     with_minus = [sum(-case.d[n, c] for n in range(N)) for c in range(C)]
     assert_allclose(with_minus, -case.db)
     assert not np.allclose(with_minus, case.db, rtol=0.01)
+
+
+def test_a_sum_over_features_is_wrong(case: SimpleNamespace) -> None:
+    """Of UvA 2018, eq. 15: as written all features would get one gradient."""
+    as_written = sum(case.d[s, j] for s in range(N) for j in range(C))
+    assert not np.isclose(case.db, as_written, rtol=0.01).any()
 
 
 def test_gamma_without_the_sample_index_is_wrong(case: SimpleNamespace) -> None:
