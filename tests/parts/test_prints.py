@@ -46,6 +46,13 @@ def test_prints_without_a_file_go_to_standard_error(capsys: pytest.CaptureFixtur
     assert (said.err, own.getvalue(), said.out) == ("own-code\n", "mine\n", "after\n")
 
 
+def test_a_print_that_was_kept_inside_goes_to_standard_output_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    with prints_aside(), prints_aside():
+        kept = print
+    kept("later")
+    assert capsys.readouterr().out == "later\n"
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 _print = builtins.print
+_aside = 0
+"""How many blocks of `prints_aside` are open."""
 
 
 @contextmanager
@@ -17,12 +19,16 @@ def prints_aside() -> Iterator[None]:
 
     What writes to `sys.stdout` itself is not changed.
     """
+    global _aside
     former, builtins.print = builtins.print, _print_aside
+    _aside += 1
     try:
         yield
     finally:
+        _aside -= 1
         builtins.print = former
 
 
 def _print_aside(*values: object, file: Any = None, **options: Any) -> None:
-    _print(*values, file=sys.stderr if file is None else file, **options)
+    """Do as print; who took it for `print` inside a block, as Ray does, may call it after the block has ended."""
+    _print(*values, file=sys.stderr if file is None and _aside else file, **options)
