@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 _print = builtins.print
-_aside = 0
-"""How many blocks of `prints_aside` are open."""
+_open: list[None] = []
+"""One entry for each block of `prints_aside` that is open."""
 
 
 @contextmanager
@@ -19,16 +19,15 @@ def prints_aside() -> Iterator[None]:
 
     What writes to `sys.stdout` itself is not changed.
     """
-    global _aside
     former, builtins.print = builtins.print, _print_aside
-    _aside += 1
+    _open.append(None)
     try:
         yield
     finally:
-        _aside -= 1
+        _open.pop()
         builtins.print = former
 
 
 def _print_aside(*values: object, file: Any = None, **options: Any) -> None:
     """Do as print; who took it for `print` inside a block, as Ray does, may call it after the block has ended."""
-    _print(*values, file=sys.stderr if file is None and _aside else file, **options)
+    _print(*values, file=sys.stderr if file is None and _open else file, **options)
