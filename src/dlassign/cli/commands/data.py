@@ -76,7 +76,7 @@ def list_command(config: str, overrides: tuple[str, ...], out: str | None) -> No
 @click.argument("config", type=place, metavar="CONFIG")
 @set_option
 @code_option
-@click.option("--near", is_flag=True, help="Look for near duplicates among images, too; 60,000 take about a minute.")
+@click.option("--near", is_flag=True, help="Look for near duplicates among images, too; 60,000 take about 20 seconds.")
 @click.option("--labels", is_flag=True, help="Train five nets, and say which labels of train may be wrong.")
 @click.option("--grid", metavar="FILE", help="With --labels: draw the candidates into a PNG, SVG or PDF.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
