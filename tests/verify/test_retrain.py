@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dlassign.data import sources
 from dlassign.errors import Diverged, Interrupted
-from dlassign.store import manifest
 from dlassign.store.paths import RunPaths
 from dlassign.verify.judgement import Judgement
 from dlassign.verify.retrain import retrain
@@ -21,19 +17,7 @@ from dlassign.verify.stretch import repeat_stretches
 from helpers.repeated import BACKENDS, copy_of, edit_log, files_of, repeatable_run, stacked_runs
 from helpers.runs import Stop, stop_after_steps
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_machine_and_one_version() -> Iterator[None]:
-    """The digits take longer to read than to train on, and a working copy of dlassign is a version of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_digits_table", functools.cache(sources._digits_table))
-        patch.setattr(manifest, "git_state", lambda: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
-    return repeatable_run(tmp_path_factory.mktemp("run"))
+pytestmark = pytest.mark.usefixtures("one_machine_and_one_version")
 
 
 def only(run: RunPaths) -> Judgement:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import pytest
 import torch
 
 from dlassign.config.load import dump_plain, load_config
-from dlassign.data import sources
 from dlassign.errors import Interrupted
 from dlassign.parts.code import Code
 from dlassign.store import manifest
@@ -31,18 +28,7 @@ from helpers.runs import Stop, stop_after_steps, tiny_config
 OLD = Path(__file__).parents[1] / "old_runs"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_machine_and_one_version() -> Iterator[None]:
-    """The digits take longer to read than to train on, and a working copy of dlassign is a version of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_digits_table", functools.cache(sources._digits_table))
-        patch.setattr(manifest, "git_state", lambda: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
-    return repeatable_run(tmp_path_factory.mktemp("run"))
+pytestmark = pytest.mark.usefixtures("one_machine_and_one_version")
 
 
 def repeat(run: RunPaths, count: int = 5, **options: Any) -> list[Judgement]:
