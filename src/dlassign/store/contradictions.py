@@ -9,10 +9,10 @@ from pathlib import Path
 from dlassign.config.ordinary_file import read_ordinary
 from dlassign.store.json_lines import TWICE
 from dlassign.store.log_numbers import number_contradictions
-from dlassign.store.log_order import Contradiction, Line, order_contradictions
+from dlassign.store.log_order import Contradiction, order_contradictions
 from dlassign.store.log_result import result_contradictions
 from dlassign.store.manifest import package_version
-from dlassign.store.records import CHAIN, FINISHED, Record, RunRecords
+from dlassign.store.records import CHAIN, FINISHED, Line, Record, RunRecords
 
 ODD_LINES = ("chain", "record", "torn")
 """Kinds of contradictions that say how lines stand in a log, and nothing of what records say."""

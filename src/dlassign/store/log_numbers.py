@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
-from dlassign.store.log_order import Contradiction, Line
+from dlassign.store.log_order import Contradiction
+from dlassign.store.records import Line
 
 _EXACT = 1e-9
 """Relative difference of two numbers that are one: JSON has all digits, and the last may be rounded."""

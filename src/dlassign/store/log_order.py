@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from dlassign.store.records import Line
+
 CLOCK_SLACK = 5.0
 """Seconds by which two looks at a machine's clock may disagree: it is set now and then, and times are whole seconds."""
 _OVER = ("finished", "diverged")
@@ -27,10 +29,6 @@ class Contradiction(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
-
-
-Line = tuple[str, dict[str, Any]]
-"""`FILE:LINE`, and the record that stands there."""
 
 
 @dataclass

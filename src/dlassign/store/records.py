@@ -42,6 +42,8 @@ LARGEST = 1e300
 """A larger value is as good as infinite: its percent, its axis and its mean over runs would overflow."""
 SCHEMA = 1
 Record = dict[str, Any]
+Line = tuple[str, Record]
+"""`FILE:LINE`, and the record that stands there."""
 Kind = Literal["start", "train", "eval", "statistics", "note", "tta", "checkpoint", "resume", "end"]
 FINISHED = ("finished", "diverged")
 """Statuses of a run that is over: it does not go on."""
@@ -200,7 +202,7 @@ class RunRecords:
     checkpoints: list[Record] = field(default_factory=list)
     end: Record | None = None
     skipped: list[tuple[str, Record | None]] = field(default_factory=list)
-    lines: list[tuple[str, Record]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[str]:

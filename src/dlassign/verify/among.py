@@ -10,7 +10,7 @@ from typing import Any
 from dlassign.errors import UserError
 from dlassign.store.identity import config_value, differing_keys, experiment_of
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import RunRecords, read_records
+from dlassign.store.records import Line, RunRecords, read_records
 from dlassign.store.summary import DAMAGE
 from dlassign.verify.environments import (
     STACKED,
@@ -21,7 +21,7 @@ from dlassign.verify.environments import (
     start_reasons,
 )
 from dlassign.verify.judgement import Judgement, Verified, consistent, contradicted, untold
-from dlassign.verify.lines import Line, counted_lines
+from dlassign.verify.lines import counted_lines
 
 NAME = "among"
 SHARED = 3

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dlassign.store.records import Record, RunRecords
-
-Line = tuple[str, Record]
-"""`FILE:LINE`, and the record that stands there."""
+from dlassign.store.records import Line, Record, RunRecords
 
 
 def counted_lines(records: RunRecords) -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dlassign.store.records import Record, RunRecords
+from dlassign.store.records import Line, Record, RunRecords
 from dlassign.verify.environments import (
     STACKED,
     Environment,
@@ -16,7 +16,7 @@ from dlassign.verify.environments import (
     start_reasons,
 )
 from dlassign.verify.judgement import Judgement, contradicted, proven, untold
-from dlassign.verify.lines import Line, counted_lines
+from dlassign.verify.lines import counted_lines
 from dlassign.verify.marks import Mark
 from dlassign.verify.repetition import Repetition, Source
 
