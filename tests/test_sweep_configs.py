@@ -23,6 +23,17 @@ LOGGED_2018 = {
     **dict.fromkeys((700, 900, 1000, 1500), (5e-5, 1e-4)),
     **dict.fromkeys((2000, 3000, 4000, 5000, 7000), (1e-4,)),
 }
+# All that the report names.
+BATCHES_2018 = (10, 20, 50, 100, 200, 300, 500, 600, 700, 800, 900, 1000, 1500, 2000, 3000, 4000, 5000)
+RATES_2018 = (1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+FINAL = (1000, 800, 600, 400)
+
+
+def rule(name: str, lr: float, **more: float) -> tuple[Any, ...]:
+    """Return an optimizer as `_short` has it: keys that are 0 or false are left out."""
+    return (name, lr, *sorted((key, value) for key, value in more.items() if value))
+
+
 GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
     "hlcv_h3_grid.yaml": (
         ("optimizer.lr", "model.hidden", "loss.penalty.0.coefficient", "train.batch_size"),
@@ -34,20 +45,46 @@ GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
     ),
     "uva2018_hidden.yaml": (
         ("model.hidden",),
-        {(hidden,) for hidden in ((10,), (20,), (30,), (40,), (50,), (500, 500), (1000, 800, 600, 400))},
+        {(hidden,) for hidden in (*((width,) for width in (10, 20, 30, 40, 50)), (50, 50), (500, 500), FINAL)},
     ),
     "uva2018_init.yaml": (
-        ("init",),
-        {(("pytorch",),), *((("normal", std),) for std in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1))},
+        ("model.hidden", "init"),
+        set(itertools.product(((100,), (100,) * 4), [("pytorch",), *(("normal", 10.0**-n) for n in range(1, 6))])),
+    ),
+    "uva2018_batch.yaml": (
+        ("loss.name", "train.batch_size"),
+        set(itertools.product(("cross_entropy", "double_softmax"), BATCHES_2018)),
+    ),
+    "uva2018_batch_steps.yaml": (("train.batch_size",), {(size,) for size in BATCHES_2018}),
+    "uva2018_lr.yaml": (
+        ("loss.name", "optimizer.name", "optimizer.lr"),
+        set(itertools.product(("cross_entropy", "double_softmax"), ("sgd", "adam"), RATES_2018)),
     ),
     "uva2018_momentum.yaml": (
         ("optimizer",),
-        {(("adam", 1e-4),), (("sgd", 1e-5),)}
-        | {(("sgd", 1e-5, momentum, *more),) for momentum in (0.8, 0.9) for more in ((), (True,))},
+        {(("adam", 1e-4),)}
+        | {
+            (rule("sgd", 1e-5, momentum=momentum, nesterov=nesterov),)
+            for momentum in (0.8, 0.85, 0.9)
+            for nesterov in (False, True)
+        }
+        | {
+            (rule("sgd", 1e-5, momentum=momentum, weight_decay=decay),)
+            for momentum in (0, 0.8, 0.9)
+            for decay in (0, 1e-4, 1e-3, 1e-2)
+        },
     ),
-    "uva2018_regularisation.yaml": (
-        ("model.dropout", "loss.penalty", "model.norm"),
-        set(itertools.product((0.0, 0.05, 0.1, 0.3, 0.5), ((), ("l1",), ("l2",)), ("none", "batch"))),
+    "uva2018_dropout.yaml": (
+        ("model.dropout", "model.norm"),
+        set(itertools.product((0.0, 0.05, 0.1, 0.2, 0.3, 0.5), ("none", "batch"))),
+    ),
+    "uva2018_penalty.yaml": (
+        ("loss.penalty",),
+        {((),)} | {((name, 10.0**-n),) for name in ("l1", "l2") for n in range(1, 7)},
+    ),
+    "uva2020_norm_batch.yaml": (
+        ("model.norm", "train.batch_size"),
+        set(itertools.product(("batch", "batch_manual", "layer_manual"), (8, 16, 32, 64, 100, 200, 400))),
     ),
     "uva2018_lr_batch.yaml": (
         ("optimizer.lr", "train.batch_size"),
@@ -72,6 +109,7 @@ COUNTS = {
     "hlcv_h4_grid.yaml": 24,
     "uva2018_lr_batch.yaml": 12,
     "uva2018_lr_batch_table.yaml": 33,
+    "uva2018_batch_steps.yaml": 17,
 }
 
 
@@ -80,11 +118,13 @@ def _short(key: str, value: Any, *, whole: bool) -> Any:
     match key:
         case "model.hidden":
             return tuple(value) if whole else value[0]
-        case "init" | "optimizer":
+        case "init":
             return tuple(value.values())
+        case "optimizer":
+            return rule(**value)
         case "loss.penalty":
-            assert all((term["coefficient"], term["squared"], term["on"]) == (1e-4, False, "all") for term in value)
-            return tuple(term["name"] for term in value)
+            assert all((term["squared"], term["on"]) == (False, "all") for term in value)
+            return tuple(part for term in value for part in (term["name"], term["coefficient"]))
         case _:
             return value
 
@@ -101,7 +141,7 @@ class TestEverySweep:
         checked = check_points(load_sweep(file))
         assert checked.remarks == ()
         assert len(checked.points) == len(expected)
-        whole = file.stem in ("digits", "uva2018_hidden")
+        whole = file.stem in ("digits", "uva2018_hidden", "uva2018_init")
         found = {tuple(_short(key, point[key], whole=whole) for key in keys) for point in checked.points}
         assert found == expected
 
