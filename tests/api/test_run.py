@@ -134,7 +134,7 @@ def test_it_predicts_files_and_its_own_data(run: dl.Run, tmp_path: Path) -> None
         (lambda run: run.predict(), "give one source or more, or split"),
         (lambda run: run.predict("a.png", split="val"), "give one source or more, or split"),
         (lambda run: run.predict(split="val", top=0), "top=0; expected a count"),
-        (lambda run: run.plot("los"), "what='los'; expected one of both, loss, accuracy, confusion"),
+        (lambda run: run.plot("los"), "what='los'; expected one of both, loss, penalty, accuracy, confusion"),
         (lambda run: run.plot(x="steps"), "x='steps'; expected one of step, epoch, seconds, wall"),
         (lambda run: run.plot(smooth=1), "smooth=1; expected a number from 0 and below 1"),
         (lambda run: run.confusion("train"), "has no final confusion matrix of train; there are those of val, test"),

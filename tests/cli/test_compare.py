@@ -88,7 +88,11 @@ class TestNumbers:
         interval = f"{100 * group['low']:.2f} .. {100 * group['high']:.2f}"
         assert f"A {out / 'a'} 3 0-2 {100 * group['mean']:.2f} {100 * group['sd']:.2f} {interval}" in text
         assert f"B - A: {100 * one['difference']:+.2f} points" in text
-        assert "Paired: both have the seeds 0-2; left out, as the other has no such seed: 5 of B." in text
+        means = [sum(run["value"] for run in group["runs"][:3]) / 3 for group in got["groups"]]
+        shown = f"whose means are A {100 * means[0]:.2f} and B {100 * means[1]:.2f}"
+        assert f"Paired: both have the seeds 0-2, {shown}; left out, as the other has no such seed: 5 of B." in text
+        assert one["means"] == pytest.approx(means)
+        assert one["difference"] == pytest.approx(means[1] - means[0])
         assert "B is better than A:" in text
         assert "A and B differ in optimizer.lr: 0.1 | 0.2." in text
 

@@ -345,12 +345,27 @@ class TestRuns:
     def test_table_is_greppable(self, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         runs_command(str(out))
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0].split() == ["run", "status", "data", "steps", "val", "%", "test", "%", "age"]
-        assert [line.split()[0] for line in lines[1:]] == [str(next(out.glob(g))) for g in ("a/*-s0", "a/*-s1", "b/*")]
+        keys = {"optimizer.lr", "train.evaluate", "model.hidden"}  # in which the configs differ
+        heads = lines[0].split()
+        assert (heads[:4], heads[-5:]) == (["run", "status", "data", "steps"], ["val", "%", "test", "%", "age"])
+        assert set(heads[4:-5]) == keys
+        assert [line.split()[0] for line in lines[1:4]] == [str(next(out.glob(g))) for g in ("a/*-s0", "a/*-s1", "b/*")]
         assert "\x1b" not in "".join(lines)
-        assert [line.split()[1] for line in lines[1:]] == ["finished", "interrupted", "finished"]
+        assert [line.split()[1] for line in lines[1:4]] == ["finished", "interrupted", "finished"]
         assert lines[1].endswith("5 h")
-        assert "(max of 10 test evaluations: " in lines[3]
+        figure, note = lines[3].rpartition("  ")[0], lines[4]
+        assert figure.endswith("*")
+        assert note.startswith(f"* {lines[3].split()[0]}: test max of 10 test evaluations: ")
+
+    def test_the_keys_of_many_experiments_are_those_that_vary_within_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for number, name in enumerate("abcdef"):
+            for lr in (0.1, 0.2):
+                make_run(tmp_path, name=name, steps=20 + number, lr=lr, hidden=(number + 1,))
+        runs_command(str(tmp_path))
+        heads = capsys.readouterr().out.splitlines()[0]
+        assert "optimizer.lr" in heads
 
     def test_an_ordinary_table_fits_into_100_columns(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

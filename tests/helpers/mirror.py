@@ -159,7 +159,6 @@ TESTED_IN = {
     "report/tables.py": "report/test_report_data.py",
     "report/weights.py": "report/test_report_data.py",
     "stats/compare.py": "stats/test_differences.py",
-    "stats/text.py": "cli/test_plot_runs.py",
     "stats/power.py": "stats/test_differences.py",
     "store/json_lines.py": "store/test_records.py",
     "store/run_group.py": "plots/test_groups.py",

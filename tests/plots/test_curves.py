@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dlassign.errors import UserError
-from dlassign.plots.curves import build_figure, draw_run
+from dlassign.plots.curves import build_figure, draw_run, metrics_of
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Run, series
 from dlassign.plots.style import percent_text, save_figure
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, read_records
-from helpers.synthetic import make_run
+from helpers.synthetic import curve, make_run
 
 SLOW = pytest.mark.slow  # what a picture holds does not depend on its format
 FORMATS = ["png", pytest.param("svg", marks=SLOW), pytest.param("pdf", marks=SLOW)]
@@ -51,7 +51,7 @@ def test_one_run_has_labels_units_title_and_an_epoch_axis(tmp_path: Path) -> Non
     axes = axes_of(make_run(tmp_path, label="cifar10-jpeg"), metric="loss")
     assert axes.get_xlabel() == "optimizer step"
     assert axes.get_ylabel() == "loss (mean per sample)"
-    assert axes.get_title() == "toy (cifar10-jpeg, seed 0)"
+    assert axes.get_title() == "Training, validation and test loss: toy (cifar10-jpeg, seed 0)"
     top = axes.child_axes[0]
     assert top.get_xlabel() == "epoch"
     assert legend(axes)[:2] == ["train", "val"]
@@ -156,16 +156,41 @@ def test_unknown_split_names_those_there_are(tmp_path: Path) -> None:
         axes_of(make_run(tmp_path, splits=(), finals=()), splits=("val",))
 
 
-def test_several_runs_draw_validation_unless_asked(tmp_path: Path) -> None:
+def test_several_runs_draw_training_and_validation_unless_asked(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, lr=lr) for lr in (0.1, 0.2)]
-    assert legend(axes_of(*runs))[2:] == ["val", "final test"]
+    assert legend(axes_of(*runs))[2:] == ["train", "val", "final test"]
     assert legend(axes_of(*runs, splits=("train",)))[2:] == ["train"]
+
+
+def test_more_runs_than_colours_draw_validation_alone(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, lr=0.01 * i, steps=20) for i in range(1, 10)]
+    assert legend(axes_of(*runs[:8]))[8:] == ["train", "val", "final test"]
+    assert legend(axes_of(*runs))[9:] == ["val", "final test"]
+
+
+def test_training_is_drawn_from_the_first_step(tmp_path: Path) -> None:
+    """The first record came at step 25, and its curve began there, as if nothing had been trained before."""
+    paths = make_run(tmp_path, every=25)
+    for x, first in (("step", 1), ("epoch", 0.02), ("seconds", 0)):
+        drawn = lines(axes_of(paths, metric="loss", x=x), "-")[0]
+        assert drawn[0].tolist() == pytest.approx([first, drawn[1, 1]])
+
+
+def test_the_penalty_has_a_panel_of_its_own(tmp_path: Path) -> None:
+    runs = load(make_run(tmp_path, penalty=0.25, steps=10, every=1))
+    assert metrics_of(runs) == ("loss", "penalty", "accuracy")
+    assert metrics_of(load(make_run(tmp_path, name="plain"))) == ("loss", "accuracy")
+    loss, penalty, _ = build_figure(runs, metrics=metrics_of(runs), options=CurveOptions(title="Own")).axes
+    assert legend(penalty) == ["penalty"]
+    assert {y for _, y in lines(penalty, "-")[0]} == {0.25}
+    assert lines(loss, "-")[0][-1, 1] == pytest.approx(curve(10, 0, 0.1))
+    assert [axes.get_title(loc="left") for axes in (loss, penalty)] == ["Own", ""]
 
 
 def test_runs_of_different_names_are_called_by_them(tmp_path: Path) -> None:
     axes = axes_of(make_run(tmp_path, name="a"), make_run(tmp_path, name="b"), splits=("val",))
     assert legend(axes) == ["a", "b", "val"]
-    assert axes.get_title() == "2 runs (digits)"
+    assert axes.get_title() == "Validation accuracy: 2 runs (digits)"
 
 
 def test_smoothed_training_keeps_the_raw_curve_faint(tmp_path: Path) -> None:
@@ -237,7 +262,8 @@ def test_resumed_run_draws_each_step_once(tmp_path: Path) -> None:
     log.close()
     drawn = lines(axes_of(paths, metric="loss"), "-")[0]
     assert drawn[-1].tolist() == [52, 9.0]
-    assert len(drawn) == 26
+    assert drawn[0].tolist() == [1, drawn[1, 1]], "the first mean is of steps 1 and 2"
+    assert len(drawn) == 27
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -317,8 +343,9 @@ def test_a_mean_that_ends_with_the_shortest_run_says_so(tmp_path: Path) -> None:
 
 
 def test_groups_say_which_curves_of_their_runs_are_not_drawn(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path, lr=lr, seed=seed) for lr in (0.1, 0.2) for seed in (0, 1)]
-    assert legend(axes_of(*runs, group="seed"))[-1] == "not drawn: train (--split draws them)"
+    made = [(lr, seed) for lr in (0.1, 0.2) for seed in (0, 1)]
+    runs = [make_run(tmp_path, lr=lr, seed=seed, splits=("val", "test"), finals=()) for lr, seed in made]
+    assert legend(axes_of(*runs, group="seed"))[-1] == "not drawn: test (--split draws them)"
     assert not any("not drawn" in text for text in legend(axes_of(*runs, group="seed", splits=("val",))))
 
 

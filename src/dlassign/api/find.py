@@ -14,7 +14,7 @@ from dlassign.api.run import Run
 from dlassign.config.values import value_text
 from dlassign.store.identity import differing_keys
 from dlassign.store.select import one_run, runs_at
-from dlassign.tables.listing import COLUMNS, Condition, Listing, parse_condition
+from dlassign.tables.listing import Condition, Listing, parse_condition
 
 _FRAME = ("run", "name", "seed", "status", "data", "params", "steps", "val_accuracy", "val_loss", "test_accuracy")
 _FRAME_END = ("test_loss", "mark", "seconds", "started")
@@ -91,7 +91,7 @@ class Runs:
 
     def __repr__(self) -> str:
         listing = self._listing()
-        return listing.table(listing.runs, COLUMNS, "text") if len(self) else "no runs"
+        return listing.table(listing.runs, (), "text") if len(self) else "no runs"
 
     def _listing(self) -> Listing:
         return Listing([run.summary for run in self], datetime.now(UTC))

@@ -125,7 +125,7 @@ class Run:
 
     def plot(
         self,
-        what: Literal["both", "loss", "accuracy", "confusion"] = "both",
+        what: Literal["both", "loss", "penalty", "accuracy", "confusion"] = "both",
         *,
         splits: SplitName | Sequence[SplitName] = (),
         x: Literal["step", "epoch", "seconds", "wall"] = "step",
@@ -137,7 +137,7 @@ class Run:
         """Draw curves from the log, or the final confusion matrix.
 
         Args:
-            what: which; both are loss and accuracy side by side.
+            what: which; both are loss and accuracy side by side, and the penalty if the log has one.
             splits: only these; of a confusion matrix one, test if there is one.
             x: unit of the x axis.
             smooth: weight of the past in a moving average, 0 to below 1.
@@ -153,7 +153,7 @@ class Run:
             ValueError: an argument is none of those above.
         """
         from dlassign.plots.confusion import build_final
-        from dlassign.plots.curves import build_figure
+        from dlassign.plots.curves import build_figure, metrics_of
         from dlassign.plots.panel import CurveOptions
         from dlassign.plots.picture import Picture
         from dlassign.plots.series import Run as LoggedRun
@@ -161,7 +161,7 @@ class Run:
         drawn: tuple[SplitName, ...] = (splits,) if isinstance(splits, str) else tuple(splits)
         for split in drawn:
             _check_split(split)
-        check_word("what", what, ("both", "loss", "accuracy", "confusion"))
+        check_word("what", what, ("both", "loss", "penalty", "accuracy", "confusion"))
         check_word("x", x, ("step", "epoch", "seconds", "wall"))
         if not 0 <= smooth < 1:
             raise ValueError(f"smooth={smooth!r}; expected a number from 0 and below 1")
@@ -173,7 +173,7 @@ class Run:
             return Picture(build_final(logged, split, title=title))
         options = CurveOptions(splits=drawn, x=x, smooth=smooth, log_x=log_x, log_y=log_y, title=title)
         return Picture(
-            build_figure([logged], metrics=("loss", "accuracy") if what == "both" else (what,), options=options)
+            build_figure([logged], metrics=metrics_of([logged]) if what == "both" else (what,), options=options)
         )
 
     def evaluate(

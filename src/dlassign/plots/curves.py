@@ -24,37 +24,59 @@ _LOOKS: dict[Curve, tuple[str, str]] = {
     "val": (PALETTE[1], "o"),
     "test": (PALETTE[2], "s"),
 }
+_MOST_WITH_TRAINING = len(PALETTE)
+"""Of more runs than there are colours, two curves each could not be told apart."""
 
 
 def draw_run(
     paths: RunPaths, records: RunRecords | None = None, *, say: Callable[[str], None] | None = None
 ) -> list[Path]:
-    """Write the loss and the accuracy picture of a run into its plots folder, and return the two files.
+    """Write a picture of each metric that a run has into its plots folder, and return the files.
 
     Raises:
         UserError: the log cannot be read, or a picture cannot be written.
     """
     records = records or read_records(paths.log)
-    targets: dict[Metric, Path] = {"loss": paths.plots / "loss.png", "accuracy": paths.plots / "accuracy.png"}
-    for metric, target in targets.items():
-        save_figure(build_figure([Run(paths, records)], metrics=(metric,), options=CurveOptions()), target, say=say)
-    return list(targets.values())
+    run = Run(paths, records)
+    targets = []
+    for metric in metrics_of([run]):
+        targets.append(paths.plots / f"{metric}.png")
+        save_figure(build_figure([run], metrics=(metric,), options=CurveOptions()), targets[-1], say=say)
+    return targets
 
 
-def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: CurveOptions) -> Figure:
+def metrics_of(runs: Sequence[Run]) -> tuple[Metric, ...]:
+    """Return what can be drawn of runs: loss and accuracy, and the penalty where a log has one."""
+    penalised = any("penalty" in record for run in runs for record in run.records.train)
+    return ("loss", "penalty", "accuracy") if penalised else ("loss", "accuracy")
+
+
+def build_figure(
+    runs: Sequence[Run],
+    *,
+    metrics: Sequence[Metric],
+    options: CurveOptions,
+    groups: Sequence[Group] | None = None,
+) -> Figure:
     """Return one picture of at least one run, with a panel for each metric from left to right.
+
+    Args:
+        runs: what to draw.
+        metrics: loss and penalty are apart; no training loss has its penalty in it.
+        options: how to draw.
+        groups: the same runs, those of a group as one line; None: as the options group them.
 
     Raises:
         UserError: no run has the group key or the split asked for.
     """
-    groups = group_runs(runs, options.group)
+    groups = group_runs(runs, options.group) if groups is None else groups
     asked = options.splits
-    options = replace(options, splits=_splits(runs, asked, many=len(groups) > 1))
+    options = replace(options, splits=_splits(runs, asked, many=len(groups)))
     # Of a group a reader expects the curves that a picture of one run has.
     left_out = (
         []
         if asked or options.group is None
-        else [split for split in _splits(runs, (), many=False) if split not in options.splits]
+        else [split for split in _splits(runs, (), many=1) if split not in options.splits]
     )
     width = WIDTH if options.width is None else options.width / len(metrics)
     # A narrow panel is less flat than a wide one.
@@ -72,8 +94,8 @@ def build_figure(runs: Sequence[Run], *, metrics: Sequence[Metric], options: Cur
     return figure
 
 
-def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: bool) -> tuple[SplitName, ...]:
-    """Return the splits to draw: those asked for, or a choice that stays readable."""
+def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: int) -> tuple[SplitName, ...]:
+    """Return the splits to draw: those asked for, or a choice that stays readable in a picture of so many groups."""
     trained = ["train"] if any(run.records.train for run in runs) else []
     curves = [split for split in CURVES if split in trained or any(run.records.evaluations(split) for run in runs)]
     finals = [split for split in CURVES if any(split in run.records.finals for run in runs)]
@@ -81,10 +103,12 @@ def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: bool) ->
     if missing := [split for split in asked if split not in there]:
         found = ", ".join(there) or "none yet"
         raise UserError(f"no run has records of the split {', '.join(missing)}; there are: {found}")
-    if asked or not many:
+    if asked or many == 1:
         return asked or tuple(there)
-    best: list[SplitName] = [split for split in ("val", "test", "train") if split in curves]
-    return tuple(split for split in there if split in best[:1] or (split == "test" and split in finals))
+    best: list[SplitName] = [split for split in ("val", "test", "train") if split in curves][:1]
+    if many <= _MOST_WITH_TRAINING and "train" in curves:
+        best.append("train")
+    return tuple(split for split in there if split in best or (split == "test" and split in finals))
 
 
 def _draw_alone(panel: Panel, group: Group) -> list[Handle]:

@@ -26,6 +26,7 @@ from dlassign.plots.series import (
     SplitName,
     XAxis,
     average,
+    from_first_step,
     series,
     smooth,
     steps_per_epoch,
@@ -45,7 +46,12 @@ _X_LABELS: dict[XAxis, str] = {
     "seconds": "training time (seconds)",
     "wall": "time since the run was started (seconds)",
 }
-_Y_LABELS: dict[Metric, str] = {"loss": "loss (mean per sample)", "accuracy": "accuracy (%)"}
+_Y_LABELS: dict[Metric, str] = {
+    "loss": "loss (mean per sample)",
+    "accuracy": "accuracy (%)",
+    "penalty": "penalty (part of the training loss)",
+}
+_SPLIT_WORDS: dict[SplitName, str] = {"train": "training", "val": "validation", "test": "test"}
 _FEW_POINTS = 40
 
 
@@ -94,17 +100,20 @@ class Panel:
     @property
     def curves(self) -> list[Curve]:
         """What may be drawn of a run."""
+        if self.metric == "penalty":
+            return ["train"]
         return [curve for split in self.options.splits for curve in CURVES[split]]
 
     def label(self, runs: Sequence[Run], curve: Curve) -> str:
         """Return what the legend calls a curve, with what was done to its values."""
         remarks = []
+        name = "penalty" if self.metric == "penalty" else curve
         penalised = any("penalty" in record for run in runs for record in run.records.train)
         if self.metric == "loss" and curve == "train" and penalised:
             remarks.append("without penalty")
         if strength := self._strength(curve):
             remarks.append(f"smoothed {strength:g}, raw faint")
-        return f"{curve} ({'; '.join(remarks)})" if remarks else curve
+        return f"{name} ({'; '.join(remarks)})" if remarks else name
 
     def _strength(self, curve: Curve) -> float:
         """Return how much a curve is smoothed: beside training means, evaluations are too few for it."""
@@ -117,13 +126,20 @@ class Panel:
         """
         found = [series(run.records, curve, metric=self.metric, x=self.options.x) for run in group.runs]
         raw = [points for points in found if len(points)]
+        single = all(len(points) == 1 for points in raw)
+        if curve == "train":
+            raw = [
+                from_first_step(points, run.records, self.options.x)
+                for points, run in zip(found, group.runs, strict=True)
+                if len(points)
+            ]
         if not any(np.isfinite(points.y).any() for points in raw):
             return False
         color, marker = look
         if strength := self._strength(curve):
             self._line(average(raw), band=False, color=color, lw=0.8, alpha=0.25)
         mean = average([smooth(points, strength) for points in raw])
-        marker = marker or ("o" if len(mean) == 1 else "")
+        marker = marker or ("o" if single else "")
         self._line(mean, color=color, ls=DASHES[curve], lw=1.4, ms=4, marker=marker, shift=shift)
         return len(mean) > 0
 
@@ -157,7 +173,7 @@ class Panel:
 
     def mark_final(self, group: Group, color: str) -> str:
         """Draw a star at the final test of each run; return the value for the legend, or ""."""
-        if "test" not in self.options.splits:
+        if "test" not in self.options.splits or self.metric == "penalty":
             return ""
         points = [
             (x_of_step(run.records, ((run.records.end or {}).get("chosen") or final)["step"], self.options.x), y)
@@ -211,7 +227,7 @@ class Panel:
         axes, options = self.axes, self.options
         axes.set_xlabel(_X_LABELS[options.x])
         axes.set_ylabel(_Y_LABELS[self.metric])
-        axes.set_title(title(runs) if options.title is None else options.title, parse_math=False)
+        self._title(runs)
         axes.grid(visible=True, color="0.9", lw=0.6)
         axes.set_axisbelow(True)
         if options.log_y:
@@ -226,6 +242,23 @@ class Panel:
             self._epoch_axis([steps_per_epoch(run.records) for run in runs])
         if not axes.lines:
             axes.text(0.5, 0.5, "nothing to draw yet", transform=axes.transAxes, ha="center", color="0.4")
+
+    def _title(self, runs: Sequence[Run]) -> None:
+        """Write what is shown, of what; a title of the user's own stands above the first of several panels."""
+        own = self.options.title
+        if own is not None:
+            panels = self.axes.figure.axes
+            if len(panels) == 1:
+                self.axes.set_title(own, parse_math=False)
+            elif self.axes is panels[0]:
+                self.axes.set_title(own, loc="left", parse_math=False)
+            return
+        words = [_SPLIT_WORDS[split] for split in self.options.splits if self.metric != "penalty"]
+        listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+        shown = f"{listed} {self.metric}".strip()
+        letter = 0.095 if self.options.width is None else 0.073  # inches
+        text = f"{shown[:1].upper()}{shown[1:]}: {title(runs)}"
+        self.axes.set_title(textwrap.fill(text, max(24, int(self.size[0] / letter))), parse_math=False)
 
     def _epoch_axis(self, lengths: Sequence[float | None]) -> None:
         length = lengths[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,7 +14,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import LARGEST, Record, RunRecords
 
 FloatArray = NDArray[np.float64]
-Metric = Literal["loss", "accuracy"]
+Metric = Literal["loss", "accuracy", "penalty"]
 XAxis = Literal["step", "epoch", "seconds", "wall"]
 SplitName = Literal["train", "val", "test"]
 Curve = Literal["train", "train, evaluated", "val", "test"]
@@ -82,10 +83,24 @@ def series(records: RunRecords, curve: Curve, *, metric: Metric, x: XAxis) -> Se
     return Series(xs[order], ys[order])
 
 
+def from_first_step(points: Series, records: RunRecords, x: XAxis) -> Series:
+    """Return training means from the first step on: the first mean is of all steps up to its record.
+
+    On the axis `wall` nothing is added, since the log does not tell when the first step was.
+    """
+    length = steps_per_epoch(records)
+    first = {"step": 1.0, "epoch": 1 / length if length else math.nan, "seconds": 0.0, "wall": math.nan}[x]
+    if not len(points) or not first < points.x[0]:
+        return points
+    return Series(np.insert(points.x, 0, first), np.insert(points.y, 0, points.y[0]))
+
+
 def value(record: Record, metric: Metric) -> float:
-    """Return the loss without penalty, or the accuracy in percent, of a record; NaN if it has none."""
+    """Return the loss without penalty, the accuracy in percent, or the penalty of a record; NaN if it has none."""
     if metric == "accuracy":
         return 100 * _number(record.get("accuracy"))
+    if metric == "penalty":
+        return _number(record.get("penalty"))
     penalty = _number(record["penalty"]) if "penalty" in record else 0.0
     return _number(record.get("loss")) - penalty
 

@@ -26,7 +26,8 @@ class Difference:
         method: `paired` (over the seeds that both have) or `welch` (over all, taken as independent).
         pairs: the seeds that both have.
         only_a, only_b: the other seeds; a paired comparison leaves them out.
-        difference: B minus A; of the pairs alone if paired.
+        means: of A and of B; of the pairs alone if paired.
+        difference: B minus A, of these means.
         sds: standard deviation of the differences within pairs (one), or of A and of B (two); None where there is one
             value, 0 where all are the same.
         low, high: ends of the interval of the difference, or None.
@@ -38,6 +39,7 @@ class Difference:
     pairs: tuple[int, ...]
     only_a: tuple[int, ...]
     only_b: tuple[int, ...]
+    means: tuple[float, float]
     difference: float
     sds: tuple[float | None, ...]
     low: float | None = None
@@ -89,6 +91,7 @@ def compare_means(a: Mapping[int, float], b: Mapping[int, float], *, level: floa
         size = max(abs(group[seed]) for group in (a, b) for seed in pairs)
         samples = [[b[seed] - a[seed] for seed in pairs]]
         value, *sds = moments(samples[0], size=size)
+        mean_a, mean_b = (moments([group[seed] for seed in pairs])[0] for group in (a, b))
     else:
         samples = [list(a.values()), list(b.values())]
         (mean_a, sd_a), (mean_b, sd_b) = map(moments, samples)
@@ -99,6 +102,7 @@ def compare_means(a: Mapping[int, float], b: Mapping[int, float], *, level: floa
         pairs=pairs,
         only_a=tuple(sorted(a.keys() - b.keys())),
         only_b=tuple(sorted(b.keys() - a.keys())),
+        means=(mean_a, mean_b),
         difference=value,
         sds=tuple(sds),
         why=no_interval(sds) or _too_few(counts),

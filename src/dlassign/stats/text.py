@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,15 +20,49 @@ _LIKE_NUMBERS = {"", "-", "?", "inf", "nan"}
 """What stands in a column of numbers where there is no finite one."""
 
 
-def columns_text(columns: Mapping[str, Sequence[str]], *, left: Collection[str] = ()) -> str:
-    """Lay out columns as wide as they need to be, numbers to the right but for the columns named in `left`."""
-    lines = [""] * (1 + max((len(cells) for cells in columns.values()), default=0))
+def columns_text(columns: Mapping[str, Sequence[str]], *, left: Collection[str] = (), width: int | None = None) -> str:
+    """Lay out columns as wide as they need to be, numbers to the right but for the columns named in `left`.
+
+    width: letters of a line. Columns beyond it stand in a table of their own below, after the first column once more.
+    """
+    block = first = [""] * (1 + max((len(cells) for cells in columns.values()), default=0))
+    blocks = []
     for name, cells in columns.items():
         right = name not in left and is_of_numbers(cells)
-        width = max(map(len, (name, *cells)))
-        for place, cell in enumerate((name, *cells)):
-            lines[place] += (cell.rjust(width) if right else cell.ljust(width)) + "  "
-    return "\n".join(line.rstrip() for line in lines)
+        wide = max(map(len, (name, *cells)))
+        column = [cell.rjust(wide) if right else cell.ljust(wide) for cell in (name, *cells)]
+        if width is not None and block != first and len(block[0]) + wide > width:
+            blocks.append(block)
+            block = first
+        block = [f"{line}{cell}  " for line, cell in zip(block, column, strict=True)]
+        first = first if first[0] else block
+    return "\n\n".join("\n".join(line.rstrip() for line in block) for block in [*blocks, block])
+
+
+def terminal_width() -> int | None:
+    """Return the letters of a line of the terminal that standard output is; None if it is none, as a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str, *, after: str = "", width: int | None = None) -> str:
+    """Return a sentence in lines that are broken between words; words that are longer, as paths, stay whole.
+
+    Args:
+        text: a line.
+        after: what the further lines begin with.
+        width: letters of a line; None leaves the text as it is.
+    """
+    if width is None or len(text) <= width:
+        return text
+    indent = text[: len(text) - len(text.lstrip())]
+    return textwrap.fill(
+        text.lstrip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=after,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def csv_line(cells: Iterable[Any]) -> str:

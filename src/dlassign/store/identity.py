@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from dlassign.errors import UserError
 
 NO_DIFFERENCE = REPEATS | {"name"}
 """Keys that are not named where configs differ: the user chose the name, and the others make no other experiment."""
+
+MOST_KEYS = 4
+"""Columns of a table of runs that config keys may have."""
 
 
 def experiment_of(config: Mapping[str, Any], sha256: Any) -> str:
@@ -29,6 +33,21 @@ def differing_keys(configs: Sequence[Mapping[str, Any]], *, seed: bool = False) 
     keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_DIFFERENCE or (seed and key == "seed"))
     found = {key: [flat.get(key, LATER.get(key)) for flat in flats] for key in keys}
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+
+
+def telling_keys(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return the keys that tell runs apart: all in which their configs differ, or those that differ within most names.
+
+    named: name and config of each run.
+    """
+    keys = list(differing_keys([config for _, config in named])) if named else []
+    if len(keys) <= MOST_KEYS:
+        return keys
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for name, config in named:
+        by_name.setdefault(name, []).append(config)
+    counts = Counter(key for configs in by_name.values() for key in differing_keys(configs))
+    return [key for key, _ in counts.most_common(MOST_KEYS)]
 
 
 def config_value(config: Mapping[str, Any], key: str, default: Any) -> Any:

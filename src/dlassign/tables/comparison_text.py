@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dlassign.config.values import value_text
+from dlassign.stats.text import wrapped
 from dlassign.tables.comparison import GOAL, SIGNIFICANT, ComparedGroup, Comparison, Figures, Versus
 from dlassign.tables.table_format import comment, csv_text, formatted
 
@@ -94,8 +94,14 @@ def _versus(versus: Versus, figures: Figures, *, tests: int, count: int) -> str:
     if found.low is not None and versus.p is not None:
         corrected = f" (Holm's correction for {tests} tests)" if tests > 1 else ""
         head += f"   95 % interval {figures.between(found.low, found.high, '+')}   {p_text(versus.p)}{corrected}"
-    lines = [_method(versus), _verdict(versus, figures), _needs(versus, figures, count), _keys(versus), *versus.notes]
-    return "\n".join([head, *(_wrapped(line, "  ", "  ") for line in lines if line)])
+    lines = [
+        _method(versus, figures),
+        _verdict(versus, figures),
+        _needs(versus, figures, count),
+        _keys(versus),
+        *versus.notes,
+    ]
+    return "\n".join([_wrapped(head, "  "), *(_wrapped(line, "  ", "  ") for line in lines if line)])
 
 
 def p_text(p: float) -> str:
@@ -103,12 +109,17 @@ def p_text(p: float) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def _method(versus: Versus) -> str:
+def _method(versus: Versus, figures: Figures) -> str:
     found, a, b = versus.found, versus.a.letter, versus.b.letter
     if found.method == "paired":
         out = [f"{seeds_text(seeds)} of {letter}" for letter, seeds in ((a, found.only_a), (b, found.only_b)) if seeds]
-        left = f"; left out, as the other has no such seed: {' and '.join(out)}" if out else ""
-        return f"Paired: both have the seeds {seeds_text(found.pairs)}{left}."
+        if not out:
+            return f"Paired: both have the seeds {seeds_text(found.pairs)}."
+        means = " and ".join(f"{letter} {figures.text(mean)}" for letter, mean in zip((a, b), found.means, strict=True))
+        left = f"left out, as the other has no such seed: {' and '.join(out)}"
+        return f"Paired: both have the seeds {seeds_text(found.pairs)}, whose means are {means}; {left}."
+    if found.pairs and not (found.only_a or found.only_b):
+        return f"One run each, both of seed {seeds_text(found.pairs)}."
     common = f"only seed {seeds_text(found.pairs)} is in both" if found.pairs else "no seed is in both"
     if len(found.pairs) > 1:
         common = f"too few of the seeds are in both ({seeds_text(found.pairs)})"
@@ -165,10 +176,7 @@ def _other_names(versus: Versus) -> str:
 
 
 def _wrapped(text: str, after: str, first: str = "") -> str:
-    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
-    return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
-    )
+    return wrapped(first + text, after=after, width=min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
 
 
 def comparison_json(found: Comparison) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from dlassign.config.values import value_text
 from dlassign.config.yamlpos import parse_yaml
 from dlassign.errors import ConfigError
 from dlassign.stats.text import percent_interval
-from dlassign.store.identity import config_value, inner_keys, unknown_key
+from dlassign.store.identity import config_value, inner_keys, telling_keys, unknown_key
 from dlassign.store.records import PHASES
 from dlassign.store.summary import RunSummary
-from dlassign.tables.table_format import csv_text, formatted
+from dlassign.tables.listed_cells import Cells, listed_text
+from dlassign.tables.table_format import csv_text
 
-COLUMNS = ("run", "status", "data", "steps", "val", "test", "age")
-"""What is shown of a run if nothing else is asked for."""
+_FIRST, _LAST = ("run", "status", "data", "steps"), ("val", "test", "age")
 Condition = tuple[str, str, Any]
 """Key, sign and value."""
 _CONDITION = re.compile(r"\s*(?P<key>[\w.]+)\s*(?P<sign>>=|<=|!=|=|>|<)(?P<value>.*)", re.DOTALL)
@@ -34,6 +34,7 @@ _PERCENT = ("val", "test", "val_tta", "test_tta")
 _PHASE = "seconds."
 _DERIVED = (*_PERCENT, "age")
 _MISSING = object()
+_MOST_LETTERS = 24
 
 
 class Listing:
@@ -101,46 +102,70 @@ class Listing:
         known.sort(key=lambda run: _order(self.value(run, name)), reverse=key.startswith("-"))
         return known + [run for run in runs if self.value(run, name) is None]
 
+    def usual_columns(self, runs: Sequence[RunSummary]) -> tuple[str, ...]:
+        """Return what is shown of runs if nothing else is asked for; the config keys that tell them apart included."""
+        return *_FIRST, *telling_keys([(run.name, run.config) for run in runs if run.config]), *_LAST
+
     def text(self, run: RunSummary, key: str) -> str:
-        """Return what the table shows."""
+        """Return what the table shows of a value, without what has to be known of it."""
         found = self.value(run, key)
         match key:
             case "steps" if run.planned and run.planned != run.steps:
                 return f"{run.steps}/{run.planned}"
-            case "test" if run.test_max is not None and found is not None:
-                return f"{found:.2f}{self._interval(run, key)} ({run.mark}: {100 * run.test_max:.2f})"
-            case "test" if run.mark and found is not None:
-                return f"{found:.2f}{self._interval(run, key)} ({run.mark})"
-            case "val" if run.val_unseen and found is not None:
-                return f"{found:.2f}{self._interval(run, key)} ({run.val_unseen})"
             case "val" | "test" | "val_tta" | "test_tta" if found is not None:
-                return f"{found:.2f}{self._interval(run, key)}"
+                return f"{found:.2f}"
             case "age" if found is not None:
                 return _duration(found)
         if found is not None and f"{key}.".startswith(_PHASE):
             return f"{found:.1f}"
         return "-" if found is None else value_text(found)
 
-    @staticmethod
-    def _interval(run: RunSummary, key: str) -> str:
-        n = run.val_n if key.startswith("val") else run.test_n
-        return percent_interval(getattr(run, f"{key}_accuracy"), n)
-
     def table(self, runs: Sequence[RunSummary], keys: Sequence[str], how: str) -> str:
-        """Return the table, as wide as it needs to be, so that a folder can be copied and searched for.
+        """Return the table, and below it what has to be known of figures with a star.
 
-        how: text, csv, markdown or latex.
+        Args:
+            runs: to list.
+            keys: of the columns; () shows the usual ones, and config values that are long in short.
+            how: text, as wide as the terminal or as it needs to be; csv, markdown or latex.
         """
+        most = None if keys or how == "csv" else _MOST_LETTERS
+        keys = keys or self.usual_columns(runs)
         heads = {key: f"{key} %" if key in _PERCENT else key for key in keys}
         if how == "csv":
             return csv_text({head: [self._cell(run, key) for run in runs] for key, head in heads.items()})
-        columns = {head: [self.text(run, key) for run in runs] for key, head in heads.items()}
-        return formatted(columns, how, left=("run",))
+        cells = {
+            head: Cells(
+                texts=[_short(self.text(run, key), most if "." in key else None) for run in runs],
+                intervals=[_interval(run, key) for run in runs],
+                marks=[_mark(run, key) for run in runs],
+            )
+            for key, head in heads.items()
+        }
+        return listed_text(cells, [run.run for run in runs], how)
 
     def _cell(self, run: RunSummary, key: str) -> Any:
         """Return a value for a table of values: numbers and texts as they are."""
         found = self.value(run, key)
         return found if found is None or isinstance(found, str | int | float) else value_text(found)
+
+
+def _short(text: str, most: int | None) -> str:
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _interval(run: RunSummary, key: str) -> str:
+    if key not in _PERCENT:
+        return ""
+    return percent_interval(getattr(run, f"{key}_accuracy"), run.val_n if key.startswith("val") else run.test_n)
+
+
+def _mark(run: RunSummary, key: str) -> str:
+    """Return what has to be known of a figure of a run."""
+    if key not in ("val", "test") or getattr(run, f"{key}_accuracy") is None:
+        return ""
+    if key == "val":
+        return run.val_unseen
+    return run.mark if run.test_max is None else f"{run.mark}: {100 * run.test_max:.2f}"
 
 
 def parse_condition(text: str) -> Condition:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from dlassign.stats.text import columns_text, csv_line, is_of_numbers
+from dlassign.stats.text import columns_text, csv_line, is_of_numbers, terminal_width
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -30,11 +30,11 @@ def formatted(columns: Mapping[str, Sequence[str]], how: str, *, left: Collectio
 
     Args:
         columns: by their heads.
-        how: text, markdown, or latex, which needs `booktabs`.
+        how: text, folded where a terminal is too narrow for it; markdown; or latex, which needs `booktabs`.
         left: heads of columns that stand to the left though they may hold numbers.
     """
     if how == "text":
-        return columns_text(columns, left=left)
+        return columns_text(columns, left=left, width=terminal_width())
     right = [name not in left and is_of_numbers(cells) for name, cells in columns.items()]
     rows = [[cell.strip() for cell in row] for row in (columns, *zip(*columns.values(), strict=True))]
     return _markdown(rows, right) if how == "markdown" else _latex(rows, right)

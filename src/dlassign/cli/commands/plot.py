@@ -26,10 +26,10 @@ CURVES = ("metric", "splits", "group", "smooth", "x", "log_x", "log_y", "width")
 @click.argument("runs", type=place, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--metric",
-    type=click.Choice(["loss", "accuracy", "both", "confusion"]),
+    type=click.Choice(["loss", "penalty", "accuracy", "both", "confusion"]),
     default="both",
     show_default=True,
-    help="What to draw.",
+    help="What to draw; both are loss and accuracy, and the penalty if the logs have one.",
 )
 @click.option(
     "--split", "splits", multiple=True, type=click.Choice(["train", "val", "test"]), help="Draw only these. Repeatable."
@@ -50,7 +50,7 @@ CURVES = ("metric", "splits", "group", "smooth", "x", "log_x", "log_y", "width")
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(["png", "svg", "pdf"]), help="Kind of file. Repeatable."
 )
-@click.option("--output", type=place, metavar="PATH", help="A picture file (both metrics side by side) or a folder.")
+@click.option("--output", type=place, metavar="PATH", help="A picture file (metrics side by side) or a folder.")
 @click.option("--title", help="Title of the picture.")
 @click.option(
     "--width",
@@ -73,7 +73,7 @@ CURVES = ("metric", "splits", "group", "smooth", "x", "log_x", "log_y", "width")
 )
 def plot_command(
     runs: tuple[str, ...],
-    metric: Literal["loss", "accuracy", "both", "confusion"],
+    metric: Literal["loss", "penalty", "accuracy", "both", "confusion"],
     splits: tuple[SplitName, ...],
     group: str | None,
     smooth: float,
@@ -94,7 +94,7 @@ def plot_command(
 
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
-    from dlassign.plots.curves import build_figure
+    from dlassign.plots.curves import build_figure, metrics_of
     from dlassign.plots.panel import CurveOptions
     from dlassign.store.select import some_runs
 
@@ -116,9 +116,9 @@ def plot_command(
     if metric == "confusion":
         _draw_confusions(found, splits, _files(own, formats, output, "confusion"), title=title)
         return
-    pictures: list[tuple[Metric, ...]] = [("loss",), ("accuracy",)] if metric == "both" else [(metric,)]
+    pictures: list[tuple[Metric, ...]] = [(each,) for each in metrics_of(found)] if metric == "both" else [(metric,)]
     if metric == "both" and _is_file(output):
-        pictures = [("loss", "accuracy")]  # two panels in one file
+        pictures = [metrics_of(found)]  # panels in one file
     for metrics in pictures:
         _save(build_figure(found, metrics=metrics, options=options), _files(own, formats, output, metrics[0]))
 

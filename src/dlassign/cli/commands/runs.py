@@ -16,9 +16,9 @@ from dlassign.cli.options import place, table_options
 @click.option(
     "--columns",
     metavar="A,B,...",
-    help="Columns to show: run, status, data, params, steps, val, test, val_tta, test_tta (with test-time "
-    "augmentation), precision, seconds, seconds.PHASE (import, data, build, compile, train, eval, other), age, or "
-    "config keys such as optimizer.lr.",
+    help="Columns to show, not the usual ones and the config keys that tell the runs apart: run, status, data, params, "
+    "steps, val, test, val_tta, test_tta (with test-time augmentation), mark, precision, seconds, seconds.PHASE "
+    "(import, data, build, compile, train, eval, other), age, or config keys such as optimizer.lr.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Show only so many.")
 @table_options
@@ -40,20 +40,20 @@ def runs_command(
 
     from dlassign.store.select import runs_at
     from dlassign.store.summary import summarise
-    from dlassign.tables.listing import COLUMNS, Listing, parse_condition
+    from dlassign.tables.listing import Listing, parse_condition
 
     listing = Listing([summarise(paths) for paths in runs_at(out)], datetime.now(UTC))
-    shown = [key.strip() for key in columns.split(",") if key.strip()] if columns else COLUMNS
     chosen = listing.chosen([parse_condition(text) for text in where], sort=sort, limit=limit)
-    listing.check(shown)
+    asked = [key.strip() for key in columns.split(",") if key.strip()] if columns else ()
+    listing.check(asked)
     if not chosen:
         click.echo(_nothing(out, len(listing.runs)), err=True)
     if how == "json":
         # Without --columns a run has all its fields and its config.
-        rows = [{key: listing.value(run, key, None) for key in shown} if columns else asdict(run) for run in chosen]
+        rows = [{key: listing.value(run, key, None) for key in asked} if asked else asdict(run) for run in chosen]
         click.echo(json.dumps(rows))
     elif chosen:
-        click.echo(listing.table(chosen, shown, how))
+        click.echo(listing.table(chosen, asked, how))
     for run in chosen:
         if run.reason:
             click.echo(f"warning: {run.run}: {run.reason}", err=True)
