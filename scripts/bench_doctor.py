@@ -1,9 +1,10 @@
 """Is the doctor right? Planted faults that it should name, and healthy configs of which it should say nothing.
 
 Every case is a config on a subset of a data set, with three seeds. Its probe is measured once and kept in
-out/bench_doctor/probes.jsonl, one JSON line each, so that a start goes on where the last one stopped; the static stage
-and the rules are computed anew at each start. Half of the cases, by a checksum of their names, are for choosing
-thresholds: `--half chosen` lists what is wrong there. The page has both halves.
+out/bench_doctor/probes.jsonl, one JSON line each, so that a start goes on where the last one stopped; a probe that was
+measured by other code is measured again. The static stage and the rules are computed anew at each start. Half of the
+cases, by a checksum of their names, are for choosing thresholds: `--half chosen` lists what is wrong there. The page
+has both halves.
 
 Command: python scripts/bench_doctor.py            (an hour or two on two cores; --judge: what is measured already)
 Exit:    0 the bounds hold on the half that judges; 1 one does not
@@ -31,7 +32,7 @@ from dlassign.doctor.static import static_findings
 from dlassign.stats.proportion import wilson
 from dlassign.train.device import cpu_name
 from doctor_cases import ROOT, Case
-from doctor_measure import SEEDS, cases, chosen_on, done, measure, opened, probe_of
+from doctor_measure import SEEDS, cases, chosen_on, done, key_of, measure, opened, probe_of
 
 OUTPUT = ROOT / "docs" / "doctor.md"
 LEAST_NAMED, MOST_ALARMED = 0.90, 0.02
@@ -89,7 +90,7 @@ def judged() -> Iterator[Judged]:
     lines = done()
     for case in cases():
         for seed in SEEDS:
-            line = lines.get(f"{case.key}#{seed}")
+            line = lines.get(key_of(case, seed))
             if line is not None and "probe" in line:
                 yield judge(case, seed, line)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import doctor_cases
 from dlassign.api.given import locate_config
 from dlassign.config.load import Located
 from dlassign.data.arrays import raw_of_arrays
@@ -18,13 +22,18 @@ from dlassign.doctor.probe import probe
 from dlassign.doctor.probe_numbers import LayerStats, Probe, Trial, WeightStats
 from dlassign.errors import DlassignError
 from dlassign.train.cache import DataCache
-from doctor_cases import DEAD, KEPT, NETS, Case, faults, samples
+from doctor_cases import DEAD, KEPT, NETS, ROOT, Case, faults, samples
 from doctor_healthy import shipped, variations
 
 SEEDS = (0, 1, 2)
 SECONDS = 60.0
 """For the steps of a probe; no net here needs it, but the machine may have other work."""
 DONE = KEPT / "probes.jsonl"
+SOURCES = (
+    *(f"probe{part}.py" for part in ("", "_nets", "_numbers", "_samples", "_steps")),
+    *("constant_answer.py", "decay.py"),
+)
+"""Files of doctor/ that say what a probe measures: after a change of one, every case is measured anew."""
 
 
 def cases() -> list[Case]:
@@ -52,8 +61,21 @@ def opened(case: Case, seed: int) -> tuple[Located, Raw | None]:
     return located, raw
 
 
+@cache
+def probe_digest() -> str:
+    """Return the digest of all that says what a probe measures, with the samples of the cases."""
+    files = [*(ROOT / "src" / "dlassign" / "doctor" / name for name in SOURCES), Path(doctor_cases.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def key_of(case: Case, seed: int) -> str:
+    """Return what a line is found by: case, seed, and a digest of the config and of all that measures it."""
+    config = json.dumps(case.config, sort_keys=True, default=str)
+    return f"{case.key}#{seed}#{hashlib.sha256((probe_digest() + config).encode()).hexdigest()[:12]}"
+
+
 def done() -> dict[str, dict[str, Any]]:
-    """Return the lines of earlier starts, by case and seed."""
+    """Return the lines of earlier starts by key; of one that was measured twice the last."""
     lines = DONE.read_text().splitlines() if DONE.exists() else []
     return {line["key"]: line for line in map(json.loads, lines)}
 
@@ -63,7 +85,7 @@ def left() -> Iterator[tuple[Case, int]]:
     before = done()
     for seed in SEEDS:
         for case in cases():
-            if f"{case.key}#{seed}" not in before:
+            if key_of(case, seed) not in before:
                 yield case, seed
 
 
@@ -72,7 +94,7 @@ def measure() -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     for case, seed in left():
         began = time.process_time()
-        line: dict[str, Any] = {"key": f"{case.key}#{seed}"}
+        line: dict[str, Any] = {"key": key_of(case, seed)}
         try:
             located, raw = opened(case, seed)
             line["probe"] = probe(located.config, cache=DataCache(raw), seconds=SECONDS).plain()
@@ -81,7 +103,7 @@ def measure() -> None:
         line["cpu_seconds"] = time.process_time() - began
         with DONE.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(line["key"], f"{line['cpu_seconds']:.1f} s", line.get("error", ""), flush=True)
+        print(f"{case.key}#{seed}", f"{line['cpu_seconds']:.1f} s", line.get("error", ""), flush=True)
 
 
 def probe_of(line: Mapping[str, Any]) -> Probe:

@@ -158,12 +158,20 @@ def test_the_penalty_that_was_measured_is_that_which_pulls() -> None:
 
 
 def test_a_net_that_is_ill_says_little_of_its_labels() -> None:
-    nothing = replace(healthy(), neighbours=0.1, neighbours_chance=0.1, val=(30, 300, 33), losses=(2.31,) * 120)
+    guessed = ((15, 15), (15, 15))
+    nothing = replace(healthy(), neighbours=0.1, neighbours_chance=0.1, val_confusion=guessed, losses=(2.31,) * 120)
     found = rules(config(), nothing)
     assert found["labels_unrelated"].certainty == "likely"
     assert "was seen among 600 of them" in found["labels_unrelated"].why
     assert "nothing to do" not in found["labels_unrelated"].why
+    assert "look at the learning rate and at the data" in found["no_learning"].why
     assert rules(config(), replace(nothing, diverged_at=3))["labels_unrelated"].certainty == "hint"
+    stuck = rules(config(), replace(nothing, by_heart=2.3))
+    assert stuck["labels_unrelated"].certainty == "hint"
+    assert "look at the net and its loss" in stuck["no_learning"].why
+    slow = rules(config(), replace(nothing, by_heart=None))
+    assert slow["labels_unrelated"].certainty == "likely"
+    assert slow["no_learning"].why.endswith("same for every sample")
 
 
 def test_inputs_that_hardly_differ_are_no_fault_of_the_layers() -> None:
@@ -179,5 +187,5 @@ def test_inputs_that_hardly_differ_are_no_fault_of_the_layers() -> None:
 
 
 def test_frozen_by_the_config_is_no_fault() -> None:
-    still = WeightStats(name="w", size=4, trained=False, update=0.0, gradient=1.0, gradient_end=1.0, norm=1.0)
+    still = WeightStats(name="w", trained=False, update=0.0, gradient=1.0, norm=1.0)
     assert not rules(config(), replace(healthy(), weights=(still, *healthy().weights)))

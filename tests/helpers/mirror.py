@@ -46,6 +46,8 @@ TESTED_IN = {
     "doctor/probe_limits.py": "doctor/test_probe_rules.py",
     "doctor/probe_nets.py": "doctor/test_probe.py",
     "doctor/probe_numbers.py": "doctor/test_probe.py",
+    "doctor/probe_samples.py": "doctor/test_probe.py",
+    "doctor/probe_steps.py": "doctor/test_probe.py",
     "doctor/rules.py": "doctor/test_finding.py",
     "stats/confusion.py": "train/test_watchers.py",
     "cli/commands/evaluate.py": "cli/test_evaluate.py",

@@ -50,6 +50,22 @@ def test_a_probe_comes_back_from_its_line(tmp_path: object, monkeypatch: pytest.
     assert doctor_measure.probe_of(json.loads(json.dumps({"probe": found.plain()}))) == found
 
 
+def test_a_probe_of_other_code_or_of_another_config_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Case("as it is", "numpy_digits", NETS["numpy_digits"].config)
+    key = doctor_measure.key_of(one, 0)
+    assert key == doctor_measure.key_of(one, 0)
+    assert key != doctor_measure.key_of(Case("as it is", "numpy_digits", {**one.config, "seed": 1}), 0)
+    assert key != doctor_measure.key_of(one, 1)
+    monkeypatch.setattr(doctor_measure, "probe_digest", lambda: "of other code")
+    assert key != doctor_measure.key_of(one, 0)
+
+
+def test_every_file_that_measures_is_in_the_digest() -> None:
+    doctor = doctor_measure.ROOT / "src" / "dlassign" / "doctor"
+    judging = {"probe_rules.py", "probe_labels.py", "probe_limits.py"}
+    assert {path.name for path in doctor.glob("probe*.py")} - judging <= set(doctor_measure.SOURCES)
+
+
 def test_faults_of_data_change_what_they_say() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 17, (400, 1, 8, 8)).astype(np.uint8), np.arange(400) % 10

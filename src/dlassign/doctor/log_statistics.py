@@ -145,16 +145,15 @@ def _small_rate(records: RunRecords, looks: Sequence[Record], limits: Thresholds
     # Weights that move at right angles to themselves by a part w of their size grow by w * w / 2 of it.
     least = limits.way**2 / 2
     if spread < least and fall < limits.fall:
-        rate = next((record["lr"] for record in reversed(records.train) if record.get("lr")), None)
         yield Finding(
             rule="lr_too_small",
             certainty="likely",
             key="optimizer.lr",
             why=f"{_when(looks)}, no layer has moved by more than about {math.sqrt(2 * spread):.1%} of its size, and "
-            f"the loss has fallen by {max(fall, 0):.2%}",
+            f"the loss has fallen by {max(fall, 0):.2%}; dlassign doctor of its config tries larger rates",
             statistic=f"norms of weights changed by {spread:.1e} of their size at most",
+            # No cure: how much larger the rate must be, only trials tell, and a log has none.
             null=f"more than {least:g} in a training that moves a layer by {limits.way:.0%}",
-            cure=f"--set optimizer.lr={100 * rate:.3g}" if rate else "",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dlassign.doctor.finding import Finding
 from dlassign.doctor.probe_limits import Thresholds
-from dlassign.doctor.probe_numbers import Probe
+from dlassign.doctor.probe_numbers import Confusion, Probe
 
 
 def label_findings(probe: Probe, limits: Thresholds, *, ill: bool) -> Iterator[Finding]:
@@ -20,11 +20,17 @@ def _z(share: float, chance: float, n: int) -> float:
     return (share - chance) / math.sqrt(max(chance * (1 - chance), 1e-9) / max(n, 1))
 
 
+def _z_of_validation(counts: Confusion) -> float | None:
+    """Return how many standard errors the accuracy is above that of one class for all; None without samples."""
+    n = sum(map(sum, counts))
+    return _z(sum(row[i] for i, row in enumerate(counts)) / n, max(map(sum, counts)) / n, n) if n else None
+
+
 def _unrelated(probe: Probe, limits: Thresholds, *, ill: bool) -> Iterator[Finding]:
     if probe.n_neighbours < 200:
         return
     near = _z(probe.neighbours, probe.neighbours_chance, probe.n_neighbours)
-    val = None if probe.val is None else _z(probe.val[0] / probe.val[1], probe.val[2] / probe.val[1], probe.val[1])
+    val = _z_of_validation(probe.val_confusion)
     if near < limits.by_chance and (val is None or val < limits.by_chance):
         seen = "" if val is None else f"; validation accuracy z = {val:.1f}"
         yield Finding(
@@ -66,6 +72,6 @@ def _swapped(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
                 )
 
 
-def _taken(counts: tuple[tuple[int, ...], ...], i: int, j: int, share: float) -> bool:
+def _taken(counts: Confusion, i: int, j: int, share: float) -> bool:
     """Return whether both classes are taken for the other one, in at least a share of the cases."""
     return all(sum(counts[a]) >= 5 and counts[a][b] > share * sum(counts[a]) for a, b in ((i, j), (j, i)))

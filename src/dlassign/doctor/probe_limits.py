@@ -11,6 +11,7 @@ class Thresholds:
 
     Attributes:
         learns: share of the null loss below which the last quarter of the steps must lie for a net to be learning.
+        by_heart: the same share, of the loss of 32 samples that a net has learnt by heart.
         start_hint, start_likely: first loss over its expected value.
         start_inputs: size of inputs up to which a large first loss is the initial weights' doing.
         rate_gain: share of the null loss by which a smaller learning rate must be better after 40 steps.
@@ -31,6 +32,7 @@ class Thresholds:
     """
 
     learns: float = 0.8
+    by_heart: float = 0.5
     start_hint: float = 2.0
     start_likely: float = 10.0
     start_inputs: float = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +16,8 @@ from dlassign.data.bundle import Split
 from dlassign.data.torch_batches import TensorSplit
 from dlassign.doctor.probe_numbers import LayerStats
 from dlassign.nets.dropout import DropoutScaledInEval
-from dlassign.nets.objective import predict
 from dlassign.numpy_nets.dropout import Dropout
 from dlassign.numpy_nets.layer import NOTHING
-from dlassign.numpy_nets.objective import numpy_predict
 from dlassign.optim.numpy_rules import NumpyOptimizer, adam
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.torch_learner import TorchLearner
@@ -50,8 +49,8 @@ class NetView(Protocol):
         """Return statistics of the outputs of every layer, in training mode without dropout."""
         ...
 
-    def loss(self, x: Any, y: Any, *, training: bool, dropout: bool = False) -> float:
-        """Return the loss without penalty of one batch, in training or evaluation mode."""
+    def loss(self, x: Any, y: Any, *, training: bool) -> float:
+        """Return the loss without penalty of one batch, in training mode without dropout or in evaluation mode."""
         ...
 
     def gradients(self, x: Any, y: Any) -> dict[str, float]:
@@ -70,12 +69,8 @@ class NetView(Protocol):
         """Return the names of the parameters that are trained now."""
         ...
 
-    def by_heart(self, x: Any, y: Any, steps: int) -> tuple[float, float, float]:
-        """Let a copy learn one batch without dropout and penalty.
-
-        Returns:
-            The loss before, the loss after, and the share of the batch that it then gets right.
-        """
+    def by_heart(self, x: Any, y: Any, steps: int) -> float:
+        """Let a copy learn one batch without dropout and penalty, and return its loss then."""
         ...
 
 
@@ -85,7 +80,7 @@ def view_of(learner: TorchLearner | NumpyLearner) -> NetView:
 
 
 class TorchView:
-    """A PyTorch net; see NetView. Dropout of the copies draws from torch's generator, which is put back."""
+    """A PyTorch net; see NetView."""
 
     def __init__(self, learner: TorchLearner) -> None:
         self._learner = learner
@@ -104,12 +99,12 @@ class TorchView:
         """Return prepared samples as rows of float32 on the host, (n, D)."""
         return x.flatten(1).float().cpu().numpy()
 
-    def _copy(self, *, training: bool = True, dropout: bool = False) -> nn.Module:
+    def _copy(self, *, training: bool = True) -> nn.Module:
         model = copy.deepcopy(self._learner.model)
         if not training:
             return model.eval()
         for module in model.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd | DropoutScaledInEval) and not dropout:
+            if isinstance(module, nn.modules.dropout._DropoutNd | DropoutScaledInEval):
                 module.eval()
         return model
 
@@ -127,21 +122,22 @@ class TorchView:
         for name, module in model.named_modules():
             if not list(module.children()) and not isinstance(module, nn.Flatten):
                 module.register_forward_hook(hook(name))
-        with torch.no_grad():
+        with torch.no_grad(), _drawing_apart(x):
             model(x)
         return list(found.values())
 
-    def loss(self, x: Tensor, y: Tensor, *, training: bool, dropout: bool = False) -> float:
-        """Return the loss without penalty of one batch, in training or evaluation mode."""
-        with torch.no_grad(), torch.random.fork_rng(devices=_devices(x)):
-            return float(self._learner.loss(self._copy(training=training, dropout=dropout)(x), y))
+    def loss(self, x: Tensor, y: Tensor, *, training: bool) -> float:
+        """Return the loss without penalty of one batch, in training mode without dropout or in evaluation mode."""
+        with torch.no_grad(), _drawing_apart(x):
+            return float(self._learner.loss(self._copy(training=training)(x), y))
 
     def gradients(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Return the norm of the gradient of the loss without penalty by each parameter, without dropout."""
         model = self._copy()
         for p in model.parameters():
             p.grad = None
-        self._learner.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
+        with _drawing_apart(x):
+            self._learner.loss(model(x), y).backward()  # type: ignore[no-untyped-call]
         return {name: 0.0 if p.grad is None else float(p.grad.norm()) for name, p in model.named_parameters()}
 
     def penalty(self, decay: float) -> float:
@@ -162,24 +158,23 @@ class TorchView:
         """Return the names of the parameters that are trained now."""
         return {name for name, p in self._learner.model.named_parameters() if p.requires_grad}
 
-    def by_heart(self, x: Tensor, y: Tensor, steps: int) -> tuple[float, float, float]:
-        """Let a copy learn one batch without dropout and penalty."""
+    def by_heart(self, x: Tensor, y: Tensor, steps: int) -> float:
+        """Let a copy learn one batch without dropout and penalty, and return its loss then."""
         model, loss = self._copy(), self._learner.loss
         params = [p for p in model.parameters() if p.requires_grad]
         slots = [(torch.zeros_like(p), torch.zeros_like(p)) for p in params]
-        before = float(loss(model(x), y).detach())
-        for step in range(1, steps + 1):
-            for p in params:
-                p.grad = None
-            loss(model(x), y).backward()  # type: ignore[no-untyped-call]
-            _adam(params, slots, step)
-        with torch.no_grad():
-            scores = model(x)
-            return before, float(loss(scores, y)), float((predict(scores) == y).double().mean())
+        with _drawing_apart(x):
+            for step in range(1, steps + 1):
+                for p in params:
+                    p.grad = None
+                loss(model(x), y).backward()  # type: ignore[no-untyped-call]
+                _adam(params, slots, step)
+            return float(loss(model(x), y).detach())
 
 
-def _devices(x: Tensor) -> list[torch.device]:
-    return [x.device] if x.is_cuda else []
+def _drawing_apart(x: Tensor) -> AbstractContextManager[None]:
+    """Put torch's generators back afterwards, from which a net of a user's own may draw."""
+    return torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
 
 
 def _adam(params: Sequence[Tensor], slots: Sequence[tuple[Tensor, Tensor]], step: int) -> None:
@@ -210,9 +205,9 @@ class NumpyView:
         """Return prepared samples as rows of float32 on the host, (n, D)."""
         return x.reshape(len(x), -1).astype(np.float32)
 
-    def _forward(self, network: Any, x: Array, *, training: bool = True, dropout: bool = False) -> Array:
+    def _forward(self, network: Any, x: Array, *, training: bool = True) -> Array:
         for layer in network.layers.values():
-            x = layer.forward(x, train=training) if dropout or not (training and isinstance(layer, Dropout)) else x
+            x = x if training and isinstance(layer, Dropout) else layer.forward(x, train=training)
         return x
 
     def layers(self, x: Array) -> list[LayerStats]:
@@ -227,24 +222,23 @@ class NumpyView:
                 found.append(_stats(name, type(layer).__name__.lower(), x))
         return found
 
-    def loss(self, x: Array, y: Array, *, training: bool, dropout: bool = False) -> float:
-        """Return the loss without penalty of one batch, in training or evaluation mode."""
+    def loss(self, x: Array, y: Array, *, training: bool) -> float:
+        """Return the loss without penalty of one batch, in training mode without dropout or in evaluation mode."""
         with np.errstate(all="ignore"):
             network = _network(self._learner)
-            return float(self._learner.loss(self._forward(network, x, training=training, dropout=dropout), y)[0])
+            return float(self._learner.loss(self._forward(network, x, training=training), y)[0])
 
-    def _grads(self, network: Any, x: Array, y: Array) -> tuple[float, Array]:
-        scores = self._forward(network, x)
-        loss, dy = self._learner.loss(scores, y)
+    def _gradients(self, network: Any, x: Array, y: Array) -> None:
+        """Leave the gradients of the loss of a batch in the network."""
+        _, dy = self._learner.loss(self._forward(network, x), y)
         for layer in reversed(network.layers.values()):
             dy = dy if isinstance(layer, Dropout) else layer.backward(dy)
-        return float(loss), scores
 
     def gradients(self, x: Array, y: Array) -> dict[str, float]:
         """Return the norm of the gradient of the loss without penalty by each parameter, without dropout."""
         network = _network(self._learner)
         with np.errstate(all="ignore"):
-            self._grads(network, x, y)
+            self._gradients(network, x, y)
             return {name: float(np.linalg.norm(g)) for name, g in network.grads.items()}
 
     def penalty(self, decay: float) -> float:
@@ -265,17 +259,15 @@ class NumpyView:
         """Return the names of the parameters that are trained now: all."""
         return set(self._learner.network.params)
 
-    def by_heart(self, x: Array, y: Array, steps: int) -> tuple[float, float, float]:
-        """Let a copy learn one batch without dropout and penalty."""
+    def by_heart(self, x: Array, y: Array, steps: int) -> float:
+        """Let a copy learn one batch without dropout and penalty, and return its loss then."""
         network = _network(self._learner)
         rule = NumpyOptimizer(network.params, _LR, update=adam, slots=("mean", "square", "step"))
         with np.errstate(all="ignore"):
-            before, _ = self._grads(network, x, y)
             for _ in range(steps):
-                self._grads(network, x, y)
+                self._gradients(network, x, y)
                 rule.step(network.grads)
-            scores = self._forward(network, x)
-            return before, float(self._learner.loss(scores, y)[0]), float(np.mean(numpy_predict(scores) == y))
+            return float(self._learner.loss(self._forward(network, x), y)[0])
 
 
 def _network(learner: NumpyLearner) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-TRIED = 40
+Confusion = tuple[tuple[int, ...], ...]
+TRIAL_STEPS = 40
 """Steps that are taken with another learning rate."""
 
 
@@ -39,20 +40,16 @@ class WeightStats:
 
     Attributes:
         name: as in checkpoints.
-        size: numbers in it.
         trained: whether the config lets it be trained at these steps.
         update: median over some steps of |change of one step| / |weights|, Euclidean norms.
         gradient: norm of the gradient of the loss without penalty, on the fixed batch, before the first step.
-        gradient_end: the same after the last one.
         norm: of the weights before the first step.
     """
 
     name: str
-    size: int
     trained: bool
     update: float
     gradient: float
-    gradient_end: float
     norm: float
 
 
@@ -75,7 +72,6 @@ class Probe:
 
     Attributes:
         steps, plan_steps: steps taken here, and those of the whole training.
-        samples_a_step, n_train, n_classes, n_params: sizes.
         lr: learning rate at factor 1 of the schedule.
         lr_share: sum of the schedule's factors over the steps taken.
         lr_plan: the same over the whole training.
@@ -86,33 +82,23 @@ class Probe:
         first: loss of the fixed batch before the first step.
         last: the same after the last step.
         losses: of each step.
-        accuracy: share of right predictions in the last quarter of the steps.
-        chance: share of the most frequent class in train.
         diverged_at: first step whose loss is not finite, from 1; None if there is none.
         layers, layers_end: outputs by layer, before the first and after the last step.
         weights: parameters with two dimensions or more.
         penalty: norm of the gradient of penalty and coupled weight decay over that of the loss, before the first step.
-        penalty_end: the same after the last one.
-        by_heart: loss before and after a copy of the net has learnt 32 samples by heart, and the share then right.
+        by_heart: loss of 32 samples that a copy of the net was given to learn by heart; None of a net too slow for it.
         training_mode, evaluation_mode: loss of the same samples in both modes after the last step, batch by batch.
-        dropped: loss of the fixed batch with dropout over that without, after the last step; 1 without dropout.
         trials: other learning rates, from the same initial weights on the same batches, and 1 among them.
-        val: right ones, number and those of the most frequent class, of at most 1,000 validation samples; or None.
-        test_confusion: of test samples, rows the true class; () if there are none.
-        val_confusion: of validation samples; () likewise.
+        val_confusion, test_confusion: of at most 1,000 samples after the last step, rows the true class; () if there
+            are none.
         neighbours: share of samples whose nearest neighbour among n_neighbours others has the same label.
         neighbours_chance: what that share is if labels say nothing.
         n_neighbours: how many samples were compared.
         against: share of samples of which 8 of the 10 nearest ones have the same other label.
-        seconds: of the whole probe.
     """
 
     steps: int
     plan_steps: int
-    samples_a_step: int
-    n_train: int
-    n_classes: int
-    n_params: int
     lr: float
     lr_share: float
     lr_plan: float
@@ -124,27 +110,21 @@ class Probe:
     first: float
     last: float
     losses: tuple[float, ...]
-    accuracy: float
-    chance: float
     diverged_at: int | None
     layers: tuple[LayerStats, ...]
     layers_end: tuple[LayerStats, ...]
     weights: tuple[WeightStats, ...]
     penalty: float
-    penalty_end: float
-    by_heart: tuple[float, float, float]
+    by_heart: float | None
     training_mode: float
     evaluation_mode: float
-    dropped: float
     trials: tuple[Trial, ...]
-    val: tuple[int, int, int] | None
-    val_confusion: tuple[tuple[int, ...], ...]
-    test_confusion: tuple[tuple[int, ...], ...]
+    val_confusion: Confusion
+    test_confusion: Confusion
     neighbours: float
     neighbours_chance: float
     n_neighbours: int
     against: float
-    seconds: float
 
     def plain(self) -> dict[str, Any]:
         """Return the numbers as JSON has them: what is not finite becomes a text."""

@@ -12,7 +12,7 @@ from dlassign.doctor.decay import weaker
 from dlassign.doctor.finding import Finding
 from dlassign.doctor.probe_labels import label_findings
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
-from dlassign.doctor.probe_numbers import TRIED, LayerStats, Probe, last_quarter
+from dlassign.doctor.probe_numbers import TRIAL_STEPS, LayerStats, Probe, last_quarter
 
 _ENOUGH = 100
 """Steps below which it is too early to say that a net does not learn."""
@@ -33,13 +33,18 @@ def probe_findings(probe: Probe, cfg: RunConfig, *, limits: Thresholds = THRESHO
         *_still(probe, limits),
     ]
     # A net that does not learn for another reason says nothing of its labels.
-    ill = any(finding.certainty != "hint" for finding in found)
+    ill = any(finding.certainty != "hint" for finding in found) or _learnt_by_heart(probe, limits) is False
     return [*found, *label_findings(probe, limits, ill=ill), *_no_learning(probe, limits)]
 
 
 def learns(probe: Probe, limits: Thresholds = THRESHOLDS) -> bool:
     """Return whether the loss of the last steps is clearly below that of the best constant answer."""
     return probe.diverged_at is None and _late(probe) < _bar(probe, limits.learns)
+
+
+def _learnt_by_heart(probe: Probe, limits: Thresholds) -> bool | None:
+    """Return whether a copy of the net could learn a few samples by heart; None if it was too slow to be asked."""
+    return None if probe.by_heart is None else probe.by_heart < _bar(probe, limits.by_heart)
 
 
 def _null(probe: Probe) -> float:
@@ -93,7 +98,7 @@ def _large_rate(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
 
 
 def _small_rate(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
-    if probe.diverged_at is not None or not probe.first > 0 or probe.steps < TRIED:
+    if probe.diverged_at is not None or not probe.first > 0 or probe.steps < TRIAL_STEPS:
         return
     whole = (probe.first - probe.last) / probe.first * max(probe.lr_plan / max(probe.lr_share, 1e-12), 1.0)
     # A training ends slower than it begins, so the first steps promise more than there will be.
@@ -110,7 +115,7 @@ def _small_rate(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
     # Where no rate that was tried is better, only weights that stay where they are tell that it is the rate.
     if not better and way >= limits.way:
         return
-    tried = f"; {factor:g} times the learning rate does more in {TRIED} steps" if better else ""
+    tried = f"; {factor:g} times the learning rate does more in {TRIAL_STEPS} steps" if better else ""
     yield Finding(
         rule="lr_too_small",
         certainty="likely",
@@ -275,7 +280,7 @@ def _penalty(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Findi
 def _modes(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
     train, evaluation = probe.training_mode, probe.evaluation_mode
     # Running statistics begin at 0 and 1, and need some steps to become those of the batches.
-    if not math.isfinite(train) or probe.steps < TRIED or not any("norm" in layer.kind for layer in probe.layers):
+    if not math.isfinite(train) or probe.steps < TRIAL_STEPS or not any("norm" in layer.kind for layer in probe.layers):
         return
     if evaluation > limits.gap * train and evaluation - train > limits.gap_least * _null(probe):
         yield Finding(
@@ -311,12 +316,19 @@ def _no_learning(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
         return
     late = last_quarter(probe.losses)
     error = stdev(late) / math.sqrt(len(late))
+    able = _learnt_by_heart(probe, limits)
+    said = {
+        None: "",
+        True: "; by heart it learns 32 of them, so net and loss can learn: look at the learning rate and at the data",
+        False: "; it does not even learn 32 of them by heart, so look at the net and its loss before the data",
+    }[able]
     if fmean(late) > probe.null - limits.by_chance * error:
         yield Finding(
             rule="no_learning",
             certainty="hint",
             key="",
-            why=f"after {probe.steps} steps the loss is still that of an answer that is the same for every sample",
+            why=f"after {probe.steps} steps the loss is still that of an answer that is the same for every sample"
+            + said,
             statistic=f"mean loss {fmean(late):.4g} +- {error:.2g} of the last {len(late)} steps",
             null=f"{probe.null:.4g} of the best constant answer",
         )

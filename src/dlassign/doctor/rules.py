@@ -301,8 +301,9 @@ RULES: dict[str, Rule] = {
         "After at least 100 steps the net knows no more than at the start. Of a run, its accuracies on train and on "
         "samples held out do not lie above the share of the most frequent class by more than binomial noise (z < 3). "
         "Of the probe, the loss of the last quarter of its steps does not lie below that of the best answer that is "
-        "the same for every sample, by more than three standard errors. The cause is elsewhere; other findings name it "
-        "where they can.",
+        "the same for every sample, by more than three standard errors. Whether a copy of the net learns 32 samples by "
+        "heart in 60 steps of Adam tells a fault of the net from one of the data. The cause is elsewhere; other "
+        "findings name it where they can.",
         is_sign=True,
     ),
     "slow_learning": Rule(
@@ -327,7 +328,8 @@ RULES: dict[str, Rule] = {
         "any two samples have (z < 3), and after the steps of the probe validation is guessed no better than by its "
         "most frequent class (z < 3). Usual causes are labels that were shuffled or sorted apart from the samples, "
         "and a wrong label column. Photos that are hard to tell by distance, and a net that does not learn for another "
-        "reason, look the same: where another rule of the probe is sure, it is a hint.",
+        "reason, look the same: where another rule of the probe is sure, or the net does not even learn 32 samples by "
+        "heart, it is a hint.",
         explains=(*_NO_LEARNING, "overfitting"),
     ),
     "label_noise": Rule(

@@ -1,0 +1,99 @@
+"""The steps that a probe takes: the first ones of the training, and the same again with other learning rates."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from dlassign.doctor.probe_nets import NetView, changes
+from dlassign.doctor.probe_numbers import TRIAL_STEPS, Trial
+from dlassign.train.loop import Alone
+from dlassign.train.parts import Parts
+
+FACTORS = 0.01, 0.1, 10.0, 100.0
+_LOOKED_AT = frozenset({0, 2, 9, 29, 59, 99, 149, 199})
+"""Steps, from 0, whose updates are compared with the weights."""
+
+
+@dataclass
+class Walk:
+    """What the steps gave.
+
+    Attributes:
+        losses: of each step, without penalty.
+        updates: by parameter, |change of one step| / |weights| at some steps.
+        trained: parameters that were trained at one of these steps.
+        diverged_at: first step whose loss is not finite, from 1; None if there is none.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    updates: dict[str, list[float]] = field(default_factory=dict)
+    trained: set[str] = field(default_factory=set)
+    diverged_at: int | None = None
+
+
+def walk(parts: Parts, view: NetView, steps: int, deadline: float) -> Walk:
+    """Take the steps with the loop of every training, and compare weights before and after some of them.
+
+    A loss that is not finite ends the steps, and so does the deadline, a time of `time.perf_counter`.
+    """
+    found, learner = Walk(), parts.learner
+    trainer = Alone(learner, parts.batches, lr_factor=parts.plan.lr_factor)
+    step = 0
+    while step < steps and time.perf_counter() < deadline:
+        looked = step in _LOOKED_AT
+        stop = step + 1 if looked else min([s for s in _LOOKED_AT if s > step] + [steps])
+        before = view.parameters() if looked else {}
+        [taken] = trainer.advance(step, min(stop, steps), lambda: time.perf_counter() > deadline)
+        losses = _without(taken.losses, taken.penalties)
+        finite = [math.isfinite(loss) for loss in taken.losses]
+        found.losses += losses
+        if not all(finite):
+            found.diverged_at = step + finite.index(False) + 1
+            break
+        if looked:
+            found.trained |= view.trained()
+            for name, change in changes(before, view.parameters()).items():
+                found.updates.setdefault(name, []).append(change)
+        step += len(losses)
+    return found
+
+
+def _without(losses: list[float], penalties: list[float]) -> list[float]:
+    return [loss - p for loss, p in zip(losses, penalties, strict=True)] if penalties else losses
+
+
+def trials(parts: Parts, start: dict[str, Any], *, deadline: float, own: Walk) -> tuple[Trial, ...]:
+    """Take the first steps again from the initial weights with other learning rates; the last weights stay.
+
+    Args:
+        parts: of the run; the learner gets other weights.
+        start: its state before the first step.
+        deadline: time of `time.perf_counter` after which no step is taken.
+        own: the steps with the rate of the config.
+    """
+    learner, steps = parts.learner, min(TRIAL_STEPS, len(own.losses))
+    rate = learner.base_lr
+    tail = max(steps // 4, 1)
+    done = [Trial(factor=1.0, loss=_end(own.losses[:steps], tail))]
+    for factor in FACTORS:
+        if time.perf_counter() > deadline:
+            break
+        learner.load_state_dict(copy.deepcopy(start))
+        learner.base_lr = rate * factor
+        trainer = Alone(learner, parts.batches, lr_factor=parts.plan.lr_factor)
+        [taken] = trainer.advance(0, steps, lambda: time.perf_counter() > deadline)
+        losses = _without(taken.losses, taken.penalties)
+        if len(losses) == steps:
+            done.append(Trial(factor=factor, loss=_end(losses, tail)))
+    learner.base_lr = rate
+    return tuple(sorted(done, key=lambda trial: trial.factor))
+
+
+def _end(losses: list[float], tail: int) -> float:
+    last = losses[-tail:]
+    return fmean(last) if last and all(map(math.isfinite, losses)) else math.inf
