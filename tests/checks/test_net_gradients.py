@@ -12,6 +12,7 @@ from dlassign.checks.net_gradients import ConfigProbe, check_config
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, UserError
+from dlassign.nets.normalization import BatchNormFunction
 from dlassign.numpy_nets.activations import ReLU
 from dlassign.numpy_nets.linear import Linear
 
@@ -62,6 +63,22 @@ class TestConfig:
             assert row.ok, row
             assert row.autograd is not None
             assert row.differences.entries == min(row.size, net_gradients.MAX_ENTRIES)
+
+    def test_in_pytorch_where_numpy_has_no_such_norm(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With dropout and a penalty; and a wrong backward is found."""
+        overrides = ("backend=torch", "model.norm=batch_manual", "loss.name=double_softmax")
+        cfg = config(SMALL, tmp_path, *overrides)
+        rows, _ = check_config(cfg)
+        assert all(row.ok for row in rows)
+        right = BatchNormFunction.backward
+
+        def wrong(ctx: Any, dy: Any) -> Any:
+            dx, dgamma, dbeta, eps = right(ctx, dy)
+            return dx, 1.001 * dgamma, dbeta, eps
+
+        monkeypatch.setattr(BatchNormFunction, "backward", staticmethod(wrong))
+        rows, _ = check_config(cfg)
+        assert [(row.layer, row.tensor) for row in rows if not row.ok] == [("norm1", "weight"), ("norm2", "weight")]
 
     def test_the_check_of_hlcv(self, tmp_path: Any) -> None:
         """Exercise 2 asks for less than 1e-8; the loss is that of the starter code."""

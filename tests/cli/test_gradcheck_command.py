@@ -68,6 +68,73 @@ class TorchSwish(torch.nn.Module):
 
     def forward(self, x):
         return x * torch.sigmoid(self.beta * x)
+
+
+class Pair(torch.nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Detached(torch.nn.Module):
+    def forward(self, x):
+        return x.detach()
+
+
+class Single(torch.nn.Module):
+    def forward(self, x):
+        return x.float()
+
+
+class Square(torch.autograd.Function):
+    # weight * times * x^power
+
+    @staticmethod
+    def forward(ctx, x, power, times=1.0, weight=None):
+        weight = torch.ones(1, dtype=x.dtype) if weight is None else weight
+        ctx.save_for_backward(x, weight)
+        ctx.power, ctx.times = power, times
+        return weight * times * x**power
+
+    @staticmethod
+    def backward(ctx, dy):
+        return Square.gradients(ctx, dy, ctx.times)
+
+    @staticmethod
+    def gradients(ctx, dy, times):
+        x, weight = ctx.saved_tensors
+        dx = dy * weight * times * ctx.power * x ** (ctx.power - 1)
+        dweight = (dy * ctx.times * x**ctx.power).sum(0) if ctx.needs_input_grad[3] else None
+        return dx, None, None, dweight
+
+
+class Forgets(Square):
+    # Forgets the factor `times`, which is 1 unless it is given
+
+    @staticmethod
+    def backward(ctx, dy):
+        return Square.gradients(ctx, dy, 1.0)
+
+
+class Applies(torch.nn.Module):
+    # A module with a hand-written backward in it, which is wrong
+
+    def forward(self, x):
+        return Forgets.apply(x, 2, 3.0)
+
+
+class Newer(torch.autograd.Function):
+    @staticmethod
+    def forward(x, weight):
+        return x * weight
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, weight = ctx.saved_tensors
+        return dy * weight, (dy * x).sum(0)
 """
 CONFIG = """\
 name: small
@@ -372,6 +439,57 @@ def test_a_wrong_layer_of_the_user(run: Run) -> None:
     assert "Wrong is no torch.nn.Module" in result.stderr
 
 
+NORMS = "dlassign.nets.normalization"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "tensors"),
+    [
+        ("swishes:TorchSwish", [], ["input"]),
+        ("torch.nn:Dropout", ["p=0.3"], ["input"]),
+        ("swishes:Square", ["power=2", "weight=[1,2,3,4]"], ["input", "weight"]),
+        ("swishes:Newer", ["weight=[1,2,3,4]"], ["input", "weight"]),
+        (f"{NORMS}:BatchNormManual", ["num_features=4"], ["input", "weight", "bias"]),
+        (f"{NORMS}:LayerNormManual", ["num_features=4"], ["input", "weight", "bias"]),
+        (f"{NORMS}:BatchNormFunction", ["gamma=[1,1,1,1]", "beta=[0,0,0,0]"], ["input", "gamma", "beta"]),
+        (f"{NORMS}:LayerNormFunction", ["gamma=[1,1,1,1]", "beta=[0,0,0,0]"], ["input", "gamma", "beta"]),
+    ],
+)
+def test_modules_and_functions_of_pytorch(run: Run, name: str, arguments: list[str], tensors: list[str]) -> None:
+    result = layer(run, name, *(f"--arg={argument}" for argument in arguments), "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["tensor"] for row in rows[: len(tensors)]] == tensors
+    assert {row["tensor"] for row in rows} == set(tensors)
+    assert layer(run, name, *(f"--arg={argument}" for argument in arguments), "--json").stdout == result.stdout
+
+
+def test_a_module_has_a_peer_too(run: Run) -> None:
+    line = [f"{NORMS}:BatchNormManual", "--arg=num_features=4", "--torch=torch.nn:BatchNorm1d", "--json"]
+    result = layer(run, *line)
+    assert result.exit_code == 0, result.output
+    assert all(row["autograd"] < 1e-10 for row in json.loads(result.stdout)["rows"])
+
+
+def test_a_wrong_backward_of_a_function(run: Run) -> None:
+    """Right for `times` of 1, which is the default; another value is tried, too."""
+    result = layer(run, "swishes:Forgets", "--arg", "power=2")
+    assert result.exit_code == 1
+    assert re.search(r"^Forgets power 2 +input .* ok$", result.stdout, re.MULTILINE)
+    assert "WRONG  Forgets times 0.7, power 2 input: at [" in result.stdout
+    assert layer(run, "swishes:Applies").exit_code == 1
+
+
+@pytest.mark.parametrize("norm", ["batch_manual", "batch_autograd", "layer_manual"])
+def test_a_config_that_numpy_cannot_compute_is_checked_in_pytorch(run: Run, norm: str) -> None:
+    more = ["--set", f"model.norm={norm}", "--set", "loss={name: cross_entropy, penalty: [{name: l2, coefficient: 1}]}"]
+    result = run("a.yaml", *more, "--set", "device=cpu", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["layer"] for row in rows] == ["input", *["linear1"] * 2, *["norm1"] * 2, *["head"] * 2]
+    assert all(row["autograd"] is None for row in rows)
+
+
 def test_a_peer_that_computes_something_else(run: Run) -> None:
     result = layer(run, "swishes:Swish", "--torch", "torch.nn:Tanh")
     assert result.exit_code == 1
@@ -382,12 +500,18 @@ def test_a_peer_that_computes_something_else(run: Run) -> None:
     ("arguments", "code", "message"),
     [
         (["Liner"], 2, "there is no layer or loss 'Liner'. Did you mean 'Linear'? Known: Linear, Flatten, "),
-        (["swishes:Swich"], 2, "swishes has no 'Swich'. Did you mean 'Swish'? Its classes: Fails, Half, "),
+        (["swishes:Swich"], 2, "swishes has no 'Swich'. Did you mean 'Swish'? Its classes: Applies, Detached, "),
         (["swishes:np"], 2, "swishes:np is a module; expected a class"),
         (["nowhere:Swish"], 2, "there is no module 'nowhere'"),
         (["nowhere.py:Swish"], 2, "there is no file nowhere.py"),
         ([":Swish"], 2, "is no import path"),
-        (["swishes:TorchSwish"], 2, "TorchSwish is a torch.nn.Module, whose gradients PyTorch computes; give a NumPy"),
+        (["swishes:Square"], 2, "Square.apply: power is missing; it takes: power, times, weight; give numbers as"),
+        (["swishes:Square", "--arg", "p=2"], 2, "Square.apply: power is missing, there is no p; it takes: power"),
+        (["swishes:Square", "--arg", "power=[1,[2]]"], 2, "--arg power: "),
+        (["swishes:Square", "--arg", "power=2", "--torch", "swishes:Square"], 2, "Square is no torch.nn.Module"),
+        (["swishes:Pair"], 1, "TypeError: it returns tuple; expected a tensor"),
+        (["swishes:Detached"], 1, "TypeError: its output has no gradient; leave out detach() and no_grad()"),
+        (["swishes:Single"], 1, "Single: forward turns float64 into float32"),
         (["swishes:Half"], 1, "Half is no layer yet; it lacks\n  params: "),
         (["swishes:Fails"], 1, "Fails() fails: RuntimeError: not today"),
         (["swishes:Swish", "--arg", "gamma=1"], 2, "unexpected keyword argument 'gamma'"),

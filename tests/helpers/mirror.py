@@ -144,6 +144,7 @@ TESTED_IN = {
     "deploy/trained.py": "deploy/test_model_folder.py",
     "checks/layer_cases.py": "checks/test_gradients.py",
     "checks/own_layer.py": "cli/test_gradcheck_command.py",
+    "checks/torch_layer.py": "cli/test_gradcheck_command.py",
     "checks/user_layer.py": "cli/test_gradcheck_command.py",
     "checks/random_data.py": "checks/test_crosscheck.py",
     "nets/preact.py": "nets/test_convnets.py",

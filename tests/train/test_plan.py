@@ -150,6 +150,10 @@ def test_schedules_get_their_durations_in_steps() -> None:
     assert factors(Exponential(name="exponential", gamma=0.5), 6, steps_per_epoch=3) == [*[1] * 3, *[0.5] * 3]
     hlcv = Exponential(name="exponential", gamma=0.5, after_first_step=True)
     assert factors(hlcv, 6, steps_per_epoch=3) == [1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    in_steps = hlcv.model_copy(update={"every": Duration(steps=3)})
+    assert factors(in_steps, 6, steps_per_epoch=2) == [1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    halves = Exponential(name="exponential", gamma=0.5, every=Duration(epochs=0.5))
+    assert factors(halves, 6, steps_per_epoch=4) == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_cosine_and_one_cycle_span_what_the_warm_up_leaves() -> None:

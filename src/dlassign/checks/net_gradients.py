@@ -1,4 +1,6 @@
-"""Are the gradients of a config's NumPy net right: of its loss with penalty, by every parameter and the input?
+"""Are the gradients of a config's net right: of its loss with penalty, by every parameter and the input?
+
+It is the net of `backend: numpy`, or PyTorch's where something in it is written in PyTorch only.
 
 The net is built in float64 and sees a few random samples of the shape that its data has after preprocessing. Its
 weights are PyTorch's initial ones, moved a little, so that a norm's weight of 1 hides nothing. They are not the
@@ -11,20 +13,24 @@ directions compare all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dlassign.checks.differences import Bounds, typical_size
 from dlassign.checks.gradients import INPUT, CheckedGradient, autograd_errors, prove, set_parameters
 from dlassign.checks.layer_protocol import restorer
 from dlassign.checks.recording import share_choices
 from dlassign.checks.shapes import check_fit
+from dlassign.checks.torch_layer import TorchLayer, loss_of_arrays
 from dlassign.config.data import Toy
 from dlassign.config.model import in_numpy_alone
+from dlassign.config.rules import needs_torch
 from dlassign.config.run import RunConfig
 from dlassign.data.load import load_dataset, preprocess_steps
 from dlassign.data.prepare import prepare
@@ -34,6 +40,7 @@ from dlassign.nets.objective import make_loss, make_penalty
 from dlassign.numpy_nets import init as numpy_init
 from dlassign.numpy_nets.layer import Array
 from dlassign.numpy_nets.make_network import make_network
+from dlassign.numpy_nets.network import Network
 from dlassign.numpy_nets.objective import make_numpy_loss, make_numpy_penalty
 from dlassign.train.plan import check_loss
 from dlassign.train.task import task_of
@@ -68,22 +75,43 @@ class ConfigProbe:
         rng = np.random.default_rng(cfg.seed)
         self.x, y = _batch(cfg, fit.in_shape, fit.info.n_classes)
         self.y = y
-        network = make_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
-        self.network = network
-        if isinstance(cfg.data, Toy):
+        self._weights = task_of(cfg.loss, y, in_shape=self.x.shape[1:], classes=fit.info.classes).class_weights
+        self._loss: Callable[[Array, NDArray[Any]], tuple[float, Array]]
+        self._penalty: Callable[[], float] | None
+        self.network: Any = self._in_torch(rng) if needs_torch(cfg.model, cfg.loss) else self._in_numpy(rng)
+        network = self.network
+        if isinstance(cfg.data, Toy) and isinstance(network, Network):
             numpy_init.initialise(network, cfg.init, rng=rng, seed=cfg.seed)
         else:
             for p in network.params.values():
                 size = typical_size(p)
                 p += 0.1 * size * rng.standard_normal(p.shape)
                 p[...] = np.copysign(np.maximum(np.abs(p), 0.1 * size), p)  # an L1 penalty has its kinks at 0
-        self._weights = task_of(cfg.loss, y, in_shape=self.x.shape[1:], classes=fit.info.classes).class_weights
+        self.tensors: dict[str, Array] = {INPUT: self.x, **network.params}
+        self._restore = restorer(network, rng)
+
+    def _in_numpy(self, rng: np.random.Generator) -> Network:
+        cfg = self._cfg
+        network = make_network(cfg.model, self.x.shape[1:], self.n_outputs, rng=rng, dtype="float64")
         self._loss = make_numpy_loss(cfg.loss, self._weights)
         self._penalty = make_numpy_penalty(
             cfg.loss.penalty, weights=numpy_init.weights(network), params=network.params, grads=network.grads
         )
-        self.tensors: dict[str, Array] = {INPUT: self.x, **network.params}
-        self._restore = restorer(network, rng)
+        return network
+
+    def _in_torch(self, rng: np.random.Generator) -> TorchLayer:
+        cfg = self._cfg
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(cfg.seed)
+            model = build_model(cfg.model, self.x.shape[1:], self.n_outputs)
+        network = TorchLayer(model, rng=rng)
+        self._loss = loss_of_arrays(make_loss(cfg.loss, self._class_weights()))
+        penalty = make_penalty(cfg.loss.penalty, model)
+        self._penalty = None if penalty is None else lambda: network.add_gradients_of(penalty())
+        return network
+
+    def _class_weights(self) -> Tensor | None:
+        return None if self._weights is None else torch.tensor(self._weights, dtype=torch.float64)
 
     def forward(self) -> tuple[float, Array]:
         """Return the mean loss and its gradient by the scores; dropout drops the same every time."""
@@ -109,17 +137,16 @@ class ConfigProbe:
     def autograd(self, grads: dict[str, Array]) -> dict[str, float]:
         """Return the relative errors of gradients against those of the config's PyTorch net with the same weights.
 
-        None where a layer of the user's own is there in NumPy alone.
+        None where a layer of the user's own is there in NumPy alone, or the net itself is PyTorch's.
         """
-        if in_numpy_alone(self._cfg.model):
+        if isinstance(self.network, TorchLayer) or in_numpy_alone(self._cfg.model):
             return {}
         model = build_model(self._cfg.model, self.x.shape[1:], self.n_outputs)
         set_parameters(model, self.network.params, self._cfg.name)
         share_choices(self.network, model)
         self.forward()  # leaves its dropout masks
         x = torch.from_numpy(self.x.copy()).requires_grad_()
-        weights = None if self._weights is None else torch.tensor(self._weights, dtype=torch.float64)
-        total = make_loss(self._cfg.loss, weights)(model.train()(x), torch.from_numpy(self.y))
+        total = make_loss(self._cfg.loss, self._class_weights())(model.train()(x), torch.from_numpy(self.y))
         penalty = make_penalty(self._cfg.loss.penalty, model)
         if penalty is not None:
             total = total + penalty()

@@ -1,4 +1,4 @@
-"""A layer of the user's own, by import path: `my_layers:Swish` or `path/to/my_layers.py:Swish`."""
+"""A layer of the user's own, of NumPy or PyTorch, by import path: `my_layers:Swish` or `path/to/my_layers.py:Swish`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd import Function
 
+from dlassign.checks.torch_layer import Applied, TorchLayer, function_arguments
 from dlassign.config.suggestion import did_you_mean
 from dlassign.errors import ConfigError, UserError
 from dlassign.numpy_nets.layer import Layer
@@ -50,15 +52,20 @@ def load_class(place: str, *, option: str) -> type[Any]:
 
 
 def build_layer(cls: type[Any], arguments: Mapping[str, Any], *, rng: np.random.Generator) -> Layer:
-    """Return a layer in float64: dtype and rng are given if the constructor takes them.
+    """Return a layer in float64: of NumPy arrays, or made of a torch.nn.Module or a torch.autograd.Function.
+
+    A NumPy layer gets dtype and rng if its constructor takes them.
 
     Raises:
-        ConfigError: the constructor does not take the arguments.
+        ConfigError: the constructor, or forward of a function, does not take the arguments.
         UserError: it fails.
     """
+    if issubclass(cls, Function):
+        return TorchLayer(Applied(cls, arguments), rng=rng)
     if issubclass(cls, nn.Module):
-        cure = "give a NumPy layer, and this one as its peer with --torch"
-        raise ConfigError(f"--layer: {cls.__name__} is a torch.nn.Module, whose gradients PyTorch computes; {cure}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))
+            return TorchLayer(_build(cls, arguments, "--layer"), rng=rng)
     layer: Layer = _build(cls, {**dtype_and_rng(cls, rng), **arguments}, "--layer")
     return layer
 
@@ -108,7 +115,12 @@ def _build(cls: type[Any], arguments: Mapping[str, Any], option: str) -> Any:
 
 
 def parameters(cls: type[Any]) -> dict[str, Any]:
-    """Return the arguments that a constructor takes, with their defaults; nothing where Python cannot tell."""
+    """Return the arguments that a constructor takes, with their defaults; nothing where Python cannot tell.
+
+    Those of a torch.autograd.Function are what its forward takes beside x.
+    """
+    if issubclass(cls, Function):
+        return function_arguments(cls)
     try:
         return {name: one.default for name, one in inspect.signature(cls).parameters.items()}
     except (TypeError, ValueError):
@@ -116,9 +128,13 @@ def parameters(cls: type[Any]) -> dict[str, Any]:
 
 
 def annotated(cls: type[Any]) -> dict[str, Any]:
-    """Return what the arguments of a constructor are annotated with; nothing where that cannot be read."""
+    """Return what the arguments of a constructor are annotated with; nothing where that cannot be read.
+
+    Of a torch.autograd.Function, what those of its forward are annotated with.
+    """
+    taking = "forward" if issubclass(cls, Function) else "__init__"
     try:
-        return typing.get_type_hints(getattr(cls, "__init__"), include_extras=True)  # noqa: B009  # mypy: unsound
+        return typing.get_type_hints(getattr(cls, taking), include_extras=True)
     except Exception:  # noqa: BLE001  # whatever the user's annotation does
         return {}
 

@@ -38,6 +38,7 @@ LATER: Mapping[str, Any] = {
     "data.missing": None,
     "data.decimal": None,
     "loss.class_weight": None,
+    "schedule.every": None,
     "train.early_stop.on": "val",
 }
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the

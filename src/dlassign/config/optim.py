@@ -227,11 +227,13 @@ class MultiStep(Schedule):
 
 
 class Exponential(Schedule):
-    """Multiply by gamma after every epoch."""
+    """Multiply by gamma after every epoch, or at another interval."""
 
     name: Literal["exponential"]
     gamma: Annotated[Positive, Field(examples=[0.95])]
     """Factor of one decay."""
+    every: Duration | None = None
+    """Time between two decays. null: an epoch, which has more steps with more samples or smaller batches."""
     after_first_step: bool = False
     """Decay once more right after the very first step, as the HLCV exercise does."""
 

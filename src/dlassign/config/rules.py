@@ -46,6 +46,11 @@ def broken_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
         yield from _numpy_rules(sections)
 
 
+def needs_torch(model: Model, loss: LossFunction) -> bool:
+    """Return whether a net with its loss and penalties is written in PyTorch only."""
+    return any(_numpy_rules({"model": model, "loss": loss}))
+
+
 def _order_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
     if isinstance(data, ImageFolder) and data.shuffle_seed is None and train.order in ("uva", "window"):
         message = f"{train.order} takes images as they lie, and a folder is sorted by class; give data.shuffle_seed: 0"

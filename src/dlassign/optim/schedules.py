@@ -30,21 +30,21 @@ def multistep(milestones: Sequence[int], gamma: float) -> Factor:
     return lambda step: _power(gamma, bisect_right(ordered, step))
 
 
-def exponential(steps_per_epoch: int, gamma: float, *, after_first_step: bool = False) -> Factor:
-    """Return gamma^(epochs done).
+def exponential(every: int, gamma: float, *, after_first_step: bool = False) -> Factor:
+    """Return gamma^(intervals done).
 
     Args:
-        steps_per_epoch: optimizer steps an epoch.
+        every: optimizer steps of an interval, which is mostly an epoch.
         gamma: factor of one decay.
-        after_first_step: decay when step % steps_per_epoch == 0 has been done, the very first step included.
+        after_first_step: decay when step % every == 0 has been done, the very first step included.
             Source: HLCV exercise 2, training loop.
 
     Derivation: docs/derivations/optimizers.md.
     """
     if after_first_step:
         # Rounded up: the step after the very first one is decayed already, as the homework's loop does it.
-        return lambda step: _power(gamma, -(-step // steps_per_epoch))
-    return lambda step: _power(gamma, step // steps_per_epoch)
+        return lambda step: _power(gamma, -(-step // every))
+    return lambda step: _power(gamma, step // every)
 
 
 def cosine(total: int, final: float) -> Factor:

@@ -183,7 +183,8 @@ def _after_warmup(
         case MultiStep():
             return schedules.multistep([steps(m) for m in schedule.milestones], schedule.gamma)
         case Exponential():
-            return schedules.exponential(steps_per_epoch, schedule.gamma, after_first_step=schedule.after_first_step)
+            every = steps(schedule.every) if schedule.every else steps_per_epoch
+            return schedules.exponential(every, schedule.gamma, after_first_step=schedule.after_first_step)
         case Cosine():
             return schedules.cosine(total, schedule.final)
         case Linear():

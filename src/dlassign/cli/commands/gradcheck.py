@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 @click.option(
     "--layer",
     metavar="NAME",
-    help="One layer or loss, or one of your own: MODULE:CLASS or FILE.py:CLASS. This runs the code of that file.",
+    help="One layer or loss, or one of your own, of NumPy or PyTorch: MODULE:CLASS or FILE.py:CLASS. "
+    "This runs the code of that file.",
 )
 @optional_config
 @set_option
 @code_option
 @click.option(
-    "--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="An argument of --layer; VALUE is YAML. Repeatable."
+    "--arg",
+    "arguments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of --layer; VALUE is YAML, for an autograd.Function a list is a tensor. Repeatable.",
 )
 @click.option("--input", "input_shape", metavar="N,D", help="Shape of the input of --layer; 5,4 if not given.")
 @click.option(
@@ -51,10 +56,11 @@ def gradcheck_command(
 ) -> int:
     """Check hand-written gradients against differences, PyTorch and random directions; exit code 1 if one is wrong.
 
-    Of a config, its net with loss and penalty; of --layer, one layer; without either, all layers and losses. Errors
-    are relative to a tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out. A layer of
-    your own is also checked with another value of each number among its arguments, for 1 hides a forgotten factor, and
-    with an input 8 times as large.
+    Of a config, its net with loss and penalty, in NumPy or, where that lacks something, in PyTorch; of --layer, one
+    layer, torch.nn.Module or autograd.Function; without either, all layers and losses. Errors are relative to a
+    tensor's largest entry; entries at kinks are counted, `(n out)` had to be left out. A layer of your own is also
+    checked with another value of each number among its arguments, for 1 hides a forgotten factor, and with an input 8
+    times as large.
 
     Example: dlassign gradcheck --layer my_layers.py:Swish --arg beta=0.5 --input 3,4
     """
@@ -108,11 +114,15 @@ def _of_config(
 
     from dlassign.checks.net_gradients import check_config
     from dlassign.config.load import load_located, placing
+    from dlassign.config.rules import needs_torch
     from dlassign.parts.code import Code
 
     allowed = Code(map(Path, code))
-    # The rules of `backend: numpy` are those of what can be checked; where a config computes does not matter here.
-    located = load_located(config, (*overrides, "backend=numpy"), seed=seed, device="cpu", code=allowed)
+    options: dict[str, Any] = {"seed": seed, "device": "cpu", "code": allowed}
+    located = load_located(config, overrides, **options)
+    if not needs_torch(located.config.model, located.config.loss):
+        # The rules of `backend: numpy` are those of what can be checked; where a config computes does not matter here.
+        located = load_located(config, (*overrides, "backend=numpy"), **options)
     with placing(located):
         rows, n = check_config(located.config)
     samples = f"{n} {'samples of' if located.config.data.name == 'toy' else 'random samples like'}"
