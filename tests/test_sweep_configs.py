@@ -34,6 +34,12 @@ def rule(name: str, lr: float, **more: float) -> tuple[Any, ...]:
     return (name, lr, *sorted((key, value) for key, value in more.items() if value))
 
 
+MIXES = (
+    *("relu", "tanh", "elu"),
+    *("relu relu", "tanh tanh", "relu tanh", "tanh relu"),
+    *("relu relu relu", "tanh tanh tanh", "relu tanh relu", "elu relu tanh"),
+    *("relu relu relu relu relu", "tanh tanh tanh tanh tanh", "elu relu tanh relu tanh"),
+)
 GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
     "hlcv_h3_grid.yaml": (
         ("optimizer.lr", "model.hidden", "loss.penalty.0.coefficient", "train.batch_size"),
@@ -98,11 +104,22 @@ GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
         ("optimizer.lr", "model.hidden"),
         set(itertools.product((1e-3, 3e-3, 1e-2), ((100,), (200, 100)))),
     ),
-    "eecs598_hidden_units.yaml": (("model.hidden",), {(width,) for width in (30, 100, 300, 500, 1000, 2000)}),
+    "eecs598_hidden_units.yaml": (("model.hidden",), {(width,) for width in (30, 100, 300, 1000, 2000)}),
+    "eecs598_hidden_logistic.yaml": (("model.hidden",), {(width,) for width in (10, 30, 100, 300, 1000, 3000)}),
+    "eecs598_hidden_hinge.yaml": (("model.hidden",), {(width,) for width in (10, 30, 100, 300, 1000, 3000)}),
     "eecs598_filter_sizes.yaml": (
-        ("model.kernel_size", "model.filters"),
-        set(itertools.product((3, 5, 7, 9, 11), (16, 32))),
+        ("model.kernel_size", "model.hidden"),
+        set(itertools.product((3, 5, 7, 9, 11), (30, 100, 300))),
     ),
+    "eecs598_dropout.yaml": (
+        ("model.dropout", "model.norm"),
+        set(itertools.product((0.0, 0.2, 0.5, 0.8), ("none", "batch_from_zero"))),
+    ),
+    "hlcv_activations.yaml": (
+        ("model.activation", "model.hidden"),
+        set(itertools.product(("relu", "sigmoid", "tanh"), ((70,), (70,) * 2, (70,) * 4))),
+    ),
+    "hlcv_depth.yaml": (("model",), {(tuple(mix.split()),) for mix in MIXES}),
 }
 COUNTS = {
     "hlcv_h3_grid.yaml": 144,
@@ -116,7 +133,10 @@ COUNTS = {
 def _short(key: str, value: Any, *, whole: bool) -> Any:
     """Return a value of a point as GRIDS has it; whole: hidden layers as a tuple, not the width of the first."""
     match key:
-        case "model.hidden":
+        case "model":
+            assert value["hidden"] == [80] * len(value["activation"])
+            return tuple(value["activation"])
+        case "model.hidden" if isinstance(value, list):
             return tuple(value) if whole else value[0]
         case "init":
             return tuple(value.values())
@@ -141,11 +161,19 @@ class TestEverySweep:
         checked = check_points(load_sweep(file))
         assert checked.remarks == ()
         assert len(checked.points) == len(expected)
-        whole = file.stem in ("digits", "uva2018_hidden", "uva2018_init")
+        whole = file.stem in ("digits", "hlcv_activations", "uva2018_hidden", "uva2018_init")
         found = {tuple(_short(key, point[key], whole=whole) for key in keys) for point in checked.points}
         assert found == expected
 
-    def test_each_point_fits_its_data(self, file: Path) -> None:
+    def test_each_point_fits_its_data(self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A table's columns are known from its file only: 1,000 rows of 20 features stand for the homework's."""
+        (tmp_path / "data").mkdir()
+        table = [
+            ",".join([*map(str, range(20)), "label"]),
+            *(",".join(["0.5"] * 20 + [f"{n % 2}"]) for n in range(1000)),
+        ]
+        (tmp_path / "data" / "binary20.csv").write_text("\n".join(table))
+        monkeypatch.chdir(tmp_path)
         located = load_sweep(file)
         checked = check_points(located)
         assert len(checked.configs) == len(checked.points)
