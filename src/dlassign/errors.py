@@ -19,6 +19,17 @@ LONGEST = 200
 """Characters of a line of a file that a message shows."""
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun: `1 file`, `2 files`, `1,000 classes`.
+
+    Args:
+        count: how many.
+        one: the noun of one, or all that depends on the number: `counted(n, "file holds", "files hold")`.
+        many: the noun of any other number, if it is not that of one with an s.
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def first_few(names: Sequence[str], most: int) -> str:
     """Return the first `most` names as text, and how many more there are: `a, b and 3 more`."""
     more = len(names) - most

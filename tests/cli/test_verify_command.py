@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -161,11 +162,88 @@ def test_a_key_that_changes_the_result_is_a_wrong_command_line(text: str, run: R
     assert line.startswith(f"{text.partition('=')[0]}: ") or text == "=3"
 
 
-@pytest.mark.parametrize(
-    "text", ["data.cache=elsewhere", "train.test_time_augmentation.flip=true", "train.precision=fp32"]
-)
+@pytest.mark.parametrize("text", ["train.test_time_augmentation.flip=true", "train.precision=fp32"])
 def test_a_key_of_how_a_result_is_computed_is_taken(text: str, run: RunPaths) -> None:
     assert verify(run.root, "--set", text).stderr == ""
+
+
+def test_a_key_that_the_config_cannot_take_is_a_wrong_command_line(run: RunPaths) -> None:
+    for places in ([run.root], [run.root, copied(run, run.root.parent / "more").root]):
+        done = verify(*places, "--set", "data.root=elsewhere", code=2)
+        assert done.stdout == ""
+        assert done.stderr.startswith("--set:1:6: data.root: unknown key. It is a key of mnist, cifar10, image_folder")
+
+
+def test_data_that_is_not_where_the_user_says_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("a,label\n" + "".join(f"{row / 7},{row % 2}\n" for row in range(40)))
+    config = {
+        "name": "rows",
+        "data": {"name": "csv_table", "path": "rows.csv", "split": {"val": 0.2, "test": 0.2}},
+        "model": {"name": "mlp", "hidden": [2]},
+        "optimizer": {"name": "sgd", "lr": 0.01},
+        "train": {"steps": 2, "batch_size": 4},
+    }
+    run = dlassign.train(config)
+    Path("other.csv").write_text(Path("rows.csv").read_text() + "5,1\n")
+    for place in ("nowhere.csv", "other.csv"):
+        done = verify(run.path, "--set", f"data.path={place}", code=1)
+        assert done.stdout == ""
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"--set data.path={place}: the data of the run cannot be read there: ")
+    Path("rows.csv").rename("moved.csv")
+    verify(run.path)  # nobody has said where it is
+    assert "proven" in verify(run.path, "--set", "data.path=moved.csv").stdout
+
+
+def test_a_seed_of_the_choice_is_nothing_without_steps(run: RunPaths) -> None:
+    assert (
+        "--choice is the seed by which --steps chooses; give --steps" in verify(run.root, "--choice", 3, code=2).stderr
+    )
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "dangling"])
+def test_a_run_without_a_log_is_told_by_every_command(kind: str, run: RunPaths, tmp_path: Path) -> None:
+    run.log.unlink()
+    if kind == "folder":
+        run.log.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(run.log)
+    elif kind == "dangling":
+        run.log.symlink_to("nowhere")
+    out = run.root.parent
+    told = verify(run.root, code=int(kind in ("folder", "pipe"))).stdout.splitlines()
+    assert told[0].startswith(str(run.root))
+    assert "log" in told[1]
+    for command in (["runs", out], ["report", out, "-o", tmp_path / "page.html"]):
+        done = CliRunner().invoke(main, list(map(str, command)))
+        assert f"warning: {run.root}: cannot read the log {run.log}: " in done.stderr, done.output
+    cleaned = CliRunner().invoke(main, ["clean", str(out)])
+    assert f"note: {run.root} is left alone: its log cannot be read" in cleaned.stderr
+
+
+def test_a_copy_under_the_name_of_another_seed_is_no_result(run: RunPaths) -> None:
+    other = run.root.with_name(run.root.name.rpartition("-")[0] + "-s9")
+    shutil.copytree(run.root, other)
+    seed = dlassign.open(run.root).seed
+    listed = dlassign.runs(run.root.parent)
+    assert [one.status for one in listed] == ["finished", "contradicted"]
+    what = f"the folder is one of seed 9, the log has seed {seed}"
+    assert what in str(listed[1].summary.reason)
+    assert what in verify(other, code=1).stdout
+
+
+def test_who_uses_a_run_with_an_edited_log_is_warned(run: RunPaths) -> None:
+    lines = run.log.read_text().splitlines(keepends=True)
+    number = next(place for place, line in enumerate(lines, 1) if '"kind":"train"' in line)
+    lines[number - 1] = lines[number - 1].replace('"loss":', '"loss":1')
+    run.log.write_text("".join(lines))
+    what = f"{run.log}:{number + 1}: the chain is broken: line {number} was changed, or lines after it were removed"
+    for command in (["plot"], ["evaluate"], ["predict", "--split", "val"]):
+        done = CliRunner().invoke(main, [command[0], str(run.root), *command[1:]])
+        assert done.exit_code == 0, done.output
+        told = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+        assert told == [f"warning: {run.root}: its log contradicts itself: {what}; dlassign verify {run.root}"]
 
 
 def test_a_run_that_has_not_ended_is_consistent(run: RunPaths) -> None:

@@ -16,6 +16,7 @@ TESTED_IN = {
     # Forgeries are planted in whole runs.
     "cli/commands/verify.py": "cli/test_verify_command.py",
     "cli/views/verified.py": "cli/test_verify_command.py",
+    "store/folder_name.py": "verify/test_forgeries.py",
     "store/log_numbers.py": "verify/test_forgeries.py",
     "store/log_order.py": "verify/test_forgeries.py",
     "store/log_result.py": "verify/test_forgeries.py",

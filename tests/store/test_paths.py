@@ -250,3 +250,16 @@ def test_folders_nested_without_end_are_searched(tmp_path: Path) -> None:
         (nested[-1] / "log.jsonl").unlink()
         for folder in reversed(nested):
             folder.rmdir()
+
+
+def test_a_folder_that_only_lacks_its_log_is_a_run(tmp_path: Path) -> None:
+    made = [RunPaths(tmp_path / name) for name in ("a", "b", "c", "d")]
+    for paths in made:
+        paths.root.mkdir()
+    made[0].log.symlink_to("nowhere")
+    made[1].config.touch()
+    made[1].manifest.touch()
+    made[2].config.touch()
+    made[2].checkpoints.mkdir()
+    made[3].config.touch()  # some other folder with a config in it
+    assert list(find_runs(tmp_path)) == made[:3]

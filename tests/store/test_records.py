@@ -314,7 +314,7 @@ def test_something_before_the_start_record(log: Path) -> None:
 
 
 def test_no_log(log: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot read the log .*No such file"):
+    with pytest.raises(UserError, match=r"cannot read the log .*: it is not there; put the log back"):
         read_records(log)
 
 

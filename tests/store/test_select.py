@@ -181,3 +181,20 @@ def test_a_misspelt_latest_is_known_as_the_link_that_it_is(tmp_path: Path) -> No
     paths.point_latest()
     with pytest.raises(UserError, match=rf"Did you mean {tmp_path}/out/quick/latest\? "):
         one_run(str(tmp_path / "out" / "quick" / "lates"))
+
+
+def test_of_several_places_those_without_runs_are_left_out(tmp_path: Path) -> None:
+    run = tmp_path / "12345678-s0"
+    run.mkdir()
+    (run / "log.jsonl").touch()
+    table, plots = tmp_path / "runs.csv", tmp_path / "plots"
+    table.touch()
+    plots.mkdir()
+    told: list[str] = []
+    found = some_runs([str(table), str(run), str(plots)], say=told.append)
+    assert [paths.root for paths in found] == [run]
+    assert told == [f"note: {place} holds no run, and is left out" for place in (table, plots)]
+    with pytest.raises(UserError, match="there is no run"):  # a name with a slip in it is no file beside the runs
+        some_runs([str(run), str(tmp_path / "12345678-s1")])
+    with pytest.raises(UserError):
+        some_runs([str(table), str(plots)])

@@ -21,7 +21,7 @@ from dlassign.train.experiment import run_experiment
 from dlassign.verify.judgement import Judgement
 from dlassign.verify.outcome import Stretch
 from dlassign.verify.retrain import retrain
-from dlassign.verify.stretch import chosen, repeat_stretches
+from dlassign.verify.stretch import FEWER, chosen, repeat_stretches
 from helpers.repeated import BACKENDS, STEPS, copy_of, edit_log, files_of, move_a_weight, repeatable_run, stacked_runs
 from helpers.runs import Stop, stop_after_steps, tiny_config
 
@@ -32,7 +32,9 @@ pytestmark = pytest.mark.usefixtures("one_machine_and_one_version")
 
 
 def repeat(run: RunPaths, count: int = 5, **options: Any) -> list[Judgement]:
-    return repeat_stretches(run, count, **{"choice": 0, **options})
+    """Repeat all stretches of a run, or so many; what is said of their number, one test below looks at."""
+    found = repeat_stretches(run, count, **{"choice": 0, **options})
+    return [judgement for judgement in found if judgement.name != FEWER]
 
 
 def verdicts(judgements: list[Judgement]) -> list[str]:
@@ -283,3 +285,11 @@ def test_a_gpu_that_is_not_here_cannot_be_told(run: RunPaths, tmp_path: Path) ->
     found = repeat(elsewhere)
     assert set(verdicts(found)) == {"cannot be told"}
     assert "cuda:7 is not there" in found[0].what
+
+
+def test_fewer_stretches_than_were_asked_for_are_told(run: RunPaths) -> None:
+    there = len(repeat(run, 99))
+    [told] = [one for one in repeat_stretches(run, there + 3, choice=0) if one.name == FEWER]
+    assert told.verdict == "cannot be told"
+    assert told.what.startswith(f"{there + 3} stretches were asked for, and the run has {there} stretches between")
+    assert not [one for one in repeat_stretches(run, there, choice=0) if one.name == FEWER]

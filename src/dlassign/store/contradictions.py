@@ -42,15 +42,16 @@ def contradictions(records: RunRecords, log: Path) -> list[Contradiction]:
 def chain_breaks(lines: Sequence[Line], log: Path) -> Iterator[Contradiction]:
     """Yield the first record whose `chain` is not the digest of the lines before it: one of these was changed.
 
-    Later ones are not named, for they are wrong because of the same change. Records without a chain after records that
-    have one were not written by dlassign, which never stops to write it; and it begins with a session.
+    That record is as it was written; what was changed mostly stands in the line before it. Later ones are not named,
+    for they are wrong because of the same change. Records without a chain after records that have one were not written
+    by dlassign, which never stops to write it; and it begins with a session.
     """
     by_number = {int(place.rpartition(":")[2]): (place, record) for place, record in lines}
     try:
         content = read_ordinary(log).split(b"\n")
     except OSError:
         return
-    digest, chained = hashlib.sha256(), False
+    digest, chained, before = hashlib.sha256(), False, 0
     for number, line in enumerate(content, 1):
         place, record = by_number.get(number, ("", {}))
         if chained and record and "chain" not in record:
@@ -64,10 +65,22 @@ def chain_breaks(lines: Sequence[Line], log: Path) -> Iterator[Contradiction]:
                 return
             chained = True
             if record["chain"] != digest.hexdigest()[:CHAIN]:
-                what = "the chain is broken: a line before this one was changed, removed or added"
-                yield Contradiction("chain", what, place)
+                yield Contradiction("chain", f"the chain is broken: {_changed(before, number)}", place)
                 return
+            before = number
         digest.update(line + b"\n")
+
+
+def _changed(before: int, number: int) -> str:
+    """Return what has happened to a log whose chain is whole at line `before` and broken at line `number`.
+
+    The chain of a line is the digest of all lines before it, so what was changed is no earlier than `before`.
+    """
+    if not before:
+        return "a line before this one was changed, removed or added"
+    if before + 1 == number:
+        return f"line {before:,} was changed, or lines after it were removed"
+    return f"one of lines {before:,} to {number - 1:,} was changed or added, or lines among them were removed"
 
 
 def _begins_a_session(record: Record) -> bool:

@@ -163,10 +163,25 @@ def identity_of(init: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read: {reason(error)}") from error
 
 
+def is_run_folder(folder: Path) -> bool:
+    """Return whether a folder is that of a run: it has a log, whatever that is, or what a run writes beside one.
+
+    Who reads a log that is a pipe, a folder or a link to nothing says so.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    paths = RunPaths(folder)
+    if paths.log.is_symlink() or paths.log.exists():
+        return True
+    return paths.config.is_file() and (paths.manifest.exists() or paths.checkpoints.is_dir())
+
+
 def find_runs(root: Path) -> Iterator[RunPaths]:
     """Yield every run at or below `root`, sorted by name; links and folders set aside by --again are left out.
 
-    A folder that cannot be read is given as a run, so that its reader says why and the others are found.
+    A folder that cannot be read, or whose log is gone, is given as a run, so that its reader says why and the others
+    are found.
 
     Args:
         root: a run folder, the folder of one experiment, or the whole out folder.
@@ -175,8 +190,7 @@ def find_runs(root: Path) -> Iterator[RunPaths]:
     while waiting:
         folder = waiting.pop()
         try:
-            log = folder / "log.jsonl"
-            is_run = log.is_file() or log.exists()  # whatever it is: who reads a pipe or a folder says so
+            is_run = is_run_folder(folder)
             children = () if is_run or not folder.is_dir() else folder.iterdir()
             found = [child for child in children if child.is_dir() and not child.is_symlink()]
         except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -36,19 +36,31 @@ def runs_at(place: str | Path) -> list[RunPaths]:
     return [paths for paths in find_runs(path.parent) if paths.root.name.startswith(f"{path.name}-s")]
 
 
-def some_runs(places: Iterable[str]) -> list[RunPaths]:
+def some_runs(places: Iterable[str], *, say: Callable[[str], None] = lambda text: None) -> list[RunPaths]:
     """Return the runs that places name, each once.
+
+    Of several places, a file or folder that is there and holds no run is left out: `out/NAME/*` names the table and the
+    pictures beside the runs, too.
+
+    Args:
+        places: what runs_at takes.
+        say: told what is left out.
 
     Raises:
         UserError: a place names none.
     """
     found: dict[Path, RunPaths] = {}
+    empty = []
     for place in places:
         there = runs_at(place)
         if not there:
-            raise UserError(_nothing_at(Path(place)))
+            empty.append(Path(place))
         for paths in there:
             found.setdefault(paths.root.resolve(), paths)
+    for path in empty:
+        if not found or not path.exists():
+            raise UserError(_nothing_at(path))
+        say(f"note: {path} holds no run, and is left out")
     return list(found.values())
 
 
@@ -146,7 +158,7 @@ def _sources_of_file(path: Path) -> Sources:
 
 def _sources_in(folder: Path) -> Sources:
     runs = tuple(find_runs(folder))
-    if RunPaths(folder).log.is_file():  # one run does not bring the sweep that it belongs to
+    if [paths.root for paths in runs] == [folder]:  # one run does not bring the sweep that it belongs to
         return Sources(runs=runs)
     homes = dict.fromkeys([folder, *(paths.root.parent for paths in runs), *_folders(folder)])
     holder = folder if folder.name == "tables" else folder / "tables"

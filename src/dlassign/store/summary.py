@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from dlassign.errors import UserError
 from dlassign.store.contradictions import contradictions
 from dlassign.store.files import is_locked
+from dlassign.store.folder_name import other_seed
 from dlassign.store.identity import experiment_of
-from dlassign.store.log_order import Contradiction
 from dlassign.store.manifest import mend_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, former_records, read_records
@@ -96,8 +96,8 @@ def summarise(paths: RunPaths) -> RunSummary:
     """
     try:
         records = read_records(paths.log)
-        summary, found = _summary(paths, records), contradictions(records, paths.log)
-        return _without_results(summary, found) if found else summary
+        summary, doubt = _summary(paths, records), doubt_of(paths, records, so=", so no result is shown")
+        return _without_results(summary, doubt) if doubt else summary
     except UserError as error:
         reason = str(error)
     except DAMAGE as error:
@@ -112,17 +112,31 @@ def unreadable(paths: RunPaths, reason: str) -> RunSummary:
     return RunSummary(**_folder(paths), status="unreadable", reason=reason)
 
 
-def _without_results(summary: RunSummary, found: Sequence[Contradiction]) -> RunSummary:
-    """Return what can still be said of a run whose log contradicts itself."""
+def doubt_of(paths: RunPaths, records: RunRecords, *, so: str = "") -> str:
+    """Return what in a log cannot be, in a sentence that names the command which tells more; "" of a log that agrees.
+
+    Args:
+        paths: the run.
+        records: of its log.
+        so: what follows from it, such as ", so no result is shown".
+    """
+    found = [*other_seed(records.start, paths.root), *contradictions(records, paths.log)]
+    if not found:
+        return ""
+    who = "its folder and its log contradict each other" if found[0].kind == "folder" else "its log contradicts itself"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    reason = f"its log contradicts itself, so no result is shown: {found[0]}{more}; dlassign verify {summary.run}"
+    return f"{who}{so}: {found[0]}{more}; dlassign verify {paths.root}"
+
+
+def _without_results(summary: RunSummary, doubt: str) -> RunSummary:
+    """Return what can still be said of a run whose log contradicts itself."""
     nothing: dict[str, Any] = {
         f"{split}_{key}": None for split in ("val", "test") for key in ("loss", "accuracy", "n", "tta_accuracy")
     }
     return replace(
         summary,
         status="contradicted",
-        reason=reason,
+        reason=doubt,
         **nothing,
         best=None,
         test_max=None,

@@ -159,7 +159,7 @@ def _finished(group: RunGroup) -> list[RunSummary]:
 def _standing(run: RunSummary) -> str:
     if run.status in ("interrupted", "running", "pruned") and run.planned:
         return f"{run.status} at step {run.steps} of {run.planned}"
-    return run.status
+    return f"contradicted; dlassign verify {run.run}" if run.status == "contradicted" else run.status
 
 
 def _check_data(finished: Sequence[Sequence[RunSummary]]) -> None:

@@ -395,5 +395,5 @@ def load_saved_weights(paths: RunPaths, weights: str) -> State:
     # The state of train/watchers.py: KeepBest.
     kept = state["hooks"].get("keep_best", {})
     if not kept.get("weights"):
-        raise UserError(f"{paths.root} has no best weights yet; take the last weights")
+        raise UserError(f"{paths.root} has no best weights yet; take the last weights with --weights last")
     return {**state, "weights": kept["weights"], "step": kept["step"]}

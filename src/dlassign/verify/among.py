@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dlassign.errors import UserError
+from dlassign.errors import UserError, counted
 from dlassign.store.identity import config_value, differing_keys, experiment_of
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Line, RunRecords, read_records
@@ -98,7 +98,7 @@ def verify_among(places: Sequence[RunPaths]) -> Verified:
     for paths in places:
         with suppress(UserError, *DAMAGE):  # what is wrong with it, `verify_run` says
             runs.append((str(paths.root), read_records(paths.log)))
-    return Verified(f"among {len(runs):,} runs", judge_among(runs))
+    return Verified(f"among {counted(len(runs), 'run')}", judge_among(runs))
 
 
 def _one(name: str, records: RunRecords) -> _One:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
 from dlassign.parts.run_code import EditedError, copied_code
 from dlassign.store.files import reason
+from dlassign.store.folder_name import RUN_NAME, other_seed, run_of
 from dlassign.store.identity import flat_config
 from dlassign.store.json_lines import read_json
-from dlassign.store.paths import RunPaths, config_hash
+from dlassign.store.paths import RunPaths
 from dlassign.store.records import CHAIN, Record, RunRecords
 from dlassign.store.summary import DAMAGE
 from dlassign.train.saved import MAY_BE_EDITED, edited_keys
 from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
 
-_NAME = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>[0-9]+)(\.old-[0-9]+)?")
 _SHOWN = 3
 
 
@@ -37,13 +36,12 @@ def folder_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgemen
 
 def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
     """Yield whether the folder has the name of this config, data and seed."""
-    found = _NAME.fullmatch(paths.root.resolve().name)
+    found = RUN_NAME.fullmatch(paths.root.resolve().name)
     if found is None:
         yield untold("folder", "the folder has not the name of a run, which would hold the hash of its config and data")
         return
-    if int(found["seed"]) != start["seed"]:
-        what = f"the folder is one of seed {found['seed']}, the log has seed {start['seed']}"
-        yield contradicted("folder", what, paths.root)
+    wrong_seed = [contradicted(*one) for one in other_seed(start, paths.root)]
+    yield from wrong_seed
     try:
         expected = run_of(start).partition("-")[0]
     except (UserError, *DAMAGE) as error:
@@ -52,18 +50,8 @@ def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
     if expected != found["hash"]:
         what = f"the hash in the folder's name is {found['hash']}, that of the log's config and data is {expected}"
         yield contradicted("hash", what, paths.root)
-    elif int(found["seed"]) == start["seed"]:
+    elif not wrong_seed:
         yield consistent("folder", "the folder's name has the hash of the log's config and data, and its seed")
-
-
-def run_of(start: Record) -> str:
-    """Return the name that the folder of a run has, `HASH-sSEED`, by the first record of its log.
-
-    Raises:
-        UserError, DAMAGE: the hash cannot be computed.
-    """
-    weights = (start.get("pretrained") or {}).get("weights")
-    return f"{config_hash(start['config'], start['data']['sha256'], weights=weights)}-s{start['seed']}"
 
 
 def _config(start: Record, paths: RunPaths) -> Iterator[Judgement]:

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from dlassign.config.optim import OwnSchedule
 from dlassign.config.run import RunConfig
-from dlassign.errors import ConfigError
+from dlassign.errors import ConfigError, UserError
+from dlassign.parts.run_code import copied_code
 from dlassign.store.contradictions import contradictions
 from dlassign.store.log_numbers import close, is_number
 from dlassign.store.paths import RunPaths
@@ -18,6 +19,7 @@ from dlassign.store.summary import DAMAGE
 from dlassign.train.learner import Evaluation
 from dlassign.train.plan import Plan, make_plan
 from dlassign.train.run import Run
+from dlassign.train.saved import load_run_config
 from dlassign.train.watchers import Best, EarlyStop, TrainStop
 from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
 
@@ -38,8 +40,14 @@ _WRITTEN_IN = {
 """Keys of each kind of record, of a run that has finished, and of objects in records."""
 
 
-def log_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
-    """Yield what a log tells by itself, and beside the plan of its config."""
+def log_judgements(records: RunRecords, paths: RunPaths, *, trust: bool = False) -> Iterator[Judgement]:
+    """Yield what a log tells by itself, and beside the plan of its config.
+
+    Args:
+        records: of the log.
+        paths: the run.
+        trust: let the code in the folder run, if the config has parts of its user's own.
+    """
     found = contradictions(records, paths.log)
     yield from (contradicted(kind, what, where) for kind, what, where in found)
     yield from islice(_without_keys(records), 1)
@@ -57,7 +65,7 @@ def log_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
     elif not any(kind == "chain" for kind, _, _ in found):
         since = "" if "chain" in records.start else ", since the run went on with a version that keeps one"
         yield consistent("chain", f"the chain of the log is whole{since}")
-    yield from plan_judgements(records, paths)
+    yield from plan_judgements(records, paths, trust=trust)
 
 
 def _without_keys(records: RunRecords) -> Iterator[Judgement]:
@@ -75,17 +83,19 @@ def _without_keys(records: RunRecords) -> Iterator[Judgement]:
                 yield contradicted("keys", f"a record of kind {kind} without {name}{key}, which all have", place)
 
 
-def plan_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
-    """Yield where steps, learning rates and evaluations are not those of the plan."""
+def plan_judgements(records: RunRecords, paths: RunPaths, *, trust: bool = False) -> Iterator[Judgement]:
+    """Yield where steps, learning rates and evaluations are not those of the plan; arguments as of log_judgements."""
     start = records.start
     if "steps_per_epoch" not in start:
         yield untold("plan", "the log does not say how many steps an epoch has")
         return
     try:
-        cfg = RunConfig.model_validate(start["config"])
+        cfg = _config(start["config"], paths, trust=trust)
         plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=start["steps_per_epoch"])
-    except (ConfigError, *DAMAGE):  # a broken rule of pydantic's is a ValueError
-        yield untold("plan", "the config of the log is not one that this version trains without code of its user's own")
+    except (ConfigError, UserError, *DAMAGE) as error:  # a broken rule of pydantic's is a ValueError
+        own = isinstance(error, UserError)
+        why = " ".join(str(error).split()) if own else "this version cannot read the config that the log begins with"
+        yield untold("plan", f"steps and learning rates are not compared with the config: {why}")
         return
     where = {id(record): place for place, record in records.lines}
     # A line of the log, or the whole log where something is missing in it.
@@ -99,6 +109,19 @@ def plan_judgements(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]
     yield from found or [
         consistent("plan", f"steps, learning rates and evaluations are those of the plan of {plan.steps:,} steps")
     ]
+
+
+def _config(logged: dict[str, Any], paths: RunPaths, *, trust: bool) -> RunConfig:
+    """Return the config that a log begins with.
+
+    Raises:
+        UserError: it has parts of its user's own, and their code is not trusted, or gone.
+        ConfigError, DAMAGE: it is none that this version takes.
+    """
+    code = copied_code(paths.code, logged, trust=trust)
+    if code is None:
+        return RunConfig.model_validate(logged)
+    return load_run_config(paths, (), device=None, logged=logged, code=code)
 
 
 Departure = tuple[str, str, Record | None]

@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from dlassign.config.overrides import check_evaluation_keys
-from dlassign.errors import UserError
+from dlassign.errors import ConfigError, UserError
+from dlassign.parts.run_code import copied_code
 from dlassign.store.files import reason
 from dlassign.store.json_lines import read_json_lines
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import DamagedError, read_records
 from dlassign.store.summary import DAMAGE
 from dlassign.train.cache import DataCache
+from dlassign.train.saved import load_run_config
 from dlassign.verify.checkpoints import checkpoint_judgements, result_judgements
 from dlassign.verify.folder import folder_judgements, read_manifest, unreadable
 from dlassign.verify.judgement import Judgement, Verified, contradicted, untold
 from dlassign.verify.log import log_judgements
 from dlassign.verify.retrain import retrain
-from dlassign.verify.start_record import start_judgements
+from dlassign.verify.start_record import WrongPlaceError, start_judgements
 from dlassign.verify.stretch import repeat_stretches
 
 _LOOKS = 3
@@ -48,9 +50,11 @@ def verify_run(
         cache: of a process that looks at run after run; data that an earlier one has is read once.
 
     Raises:
-        ConfigError: an override changes what was trained.
+        ConfigError: an override changes what was trained, or is none that the run's config can take.
+        WrongPlaceError: the data is not where an override says that it lies.
     """
     check_evaluation_keys(overrides)
+    _check_fit(paths, overrides, trust=trust)
     name = str(paths.root)
     try:
         judgements = list(_without_training(paths, cache or DataCache(), overrides=overrides, trust=trust))
@@ -61,8 +65,10 @@ def verify_run(
     except DamagedError as error:
         line, _, what = " ".join(str(error).split()).removeprefix(str(paths.log)).partition(" ")
         return Verified(name, [contradicted("log", f"it {what}", f"{paths.log}{line}")])
+    except WrongPlaceError:
+        raise
     except UserError as error:
-        no_file = unreadable("log", paths.log)  # untold, but for a pipe or a folder
+        no_file = unreadable("log", paths.log) if paths.log.exists() else None
         return Verified(name, [no_file or _without_records(paths, error)])
     except OSError as error:
         return Verified(name, [untold("log", f"{error.filename or paths.root} cannot be read: {reason(error)}")])
@@ -71,12 +77,25 @@ def verify_run(
     return Verified(name, sorted(judgements, key=lambda judgement: _ORDER.index(judgement.verdict)))
 
 
+def _check_fit(paths: RunPaths, overrides: tuple[str, ...], *, trust: bool) -> None:
+    """Raise ConfigError for overrides that the run's config cannot take, if it can be read without them."""
+    if not overrides:
+        return
+    try:
+        logged = read_records(paths.log).start["config"]
+        code = copied_code(paths.code, logged, trust=trust)
+        load_run_config(paths, (), device=None, logged=logged, code=code)
+    except (ConfigError, UserError, OSError, *DAMAGE):  # of which the checks tell
+        return
+    load_run_config(paths, overrides, device=None, logged=logged, code=code)
+
+
 def _without_records(paths: RunPaths, error: UserError) -> Judgement:
     """Return what is to say of a log that no reader of this version takes: a run that has ended has left records."""
     with suppress(OSError, UserError, *DAMAGE):
         status = read_manifest(paths)["status"]
         held = any(record for _, record in read_json_lines(paths.log, what="the log"))
-        if status != "running" and not held:
+        if status != "running" and not held and paths.log.exists():
             what = f"it holds no complete record, and by manifest.json the run ended as {status}"
             return contradicted("log", what, paths.log)
     return untold("log", " ".join(str(error).split()))
@@ -98,7 +117,7 @@ def _without_training(
             break
     else:
         files = [untold("checkpoints", "the run is being trained, and writes faster than its files can be compared")]
-    yield from log_judgements(records, paths)
+    yield from log_judgements(records, paths, trust=trust)
     yield from files
     yield from start_judgements(records, paths, cache, overrides=overrides, trust=trust)
     yield from result_judgements(records, paths, cache, overrides=overrides, trust=trust)

@@ -21,6 +21,10 @@ from dlassign.train.saved import SavedRun, data_of_log, load_run_config, open_sa
 from dlassign.verify.judgement import Judgement, contradicted, proven, untold
 
 
+class WrongPlaceError(UserError):
+    """The data of a run is not where the user says that it lies: nothing of what was asked for can be checked."""
+
+
 def start_judgements(
     records: RunRecords, paths: RunPaths, cache: DataCache, *, overrides: tuple[str, ...] = (), trust: bool = False
 ) -> Iterator[Judgement]:
@@ -32,6 +36,9 @@ def start_judgements(
         cache: of data that was read already.
         overrides: such as `data.root=...` where the data has moved.
         trust: let the code in the folder run, if the run has parts of its user's own.
+
+    Raises:
+        WrongPlaceError: the data of the run is not where an override says that it lies.
     """
     if is_locked(paths.lock):
         yield untold("data", "the run is being trained, and its data is not read a second time beside it")
@@ -46,18 +53,33 @@ def start_judgements(
             logged = records.start["config"]
             code = copied_code(paths.code, logged, trust=trust)
             cfg = load_run_config(paths, overrides, device=None, logged=logged, code=code)
-        dataset = data_of_log(cfg, records, cache=cache)
+        dataset = _data(cfg, records, cache, overrides)
         yield from _of_data(records, cfg, dataset)
         if saved is None:
             yield untold("model", "there is no checkpoint that says what the model takes, so it is not built")
         else:
             yield from _of_model(records, saved, dataset, paths)
+    except WrongPlaceError:
+        raise
     except EditedError:
         yield untold("data", "data and model are not made by other code than that of the run")
     except (ConfigError, UserError) as error:
         yield untold("data", " ".join(str(error).split())[:300])
     except (RuntimeError, OSError, *DAMAGE) as error:
         yield untold("data", f"data and model cannot be made again: {type(error).__name__}: {error}"[:300])
+
+
+def _data(cfg: RunConfig, records: RunRecords, cache: DataCache, overrides: tuple[str, ...]) -> Dataset:
+    try:
+        return data_of_log(cfg, records, cache=cache)
+    except (ConfigError, UserError) as error:
+        said = [text for text in overrides if text.startswith("data.")]
+        if not said:
+            raise
+        why = " ".join(str(error).split())
+        raise WrongPlaceError(
+            f"--set {' --set '.join(said)}: the data of the run cannot be read there: {why}"
+        ) from None
 
 
 def _of_data(records: RunRecords, cfg: RunConfig, dataset: Dataset) -> Iterator[Judgement]:
@@ -77,7 +99,8 @@ def _of_data(records: RunRecords, cfg: RunConfig, dataset: Dataset) -> Iterator[
     for key, value in wrong.items():
         yield _differs(records, "data", f"{key} is {flow(said.get(key))}, the data has {flow(value)}")
     if not wrong:
-        yield proven("data", f"{', '.join(found)} are those of the data, which was read again")
+        named = "label, classes" if "label" in found else "classes"
+        yield proven("data", f"{named}, shape of a sample and sizes of the splits are those of the data, read again")
 
 
 def _of_model(records: RunRecords, saved: SavedRun, dataset: Dataset, paths: RunPaths) -> Iterator[Judgement]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 
+from dlassign.errors import counted
 from dlassign.store.paths import RunPaths
 from dlassign.verify.judgement import Judgement, untold
 from dlassign.verify.marks import Known, known_of
@@ -13,6 +14,8 @@ from dlassign.verify.outcome import Stretch, compared
 from dlassign.verify.repetition import CANNOT_TRAIN, Source, one_line, open_source, repetition
 
 NAME = "stretch"
+FEWER = "stretches"
+"""The check that says that there were fewer than were asked for."""
 
 
 def repeat_stretches(
@@ -44,7 +47,15 @@ def repeat_stretches(
         why = "neither the log nor a file says what the weights were after a step, so there is nothing to compare with"
         return [*known.notes, untold(NAME, why)]
     repeated = (_repeat(source, one, known) for one in chosen(chains, count, choice=choice))
-    return [*known.notes, *chain.from_iterable(repeated)]
+    return [*known.notes, *chain.from_iterable(repeated), *_fewer(sum(map(len, chains)), count)]
+
+
+def _fewer(there: int, count: int) -> Iterator[Judgement]:
+    """Yield that fewer stretches are there than were asked for."""
+    if there < count:
+        each = "it was" if there == 1 else "each was"
+        have = f"the run has {counted(there, 'stretch', 'stretches')} between steps whose weights are known"
+        yield untold(FEWER, f"{counted(count, 'stretch was', 'stretches were')} asked for, and {have}: {each} repeated")
 
 
 def chains_of(known: Known) -> list[list[Stretch]]:

@@ -31,6 +31,8 @@ def clean_command(path: str | None, yes: bool, as_json: bool) -> int:
     from dlassign.errors import UserError
     from dlassign.store.leftovers import remove
 
+    for text in _not_judged(path):
+        click.echo(text, err=True)
     found = _find(path)
     failed = {}
     for leftover in found if yes else []:
@@ -46,6 +48,23 @@ def clean_command(path: str | None, yes: bool, as_json: bool) -> int:
     else:
         click.echo("\n".join(_lines(gone, removed=yes)))
     return 1 if failed else 0
+
+
+def _not_judged(path: str | None) -> list[str]:
+    """Return a line for each run that is left alone since it has no log that can be read."""
+    from pathlib import Path
+
+    from dlassign.config.ordinary_file import open_ordinary
+    from dlassign.store.files import reason
+    from dlassign.store.paths import find_runs
+
+    lines = []
+    for run in find_runs(Path(path or "out")):
+        try:
+            open_ordinary(run.log).close()
+        except OSError as error:
+            lines.append(f"note: {run.root} is left alone: its log cannot be read ({reason(error)})")
+    return lines
 
 
 def _find(path: str | None) -> list[Leftover]:

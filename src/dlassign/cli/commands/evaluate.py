@@ -61,6 +61,7 @@ def evaluate_command(
     import json
     from pathlib import Path
 
+    from dlassign.cli.views.notes import say_doubt
     from dlassign.cli.views.prediction import form_of
     from dlassign.cli.views.target import check_target
     from dlassign.cli.views.wrong_predictions import WrongPredictions
@@ -73,6 +74,7 @@ def evaluate_command(
         check_target(target, option="--predictions")
     paths = one_run(run)
     saved = open_saved(paths, weights=weights, device=device, overrides=overrides, views=views, trust=trust)
+    say_doubt(paths, saved.records)
     opened = open_split(saved, split)
     found = opened.evaluate(views=views)
     for note in found.notes:

@@ -77,7 +77,7 @@ def _export_logs(runs: tuple[str, ...], to: TrackerName, out: str | None, *, fol
     from dlassign.trackers.export_log import follow_logs, make_tracker
     from dlassign.trackers.run_log import read_logs
 
-    found = some_runs(runs)
+    found = some_runs(runs, say=say)
     tracker = make_tracker(to, out, found)
     files = follow_logs(runs, tracker, say=say) if follow else tracker.write(read_logs(found))
     if as_json:

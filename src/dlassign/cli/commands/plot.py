@@ -94,6 +94,7 @@ def plot_command(
 
     Example: dlassign plot out/quickstart --group seed --metric accuracy --format svg
     """
+    from dlassign.cli.views.notes import say
     from dlassign.plots.curves import build_figure, metrics_of
     from dlassign.plots.panel import CurveOptions
     from dlassign.store.select import some_runs
@@ -106,7 +107,7 @@ def plot_command(
     if sweep is not None:
         _draw_sweep(runs, sweep, formats, output, keys=keys or (), cell=cell or "mean", title=title)
         return
-    found = _readable(some_runs(runs))
+    found = _readable(some_runs(runs, say=say))
     if x == "wall":
         found = _timed(found)
     own = _own_folder(found)
@@ -169,6 +170,7 @@ def _load(paths: RunPaths) -> Run:
     Raises:
         UserError: it is damaged, or of another version.
     """
+    from dlassign.cli.views.notes import say_doubt
     from dlassign.errors import UserError
     from dlassign.plots.series import Run
     from dlassign.store.records import read_records
@@ -180,6 +182,7 @@ def _load(paths: RunPaths) -> Run:
         raise UserError(f"{paths.log} is damaged: {type(error).__name__}: {error}") from error
     for warning in records.warnings:
         click.echo(f"warning: {warning}", err=True)
+    say_doubt(paths, records)
     return Run(paths, records)
 
 

@@ -149,10 +149,11 @@ def _of_model(model: str, sources: tuple[str, ...], labels: str | None, *, devic
 
 def _of_run(saved: SavedRun, sources: tuple[str, ...], split: str | None, *, labels: str | None, tta: bool) -> Scored:
     """Return the samples of sources, or of a split of the run's own data, and their scores."""
-    from dlassign.cli.views.notes import say
+    from dlassign.cli.views.notes import say, say_doubt
     from dlassign.deploy.classifier import classifier_of_run
     from dlassign.launch.predicting import score_own_split, score_places
 
+    say_doubt(saved.paths, saved.records)
     if split is None:
         classifier = classifier_of_run(saved, views=tta)
         return score_places(classifier, sources, labels, saved=saved, listed=_listed(sources), say=say)

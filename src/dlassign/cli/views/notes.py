@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from dlassign.store.paths import RunPaths
+    from dlassign.store.records import RunRecords
 
 
 def say(text: str) -> None:
@@ -16,3 +22,11 @@ def say_once(text: str) -> None:
     if text not in said:
         said.add(text)
         say(text)
+
+
+def say_doubt(paths: RunPaths, records: RunRecords) -> None:
+    """Warn of a run whose log cannot be believed, and name the command that tells more."""
+    from dlassign.store.summary import doubt_of
+
+    if doubt := doubt_of(paths, records):
+        say(f"warning: {paths.root}: {doubt}")
