@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from click.testing import CliRunner, Result
 
 from dlassign.cli.main import main
+from dlassign.launch.confirming import seeds_for
+from dlassign.tables.comparison import Comparison
 from helpers.runs import digits_run
 
 CONFIG = """\
@@ -158,19 +163,45 @@ def test_a_run_without_its_config_or_with_a_damaged_log() -> None:
     assert "log.jsonl is damaged" in damaged.stderr
 
 
-def test_a_cure_is_confirmed_with_the_same_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlassign.launch.confirming.SEEDS", 2)
+def test_a_cure_is_confirmed_with_the_same_seeds() -> None:
     values = ("data.split.train=100", "model.hidden=[1]", "train.epochs=2", "loss.name=cross_entropy")
     overrides = [part for value in values for part in ("--set", value)]
-    result = doctor("ill.yaml", *overrides, "--confirm", "--json")
+    result = doctor("ill.yaml", *overrides, "--confirm", "--seeds", "2", "--json")
     assert result.exit_code == 0, result.output
+    assert (
+        "4 to train, one after the other, of the runs as it is, and with --set 'model.hidden=[40]'\n" in result.stderr
+    )
+    assert re.search(r"cured, seed 1 \(4 of 4, about \d+:\d\d to go\):", result.stderr)
     found = json.loads(result.stdout)
     assert found["finding"]["rule"] == "bottleneck"
     assert len(list(Path("out/ill").glob("*-s[01]"))) == 4
     assert "comparison" in found
-    again = doctor("ill.yaml", *overrides, "--confirm")
+    again = doctor("ill.yaml", *overrides, "--confirm", "--seeds", "2")
+    assert "0 to train" in again.stderr
+    assert "4 of 4 are there already" in again.stderr
+    assert "seed 0" not in again.stderr
     assert "cure      --set 'model.hidden=[40]'" in again.stdout
     assert "A and B differ in model.hidden: [1] | [40]" in again.stdout
+
+
+def test_the_command_that_trains_the_missing_seeds_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlassign.launch.confirming.seeds_for", lambda compared: 4)
+    overrides = ("--set", "data.split.train=100", "--set", "model.hidden=[1]", "--set", "train.epochs=1")
+    result = doctor("ill.yaml", *overrides, "--set", "loss.name=cross_entropy", "--confirm", "--seeds", "1")
+    last = result.stdout.splitlines()[-1]
+    assert last.endswith("  trains the seeds that are missing.")
+    command = shlex.split(last.removesuffix("  trains the seeds that are missing."))
+    assert command[:3] == ["dlassign", "doctor", "ill.yaml"]
+    assert doctor(*command[2:]).exit_code == 0
+    assert len(list(Path("out/ill").glob("*-s[0123]"))) == 8
+    assert doctor("ill.yaml", "--seeds", "2").exit_code == 2
+
+
+@pytest.mark.parametrize(("needed", "expected"), [(None, None), (2, None), (3, None), (4, 4), (30, 30), (31, None)])
+def test_seeds_are_proposed_where_a_few_more_would_tell(needed: int | None, expected: int | None) -> None:
+    group = SimpleNamespace(values={0: 0.9, 1: 0.8, 2: 0.9})
+    versus = SimpleNamespace(seeds=SimpleNamespace(needed=needed))
+    assert seeds_for(cast(Comparison, SimpleNamespace(groups=[group, group], against_first=[versus]))) == expected
 
 
 def test_there_is_nothing_to_confirm_in_a_healthy_config() -> None:

@@ -350,3 +350,10 @@ def test_what_is_measured_of_a_learning_rate_is_what_is_held_against_its_bound()
 def test_no_torch_is_imported() -> None:
     code = "import sys, dlassign.doctor.static, dlassign.doctor.facts; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_rounding_makes_zero_is_no_measurement() -> None:
+    found = findings(with_changes(HEALTHY, {"model.hidden": [64] * 10, "model.activation": "sigmoid"}))
+    [lost] = [one for one in found if one.rule == "signal_lost"]
+    assert lost.statistic == "less than 1e-07 of the scores' size differs between samples"
+    assert lost.cure == "--set model.activation=relu --set 'init={name: he}'"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlassign.doctor.finding import Certainty, Finding
+from dlassign.doctor.finding import Certainty, Finding, share_text
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
+from dlassign.doctor.propagation import relu_cure
 from dlassign.store.records import Record, RunRecords
 
 Norms = Mapping[str, float]
@@ -28,7 +29,7 @@ def statistics_findings(records: RunRecords, *, learns: bool, limits: Thresholds
     if not looks:
         return []
     return [
-        *_vanishing(looks, limits, learns=learns),
+        *_vanishing(records, looks, limits, learns=learns),
         *_dead(records, looks, limits, learns=learns),
         *_still(looks, limits),
         *_small_rate(records, looks, limits, learns=learns),
@@ -47,7 +48,7 @@ def _relative(record: Record) -> dict[str, float]:
     return {name: gradients[name] / weights[name] for name in record["idle"] if weights[name] > 0}
 
 
-def _vanishing(looks: Sequence[Record], limits: Thresholds, *, learns: bool) -> Iterator[Finding]:
+def _vanishing(records: RunRecords, looks: Sequence[Record], limits: Thresholds, *, learns: bool) -> Iterator[Finding]:
     ratios = []
     for look in looks:
         found = [(size, name) for name, size in _relative(look).items()]
@@ -62,11 +63,11 @@ def _vanishing(looks: Sequence[Record], limits: Thresholds, *, learns: bool) -> 
             rule="vanishing_gradients",
             certainty="hint" if learns else "certain" if ratio < limits.vanish**2 else "likely",
             key="model.activation",
-            why=f"the gradient of {name} is {ratio:.1e} of that of {later} or less, {_when(looks)}, so the first "
-            "layers learn much later or never",
+            why=f"the gradient of {name} is {share_text(ratio)} of that of {later} or less, {_when(looks)}, so the "
+            "first layers learn much later or never",
             statistic=f"gradient over weights: {first:.1e} and {largest:.1e}",
             null=f"at least {limits.vanish:g} of it",
-            cure="--set model.activation=relu",
+            cure=relu_cure((records.start["config"].get("init") or {}).get("name")),
         )
 
 

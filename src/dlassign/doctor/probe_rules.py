@@ -9,10 +9,11 @@ from statistics import fmean, stdev
 from dlassign.config.load import dump_line
 from dlassign.config.run import RunConfig
 from dlassign.doctor.decay import weaker
-from dlassign.doctor.finding import Finding
+from dlassign.doctor.finding import Finding, share_text
 from dlassign.doctor.probe_labels import label_findings
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
 from dlassign.doctor.probe_numbers import TRIAL_STEPS, LayerStats, Probe, last_quarter
+from dlassign.doctor.propagation import relu_cure
 
 _ENOUGH = 100
 """Steps below which it is too early to say that a net does not learn."""
@@ -25,8 +26,8 @@ def probe_findings(probe: Probe, cfg: RunConfig, *, limits: Thresholds = THRESHO
         *_large_rate(probe, limits),
         *_small_rate(probe, limits),
         *_start(probe, cfg, limits),
-        *_signal(probe, limits),
-        *_vanishing(probe, limits),
+        *_signal(probe, cfg, limits),
+        *_vanishing(probe, cfg, limits),
         *_units(probe, limits),
         *_penalty(probe, cfg, limits),
         *_modes(probe, limits),
@@ -180,7 +181,7 @@ def _hidden(layers: tuple[LayerStats, ...]) -> list[LayerStats]:
     return [layer for layer in layers if layer.kind.startswith(("linear", "conv"))][:-1]
 
 
-def _signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
+def _signal(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Finding]:
     hidden = _hidden(probe.layers)
     # A norm brings every size back to 1, so that the size before it does not count.
     if not hidden or any("norm" in layer.kind for layer in probe.layers):
@@ -191,8 +192,8 @@ def _signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
             rule="init_too_small",
             certainty="hint" if learns(probe, limits) else "likely",
             key="init",
-            why=f"outputs of the last hidden layer are {share:.1e} of the size of the inputs, and gradients shrink as "
-            "much on their way back",
+            why=f"outputs of the last hidden layer are {share_text(share)} of the size of the inputs, and gradients "
+            "shrink as much on their way back",
             statistic=f"deviation {hidden[-1].std:.1e} in {hidden[-1].name}, {probe.input_std:.2g} of the inputs",
             null=f"more than {limits.signal:g} of it",
             cure="--set 'init={name: he}'",
@@ -208,14 +209,14 @@ def _signal(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
             key="model.activation",
             why="what differs between samples has shrunk from layer to layer, so the last ones see nearly the same "
             "whatever the sample is, and gradients of the first ones are as small",
-            statistic=f"{lost:.1e} of the spread of {hidden[-1].name} differs between samples, {first:.1e} of that of "
-            f"{hidden[0].name}",
+            statistic=f"{share_text(lost)} of the spread of {hidden[-1].name} differs between samples, {first:.1e} of "
+            f"that of {hidden[0].name}",
             null=f"more than {limits.lost:g} of it",
-            cure="--set model.activation=relu",
+            cure=relu_cure(cfg.init.name),
         )
 
 
-def _vanishing(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
+def _vanishing(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Finding]:
     found = [(w.gradient / w.norm, w.name) for w in probe.weights if w.norm > 0 and w.trained]
     if len(found) < 3:
         return
@@ -225,11 +226,11 @@ def _vanishing(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
             rule="vanishing_gradients",
             certainty="hint" if learns(probe, limits) else "likely",
             key="model.activation",
-            why=f"the gradient of {name} is {first / largest:.1e} of that of {later}, so the first layers learn "
-            "much later or never",
+            why=f"the gradient of {name} is {share_text(first / largest)} of that of {later}, so the first layers "
+            "learn much later or never",
             statistic=f"gradient over weights: {first:.1e} and {largest:.1e}",
             null=f"at least {limits.vanish:g} of it",
-            cure="--set model.activation=relu",
+            cure=relu_cure(cfg.init.name),
         )
 
 

@@ -74,6 +74,14 @@ def weight_std(init: Init, fan_in: int, fan_out: int) -> tuple[float, float] | N
             return None
 
 
+def relu_cure(init: str | None) -> str:
+    """Return the options that give relu, and with it weights that keep the size of what runs through many layers.
+
+    init: name of the initialization that is there.
+    """
+    return "--set model.activation=relu" + ("" if init == "he" else " --set 'init={name: he}'")
+
+
 def plain_layers(cfg: RunConfig, in_features: int, n_scores: int) -> list[tuple[int, int, str]]:
     """Return fan-in, fan-out and the activation after each linear layer of an mlp; [] of other models.
 

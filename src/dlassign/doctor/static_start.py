@@ -13,8 +13,8 @@ from dlassign.config.model import MLP, CrossEntropy, CrossEntropyOnProbabilities
 from dlassign.config.optim import SGD
 from dlassign.doctor.decay import decays, weaker
 from dlassign.doctor.facts import Facts
-from dlassign.doctor.finding import Certainty, Finding
-from dlassign.doctor.propagation import Layer, plain_layers, propagate, weight_std
+from dlassign.doctor.finding import Certainty, Finding, share_text
+from dlassign.doctor.propagation import Layer, plain_layers, propagate, relu_cure, weight_std
 from dlassign.doctor.static_optimizer import Rate, larger_rate, rate_of
 
 _SLOPE = {"relu": 0.5, "sigmoid": 0.25, "leaky_relu": 0.5, "silu": 0.5, "gelu": 0.5}
@@ -69,7 +69,7 @@ def start_findings(facts: Facts) -> Iterator[Finding]:
     start = _start(facts)
     if start is None:
         return
-    yield from _signal(start)
+    yield from _signal(facts, start)
     yield from _init_size(facts, start)
     yield from _penalty(facts, start)
     yield from _escape(facts, start)
@@ -99,7 +99,7 @@ def _start(facts: Facts) -> Start | None:
     )
 
 
-def _signal(start: Start) -> Iterator[Finding]:
+def _signal(facts: Facts, start: Start) -> Iterator[Finding]:
     last = start.layers[-1]
     # Where the first layer has lost it already, the inputs hardly differ, and no layer could help.
     if last.varies >= 1e-4 or start.layers[0].varies < 1e-4:
@@ -111,9 +111,9 @@ def _signal(start: Start) -> Iterator[Finding]:
         key="model.activation",
         why=f"after {len(start.layers) - 1} layers of {worst} with these weights the net gives nearly the same scores "
         "for every sample, and gradients of the first layers are as small",
-        statistic=f"{last.varies:.1e} of the scores' size differs between samples",
+        statistic=f"{share_text(last.varies)} of the scores' size differs between samples",
         null="more than 1e-4; a relu net keeps about 1e-2",
-        cure="--set model.activation=relu",
+        cure=relu_cure(facts.cfg.init.name),
     )
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @trust_option
 @click.option("--explain", metavar="RULE", help="Say what a rule looks at, against what, and what mends it.")
 @click.option("--no-steps", is_flag=True, help="Of a config, leave out the 200 steps; the rest takes a second.")
-@click.option("--confirm", is_flag=True, help="Train the config and the cured one, three seeds each, and compare.")
+@click.option("--confirm", is_flag=True, help="Train the config and the cured one with the same seeds, and compare.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="How many seeds --confirm trains of each.  [default: 3]")
 @out_option
 @json_option
 def doctor_command(
@@ -33,6 +34,7 @@ def doctor_command(
     explain: str | None,
     no_steps: bool,
     confirm: bool,
+    seeds: int | None,
     out: str,
     as_json: bool,
 ) -> int:
@@ -47,6 +49,8 @@ def doctor_command(
     if explain is not None:
         click.echo(explanation(explain))
         return 0
+    if seeds is not None and not confirm:
+        raise click.UsageError("--seeds is for --confirm")
     if what is None:
         raise click.UsageError("no config and no run is given; give the path of a YAML file or of a run folder")
     found, load = _diagnose(what, overrides, code=code, trust=trust, steps=not no_steps)
@@ -55,7 +59,7 @@ def doctor_command(
         return int(any(finding.certainty != "hint" for finding in found.findings))
     if not as_json:
         click.echo("\n".join(diagnosis_lines(found)))
-    _confirm(found, load, out=out, as_json=as_json)
+    _confirm(found, load, seeds=seeds, out=out, as_json=as_json)
     return 0
 
 
@@ -84,20 +88,34 @@ def _diagnose(
     return diagnose_config(load, what, steps=steps), load
 
 
-def _confirm(found: Diagnosis, load: Callable[..., Located], *, out: str, as_json: bool) -> None:
+def _confirm(found: Diagnosis, load: Callable[..., Located], *, seeds: int | None, out: str, as_json: bool) -> None:
     """Train both configs, and print how they compare."""
     import json
     from dataclasses import asdict
     from pathlib import Path
 
     from dlassign.cli.views.notes import say
-    from dlassign.launch.confirming import confirm, cured_finding
+    from dlassign.launch.confirming import SEEDS, confirm, cured_finding, seeds_for
     from dlassign.tables.comparison_text import comparison_json, comparison_text
 
     finding = cured_finding(found.findings)
-    say(f"training as it is, and with {finding.cure}")
-    compared = confirm(load, finding, out=Path(out), say=say)
+    compared = confirm(load, finding, seeds=seeds or SEEDS, out=Path(out), say=say)
     if as_json:
         click.echo(json.dumps({"finding": asdict(finding), "comparison": comparison_json(compared)}))
     else:
         click.echo(comparison_text(compared, "text"))
+        if more := seeds_for(compared):
+            click.echo(f"  {_same_command(seeds=more)}  trains the seeds that are missing.")
+
+
+def _same_command(*, seeds: int) -> str:
+    """Return the command that was typed, with another number of seeds."""
+    import shlex
+
+    given = click.get_current_context().params
+    words = ["dlassign", "doctor", given["what"], *(["--trust"] if given["trust"] else [])]
+    words += [word for text in given["overrides"] for word in ("--set", text)]
+    words += [word for file in given["code"] for word in ("--code", file)]
+    words += ["--no-steps"] if given["no_steps"] else []
+    words += ["--out", given["out"]] if given["out"] != "out" else []
+    return shlex.join([*words, "--confirm", "--seeds", str(seeds)])
