@@ -84,6 +84,7 @@ TESTED_IN = {
     "cli/views/run.py": "cli/test_clock_and_views.py",
     "launch/sweep_display.py": "cli/test_sweep_command.py",
     # The estimator and its search, checked as scikit-learn checks them.
+    "config/picture.py": "tables/test_pictures.py",
     "config/mlp_parameters.py": "test_sklearn.py",
     "deploy/kept_net.py": "test_sklearn.py",
     "stacked/in_memory.py": "test_sklearn.py",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, Finite, PathText, Positive, Several, broken_rule
+from dlassign.config.picture import PictureConfig
 from dlassign.config.run import NAME_PATTERN
+from dlassign.config.suggestion import did_you_mean
+
+_LETTERS = "letters, digits, `_`, `-` and `.`"
 
 Figure = Literal[
     "test",
@@ -83,8 +87,15 @@ def _named(rows: dict[str, TableRow]) -> dict[str, TableRow]:
         raise broken_rule("", "the table has no rows; give names with label, config and reported")
     for name in rows:
         if not re.fullmatch(NAME_PATTERN, name):
-            raise broken_rule((name,), "a row's name has letters, digits, `_`, `-` and `.` only", at_key=True)
+            raise broken_rule((name,), f"a row's name has {_LETTERS} only", at_key=True)
     return rows
+
+
+def _files(pictures: dict[str, PictureConfig]) -> dict[str, PictureConfig]:
+    for name in pictures:
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise broken_rule((name,), f"a picture's name has {_LETTERS} only", at_key=True)
+    return pictures
 
 
 class TableConfig(Config):
@@ -96,3 +107,23 @@ class TableConfig(Config):
     """Where the reported figures are from."""
     rows: Annotated[dict[str, TableRow], AfterValidator(_named)]
     """Experiments by name, in the order in which they are shown."""
+    pictures: Annotated[dict[str, PictureConfig], Field(default_factory=dict), AfterValidator(_files)]
+    """What `reproduce --figures` draws, by the names of the files."""
+
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        yield from unknown_rows({"rows": self.rows, "pictures": self.pictures})
+
+
+def unknown_rows(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
+    """Yield what pictures name that is no row of their table.
+
+    Args:
+        sections: those parts of a table that are valid by themselves, by their keys.
+    """
+    rows: Mapping[str, TableRow] = sections.get("rows", {})
+    pictures: Mapping[str, PictureConfig] = sections.get("pictures", {}) if rows else {}
+    for name, picture in pictures.items():
+        for row in picture.rows:
+            if row not in rows:
+                message = f"this table has no row {row!r}.{did_you_mean(row, rows)} Known: {', '.join(rows)}"
+                yield broken_rule(("pictures", name, "rows"), message)

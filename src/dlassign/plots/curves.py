@@ -84,7 +84,9 @@ def build_figure(
     with fixed_style(small=options.width is not None):
         figure = Figure(figsize=(width * len(metrics), size[1]))
         for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-            panel = Panel(axes, metric, options, size)
+            # Beside a loss that falls by decades, an accuracy does not.
+            log_y = options.log_y and (metric != "accuracy" or len(metrics) == 1)
+            panel = Panel(axes, metric, replace(options, log_y=log_y), size)
             handles = _draw_many(panel, groups) if len(groups) > 1 else _draw_alone(panel, groups[0])
             handles += [_text(f"not drawn: {', '.join(left_out)} (--split draws them)")] if left_out else []
             panel.frame(runs)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager, get_font
 from matplotlib.text import Text
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dlassign.errors import UserError
 from dlassign.stats.proportion import sampling_interval
@@ -63,13 +65,16 @@ def fit_width(figure: Figure, width: float) -> None:
         figure.set_figwidth(max(width / 2, figure.get_figwidth() + width - found))
 
 
-def save_figure(figure: Figure, path: Path, *, say: Callable[[str], None] | None = None) -> None:
+def save_figure(
+    figure: Figure, path: Path, *, say: Callable[[str], None] | None = None, colors: int | None = None
+) -> None:
     """Write a figure in the format that the ending of `path` names; the same figure gives the same bytes.
 
     Args:
         figure: what to write.
         path: where.
         say: told which letters of its texts no installed font has; boxes stand for these.
+        colors: most colours of a PNG file, up to 256, which takes a third of the space with 32; None: all there are.
 
     Raises:
         UserError: the ending names no known format, or the file cannot be written.
@@ -82,7 +87,12 @@ def save_figure(figure: Figure, path: Path, *, say: Callable[[str], None] | None
     if missing and say is not None:
         say(f"warning: no installed font has {missing}: boxes stand for these letters; install one, such as Noto Sans")
     with replacing(path) as file:
-        _write(figure, file, picture)
+        if colors is None or picture != "png":
+            _write(figure, file, picture)
+        else:
+            whole = io.BytesIO()
+            _write(figure, whole, picture)
+            _write_few_colors(whole, file, colors)
 
 
 def png_bytes(figure: Figure, *, dpi: int) -> bytes:
@@ -91,6 +101,15 @@ def png_bytes(figure: Figure, *, dpi: int) -> bytes:
     file = io.BytesIO()
     _write(figure, file, "png", dpi=dpi)
     return file.getvalue()
+
+
+def _write_few_colors(whole: io.BytesIO, file: BinaryIO, colors: int) -> None:
+    """Write a PNG file again with fewer colours, without dots that would stand for those between."""
+    signed = PngInfo()
+    signed.add_text("Software", SIGNATURE)
+    with Image.open(whole) as image:
+        few = image.convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    few.save(file, "PNG", optimize=True, pnginfo=signed)
 
 
 def _write(figure: Figure, file: Any, picture: str, *, dpi: int | None = None) -> None:

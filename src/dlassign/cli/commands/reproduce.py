@@ -42,6 +42,9 @@ FOLDER = "tables"
 @workers_option
 @device_option
 @click.option("--page", "page_file", type=place, metavar="FILE", help="Write all tables as one Markdown page too.")
+@click.option(
+    "--figures", type=place, metavar="DIR", help="Draw the pictures of the tables too, and a page that shows them."
+)
 @table_options
 def reproduce_command(
     tables: tuple[str, ...],
@@ -55,6 +58,7 @@ def reproduce_command(
     workers: int | None,
     device: str | None,
     page_file: str | None,
+    figures: str | None,
     how: str,
 ) -> int:
     """Train what the tables of the reports lack, and print reported numbers beside measured ones.
@@ -72,13 +76,12 @@ def reproduce_command(
     from dlassign.tables.plan import Choice, changed_rows, plan_rows
     from dlassign.tables.render import page
 
-    if list_only and (wrong := given("no_train", "page_file")):
+    if list_only and (wrong := given("no_train", "page_file", "figures")):
         raise click.UsageError(f"--list neither trains nor writes; leave out {wrong}")
     choice = Choice(seeds=seeds, quick=quick, places=parse_places(data), device=device)
     planned = plan_rows(find_tables(tables), choice, out=Path(out))
     folder = Path(out) / FOLDER
-    if page_file is not None:
-        _check_page(page_file, folder)
+    _check_targets(page_file, figures, folder)
     for text in changed_rows(planned, folder):
         click.echo(text, err=True)
     if list_only:
@@ -95,7 +98,36 @@ def reproduce_command(
         make_folder(Path(page_file).parent)
         write_text(Path(page_file), page(contents, _command(tables, seeds, quick=quick)))
         click.echo(f"page   {page_file}", err=how != "text")
+    _draw(planned, figures, how)
     return 1 if failed else 0
+
+
+def _draw(planned: Sequence[PlannedRow], figures: str | None, how: str) -> None:
+    """Draw the pictures of the tables into the folder `figures`, if there is one, and say what is not drawn."""
+    if figures is None:
+        return
+    from pathlib import Path
+
+    from dlassign.tables.pictures import PAGE, draw_pictures
+
+    folder = Path(figures)
+    drawn = draw_pictures(planned, folder, say=lambda text: click.echo(text, err=True))
+    drawn = [one for one in drawn if one.config.rows]
+    missing = sum(one.file is None for one in drawn)
+    left = f", {missing} not drawn" if missing else ""
+    click.echo(f"figures {folder / PAGE}: {len(drawn) - missing} drawn{left}", err=how != "text")
+
+
+def _check_targets(page_file: str | None, figures: str | None, folder: Path) -> None:
+    """Raise UserError if the page or the pictures cannot be written there; folder: of the tables."""
+    if figures is not None:
+        from pathlib import Path
+
+        from dlassign.tables.pictures import check_page
+
+        check_page(Path(figures))
+    if page_file is not None:
+        _check_page(page_file, folder)
 
 
 def _check_page(page_file: str, folder: Path) -> None:
