@@ -1,0 +1,398 @@
+"""Write docs/results/searches_hlcv_eecs.md: what EECS 598 and HLCV chose by validation, from the records of the sweeps.
+
+    dlassign sweep configs/sweeps/hlcv_depth.yaml              # and the other files that SECTIONS names
+    python scripts/write_searches_hlcv_eecs.py --out out       # reads the runs, writes the table and the page
+    python scripts/write_searches_hlcv_eecs.py                 # writes the page anew from searches_hlcv_eecs.csv
+
+Every number of the page comes from the runs. What early stopping would give is read from the logs of `hlcv:h4_best`: to
+stop a run early changes nothing before it stops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dlassign.config.values import value_text
+from dlassign.stats.intervals import SHARE, mean_interval
+from dlassign.stats.text import short_names
+from dlassign.store.paths import RunPaths, find_runs
+from dlassign.store.records import RunRecords, read_records
+from dlassign.store.sweep_paths import SweepPaths
+from dlassign.store.sweep_table import read_table
+from write_searches import lines
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+TABLE, PAGE = RESULTS / "searches_hlcv_eecs.csv", RESULTS / "searches_hlcv_eecs.md"
+PATIENCE, PATIENCES = "train.early_stop.patience", (2, 3, 5, 8, 12, 20)
+MOST_ROWS = 15
+TEXT = """\
+# What EECS 598 and HLCV chose by validation
+
+Written by `scripts/write_searches_hlcv_eecs.py` from [searches_hlcv_eecs.csv](searches_hlcv_eecs.csv), which it
+collects from the logs of {runs} runs; do not edit. Data: {data}. The sweeps took {minutes} minutes of a core that others
+used too.
+
+The reports name what they chose, and mostly not what they chose from. Accuracy in percent, with the weights that the
+config keeps. Where a point has several seeds it is their mean, and in brackets where that mean lies with 95 %
+confidence (t interval). `data` is the homework's table of 1,000 rows; `cifar10-jpeg` is a lossy copy of CIFAR-10. The
+best of many on validation is partly luck. So "standard error" says how far one accuracy on so many validation samples
+is off by chance alone, and some sweeps train their first points again with fresh seeds: "fresh". Test figures take no
+part in any choice.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A search: its heading, its sweep, what the report says, and the point that it chose, if it is one of these."""
+
+    title: str
+    sweep: str
+    said: str
+    chosen: Mapping[str, Any] | None = None
+
+
+SECTIONS = (
+    Section(
+        "Hidden units, logistic loss",
+        "eecs598_hidden_logistic",
+        "EECS 598, question 2.4, chose 1,000 hidden units and reports 94 % on test.",
+        {"model.hidden": [1000]},
+    ),
+    Section(
+        "Hidden units, hinge loss",
+        "eecs598_hidden_hinge",
+        "EECS 598, question 3.4, chose 1,000 hidden units and reports 94 % on test.",
+        {"model.hidden": [1000]},
+    ),
+    Section(
+        "Hidden units, MNIST",
+        "eecs598_hidden_units",
+        "EECS 598, question 4.4, chose 1,000 hidden units and reports 93.63 % on test.",
+        {"model.hidden": [1000]},
+    ),
+    Section(
+        "Filter size and hidden units",
+        "eecs598_filter_sizes",
+        "EECS 598, question 5.3, chose 7x7 filters and 100 hidden units and reports 98.39 % on test, after more "
+        "epochs.",
+        {"model.kernel_size": 7, "model.hidden": 100},
+    ),
+    Section(
+        "Dropout and batch normalisation",
+        "eecs598_dropout",
+        "EECS 598, question 5.4, chose batch norm and a rate of dropout of .8, which in the homework is the share that "
+        "is kept: .2 here. It reports 98.68 % on test, after more epochs.",
+        {"model.dropout": 0.2, "model.norm": "batch_from_zero"},
+    ),
+    Section(
+        "The grid of 144",
+        "hlcv_h3_grid",
+        "Report 003 chose a learning rate of .002, 80 hidden units, a penalty of 1e-4 and batches of 400, and reports "
+        "51.9 % on validation and 50 % on test. It does not say how many steps a point has. Weights are those of the "
+        "best evaluation, and these come once an epoch, so the last one is nearer to the end with some batch sizes than "
+        "with others: batch sizes are not compared at equal steps here.",
+        {
+            "optimizer.lr": 2e-3,
+            "model.hidden": [80],
+            "loss.penalty.0.coefficient": 1e-4,
+            "train.batch_size": 400,
+        },
+    ),
+    Section(
+        "The grid of 24",
+        "hlcv_h4_grid",
+        "Report 004 chose 80 hidden units, 4,500 steps, a learning rate of .0015 and a penalty of .29, and reports 53 % "
+        "on validation and 50.8 % on test. This grid has the plain images, without the copies of the report, and, to "
+        "fit the budget, a quarter of its steps: 500 and 1,125 stand for 2,000 and 4,500. The report's four best at "
+        "full length are rows of [reproduction.md](reproduction.md).",
+        {
+            "model.hidden": [80],
+            "train.steps": 1125,
+            "optimizer.lr": 1.5e-3,
+            "loss.penalty.0.coefficient": 0.29,
+        },
+    ),
+    Section(
+        "Patience",
+        "hlcv_h4_best",
+        "Report 004 says that with little patience its best net stops very early with a low accuracy, and with more "
+        "there is not much gain. It names no number. Patience is counted in evaluations, one an epoch; the figures are "
+        "read from the logs of `hlcv:h4_best`, whose runs go on to the last step.",
+    ),
+    Section(
+        "ReLU, sigmoid, tanh",
+        "hlcv_activations",
+        "Report 004 says that ReLU does better than sigmoid and tanh, without a number.",
+        {"model.activation": "relu", "model.hidden": [70, 70]},
+    ),
+    Section(
+        "Depth and mixes of activations",
+        "hlcv_depth",
+        "Report 003 says that many layers do not promise a better result, and sometimes over-fit. Its table is lost.",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One line of the table: accuracies from 0 to 1, `train` as the mean of the last epoch's or record's batches."""
+
+    sweep: str
+    values: str
+    seed: int
+    confirms: bool
+    val: float | None
+    test: float | None
+    train: float | None
+    n_val: int
+    batch_size: int
+    steps: int
+    seconds: float
+    data: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """The runs of one point that chose, and those with fresh seeds."""
+
+    values: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    fresh: tuple[Run, ...]
+
+    def mean(self, figure: str = "val") -> float:
+        """Return the mean over the seeds that chose; NaN if there is none."""
+        found = _figures(self.runs, figure)
+        return math.fsum(found) / len(found) if found else math.nan
+
+
+def _figures(runs: Sequence[Run], figure: str) -> list[float]:
+    return [value for run in runs if (value := getattr(run, figure)) is not None]
+
+
+def _text(runs: Sequence[Run], figure: str) -> str:
+    values = _figures(runs, figure)
+    if not values:
+        return ""
+    found = mean_interval(values, within=SHARE)
+    interval = "" if found.low is None or found.high is None else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{100 * found.mean:.1f}{interval}"
+
+
+def points_of(runs: Iterable[Run]) -> list[Point]:
+    """Return the points of a sweep, the best on validation first."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.values, []).append(run)
+    points = [
+        Point(json.loads(values), tuple(r for r in own if not r.confirms), tuple(r for r in own if r.confirms))
+        for values, own in found.items()
+    ]
+    return sorted(points, key=lambda point: -point.mean())
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, dict):  # a whole net: its layers say all
+        pairs = zip(value["hidden"], value["activation"], strict=True)
+        return ", ".join(f"{width} {activation}" for width, activation in pairs)
+    return "-".join(map(str, value)) if isinstance(value, list) else value_text(value)
+
+
+def table(points: Sequence[Point], chosen: Mapping[str, Any] | None) -> str:
+    """Return the first points, and the report's own if it is not among them; its name is in bold."""
+    keys = list(points[0].values)
+    names = short_names(keys)
+    columns = {"validation": "val", "test": "test", "training": "train"}
+    columns = {name: figure for name, figure in columns.items() if any(_figures(p.runs, figure) for p in points)}
+    confirmed = any(point.fresh for point in points)
+    heads = ["rank", *(names[key] for key in keys), *columns]
+    heads += ["fresh: validation", "fresh: test"] if confirmed else []
+    rows: dict[str, list[str]] = {}
+    for rank, point in enumerate(points, 1):
+        own = chosen is not None and point.values == chosen
+        if rank <= MOST_ROWS or own:
+            cells = [_named(point.values[key]) for key in keys]
+            cells += [_text(point.runs, figure) for figure in columns.values()]
+            cells += [_text(point.fresh, figure) for figure in ("val", "test")] if confirmed else []
+            rows[f"**{rank}**" if own else f"{rank}"] = cells
+    return lines(heads, rows)
+
+
+def by_key(points: Sequence[Point]) -> str:
+    """Return the mean of all points that share a value, for each key with several points a value; empty for one key."""
+    keys = list(points[0].values)
+    if len(keys) < 2:
+        return ""
+    rows = {}
+    for key in keys:
+        groups: dict[str, list[float]] = {}
+        for point in points:
+            groups.setdefault(_named(point.values[key]), []).append(point.mean())
+        cells = [f"{value}: {100 * math.fsum(of) / len(of):.1f}" for value, of in groups.items()]
+        rows[short_names(keys)[key]] = ["; ".join(cells)]
+    return lines(["mean validation over all points with", "value: accuracy"], rows)
+
+
+def verdict(points: Sequence[Point], chosen: Mapping[str, Any] | None) -> str:
+    """Return how far the report's choice is behind the best, beside what chance does."""
+    best, n_val, seeds = points[0], points[0].runs[0].n_val, len(points[0].runs)
+    top = best.mean()
+    error = 100 * math.sqrt(top * (1 - top) / n_val)
+    spread = 100 * (top - min(point.mean() for point in points))
+    text = f"Best and last of {len(points)} are {spread:.1f} points apart; the standard error of one accuracy on "
+    text += f"{n_val:,} samples is {error:.1f} points."
+    for rank, point in enumerate(points, 1):
+        if chosen is not None and point.values == chosen:
+            behind = 100 * (top - point.mean())
+            same = "within" if behind <= 2 * error else "beyond"
+            text += f" The report's choice (bold) is number {rank}, {behind:.1f} points behind the best: {same} two"
+            text += " standard errors."
+    return text + (f" {seeds} seeds a point." if seeds > 1 else " One seed a point.")
+
+
+def section(one: Section, runs: Sequence[Run]) -> Iterator[str]:
+    """Yield the paragraphs of a section."""
+    yield f"## {one.title}"
+    yield _wrapped(one.said)
+    if not runs:
+        yield f"Not measured yet: `dlassign sweep configs/sweeps/{one.sweep}.yaml`."
+        return
+    points = points_of(runs)
+    steps, sizes = sorted({run.steps for run in runs}), sorted({run.batch_size for run in runs})
+    budget = f"{len(runs)} runs of {_range(steps)} steps, batches of {_range(sizes)}"
+    place = "`hlcv:h4_best`" if one.title == "Patience" else f"[{one.sweep}](../../configs/sweeps/{one.sweep}.yaml)"
+    yield _wrapped(f"{budget}: {place}. {verdict(points, one.chosen)}")
+    if one.title == "Patience":
+        points = sorted(points, key=lambda point: int(point.values[PATIENCE]))
+        rows = {
+            f"{point.values[PATIENCE]}": [_range(sorted(run.steps for run in point.runs)), _text(point.runs, "val")]
+            for point in points
+        }
+        yield lines(["patience", "stops at step", "validation"], rows)
+        return
+    yield table(points, one.chosen)
+    if marginal := by_key(points):
+        yield marginal
+
+
+def _range(values: Sequence[int]) -> str:
+    return f"{values[0]:,}" if values[0] == values[-1] else f"{values[0]:,} to {values[-1]:,}"
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 120, break_on_hyphens=False, break_long_words=False))
+
+
+def page(runs: Sequence[Run]) -> str:
+    """Return the page."""
+    data = ", ".join(sorted({run.data for run in runs}))
+    seconds = math.fsum(run.seconds for run in runs if run.sweep != "hlcv_h4_best")
+    parts = [TEXT.format(runs=len(runs), data=data, minutes=round(seconds / 60)).rstrip()]
+    for one in SECTIONS:
+        parts += section(one, [run for run in runs if run.sweep == one.sweep])
+    return "\n\n".join(parts) + "\n"
+
+
+def collect(out: Path) -> Iterator[Run]:
+    """Yield the runs of the sweeps that are over, and what patience would make of those of hlcv:h4_best."""
+    for one in SECTIONS:
+        if one.title == "Patience":
+            yield from patience(out / one.sweep)
+        elif not SweepPaths(out / one.sweep).table_json.is_file():
+            print(f"{one.sweep}: not there, left out")
+        else:
+            for point in read_table(out / one.sweep).rows:
+                for run in point.runs:
+                    records = read_records(RunPaths(out / one.sweep / run.run).log)
+                    yield _run(records, sweep=one.sweep, values=point.values, confirms=run.confirms)
+
+
+def patience(folder: Path) -> Iterator[Run]:
+    """Yield, for each run in the folder and each patience, where it would stop and its best evaluation until then."""
+    for paths in find_runs(folder):
+        records = read_records(paths.log)
+        evaluations = records.evaluations("val")
+        for limit in PATIENCES if records.end is not None else ():
+            best, at, stop = -1.0, 0, len(evaluations) - 1
+            for number, record in enumerate(evaluations):
+                if record["accuracy"] > best:
+                    best, at = record["accuracy"], number
+                elif number - at >= limit:
+                    stop = number
+                    break
+            found = {"val": best, "test": None, "train": None, "steps": evaluations[stop]["step"]}
+            yield _run(records, sweep=folder.name, values={PATIENCE: limit}, **found)
+
+
+def _run(records: RunRecords, *, sweep: str, values: Mapping[str, Any], **given: Any) -> Run:
+    start, end, finals = records.start, records.end, records.finals
+    if end is None:
+        raise SystemExit(f"{sweep}: a run has not ended; run the sweep again")
+    found: dict[str, Any] = {
+        "seed": start["seed"],
+        "confirms": False,
+        "val": finals["val"]["accuracy"] if "val" in finals else None,
+        "test": finals["test"]["accuracy"] if "test" in finals else None,
+        "train": records.train[-1]["accuracy"] if records.train else None,
+        "n_val": start["data"]["n_val"],
+        "batch_size": start["config"]["train"]["batch_size"],
+        "steps": end["steps"],
+        "seconds": round(end["seconds"]["total"], 2),
+        "data": start["data"]["label"],
+    }
+    return Run(sweep=sweep, values=json.dumps(values), **found | given)
+
+
+def write_csv(runs: Iterable[Run], file: Path) -> None:
+    """Write the table."""
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in fields(Run)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(run) for run in runs)
+
+
+def read_csv(file: Path) -> list[Run]:
+    """Read the table."""
+    with file.open(newline="") as stream:
+        return [
+            Run(
+                sweep=row["sweep"],
+                values=row["values"],
+                seed=int(row["seed"]),
+                confirms=row["confirms"] == "True",
+                val=_number(row["val"]),
+                test=_number(row["test"]),
+                train=_number(row["train"]),
+                n_val=int(row["n_val"]),
+                batch_size=int(row["batch_size"]),
+                steps=int(row["steps"]),
+                seconds=float(row["seconds"]),
+                data=row["data"],
+            )
+            for row in csv.DictReader(stream)
+        ]
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def main() -> None:
+    """Write the page, and with --out the table that it is made of."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help=f"the folder of the sweeps; without it {TABLE.name} is read")
+    out = parser.parse_args().out
+    if out:
+        write_csv(collect(out), TABLE)
+    PAGE.write_text(page(read_csv(TABLE)))
+
+
+if __name__ == "__main__":
+    main()
