@@ -55,6 +55,7 @@ seeds and where it lies with 95 % confidence (t interval). Differences are taken
 of the script finds the report's claim in these numbers, **not seen** that it does not; neither says what a longer
 search would give. *diverged* counts runs whose loss was no longer finite; they have no figure.
 """
+SPLITS = ("val", "train")
 MARGIN = 0.01
 """A difference of accuracy that is too small to matter here."""
 SOME = "not measured"
@@ -221,8 +222,9 @@ def batch_sizes(runs: Sequence[Run]) -> Found:
     columns = {
         "one pass, softmax twice": column(runs, "uva2018_batch", Run.size, _loss("double_softmax")),
         "one pass, one softmax": column(runs, "uva2018_batch", Run.size, _loss("cross_entropy")),
-        "100 steps, softmax twice": column(runs, "uva2018_batch_steps", Run.size),
+        "50 steps, softmax twice": column(runs, "uva2018_batch_steps", Run.size),
     }
+    columns = {what: points for what, points in columns.items() if points}
     said = []
     for what, points in columns.items():
         small = best({size: cell for size, cell in points.items() if size <= 100})
@@ -311,12 +313,12 @@ def dropout(runs: Sequence[Run]) -> Found:
     found, most = best(plain), max(plain)
     closed = plain[0.0].over_fits() - plain[most].over_fits()
     lost = plain[most].less(plain[0.0])
-    worse = norm[0.0].less(plain[0.0])
+    gain, worse = plain[found].less(plain[0.0]), norm[0.0].less(plain[0.0])
     return with_training("dropout", {"no norm": plain, "batch norm": norm}), [
         Said(
             "rates of .05 to .1 are best",
-            0.05 <= found <= 0.1,
-            f"best {found:g}; it less none: {plain[found].less(plain[0.0])}",
+            0.05 <= found <= 0.1 and gain.is_gain,
+            f"best {found:g}; it less none: {gain}",
         ),
         Said("batch normalisation is worse", worse.is_loss, f"with it less without, no dropout: {worse}"),
         Said(
@@ -440,7 +442,8 @@ def page(runs: Sequence[Run]) -> str:
         own = [run for run in runs if run.sweep in sweeps]
         parts.append(f"## {title}")
         if missing := [name for name in sweeps if all(run.sweep != name for run in own)]:
-            parts.append(f"Not measured yet: `dlassign sweep configs/sweeps/{missing[0]}.yaml`.")
+            parts += [f"Not measured yet: `dlassign sweep configs/sweeps/{name}.yaml`." for name in missing]
+        if not own:
             continue
         table, said = of(own)
         lines = [f"- {one.claim}: **{'seen' if one.seen else 'not seen'}**. {one.numbers}" for one in said]
@@ -475,7 +478,7 @@ def collect(out: Path) -> Iterator[Run]:
                 records = read_records(RunPaths(out / name / one.run).log)
                 if records.end is None:
                     raise SystemExit(f"{out / name / one.run} has not ended; run the sweep again")
-                finals = {split: record.get("accuracy") for split, record in records.finals.items()}
+                accuracy = {split: seen[-1]["accuracy"] for split in SPLITS if (seen := records.evaluations(split))}
                 lost = one.status == "diverged"
                 start = records.start
                 yield Run(
@@ -483,8 +486,8 @@ def collect(out: Path) -> Iterator[Run]:
                     values=json.dumps(point.values),
                     seed=one.seed,
                     status=one.status,
-                    val=None if lost else finals["val"],
-                    train=None if lost else finals.get("train"),
+                    val=None if lost else accuracy["val"],
+                    train=None if lost else accuracy.get("train"),
                     batch_size=start["config"]["train"]["batch_size"],
                     steps=records.end["steps"],
                     seconds=round(records.end["seconds"]["total"], 2),
