@@ -37,8 +37,8 @@ TEXT = """\
 # What EECS 598 and HLCV chose by validation
 
 Written by `scripts/write_searches_hlcv_eecs.py` from [searches_hlcv_eecs.csv](searches_hlcv_eecs.csv), which it
-collects from the logs of {runs} runs; do not edit. Data: {data}. The sweeps took {minutes} minutes of a core that others
-used too.
+collects from the logs of {runs} runs; do not edit. Data: {data}. The sweeps took {minutes} minutes of a core that
+others used too.
 
 The reports name what they chose, and mostly not what they chose from. Accuracy in percent, with the weights that the
 config keeps. Where a point has several seeds it is their mean, and in brackets where that mean lies with 95 %
@@ -97,8 +97,8 @@ SECTIONS = (
         "hlcv_h3_grid",
         "Report 003 chose a learning rate of .002, 80 hidden units, a penalty of 1e-4 and batches of 400, and reports "
         "51.9 % on validation and 50 % on test. It does not say how many steps a point has. Weights are those of the "
-        "best evaluation, and these come once an epoch, so the last one is nearer to the end with some batch sizes than "
-        "with others: batch sizes are not compared at equal steps here.",
+        "best evaluation, and these come once an epoch, so the last one is nearer to the end with some batch sizes "
+        "than with others: batch sizes are not compared at equal steps here.",
         {
             "optimizer.lr": 2e-3,
             "model.hidden": [80],
@@ -109,8 +109,8 @@ SECTIONS = (
     Section(
         "The grid of 24",
         "hlcv_h4_grid",
-        "Report 004 chose 80 hidden units, 4,500 steps, a learning rate of .0015 and a penalty of .29, and reports 53 % "
-        "on validation and 50.8 % on test. This grid has the plain images, without the copies of the report, and, to "
+        "Report 004 chose 80 hidden units, 4,500 steps, a learning rate of .0015 and a penalty of .29, and reports 53 "
+        "% on validation and 50.8 % on test. This grid has the plain images, without the copies of the report, and, to "
         "fit the budget, a quarter of its steps: 500 and 1,125 stand for 2,000 and 4,500. The report's four best at "
         "full length are rows of [reproduction.md](reproduction.md).",
         {
