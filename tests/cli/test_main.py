@@ -247,3 +247,13 @@ def test_a_closed_standard_output_is_an_error(
     assert capsys.readouterr().err == (
         "standard output is closed, so no result could be printed; send it to /dev/null instead\n"
     )
+
+
+def test_a_home_that_cannot_be_written_is_no_warning_of_matplotlib(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    # Below a file no folder can be made, by root neither.
+    places = {name: str(file / "none") for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    code = "from dlassign.cli.main import main; main(['plot', 'nowhere'], standalone_mode=False)"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | places, capture_output=True, text=True)
+    assert [line for line in done.stderr.splitlines() if "atplotlib" in line or "mkdir" in line] == []

@@ -80,7 +80,7 @@ def test_transparency_and_frames_are_said_once(tmp_path: Path) -> None:
         frames[0].save(path, save_all=True, append_images=frames[1:], transparency=0)
     notes = image_decode.decode_images(paths, Decoding()).notes(Decoding())
     assert notes == (
-        "2 images are transparent in places; they were laid over #ffffff (data.background)",
+        "2 images are transparent in places, and laid over #ffffff (data.background)",
         "2 files hold several frames or pages; the first of each was read",
     )
 

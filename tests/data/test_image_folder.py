@@ -147,7 +147,7 @@ def test_what_is_said_of_the_decoding_is_said_from_the_cache_too(source: FolderS
     save(Path(source.root) / "train" / "cat" / "0.png", np.zeros((4, 5, 4), np.uint8))
     notes = [read(source).notes for _ in range(2)]
     assert notes[0] == notes[1]
-    assert "1 images are transparent in places" in notes[0][0]
+    assert "1 image is transparent in places" in notes[0][0]
 
 
 def test_images_that_change_while_they_are_read_are_not_taken_for_others(source: FolderSource) -> None:

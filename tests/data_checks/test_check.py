@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dlassign.data.load import load_dataset
 from dlassign.data_checks.check import check_data
 from dlassign.data_checks.classes import _difference
 from dlassign.data_checks.flaw import DataCheck, Flaw
+from dlassign.errors import counted
 from helpers.images import folder_with_a_leak
 
 
@@ -367,3 +369,32 @@ def test_missing_classes_are_said_once(tmp_path: Path) -> None:
     data = {"name": "csv_table", "path": str(tmp_path / "t.csv"), "label_column": "label", "split": {"by": "position"}}
     result = run(write(tmp_path / "c.yaml", data))
     assert result.output.count("train has no sample of 1 of 3 classes (z)") == 1
+
+
+@pytest.mark.parametrize("text", ["pair", "sample", "file"])
+def test_one_of_a_kind_is_not_many(text: str) -> None:
+    assert [counted(n, text) for n in (0, 1, 2, 1000)] == [f"0 {text}s", f"1 {text}", f"2 {text}s", f"1,000 {text}s"]
+    assert [counted(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]
+
+
+def test_no_page_says_one_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_with_a_leak(tmp_path / "images")
+    Path("rows.csv").write_text("a,b,label\n" + "".join(f"1,{row // 2},{row % 2}\n" for row in range(40)) + "7,7,1\n")
+    rest = "model: {name: mlp, hidden: [2]}\noptimizer: {name: sgd, lr: 0.1}\ntrain: {epochs: 1, batch_size: 2}\n"
+    for data in ("{name: image_folder, root: images, size: [4, 4]}", "{name: csv_table, path: rows.csv}"):
+        Path("odd.yaml").write_text(f"name: odd\ndata: {data}\n{rest}")
+        page = CliRunner().invoke(main, ["data", "check", "odd.yaml"]).output
+        assert "samples of" in page, page
+        assert re.findall(r"(?<![\d.,])1 (?!(?:as|is|has|class|was|this)\b)[a-z]+s\b", page) == [], page
+
+
+def test_by_chance_nothing_is_told_twice() -> None:
+    rng = np.random.default_rng(0)
+    check = check_data(dealt(rng.integers(0, 3, (200, 2)).astype(np.float64), rng.integers(0, 2, 200)), by=None)
+    shared = [flaw for flaw in check.flaws if flaw.kind == "equal_across"]
+    assert [flaw.level for flaw in shared] == ["note"] * len(shared) != []
+    assert check.leaks == {}
+    for flaw in shared:
+        assert flaw.cure.startswith("nothing, if rows may be equal by chance; else ")
+        assert "told without them" not in flaw.cure

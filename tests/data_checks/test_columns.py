@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from dlassign.config import data as config
+from dlassign.data.bundle import Dataset
 from dlassign.data.load import load_dataset
-from dlassign.data_checks.columns import leaking_columns
+from dlassign.data_checks.check import check_data
+from dlassign.data_checks.columns import constant_columns, leaking_columns
 from dlassign.data_checks.flaw import Flaw
 
 
@@ -57,3 +59,18 @@ def test_a_number_with_missing_cells_that_says_nothing_is_no_leak(tmp_path: Path
     y = rng.integers(0, 4, 1000)
     cells = [f"{value:.6f}" if row % 20 else "" for row, value in enumerate(rng.normal(0, 1, 1000))]
     assert not found(tmp_path / "t.csv", cells, y, RULES["number"])
+
+
+def test_columns_of_one_value_are_one_finding(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+
+    def read(odd: int) -> Dataset:
+        rows = [f"1,{odd if row % 9 == 0 else 2},{row % 2}" for row in range(200)]
+        path.write_text("\n".join(["a,b,label", *rows]) + "\n")
+        return load_dataset(config.CSVTable(name="csv_table", path=str(path)))
+
+    assert list(constant_columns(read(3))) == []
+    [flaw] = check_data(read(2), by="stratified").flaws
+    assert flaw.kind == "constant_columns"
+    assert flaw.level == "alarm"
+    assert flaw.text.startswith("all 2 columns have one value in all ")

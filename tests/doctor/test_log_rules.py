@@ -102,6 +102,21 @@ def test_a_first_loss_far_above_that_of_guessing() -> None:
     assert rules(records(train=train([60.0, *np.geomspace(3, 0.1, 19)]))) == ["loss_at_start"]
 
 
+def test_pixels_that_went_in_as_they_are_need_no_data_to_be_told() -> None:
+    def found(steps: Any, name: str = "image_folder", first: float = 1310.0) -> RunRecords:
+        data = {"name": name, "preprocess": steps}
+        counts = np.zeros((K, K), int)
+        counts[:, 3] = 30  # and one class for all
+        return records(start=start(data=data), train=train([first, 50.0, 2.3]), evals=[final(counts)])
+
+    [cause] = ranked(log_findings(found([])))
+    assert (cause.rule, cause.certainty) == ("inputs_not_scaled", "likely")
+    assert cause.cure == "--set 'data.preprocess=[{name: scale, divisor: 255}]'"
+    assert {"loss_at_start", "one_class"} <= set(cause.swallowed)
+    for other in (found([{"name": "scale", "divisor": 255}]), found([], "digits"), found(None, first=9.0)):
+        assert "inputs_not_scaled" not in rules(other)
+
+
 def test_swings_and_their_null() -> None:
     swinging = [0.5] * 10 + [0.9, 0.6] * 5
     assert "swings" in rules(records(evals=evals(swinging)))

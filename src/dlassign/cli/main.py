@@ -70,6 +70,7 @@ class Commands(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         from dlassign.parts.prints import prints_aside
 
+        _leave_out_caches()
         try:
             with prints_aside():
                 code = super().invoke(ctx)
@@ -85,6 +86,14 @@ class Commands(click.Group):
             if code is None:
                 raise
         ctx.exit(code or 0)
+
+
+def _leave_out_caches() -> None:
+    """Keep from the user that matplotlib found no folder to keep its fonts in: pictures are drawn all the same."""
+    import logging
+
+    said = ("mkdir -p failed", "temporary cache directory", "temporary config")
+    logging.getLogger("matplotlib").addFilter(lambda record: not any(text in record.getMessage() for text in said))
 
 
 def _naming_config_key(error: click.NoSuchOption, given: list[str]) -> click.UsageError:

@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from dlassign.data.image_pixels import DEPTHS, UNIT, Decoding, Pixels, common_bits, decode_image
-from dlassign.errors import DataError
+from dlassign.errors import DataError, counted
 from dlassign.store.files import reason
 
 WORTH_WORKERS = 256
@@ -74,17 +74,18 @@ class Decoded:
             top = max(value for value, _ in self.deep.values())
             span = "values from 0 to 1" if self.bits == UNIT else f"values of {self.bits} bits"
             notes.append(
-                f"{len(self.deep)} images have more than 8 bits a channel; the largest value is {top:g}, so all were "
-                f"read as {span} (data.bits) and brought to 8 bits"
+                f"{counted(len(self.deep), 'image has', 'images have')} more than 8 bits a channel; the largest value "
+                f"is {top:g}, so all were read as {span} (data.bits) and brought to 8 bits"
             )
         if self.transparent:
             colour = "#" + bytes(how.background).hex()
             notes.append(
-                f"{len(self.transparent)} images are transparent in places; they were laid over {colour} "
-                "(data.background)"
+                f"{counted(len(self.transparent), 'image is', 'images are')} transparent in places, and laid over "
+                f"{colour} (data.background)"
             )
         if self.frames:
-            notes.append(f"{len(self.frames)} files hold several frames or pages; the first of each was read")
+            files = counted(len(self.frames), "file holds", "files hold")
+            notes.append(f"{files} several frames or pages; the first of each was read")
         return tuple(notes)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dlassign.data.bundle import Dataset
 from dlassign.data_checks.classes import class_counts, class_shares, missing_classes
-from dlassign.data_checks.columns import leaking_columns
+from dlassign.data_checks.columns import constant_columns, leaking_columns
 from dlassign.data_checks.files import Headers, file_facts, file_flaws
 from dlassign.data_checks.flaw import DataCheck, causes
 from dlassign.data_checks.near import near_flaws
@@ -43,6 +43,7 @@ def check_data(
         *missing_classes(dataset, counts),
         *class_shares(dataset, counts, by=by),
         *unlike_train(dataset),
+        *constant_columns(dataset),
         *leaking_columns(dataset),
         *blank_images(dataset.splits),
         *(file_flaws(dataset, headers) if headers else ()),

@@ -63,6 +63,22 @@ def leaking_columns(dataset: Dataset) -> Iterator[Flaw]:
     )
 
 
+def constant_columns(dataset: Dataset) -> Iterator[Flaw]:
+    """Yield a flaw if no column of a table has more than one value in train: there is nothing to learn from."""
+    x = dataset.train.x
+    if x.ndim != 2 or len(x) < 2 or (x != x[:1]).any():
+        return
+    names = [name for name, _ in columns_of(dataset)]
+    who = f"the only column, {names[0]!r}, has" if len(names) == 1 else f"all {len(names):,} columns have"
+    yield Flaw(
+        kind="constant_columns",
+        level="alarm",
+        text=f"{who} one value in all {len(x):,} samples of train, so nothing can be learnt from them",
+        cure="look at the file, and at data.drop: no column that tells the classes apart is read",
+        counts={"columns": len(names), "samples": len(x)},
+    )
+
+
 def columns_of(dataset: Dataset) -> list[tuple[str, list[int]]]:
     """Return the columns of the table, each with its features: a column of texts has become several."""
     if dataset.encoding is None:

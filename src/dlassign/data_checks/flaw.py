@@ -12,6 +12,7 @@ LEVELS: tuple[Level, ...] = ("alarm", "warning", "note")
 _EFFECTS = {
     "order_by_class": ("missing_class", "class_shares", "changed_split", "unlike_train"),
     "missing_class": ("class_shares",),
+    "constant_columns": ("equal_across", "equal_within", "two_labels"),
 }
 """What follows from a fault, and goes when that is mended."""
 Place = tuple[str, int]

@@ -14,6 +14,7 @@ from dlassign.data_checks.chance import binomial_tail, expected_pairs, poisson_t
 from dlassign.data_checks.columns import columns_of
 from dlassign.data_checks.equal import equal_to
 from dlassign.data_checks.flaw import SHOWN, Flaw, Place
+from dlassign.errors import counted
 
 _CHANCE = 1e-3
 """Equal rows of a table that chance gives less often than once in a thousand tables are copies."""
@@ -82,8 +83,7 @@ class _Groups:
             kind="equal_across",
             level="note" if chance is not None else "alarm" if trained else "warning",
             text=f"{what}{chance or ''}",
-            cure=cure_of_shared(self._dataset, first, second)
-            + (f"; until then results on {second} are also told without them" if trained else ""),
+            cure=_cure(cure_of_shared(self._dataset, first, second), second, leaks=trained, chance=chance is not None),
             counts={"samples": n, "of": size},
             samples=tuple(((second, row), self._first(self._group[at], first)) for at, row in shown),
         )
@@ -122,8 +122,8 @@ class _Groups:
         yield Flaw(
             kind="two_labels",
             level="alarm" if chance is None else "note",
-            text=f"{n:,} samples are equal to samples of another class, in {len(groups):,} group"
-            f"{'s' * (len(groups) != 1)} of equal ones, such as one of {' and of '.join(labels)}{chance or ''}",
+            text=f"{n:,} samples are equal to samples of another class, in "
+            f"{counted(len(groups), 'group')} of equal ones, such as one of {' and of '.join(labels)}{chance or ''}",
             cure="look at them: at most one of the labels of each group is right; mend it, or take them out",
             counts={"samples": n, "groups": len(groups)},
             samples=samples,
@@ -152,7 +152,7 @@ class _Groups:
             return None  # the rows of the first split are copies, too
         return (
             f"; columns that hang together give that by chance: {twice:,} of {len(a):,} samples of {first} occur in "
-            f"{first} again, and about {near:,.1f} pairs of the two splits differ in one column only"
+            f"{first} again, and about {_pairs(near)} of the two splits differ in one column only"
         )
 
     def _twice(self, split: str) -> int:
@@ -179,7 +179,7 @@ class _Groups:
         if poisson_tail(groups, near) < _CHANCE:
             return None
         return (
-            f"; columns that hang together give that by chance: about {near:,.1f} pairs of two classes differ in one "
+            f"; columns that hang together give that by chance: about {_pairs(near)} of two classes differ in one "
             "column only"
         )
 
@@ -216,5 +216,16 @@ def cure_of_shared(dataset: Dataset, first: str, second: str) -> str:
     return f"take them out of {first} or of {second}"
 
 
+def _cure(mend: str, split: str, *, leaks: bool, chance: bool) -> str:
+    if chance:
+        return f"nothing, if rows may be equal by chance; else {mend}"
+    return f"{mend}; until then results on {split} are also told without them" if leaks else mend
+
+
 def _by_chance(mean: float) -> str:
-    return f"; columns with so few values give about {mean:,.1f} pairs of equal rows by chance, so that is no wonder"
+    return f"; columns with so few values give about {_pairs(mean)} of equal rows by chance, so that is no wonder"
+
+
+def _pairs(mean: float) -> str:
+    """Return an expected number of pairs in words: below ten a tenth of one counts, above it does not."""
+    return counted(round(mean), "pair") if mean >= 9.95 else f"{mean:.1f} pairs"

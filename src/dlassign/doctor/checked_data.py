@@ -64,13 +64,13 @@ def _as_ours(flaw: Flaw, rule: str, certainty: Certainty) -> Finding:
     elif rule == "leaking_column" and "data.drop: " in flaw.cure:
         cure = f"--set 'data.drop={flaw.cure.partition('data.drop: ')[2]}'"
     counts = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in flaw.counts.items())
-    why = flaw.text if cure else f"{flaw.text}; {flaw.cure}"
     return Finding(
         rule=rule,
         certainty=certainty,
         key=_KEYS.get(rule, "data"),
-        why=why,
+        why=flaw.text,
         statistic=counts,
         null=_NULLS[rule],
         cure=cure,
+        advice=flaw.cure,
     )

@@ -29,6 +29,7 @@ class Finding:
         key: the dotted key of the config that it is about; "" if none is.
         place: `file:line:column` of that key; None if it has no place.
         swallowed: rules that were found too, and that this one explains.
+        advice: what to do where no key of the config mends it; shown without a cure.
     """
 
     rule: str
@@ -40,6 +41,7 @@ class Finding:
     key: str = ""
     place: str | None = None
     swallowed: tuple[str, ...] = ()
+    advice: str = ""
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 from statistics import fmean, median, stdev
 
+from dlassign.config.load import dump_line
 from dlassign.doctor.finding import Finding
 from dlassign.doctor.log_statistics import statistics_findings
 from dlassign.doctor.probe_limits import THRESHOLDS
 from dlassign.doctor.probe_numbers import last_quarter
-from dlassign.doctor.validation_size import larger_validation
+from dlassign.doctor.validation_size import MORE, larger_validation
 from dlassign.stats.confusion import only_prediction
 from dlassign.store.records import Record, RunRecords
 
@@ -23,6 +25,10 @@ _FALL = 0.05
 _ENOUGH = 50
 """Samples of a split below which chance alone moves an accuracy by 7 points."""
 _ENTROPIES = ("cross_entropy", "cross_entropy_on_probabilities")
+_PIXELS = ("mnist", "cifar10", "image_folder")
+"""Sources of pixels of 0 to 255."""
+_SIZE_STAYS = ("flatten", "mean_image")
+"""Preprocessing that leaves values as large as they were."""
 _LOG_LOSSES = (*_ENTROPIES, "double_softmax")
 
 
@@ -32,6 +38,7 @@ def log_findings(records: RunRecords) -> list[Finding]:
         *_diverged(records),
         *_one_class(records),
         *_no_learning(records),
+        *_inputs(records),
         *_loss_at_start(records),
         *_swings(records),
         *_swapped(records),
@@ -120,7 +127,28 @@ def _no_learning(records: RunRecords) -> Iterator[Finding]:
         why=f"after {_steps(records):,} steps the net is right as often as guessing is",
         statistic=f"accuracy on {split} {accuracy:.4f}",
         null=f"{guess:.4f} +- {3 * error:.4f} by saying one class for {n:,} samples",
+        advice="look at the data first (dlassign data check), then train with other learning rates",
     )
+
+
+def _inputs(records: RunRecords) -> Iterator[Finding]:
+    """Yield that pixels went in as they are, where the first loss says so: it takes no data, which may be gone."""
+    config = records.start["config"]
+    data = config.get("data", {})
+    steps = data.get("preprocess") or []
+    if data.get("name") not in _PIXELS or any(step.get("name") not in _SIZE_STAYS for step in steps):
+        return
+    for finding in _loss_at_start(records):
+        if finding.certainty == "likely":
+            mended = [{"name": "scale", "divisor": 255}, *steps]
+            yield replace(
+                finding,
+                rule="inputs_not_scaled",
+                key="data.preprocess",
+                why=f"{finding.why}, and pixels of 0 to 255 went in as they are, though "
+                "initial weights and learning rates are made for inputs of about 1",
+                cure=f"--set 'data.preprocess={dump_line(mended)}'",
+            )
 
 
 def _loss_at_start(records: RunRecords) -> Iterator[Finding]:
@@ -195,6 +223,7 @@ def _swapped_finding(
         "are told: the labels of the two are swapped there",
         statistic=f"{counts[1]:,} predictions of the two are crossed, {counts[0]:,} straight",
         null=f"no more crossed than straight; {z:.0f} standard errors beyond",
+        advice=f"look at samples of the two in {split}, and mend their labels or the names of their folders",
     )
 
 
@@ -243,6 +272,7 @@ def _slow(records: RunRecords) -> Iterator[Finding]:
             why="the loss is high and still falling at the end, so the training is too short or its steps too small",
             statistic=f"{fmean(last):.4f}, {fall:.4f} lower than an eighth of the training before",
             null=f"ln {k} = {math.log(k):.3f} knows nothing; noise {noise:.4f}",
+            advice="train for more epochs, or with a larger learning rate",
         )
 
 
@@ -265,6 +295,7 @@ def _luck(records: RunRecords) -> Iterator[Finding]:
             statistic=f"best {best:.4f}, median of the second half {level:.4f}",
             null=f"the largest of {len(series)} errors is {luck:.4f} on average, or less: they share their samples",
             cure=larger_validation(records.start["config"].get("data", {}).get("split", {}), n_train=n_train, n_val=n),
+            advice=MORE,
         )
 
 

@@ -110,12 +110,13 @@ RULES: dict[str, Rule] = {
         explains=("inputs_not_scaled", *_UNSTABLE),
     ),
     "inputs_not_scaled": Rule(
-        ("static", "probe"),
+        ("static", "probe", "log"),
         "Initial weights and learning rates are made for inputs of about the size 1. The root mean square of the "
         "prepared samples is far above it: likely from 30, if their mean lies on one side and the net has no norm. "
         "Where the mean was subtracted or a norm takes the size away it is a hint, as such nets train, if slowly. "
         "Healthy standardised images are never told, as no single value counts. In a table one feature may be a "
-        "hundred times as large as the others. Scale, or normalize.",
+        "hundred times as large as the others. In a log it is a first loss of more than 20 times that of guessing, of "
+        "images that were neither scaled nor normalized. Scale, or normalize.",
         explains=("lr_too_large", "init_too_large", *_UNSTABLE, "dead_units", "saturated"),
     ),
     "signal_lost": Rule(

@@ -16,7 +16,7 @@ from dlassign.doctor.checked_data import checked_findings
 from dlassign.doctor.facts import Facts, Measured
 from dlassign.doctor.finding import Certainty, Finding
 from dlassign.doctor.static_model import is_normalised
-from dlassign.doctor.validation_size import ENOUGH, larger_validation
+from dlassign.doctor.validation_size import ENOUGH, MORE, larger_validation
 
 KNOWN = {
     "MNIST": ((0.1307, 0.3081),),
@@ -248,4 +248,5 @@ def _small_validation(facts: Facts) -> Iterator[Finding]:
         statistic=f"standard error of an accuracy: {error:.1f} points",
         null=f"at most 2 points, with {ENOUGH} samples or more",
         cure=larger_validation(facts.cfg.data.split.model_dump(), n_train=info.n_train, n_val=info.n_val),
+        advice=MORE,
     )

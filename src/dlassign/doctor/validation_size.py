@@ -7,6 +7,8 @@ from typing import Any
 
 ENOUGH = 225
 """Of so many samples an accuracy of 90 % has a standard error of 2 points."""
+MORE = "more samples; or judge by the mean over several seeds, as dlassign compare does"
+"""What else to do, where training can spare no samples."""
 
 
 def larger_validation(split: Mapping[str, Any], *, n_train: int, n_val: int) -> str:

@@ -35,8 +35,8 @@ def _lines(finding: Finding, located: Located | None, what: str) -> Iterator[str
     yield f"      expected  {finding.null}"
     if finding.swallowed:
         yield f"      explains  {', '.join(finding.swallowed)}"
-    if finding.cure:
-        yield f"      cure      {finding.cure}"
+    if cure := finding.cure or finding.advice:
+        yield f"      cure      {cure}"
     yield ""
 
 
