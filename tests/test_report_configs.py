@@ -119,6 +119,10 @@ UVA_2020 = (
         (("test best", 0.495), ("test last", 0.485), ("train last", 0.521)),
     ),
     table1("sgd_elu", (100,), 1400, 308_310, 46.11, rule=SGD_1E3, norm="none"),
+    *(
+        Row("2.2", "uva2020", f"sgd_{name}", 308_310, uva((100,), 1400, model__activation=name) | SGD_1E3)
+        for name in ("relu", "tanh", "sigmoid")
+    ),
     table1("adam_elu", (100,), 1400, 308_310, 45.89, rule=ADAM_1E3, norm="none"),
     table1("adam_relu", (100,), 1400, 308_310, 45.52, rule=ADAM_1E3, norm="none"),
     table1("adam_elu_bn", (100,), 1400, 308_510, 51.57, rule=ADAM_1E3, norm="batch"),
