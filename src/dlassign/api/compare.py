@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlassign.api.given import place
-from dlassign.api.messages import check_word
+from dlassign.api.messages import check_number, check_word
 from dlassign.api.run import Run
+from dlassign.errors import UserError
 from dlassign.store.run_group import RunGroup, find_group, group_of
 from dlassign.tables.comparison import Comparison, compare_groups
 from dlassign.tables.comparison_text import comparison_json, comparison_text
@@ -82,10 +83,18 @@ def compare(
     check_word("metric", metric, ("accuracy", "loss"))
     if split is not None:
         check_word("split", split, ("val", "test"))
+    if effect is not None:
+        check_number("effect", effect)
     return Compared(compare_groups(list(map(_group, groups)), split=split, metric=metric, effect=effect))
 
 
 def _group(given: Group) -> RunGroup:
     if isinstance(given, str | Path):
         return find_group(str(place(given)))
-    return group_of([run.summary for run in ([given] if isinstance(given, Run) else given)])
+    what = "groups: expected places such as 'out/NAME/HASH8', runs, or lists of runs, got"
+    if not isinstance(given, Run | Iterable):
+        raise UserError(f"{what} {type(given).__name__}")
+    runs: list[Run] = [given] if isinstance(given, Run) else list(given)
+    if kinds := sorted({type(run).__name__ for run in runs if not isinstance(run, Run)}):
+        raise UserError(f"{what} {type(given).__name__} of {', '.join(kinds)}")
+    return group_of([run.summary for run in runs])

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from dlassign.api.columns import Columns, columns_of
 from dlassign.api.given import place, plain
-from dlassign.api.messages import telling_python
+from dlassign.api.messages import check_count, check_kind, say, telling_python
 from dlassign.api.run import Run
 from dlassign.config.values import value_text
 from dlassign.store.identity import differing_keys
@@ -68,6 +68,8 @@ class Runs:
         if not keys:
             differing = differing_keys([run.config for run in self]) if len(self) > 1 else {}
             keys = (*_FRAME, *_FRAME_END, *differing)
+        for key in keys:
+            check_kind("keys", key, str, "names of columns, such as 'test' or 'optimizer.lr'")
         listing = self._listing()
         listing.check(keys)
         rows = [{key: _cell(listing.value(own, key)) for key in keys} for own in listing.runs]
@@ -118,8 +120,15 @@ def runs(
     Raises:
         ConfigError: a condition is none.
         UserError: no run has such a key.
+        ValueError: an argument is of another kind.
     """
-    found = {run.path: run for run in [Run(paths, trust=trust) for paths in runs_at(place(folder))]}
+    check_kind("sort", sort, str | None, "a key, such as '-test'")
+    if limit is not None:
+        limit = check_count("limit", limit)
+    there = runs_at(top := place(folder, "folder"))
+    if not there and not top.exists():
+        say(f"there is no folder {top}, so there are no runs")
+    found = {run.path: run for run in [Run(paths, trust=trust) for paths in there]}
     listing = Listing([run.summary for run in found.values()], datetime.now(UTC))
     with telling_python():
         chosen = listing.chosen(_conditions(where), sort=sort, limit=limit)
@@ -128,8 +137,14 @@ def runs(
 
 def _conditions(where: str | Sequence[str] | Mapping[str, Any]) -> list[Condition]:
     if isinstance(where, Mapping):
+        for key in where:
+            check_kind("where", key, str, "conditions by key, such as {'model.name': 'vgg'}")
         return [(key, "=", plain(value, (key,))) for key, value in where.items()]
-    return [parse_condition(text) for text in ([where] if isinstance(where, str) else where)]
+    check_kind("where", where, str | Sequence, "conditions, such as 'val>=90'")
+    texts = [where] if isinstance(where, str) else list(where)
+    for text in texts:
+        check_kind("where", text, str, "conditions, such as 'val>=90'")
+    return [parse_condition(text) for text in texts]
 
 
 def _cell(value: Any) -> Any:

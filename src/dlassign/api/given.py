@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from dlassign.api.messages import GATHERED, check_word, telling_python
 from dlassign.config.load import Located, dump_line, dump_plain, extended, locate, parse_config, read_named_config
+from dlassign.config.ordinary_file import given_path
 from dlassign.config.own_part import own_parts
 from dlassign.config.places import Document, KeyPath, dotted
 from dlassign.config.yamlpos import MAX_DEPTH
@@ -80,7 +81,10 @@ def own_code(code: Sequence[str | Path], parts: Mapping[str, Part] | None) -> tu
     if parts is not None and not isinstance(parts, Mapping):
         what = f"got {type(parts).__name__}"
         raise UserError(f'parts: expected classes and functions by name, such as {{"net": Net}}, {what}')
-    files = list(map(place, [code] if isinstance(code, str | Path) else code))
+    listed = [code] if isinstance(code, str | Path) else code
+    if not isinstance(listed, Sequence) or isinstance(listed, bytes):
+        raise UserError(f"code: expected paths of Python files, such as ['net.py'], got {type(code).__name__}")
+    files = [place(file, "code") for file in listed]
     with TemporaryDirectory(prefix=GATHERED) as folder:
         gathered = gather(parts or {}, Path(folder))
         # Read before the folder goes.
@@ -133,9 +137,9 @@ def _name_arrays(document: Document, data: Arrays) -> None:
         section.setdefault("given", [name for name in data if name != "train"])
 
 
-def place(path: str | Path) -> Path:
-    """Return a path with `~` expanded, as a shell does for the command line."""
-    return Path(path).expanduser()
+def place(path: str | Path, name: str = "path") -> Path:
+    """Return a path with `~` expanded; see `given_path`, which raises UserError where it is none."""
+    return given_path(path, name)
 
 
 def is_path(config: Config) -> TypeGuard[str | Path]:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
+from typing import Any, SupportsIndex
 
 from dlassign.errors import ConfigError, UserError
 
@@ -17,6 +19,10 @@ _OPTION = re.compile(
     r"(code (?P<file>\S*\.py)|(?P<flag>trust|again)\b|(?P<name>code|device|out|seed|set|split|weights|where|workers)\b)"
 )
 """An option of the command line in a message, or a whole command line."""
+
+
+_LONGEST = 60
+"""Letters of a wrong argument that a message shows."""
 
 
 @contextmanager
@@ -52,6 +58,31 @@ def check_word(name: str, value: str, known: Sequence[str]) -> None:
     """Raise ValueError for an argument that is none of the known words."""
     if value not in known:
         raise ValueError(f"{name}={value!r}; expected one of {', '.join(known)}")
+
+
+def check_kind(name: str, value: object, kind: Any, expected: str) -> None:
+    """Raise ValueError for an argument that is of another kind than expected, as a slip in a call makes it."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}={_shown(value)}; expected {expected}")
+
+
+def check_count(name: str, value: object) -> int:
+    """Return a count, 1 or more, of Python or NumPy; raise ValueError for anything else."""
+    count = value.__index__() if isinstance(value, SupportsIndex) and not isinstance(value, bool) else 0
+    if count < 1:
+        raise ValueError(f"{name}={_shown(value)}; expected a count, 1 or more")
+    return count
+
+
+def check_number(name: str, value: object, expected: str = "a number") -> None:
+    """Raise ValueError for an argument that is no number of Python or NumPy."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(f"{name}={_shown(value)}; expected {expected}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def say(text: str) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlassign.api.columns import Columns, columns_of
 from dlassign.api.given import Arrays, overrides_of, place, raw_of
-from dlassign.api.messages import check_word, say, telling_python
+from dlassign.api.messages import check_count, check_kind, check_number, check_word, say, telling_python
 from dlassign.api.result import Evaluated, Result, evaluated
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
@@ -46,6 +46,13 @@ class Run:
         reached = [f"{split} {result}" for split in ("val", "test") if (result := self._result(split))]
         reason = self._summary.reason
         return "; ".join([f"{self.path}: {self.status}", *reached, *([reason] if reason else [])])
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are one run that stood alike when they were made."""
+        return isinstance(other, Run) and (self._paths, self._summary) == (other._paths, other._summary)
+
+    def __hash__(self) -> int:
+        return hash(self._paths)
 
     def _repr_html_(self) -> str:
         # What a notebook shows of a value at the end of a cell.
@@ -158,6 +165,9 @@ class Run:
         from dlassign.plots.picture import Picture
         from dlassign.plots.series import Run as LoggedRun
 
+        check_kind("splits", splits, str | Sequence, "train, val, test, or a list of them")
+        check_kind("title", title, str | None, "a text")
+        check_number("smooth", smooth, "a number from 0 and below 1")
         drawn: tuple[SplitName, ...] = (splits,) if isinstance(splits, str) else tuple(splits)
         for split in drawn:
             _check_split(split)
@@ -275,8 +285,7 @@ class Run:
 
         if bool(sources) == (split is not None):
             raise ValueError("give one source or more, or split")
-        if top < 1:
-            raise ValueError(f"top={top}; expected a count, 1 or more")
+        top = check_count("top", top)
         check_word("weights", weights, ("best", "last"))
         with telling_python(), by_itself():
             saved = open_saved(self._paths, weights=weights, device=device, views=tta, trust=self._trust)
@@ -285,7 +294,7 @@ class Run:
                 scored = score_own_split(saved, split, views=tta, say=say)
             else:
                 net = classifier_of_run(saved, views=tta)
-                scored = score_places(net, [str(place(source)) for source in sources], saved=saved, say=say)
+                scored = score_places(net, [str(place(source, "sources")) for source in sources], saved=saved, say=say)
             names = column_names(top := min(top, len(scored.classes)))
             rows = [row_values(row, scored.classes, top=top) for row in scored.predictions(top)]
         return columns_of([dict(zip(names, row, strict=True)) for row in rows], names)

@@ -145,8 +145,8 @@ def sweep(
         located = read_sweep(read, changes, executor=executor, device=device and str(device))
         base = _own_base(config)
         if base is not None:  # where the sweep looks for it when it is run from its own folder
-            located = replace(located, path=SweepPaths(place(out) / located.config.name).config)
-        ready = ready_sweep(located, place(out))
+            located = replace(located, path=SweepPaths(place(out, "out") / located.config.name).config)
+        ready = ready_sweep(located, place(out, "out"))
         paths = ready.sweep.paths
         if base is not None:
             make_folder(paths.root)

@@ -60,7 +60,7 @@ def train(
     raw = raw_of(data)
     located = locate_config(config, set, seed=seed, device=device, data=data, code=code, parts=parts)
     with telling_python():
-        found = find_run(located, place(out), again=again, say=say, raw=raw)
+        found = find_run(located, place(out, "out"), again=again, say=say, raw=raw)
         if found.records is None:
             _train(found)
     return Run(found.paths, trust=bool(code or parts))

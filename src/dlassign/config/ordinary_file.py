@@ -7,6 +7,9 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
+
+from dlassign.errors import UserError
 
 
 def open_ordinary(path: Path) -> BufferedReader:
@@ -36,3 +39,18 @@ def read_ordinary(path: Path) -> bytes:
     """
     with open_ordinary(path) as file:
         return file.read()
+
+
+def given_path(path: Any, name: str = "path") -> Path:
+    """Return what Python gave for a path, with `~` expanded, as a shell does for the command line.
+
+    name: of the argument.
+
+    Raises:
+        UserError: it is no path.
+    """
+    if not isinstance(path, str | os.PathLike) or isinstance(told := os.fspath(path), bytes):
+        raise UserError(f"{name}: expected a path, such as 'out/NAME/latest', got {type(path).__name__}")
+    if not told or "\0" in told:
+        raise UserError(f"{name}: {told!r} is no path; expected one such as 'out/NAME/latest'")
+    return Path(told).expanduser()

@@ -124,7 +124,12 @@ def _numbered(
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """Return the class names, and the labels as class numbers."""
     if classes is None:
-        found, numbers = np.unique(np.concatenate(list(labels.values())), return_inverse=True)
+        try:
+            found, numbers = np.unique(np.concatenate(list(labels.values())), return_inverse=True)
+        except TypeError:
+            kinds = sorted({type(label).__name__ for own in labels.values() for label in own.tolist()})
+            what = f"labels are class names, or class numbers, and these are of several kinds ({', '.join(kinds)})"
+            raise DataError(f"{', '.join(labels)}: {what}") from None
         ends = np.cumsum([len(own) for own in labels.values()])[:-1]
         parts = np.split(numbers.astype(np.int64), ends)
         return tuple(map(str, found.tolist())), dict(zip(labels, parts, strict=True))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dlassign.config.ordinary_file import given_path
 from dlassign.data.bundle import Samples
 from dlassign.data.image_decode import why_unreadable
 from dlassign.data.image_pixels import Pixels, decode_image, decode_opened
@@ -231,7 +232,7 @@ def load_model(path: str | Path, device: str = "cpu", *, trust: bool = False) ->
         UserError: there is no such folder, a file is missing or damaged, or a newer version wrote it.
         ConfigError: there is no such device.
     """
-    folder = ModelFolder(Path(path).expanduser())
+    folder = ModelFolder(given_path(path))
     with by_itself():
         if folder.exists():
             trained = read_model(folder, trust=trust)

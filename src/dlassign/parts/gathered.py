@@ -42,7 +42,7 @@ def gather(parts: Mapping[str, Part], folder: Path) -> dict[str, tuple[Path, str
 
 
 def _gathered(name: str, part: Part, folder: Path) -> tuple[Path, str]:
-    if not name.isidentifier() or keyword.iskeyword(name):
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         raise UserError(
             f"parts: {name!r} is no name in Python, and a file is called by it; give it another, such as 'net'"
         )
