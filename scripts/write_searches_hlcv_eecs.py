@@ -37,8 +37,8 @@ TEXT = """\
 # What EECS 598 and HLCV chose by validation
 
 Written by `scripts/write_searches_hlcv_eecs.py` from [searches_hlcv_eecs.csv](searches_hlcv_eecs.csv), which it
-collects from the logs of {runs} runs; do not edit. Data: {data}. The sweeps took {minutes} minutes of a core that
-others used too.
+collects from the logs of {runs} runs; do not edit. Data: {data}. The sweeps took {minutes} minutes on a
+machine that others used too.
 
 The reports name what they chose, and mostly not what they chose from. Accuracy in percent, with the weights that the
 config keeps. Where a point has several seeds it is their mean, and in brackets where that mean lies with 95 %
