@@ -21,4 +21,8 @@ draw double_softmax "A softmax taken twice" $(run double_softmax) $(run one_soft
 draw collapse "Weights of .001 against He's" $(run collapse) $(run collapse_he) --split train --split val
 draw running_accuracy "Accuracy while an epoch trains, and after it" $(run running_accuracy)
 draw best_of_many "A hundred looks at the test set" $(run best_of_many 1)
+draw sigmoid "Sigmoids, one layer and five, against tanh" $(run sigmoid_one) $(run sigmoid_deep) $(run tanh_deep) --split train --split val
+draw tanh_elu "Five layers of tanh and of ELU, weights of PyTorch and of 1" $(run tanh_deep) $(run elu_deep) $(run tanh_large) $(run elu_large) --split train --split val --log-y
+draw diverging "A loss that falls and then grows, and two cures" $(run too_fast) $(run smaller_rate) $(run larger_batch) --split train
+draw norm_batch_size "Batch norm and layer norm, batches of 2 and of 128" $(run batch_norm_2) $(run layer_norm_2) $(run batch_norm_128) $(run layer_norm_128) --split train --split val
 draw keep_p "Keep .8, drop .2, drop .8" $(run keep_p) $(run inverted) $(run misread) --split train --split val

@@ -162,6 +162,8 @@ KNOWN_MISTAKES = {
     "hlcv_h4_model_6_batch200": "init_too_small",
     "hlcv_h4_model_7": "init_too_small",
     "lesson_misread": "dropout_high",
+    "lesson_batch_norm_2": "batch_norm_small_batch",
+    "lesson_elu_large": "init_too_large",
 }
 """What reports and lessons get wrong, so that it can be seen: each is named, and by its own name."""
 FILES = [
