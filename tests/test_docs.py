@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from dlassign.cli.main import main
@@ -166,6 +167,26 @@ def test_the_commands_of_the_tutorial_work(tmp_path: Path, monkeypatch: pytest.M
     for words in lines:
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, f"{words}: {done.stdout}{done.stderr}"
+
+
+def test_the_commands_that_export_work_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one took the folder of the first, and failed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    lines = [
+        words for words in typed((ROOT / "docs" / "howto" / "export.md").read_text()) if "quickstart" in str(words)
+    ]
+    assert len(lines) == 2
+    for words in (["train", "configs/quickstart.yaml", "--set", "train.epochs=1"], *lines):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, f"{words}: {done.stdout}{done.stderr}"
+
+
+def test_the_sweep_file_of_the_page_is_the_one_that_it_runs() -> None:
+    page = (ROOT / "docs" / "howto" / "sweeps.md").read_text()
+    shown = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[0]
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs" / "sweeps" / "digits.yaml").read_text())
+    assert "dlassign sweep --config configs/sweeps/digits.yaml" in page
 
 
 def test_the_readme_is_short_and_lists_what_a_config_may_name() -> None:

@@ -41,6 +41,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPaths:
     return paths
 
 
+def test_what_other_folders_use_is_one_row_and_no_size_is_zero(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = Path("elsewhere").absolute()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    head, row, told, end = clean().stdout.splitlines()
+    assert head.split() == ["size", "what", "path"]
+    assert "2 decoded images, shared" in row
+    assert row.endswith(str(elsewhere.parent / "cache" / "dlassign"))
+    size = " ".join(row.split()[:2])
+    assert float(size.split()[0]) > 0
+    assert told.startswith(f"{size} of it lie outside this folder, and serve the others, too")
+    assert end == f"{size} could be removed; --yes removes it"
+
+
 def test_it_says_and_removes_only_with_yes(run: RunPaths) -> None:
     said = clean()
     assert said.exit_code == 0, said.output

@@ -76,7 +76,7 @@ TESTED_IN = {
     "cli/views/page.py": "cli/test_report_command.py",
     "tables/sweep_table.py": "cli/test_sweep_command.py",
     "cli/views/tables.py": "cli/test_reproduce.py",
-    "cli/views/notes.py": "cli/test_plot_runs.py",
+    "cli/views/notes.py": "cli/test_notes.py",
     "launch/checking.py": "cli/test_check_summary.py",
     "launch/predicting.py": "cli/test_predict_command.py",
     "launch/sweeping.py": "cli/test_sweep_command.py",

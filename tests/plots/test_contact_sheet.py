@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlassign.plots.contact_sheet import COLUMNS, Tile, build_contact_sheet
+from dlassign.plots.contact_sheet import COLUMNS, Tile, build_contact_sheet, file_line
 from dlassign.plots.style import save_figure
 
 
@@ -30,3 +30,8 @@ def test_gray_pictures_of_another_range_and_long_names() -> None:
     [axes] = figure.axes
     np.testing.assert_array_equal(axes.images[0].get_array(), np.ones((2, 2)))
     assert axes.get_xlabel() == "a name that is m…"
+
+
+def test_the_end_of_a_long_file_name_is_kept() -> None:
+    assert file_line("photos/train/cat/a.png") == "a.png"
+    assert file_line("a/one_of_many_pictures_0017.png") == "…ictures_0017.png"

@@ -84,8 +84,45 @@ def test_legend_covers_no_data(tmp_path: Path) -> None:
     figure.canvas.draw()
     axes = figure.axes[0]
     assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
-    assert [text.split(";")[0] for text in legend(axes)[:20]] == [f"optimizer.lr={0.01 * i:g}" for i in range(1, 21)]
-    assert len({(line.get_color(), line.get_marker()) for line in axes.get_legend().get_lines()[:20]}) == 20
+    assert [text.split(";")[0] for text in legend(axes)[:8]] == [
+        f"optimizer.lr={0.01 * i:g}" for i in sorted(by_folder(runs)[:8])
+    ]
+
+
+def by_folder(runs: list[RunPaths]) -> list[int]:
+    """Numbers of runs, from 1, by the names of their folders, which tell their colours."""
+    return [number for _, number in sorted((str(run.root), number) for number, run in enumerate(runs, 1))]
+
+
+def test_of_many_runs_eight_have_a_colour_and_a_line_of_the_legend(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, lr=0.01 * i) for i in range(1, 21)]
+    axes = axes_of(*runs)
+    assert len({(line.get_color(), line.get_marker()) for line in axes.get_legend().get_lines()[:8]}) == 8
+    assert legend(axes)[8] == "12 more (--group seed or --group KEY averages runs)"
+    assert sum(line.get_color() == "0.75" for line in axes.lines) == 12
+
+
+def test_the_legend_of_runs_has_the_dashes_that_are_drawn(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, lr=0.01 * i) for i in range(1, 4)]
+    [legend_box] = [axes_of(*runs, splits=("val",)).get_legend()]
+    assert legend_box is not None
+    assert [line.get_linestyle() for line in legend_box.get_lines()[:3]] == ["--"] * 3
+
+
+@pytest.mark.parametrize(("first", "scale"), [(1e9, "log"), (2.0, "linear")])
+def test_a_loss_that_makes_all_others_zero_is_on_a_logarithmic_axis(tmp_path: Path, first: float, scale: str) -> None:
+    run = make_run(tmp_path, loss=lambda step, seed, lr: first if step < 3 else 0.5)
+    assert axes_of(run, metric="loss").get_yscale() == scale
+    assert axes_of(run, metric="accuracy").get_yscale() == "linear"
+
+
+def test_large_losses_have_no_power_of_ten_above_the_axis(tmp_path: Path) -> None:
+    run = make_run(tmp_path, loss=lambda step, seed, lr: 1e9 + 1e7 * step)
+    figure = figure_of(run, metric="loss")
+    figure.canvas.draw()
+    axis = figure.axes[0].yaxis
+    assert figure.axes[0].get_yscale() == "linear"
+    assert axis.get_offset_text().get_text() == ""
 
 
 def test_penalty_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Labels
-from dlassign.data_checks.flaw import SHOWN, Flaw
+from dlassign.data_checks.flaw import Flaw
 
 HALF = "about half of such candidates are right elsewhere (51 % in ten public sets: Northcutt et al., 2021)"
 
@@ -51,7 +51,8 @@ def label_flaw(rows: NDArray[np.int64], better: NDArray[np.int64], y: Labels, *,
         level="warning",
         text=f"{len(rows):,} of {len(y):,} labels of train may be wrong, by nets that had not seen the samples{often}; "
         f"{HALF}",
-        cure="look at them, the surest first, and mend those that are wrong; --grid FILE.png draws them",
+        cure="look at them, the surest first, and mend those that are wrong; --grid FILE.png draws them, "
+        "and --json names all",
         counts={"samples": len(rows), "of": len(y)},
-        samples=tuple((("train", row),) for row in rows[:SHOWN].tolist()),
+        samples=tuple((("train", row),) for row in rows.tolist()),
     )

@@ -64,10 +64,16 @@ def build_contact_sheet(tiles: Sequence[Tile], *, title: str) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
         for axes in grid.flat:
-            axes.spines[:].set_visible(False)
+            axes.spines[:].set(color="0.8", lw=0.5)  # else a white picture would be a hole in the page
         for axes in grid.flat[len(tiles) :]:
             axes.set_visible(False)
     return figure
+
+
+def file_line(name: str) -> str:
+    """Return the name of a file for a line below its picture; of a long one the end, which tells it from others."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return last if len(last) <= _LETTERS else f"…{last[1 - _LETTERS :]}"
 
 
 def _short(line: str) -> str:

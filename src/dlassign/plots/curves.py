@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -13,7 +14,7 @@ from matplotlib.patches import Patch
 from dlassign.errors import UserError
 from dlassign.plots.groups import Group, diverged_at, group_note, group_runs
 from dlassign.plots.panel import DASHES, HEIGHT, WIDTH, CurveOptions, Handle, Panel
-from dlassign.plots.series import CURVES, Curve, Metric, Run, SplitName
+from dlassign.plots.series import CURVES, Curve, Metric, Run, SplitName, value
 from dlassign.plots.style import PALETTE, fit_width, fixed_style, run_look, save_figure
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, read_records
@@ -26,6 +27,11 @@ _LOOKS: dict[Curve, tuple[str, str]] = {
 }
 _MOST_WITH_TRAINING = len(PALETTE)
 """Of more runs than there are colours, two curves each could not be told apart."""
+_MOST_NAMED = len(PALETTE)
+"""Runs or groups that have a colour and a line of the legend; the others are thin and grey."""
+_WIDE = 1000.0
+"""Times its median that a largest loss is, from which the axis is logarithmic."""
+_GREY = "0.75"
 
 
 def draw_run(
@@ -86,7 +92,7 @@ def build_figure(
         for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
             # Beside a loss that falls by decades, an accuracy does not.
             log_y = options.log_y and (metric != "accuracy" or len(metrics) == 1)
-            panel = Panel(axes, metric, replace(options, log_y=log_y), size)
+            panel = Panel(axes, metric, replace(options, log_y=log_y or _is_wide(runs, metric)), size)
             handles = _draw_many(panel, groups) if len(groups) > 1 else _draw_alone(panel, groups[0])
             handles += [_text(f"not drawn: {', '.join(left_out)} (--split draws them)")] if left_out else []
             panel.frame(runs)
@@ -94,6 +100,15 @@ def build_figure(
         if options.width is not None:
             fit_width(figure, options.width)
     return figure
+
+
+def _is_wide(runs: Sequence[Run], metric: Metric) -> bool:
+    """Return whether a linear axis would show all losses but a few as 0; accuracies have their own bounds."""
+    if metric == "accuracy":
+        return False
+    found = np.array([value(record, metric) for run in runs for record in (*run.records.train, *run.records.evals)])
+    found = found[np.isfinite(found)]
+    return bool(len(found) and found.min() > 0 and found.max() > _WIDE * np.median(found))
 
 
 def _splits(runs: Sequence[Run], asked: tuple[SplitName, ...], *, many: int) -> tuple[SplitName, ...]:
@@ -142,7 +157,13 @@ def _draw_many(panel: Panel, groups: Sequence[Group]) -> list[Handle]:
     handles: list[Handle] = []
     drawn: dict[Curve, None] = {}
     stars = rings = False
-    for group in groups:
+    places = sorted(group.place for group in groups)[:_MOST_NAMED]
+    named = [group for group in groups if group.place in places]
+    others = [group for group in groups if group.place not in places]
+    for group in others:
+        for curve in panel.curves:
+            panel.draw_curve(group, curve, look=(_GREY, ""), thin_line=True)
+    for group in named:
         color, marker = look = run_look(group.place)
         for curve in panel.curves:
             if panel.draw_curve(group, curve, look=look, shift=group.place):
@@ -154,6 +175,12 @@ def _draw_many(panel: Panel, groups: Sequence[Group]) -> list[Handle]:
         texts = (f"{group.label}{size}", final, maximum, group_note(group), panel.shortened(group))
         label = "; ".join(text for text in texts if text)
         handles.append(Line2D([], [], color=color, marker=marker, ms=4, label=label))
+    if len(drawn) == 1:  # then the lines of the legend are as those that are drawn
+        for handle in handles:
+            handle.set(linestyle=DASHES[next(iter(drawn))])
+    if others:
+        text = f"{len(others)} more" + ("" if panel.options.group else " (--group seed or --group KEY averages runs)")
+        handles.append(Line2D([], [], color=_GREY, lw=0.8, label=text))
     runs = [run for group in groups for run in group.runs]
     handles += [Line2D([], [], color="0.3", ls=DASHES[curve], label=panel.label(runs, curve)) for curve in drawn]
     if any(len(group.runs) > 1 for group in groups):

@@ -53,6 +53,8 @@ _Y_LABELS: dict[Metric, str] = {
 }
 _SPLIT_WORDS: dict[SplitName, str] = {"train": "training", "val": "validation", "test": "test"}
 _FEW_POINTS = 40
+_LONG = 1e5
+"""Numbers from which a tick of a loss is written as a power of ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,9 @@ class Panel:
         """Return how much a curve is smoothed: beside training means, evaluations are too few for it."""
         return self.options.smooth if curve == "train" or "train" not in self.options.splits else 0.0
 
-    def draw_curve(self, group: Group, curve: Curve, *, look: tuple[str, str], shift: int = 0) -> bool:
+    def draw_curve(
+        self, group: Group, curve: Curve, *, look: tuple[str, str], shift: int = 0, thin_line: bool = False
+    ) -> bool:
         """Draw one curve of a group with its spread, in a colour and marker; return whether there was one.
 
         `shift` moves the markers of long curves along, so that those of several runs do not coincide.
@@ -139,6 +143,9 @@ class Panel:
         if strength := self._strength(curve):
             self._line(average(raw), band=False, color=color, lw=0.8, alpha=0.25)
         mean = average([smooth(points, strength) for points in raw])
+        if thin_line:
+            self._line(mean, band=False, color=color, ls=DASHES[curve], lw=0.8, zorder=1)
+            return len(mean) > 0
         marker = marker or ("o" if single else "")
         self._line(mean, color=color, ls=DASHES[curve], lw=1.4, ms=4, marker=marker, shift=shift)
         return len(mean) > 0
@@ -233,6 +240,8 @@ class Panel:
         if options.log_y:
             axes.set_yscale("log")
             _plain_ticks(axes.yaxis)
+        elif max(map(abs, axes.get_ylim())) >= _LONG:  # else its power of ten stands on the axis of epochs
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         if options.log_x:
             axes.set_xscale("log")
             _plain_ticks(axes.xaxis)
@@ -307,7 +316,7 @@ def _plain_ticks(axis: Axis) -> None:
         leads = (1, 2, 5) if decades < 4 else (1,)
         if decades >= 1 and min(abs(lead - shown) for shown in leads) > 1e-6:
             return ""
-        return f"{tick:,.0f}" if tick >= 10 else f"{tick:g}"
+        return f"{tick:,.0f}" if 10 <= tick < _LONG else f"{tick:g}"
 
     axis.set_major_formatter(FuncFormatter(text))
     axis.set_minor_formatter(FuncFormatter(text))

@@ -46,7 +46,7 @@ def clean_command(path: str | None, yes: bool, as_json: bool) -> int:
         rows = [{"path": str(one.path), "what": one.what, "bytes": one.size} for one in gone]
         click.echo(json.dumps({"removed": yes, "bytes": sum(one.size for one in gone), "leftovers": rows}))
     else:
-        click.echo("\n".join(_lines(gone, removed=yes)))
+        click.echo("\n".join(_lines(gone, removed=yes, shared=None if path else _shared())))
     return 1 if failed else 0
 
 
@@ -87,18 +87,47 @@ def _find(path: str | None) -> list[Leftover]:
     return list(found.values())
 
 
-def _lines(found: list[Leftover], *, removed: bool) -> list[str]:
+def _shared() -> Path | None:
+    """Return the cache that all folders share, if it does not lie in this one."""
+    from pathlib import Path
+
+    from dlassign.data.image_cache import default_cache
+
+    cache = default_cache()
+    return None if cache is None or cache.resolve().is_relative_to(Path.cwd()) else cache
+
+
+def _lines(found: list[Leftover], *, removed: bool, shared: Path | None) -> list[str]:
+    """Return what is removed, and what of it other folders use, too.
+
+    shared: the cache of decoded images of all folders, told as one row; None if only one folder was asked for.
+    """
     from dlassign.stats.text import columns_text
 
-    total = f"{sum(one.size for one in found) / 1e6:,.1f} MB"
     if not found:
         return ["nothing was removed" if removed else "there is nothing to remove"]
-    sizes = [f"{one.size / 1e6:,.1f} MB" for one in found]
-    wide = max(map(len, sizes))
-    columns: dict[str, list[str]] = {
-        "size": [size.rjust(wide) for size in sizes],
-        "what": [one.what for one in found],
-        "path": [str(one.path) for one in found],
+    outside = [one for one in found if shared is not None and one.path.is_relative_to(shared)]
+    rows: list[tuple[str, str, str]] = [
+        (_size(one.size), one.what, str(one.path)) for one in found if one not in outside
+    ]
+    if outside:
+        rows.append((_size(sum(one.size for one in outside)), f"{len(outside)} decoded images, shared", str(shared)))
+    wide = max(len(size) for size, _, _ in rows)
+    columns = {
+        "size": [size.rjust(wide) for size, _, _ in rows],
+        "what": [what for _, what, _ in rows],
+        "path": [path for _, _, path in rows],
     }
-    end = f"removed {total}" if removed else f"{total} could be removed; --yes removes it"
-    return [columns_text(columns, left=tuple(columns)), end]
+    total = _size(sum(one.size for one in found))
+    lines = [columns_text(columns, left=tuple(columns))]
+    if outside:
+        what = f"{_size(sum(one.size for one in outside))} of it lie outside this folder, and serve the others, too"
+        lines.append(f"{what}: images that are decoded anew where they are needed")
+    return [*lines, f"removed {total}" if removed else f"{total} could be removed; --yes removes it"]
+
+
+def _size(size: int) -> str:
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.1 * factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size} B"

@@ -9,6 +9,7 @@ import click
 from dlassign.cli.options import code_option, place, set_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from dlassign.config.run import RunConfig
@@ -97,6 +98,7 @@ def check_command(
     from pathlib import Path
 
     from dlassign.cli.views.data_check import check_lines, plain_check
+    from dlassign.cli.views.notes import fitted
     from dlassign.config.load import load_config
     from dlassign.data.load import find_images, load_dataset, names_of
     from dlassign.data_checks.check import check_data
@@ -110,15 +112,15 @@ def check_command(
     data = cfg.data
     images = find_images(data)
     dataset = load_dataset(data, images=images)
+    names = names_of(data, dataset, images)
     headers = None if images is None else headers_of(dataset, images)
     check = check_data(dataset, by=data.split.by, near=near, headers=headers)
     if labels:
-        check = _with_labels(cfg, dataset, check, sheet=sheet)
-    names = names_of(data, dataset, images)
+        check = _with_labels(cfg, dataset, check, names=names["train"], sheet=sheet)
     if as_json:
         click.echo(json.dumps(plain_check(check, names, notes=dataset.notes)))
     else:
-        click.echo("\n".join(check_lines(check, names, notes=dataset.notes)))
+        click.echo("\n".join(fitted(check_lines(check, names, notes=dataset.notes))))
     return 1 if check.alarms else 0
 
 
@@ -129,7 +131,9 @@ def _sheet(grid: str) -> Path | None:
     return sheet_of(grid)
 
 
-def _with_labels(cfg: RunConfig, dataset: Dataset, check: DataCheck, *, sheet: Path | None) -> DataCheck:
+def _with_labels(
+    cfg: RunConfig, dataset: Dataset, check: DataCheck, *, names: Sequence[str], sheet: Path | None
+) -> DataCheck:
     """Return a check with what nets say of the labels that had not seen them, and draw that."""
     from dlassign.cli.views.data_check import draw_candidates
     from dlassign.cli.views.notes import say
@@ -145,6 +149,6 @@ def _with_labels(cfg: RunConfig, dataset: Dataset, check: DataCheck, *, sheet: P
     if flaw is None:
         return check
     if sheet is not None:
-        draw_candidates(dataset, rows, better, probabilities, sheet=sheet)
+        draw_candidates(dataset, rows, better, probabilities, names=names, sheet=sheet)
         click.echo(f"plot   {sheet}", err=True)
     return check.with_flaw(flaw)

@@ -45,6 +45,7 @@ def doctor_command(
     Example: dlassign doctor configs/quickstart.yaml
     """
     from dlassign.cli.views.findings import diagnosis_json, diagnosis_lines, explanation
+    from dlassign.cli.views.notes import fitted
 
     if explain is not None:
         click.echo(explanation(explain))
@@ -55,10 +56,10 @@ def doctor_command(
         raise click.UsageError("no config and no run is given; give the path of a YAML file or of a run folder")
     found, load = _diagnose(what, overrides, code=code, trust=trust, steps=not no_steps)
     if not confirm:
-        click.echo(diagnosis_json(found) if as_json else "\n".join(diagnosis_lines(found)))
+        click.echo(diagnosis_json(found) if as_json else "\n".join(fitted(diagnosis_lines(found))))
         return int(any(finding.certainty != "hint" for finding in found.findings))
     if not as_json:
-        click.echo("\n".join(diagnosis_lines(found)))
+        click.echo("\n".join(fitted(diagnosis_lines(found))))
     _confirm(found, load, seeds=seeds, out=out, as_json=as_json)
     return 0
 

@@ -38,7 +38,7 @@ def verify_command(
     import random
     from functools import partial
 
-    from dlassign.cli.views.notes import say
+    from dlassign.cli.views.notes import fitted, say
     from dlassign.cli.views.verified import among_lines, summary_line, verified_lines
     from dlassign.errors import DlassignError
     from dlassign.store.select import some_runs
@@ -61,7 +61,7 @@ def verify_command(
             refused.append((paths, error))
             continue
         if not as_json:  # one after the other: a folder of many runs takes a while
-            click.echo("\n".join(verified_lines(found[-1], short=len(places) > 1)))
+            click.echo("\n".join(fitted(verified_lines(found[-1], short=len(places) > 1))))
     if not found:
         raise refused[0][1]
     for paths, why in refused:
@@ -70,6 +70,6 @@ def verify_command(
     if as_json:
         click.echo(json.dumps([one.plain() for one in (*found, *together)]))
     elif together:
-        click.echo("\n".join([*among_lines(together[0]), summary_line(found)]))
+        click.echo("\n".join(fitted([*among_lines(together[0]), summary_line(found)])))
     wrong = any(one.verdict == "contradicted" for one in (*found, *together))
     return 1 if wrong else max((why.exit_code for _, why in refused), default=0)

@@ -115,19 +115,21 @@ def draw_candidates(
     better: NDArray[np.int64],
     probabilities: NDArray[np.float64],
     *,
+    names: Sequence[str],
     sheet: Path,
 ) -> None:
-    """Draw images of train whose label may be wrong: their label, and the class that suits them with its probability.
+    """Draw images of train whose label may be wrong: name, label, and the class that suits it with its probability.
 
     Args:
         dataset: the data.
         rows: (M,) of train, the surest first; at least one.
         better: (M,) the class that suits each.
         probabilities: (N, K) of all images of train.
+        names: what the images of train are called.
         sheet: the file.
     """
     from dlassign.cli.views.notes import say_once
-    from dlassign.plots.contact_sheet import Tile, build_contact_sheet
+    from dlassign.plots.contact_sheet import Tile, build_contact_sheet, file_line
     from dlassign.plots.style import save_figure
 
     x, y, classes = dataset.train.x, dataset.train.y, dataset.classes
@@ -135,7 +137,9 @@ def draw_candidates(
     shown = list(zip(rows.tolist(), better.tolist(), strict=True))[:_PICTURES]
     tiles = [
         Tile(
-            x[row], (f"label {classes[y[row]]}", f"{classes[other]} {probabilities[row, other]:.2f}"), white=int(white)
+            x[row],
+            (file_line(names[row]), f"label {classes[y[row]]}", f"{classes[other]} {probabilities[row, other]:.2f}"),
+            white=int(white),
         )
         for row, other in shown
     ]

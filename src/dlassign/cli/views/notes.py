@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from dlassign.stats.text import terminal_width, wrapped
+
 if TYPE_CHECKING:
     from dlassign.store.paths import RunPaths
     from dlassign.store.records import RunRecords
+
+_LABELLED = re.compile(r"\s*\S+(?: \S+)?\s{2,}")
+"""What a line begins with that has a word in front: the text after it stays in its column."""
+_VERBATIM = re.compile(r"\s+(?:\d+ )?\| |\s+cure +--set")
+"""A line of a file, or options to copy."""
+_WIDEST_LABEL = 20
+
+
+def fitted(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines that are broken between words where a terminal is too narrow; elsewhere they stay as they are."""
+    width = terminal_width()
+    for line in (part for text in lines for part in text.split("\n")):
+        found = _LABELLED.match(line)
+        hang = len(found[0]) if found and len(found[0]) <= _WIDEST_LABEL else len(line) - len(line.lstrip()) + 2
+        yield line if _VERBATIM.match(line) else wrapped(line, after=" " * hang, width=width)
 
 
 def say(text: str) -> None:

@@ -108,7 +108,7 @@ def write_lines(lines: Iterable[str], target: Path | None) -> None:
 def draw_sheet(
     pictures: Sequence[tuple[Prediction, Samples]], target: Path, *, classes: Sequence[str], white: int, title: str
 ) -> None:
-    """Draw pictures, each with the predicted class, its probability and, if that is wrong, the true class.
+    """Draw pictures, each with its name, the predicted class, its probability and, if it is wrong, the true class.
 
     Args:
         pictures: at least one; (C, H, W) each.
@@ -117,13 +117,14 @@ def draw_sheet(
         white: the value of a full pixel.
         title: stands above the pictures.
     """
-    from dlassign.plots.contact_sheet import Tile, build_contact_sheet
+    from dlassign.plots.contact_sheet import Tile, build_contact_sheet, file_line
     from dlassign.plots.style import save_figure
 
     tiles = []
     for row, picture in pictures:
-        true = (f"is {classes[row.true]}",) if row.wrong and row.true is not None else ()
-        lines = (f"{classes[row.classes[0]]} {row.probabilities[0]:.2f}", *true)
+        true = (f"true {classes[row.true]}",) if row.wrong and row.true is not None else ()
+        said = f"{'said ' if true else ''}{classes[row.classes[0]]}: {row.probabilities[0]:.2f}"
+        lines = (file_line(row.name), said, *true)
         tiles.append(Tile(picture, lines, wrong=row.wrong, white=white))
     save_figure(build_contact_sheet(tiles, title=title), target, say=say_once)
 
