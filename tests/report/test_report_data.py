@@ -88,6 +88,14 @@ class TestRuns:
         assert row["val"] is None
         assert (row["model"], row["params"], row["started"]) == ("mlp 100", 7510, "2026-01-07 10:00:00")
 
+    def test_a_row_says_the_keys_that_tell_runs_apart(self, tmp_path: Path) -> None:
+        for lr in (0.1, 0.2):
+            folder.make_run(tmp_path, name="a", lr=lr, hidden=(7,))
+        report = Report().collect(find_sources([], out=tmp_path))
+        assert sorted(run["telling"] for run in report.runs) == ["optimizer.lr 0.1", "optimizer.lr 0.2"]
+        one = Report().collect(find_sources([report.runs[0]["path"]], out=tmp_path))
+        assert [run["telling"] for run in one.runs] == [""]
+
     def test_damaged_and_foreign_runs_are_listed_with_their_problem(self, filled: SimpleNamespace) -> None:
         report = Report().collect(find_sources([], out=filled.out))
         reasons = {run["name"]: run["reason"] for run in report.runs if run["status"] == "unreadable"}

@@ -22,6 +22,7 @@ from dlassign.report.runs import (
     key_of,
     newest_first,
     run_values,
+    telling_texts,
     time_text,
 )
 from dlassign.report.tables import Unread, reproduced_view, sweep_view
@@ -79,9 +80,10 @@ class Report:
         runs = newest_first([self._reader.read(paths) for paths in sources.runs])
         groups = groups_of(runs)
         folders = folders_of(runs)
+        told = telling_texts(runs)
         values = [
-            run_values(run, group=groups[run.summary.run]) | {"folder": folder}
-            for run, folder in zip(runs, folders, strict=True)
+            run_values(run, group=groups[run.summary.run]) | {"folder": folder, "telling": telling}
+            for run, folder, telling in zip(runs, folders, told, strict=True)
         ]
         known = {value["key"] for value in values}
         sweeps = [sweep_view(folder, known) for folder in sources.sweeps]

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.plots.series import steps_per_epoch
 from dlassign.report.curves import Drawn, drawn_curves, short
 from dlassign.report.damage import check_depth, check_summary, checked_list
 from dlassign.stats.proportion import sampling_interval
 from dlassign.store.files import is_locked
+from dlassign.store.identity import config_value, telling_keys
 from dlassign.store.paths import RunPaths, telling_names
 from dlassign.store.records import Record, read_records
 from dlassign.store.run_group import group_by_config
@@ -182,6 +184,14 @@ def folders_of(runs: Sequence[LoggedRun]) -> list[str]:
         for root, name in zip(roots, telling_names(roots) if len(roots) > 1 else [roots[0].name], strict=True)
     }
     return [told[run.paths.root] for run in runs]
+
+
+def telling_texts(runs: Sequence[LoggedRun]) -> list[str]:
+    """Return of each run the values of the config keys that tell it from the others, but for those of its model."""
+    named = [(run.summary.name, run.summary.config) for run in runs if run.summary.config]
+    keys = [key for key in telling_keys(named) if key not in ("model.name", "model.hidden")]
+    found = [[(key, config_value(run.summary.config, key, None)) for key in keys] for run in runs]
+    return [", ".join(f"{key} {value_text(value)}" for key, value in own if value is not None) for own in found]
 
 
 def run_values(run: LoggedRun, *, group: int) -> dict[str, Any]:

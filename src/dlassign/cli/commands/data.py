@@ -97,8 +97,10 @@ def check_command(
     import json
     from pathlib import Path
 
+    from dlassign.cli.views.notes import fitted, say_at_once
+
+    say_at_once(f"reading the data of {config}")
     from dlassign.cli.views.data_check import check_lines, plain_check
-    from dlassign.cli.views.notes import fitted
     from dlassign.config.load import load_config
     from dlassign.data.load import find_images, load_dataset, names_of
     from dlassign.data_checks.check import check_data

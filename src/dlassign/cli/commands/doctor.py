@@ -70,13 +70,18 @@ def _diagnose(
     """Return what is wrong, and what loads the config with further overrides and another seed."""
     from pathlib import Path
 
+    from dlassign.cli.views.notes import say_at_once
+
+    path = Path(what)
+    is_run = path.is_dir() or path.name == "log.jsonl" or not (path.suffix or path.exists())
+    probed = ", and training 200 steps in memory, which may take a minute" if steps and not is_run else ""
+    say_at_once(f"looking at {what}{probed}")
     from dlassign.config.load import load_located
     from dlassign.launch.diagnosing import diagnose_config, diagnose_run, run_config
     from dlassign.parts.code import Code
     from dlassign.store.select import one_run
 
-    path = Path(what)
-    if path.is_dir() or path.name == "log.jsonl" or not (path.suffix or path.exists()):
+    if is_run:
         if overrides or code:
             raise click.UsageError(f"{what} is a run, whose config is what it was; --set and --code are for a config")
         paths = one_run(what)

@@ -53,7 +53,9 @@ def sweep_command(
     from functools import partial
     from pathlib import Path
 
-    from dlassign.cli.views.notes import say
+    from dlassign.cli.views.notes import say, say_at_once
+
+    say_at_once(f"checking every point of {config}")
     from dlassign.config.load_sweep import load_sweep
     from dlassign.launch.sweeping import read_sweep, ready_sweep, train_sweep
     from dlassign.parts.code import Code

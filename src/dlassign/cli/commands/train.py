@@ -53,7 +53,9 @@ def train_command(
     """
     from pathlib import Path
 
-    from dlassign.cli.views.notes import say
+    from dlassign.cli.views.notes import say, say_at_once
+
+    say_at_once(f"reading {config} and its data")
     from dlassign.config.load import load_located
     from dlassign.errors import UserError
     from dlassign.launch.training import find_run, train_run

@@ -38,7 +38,10 @@ def verify_command(
     import random
     from functools import partial
 
-    from dlassign.cli.views.notes import fitted, say
+    from dlassign.cli.views.notes import fitted, say, say_at_once
+
+    again = "the whole run" if whole else "stretches of it" if steps else ""
+    say_at_once(f"verifying {', '.join(runs)}{f', training {again} again' if again else ''}")
     from dlassign.cli.views.verified import among_lines, summary_line, verified_lines
     from dlassign.errors import DlassignError
     from dlassign.store.select import some_runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,12 @@ def fitted(lines: Iterable[str]) -> Iterator[str]:
 def say(text: str) -> None:
     """Print a line on standard error."""
     click.echo(text, err=True)
+
+
+def say_at_once(text: str) -> None:
+    """Print a line on standard error before work that takes seconds, where that is a terminal."""
+    if sys.stderr.isatty():
+        say(text)
 
 
 def say_once(text: str) -> None:
