@@ -40,8 +40,7 @@ def verify_command(
 
     from dlassign.cli.views.notes import fitted, say, say_at_once
 
-    again = "the whole run" if whole else "stretches of it" if steps else ""
-    say_at_once(f"verifying {', '.join(runs)}{f', training {again} again' if again else ''}")
+    say_at_once(f"verifying {', '.join(runs)}{', training again' if whole or steps else ''}")
     from dlassign.cli.views.verified import among_lines, summary_line, verified_lines
     from dlassign.errors import DlassignError
     from dlassign.store.select import some_runs
