@@ -257,7 +257,8 @@ def learning_rates(runs: Sequence[Run]) -> Found:
         rule = name.split(",")[0]
         reported = 1e-5 if rule == "SGD" else 1e-4
         found = best(points)
-        numbers = f"{name}: best {found:g}; it less {reported:g}: {points[found].less(points[reported])}"
+        gap = "" if found == reported else f"; it less {reported:g}: {points[found].less(points[reported])}"
+        numbers = f"{name}: best {found:g}{gap}"
         said.append(Said(f"{rule} is best at about {reported:g}", reported / 4 < found < 4 * reported, numbers))
     return side_by_side("rate", columns), said
 
@@ -453,7 +454,8 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def _budget(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
-    steps, sizes = ({getattr(run, key) for run in runs} for key in ("steps", "batch_size"))
+    ended = [run for run in runs if run.status != "diverged"] or runs
+    steps, sizes = ({getattr(run, key) for run in ended} for key in ("steps", "batch_size"))
     links = ", ".join(f"[{name}](../../configs/sweeps/{name}.yaml)" for name in sweeps)
     text = f"{len(runs)} runs of {_range(steps)} steps, batches of {_range(sizes)}: {links}."
     return "\n".join(textwrap.wrap(text, 120, break_on_hyphens=False))

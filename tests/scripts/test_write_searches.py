@@ -1,4 +1,4 @@
-"""The page of the reports' searches: what its rules see in made-up runs."""
+"""The page of the reports' searches: what its rules see in made-up runs; the shipped page is what they give."""
 
 from __future__ import annotations
 
@@ -114,6 +114,17 @@ def test_a_search_that_has_not_run_is_said_to_be_missing() -> None:
     missing = "Not measured yet: `dlassign sweep configs/sweeps/uva2018_init.yaml`"
     assert missing in text.split("## Initial weights")[1].split("##")[0]
     assert "Not measured" not in text.split("## Hidden layers")[1].split("##")[0]
+
+
+def test_the_shipped_page_is_what_its_file_gives() -> None:
+    runs = searches.read_csv(searches.RESULTS / "searches.csv")
+    assert (searches.RESULTS / "searches.md").read_text() == searches.page(runs)
+    for name in {run.sweep for run in runs}:
+        checked = check_points(load_sweep(SWEEPS / f"{name}.yaml"))
+        points = {json.dumps(point, sort_keys=True) for point in checked.points}
+        found = [json.dumps(json.loads(run.values), sort_keys=True) for run in runs if run.sweep == name]
+        assert set(found) == points
+        assert all(found.count(point) == 3 for point in points)
 
 
 def test_a_file_of_runs_is_read_as_it_was_written(tmp_path: Path) -> None:
