@@ -39,7 +39,7 @@ def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
     table = read_table_file(str(tmp_path / "t.csv"))
     assert [column.name for column in table.columns] == ["size", "note"]
-    assert table.rows == [(3, ["1,5", 'a "big" one;\nwith a line end']), (5, ["2", "z"])]
+    assert list(table.rows) == [(3, ["1,5", 'a "big" one;\nwith a line end']), (5, ["2", "z"])]
 
 
 def test_every_row_of_another_length_is_told(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def _group(given: Group) -> RunGroup:
     what = "groups: expected places such as 'out/NAME/HASH8', runs, or lists of runs, got"
     if not isinstance(given, Run | Iterable):
         raise UserError(f"{what} {type(given).__name__}")
-    runs: list[Run] = [given] if isinstance(given, Run) else list(given)
+    runs: list[Run] = [given] if isinstance(given, Run) else [*given]
     if kinds := sorted({type(run).__name__ for run in runs if not isinstance(run, Run)}):
         raise UserError(f"{what} {type(given).__name__} of {', '.join(kinds)}")
     return group_of([run.summary for run in runs])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sys import intern
 from typing import Any
 from unicodedata import normalize
 
@@ -19,7 +20,7 @@ from dlassign.data.preprocess_chain import Float64
 from dlassign.data.table_columns import DecimalMark, Rule, clean, fit_column, in_order, is_absent, number, unfitted
 from dlassign.data.table_encoding import Cells, TableEncoding
 from dlassign.data.table_faults import Fault, refusal
-from dlassign.data.table_file import Row, TableFile, read_table_file
+from dlassign.data.table_file import TableFile, read_table_file
 from dlassign.data.table_notes import (
     Column,
     exact_number,
@@ -30,6 +31,7 @@ from dlassign.data.table_notes import (
     notes_of_numbers,
     notes_of_texts,
 )
+from dlassign.data.table_rows import TableRows
 from dlassign.errors import DataError
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -68,7 +70,7 @@ class Table:
             DataError: with every label that is no class name and every cell that is not what the config says; or there
                 is one class only.
         """
-        texts = [cells[self.label].strip() for _, cells in self.file.rows]
+        texts = [intern(cell.strip()) for cell in self.file.rows.column(self.label)]
         values = self._values() if self.is_plain else None
         faults = list(self._label_faults(texts))
         if faults or values is None:
@@ -77,7 +79,7 @@ class Table:
             raise refusal(self.file.path, faults)
         # Labels are text: as numbers, 9007199254740992 and ...993 would be one class. Only the ways in which Unicode
         # writes one text are made equal.
-        names = [normalize("NFC", text) for text in texts]
+        names = [intern(normalize("NFC", text)) for text in texts]
         classes = in_order(names)
         if len(classes) < 2:
             raise DataError(
@@ -97,7 +99,7 @@ class Table:
             label=label or Path(self.file.path).stem,
             samples_sha256=_digest_of_rows(self.file.rows),
             notes=(*self.notes, *notes_of_labels(self.file.columns[self.label], texts), *self._notes(values, y)),
-            numbers={"train": np.array([line for line, _ in self.file.rows])},
+            numbers={"train": np.array(self.file.rows.lines)},
         )
 
     def fit(self, rows: Sequence[Cells]) -> TableEncoding:
@@ -122,7 +124,7 @@ class Table:
 
     def texts(self, feature: int) -> list[str]:
         """Return the cells of a column of the file."""
-        return [cells[feature] for _, cells in self.file.rows]
+        return list(self.file.rows.column(feature))
 
     def _values(self) -> Float64 | None:
         """Return x: (N, D) float64 of a plain table; None if a cell is not a finite number."""
@@ -142,7 +144,7 @@ class Table:
 
     def _label_faults(self, texts: Sequence[str]) -> Iterator[Fault]:
         column = self.file.columns[self.label]
-        for (line, _), text in zip(self.file.rows, texts, strict=True):
+        for line, text in zip(self.file.rows.lines, texts, strict=True):
             value = number(text)
             # 1e999 is a name as good as any; nan and inf are what programs write for a value that is missing or wrong
             if text and (value is None or math.isfinite(value) or any(char.isdigit() for char in text)):
@@ -157,7 +159,7 @@ class Table:
             column, texts = unfitted(self.file.columns[feature], rule), self.texts(feature)
             wrong = [
                 (line, text, what)
-                for (line, _), text in zip(self.file.rows, texts, strict=True)
+                for line, text in zip(self.file.rows.lines, texts, strict=True)
                 if (what := column.fault(text))
             ]
             filled = sum(not is_absent(text) for text in texts)
@@ -313,7 +315,7 @@ def _decimal_comma(file: TableFile, numbers: Sequence[int]) -> str | None:
         return None  # quick, for most tables have none at all
     found = None
     for place in numbers:
-        texts = [(line, cells[place].strip()) for line, cells in file.rows]
+        texts = [(line, cell.strip()) for line, cell in zip(file.rows.lines, file.rows.column(place), strict=True)]
         if any("." in text and number(text) is not None for _, text in texts):
             return None
         first = next((f"{text} in line {line}" for line, text in texts if _DECIMAL_COMMA.fullmatch(text)), None)
@@ -324,7 +326,7 @@ def _decimal_comma(file: TableFile, numbers: Sequence[int]) -> str | None:
     return found
 
 
-def _digest_of_rows(rows: Sequence[Row]) -> str:
+def _digest_of_rows(rows: TableRows) -> str:
     """Return the digest of all cells, those of dropped columns and labels too."""
     digest = hashlib.sha256()
     for _, cells in rows:

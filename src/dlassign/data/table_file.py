@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from unicodedata import normalize
 
@@ -13,9 +14,11 @@ from dlassign.config.ordinary_file import read_ordinary
 from dlassign.config.suggestion import did_you_mean
 from dlassign.data.table_faults import Fault, refusal
 from dlassign.data.table_notes import Column
+from dlassign.data.table_rows import Row, TableRows
 from dlassign.errors import DataError, first_few
 
-Row = tuple[int, list[str]]
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+"""A line as csv takes it: io.StringIO would hold each letter in four bytes."""
 OTHERS = (";", "\t")
 """What programs write between values where the comma stands in numbers, and what a copy from a spreadsheet has."""
 
@@ -34,7 +37,7 @@ class TableFile:
 
     path: str
     columns: tuple[Column, ...]
-    rows: list[Row]
+    rows: TableRows
     first: int
     delimiter: str
 
@@ -90,19 +93,19 @@ def read_table_file(path: str, *, header: bool = True, delimiter: str = ",") -> 
     if first is None:
         raise DataError(f"{path}: the file is empty")
     names = [normalize("NFC", name.strip()) if header else None for name in first[1]]
-    rows = list(lines) if header else [first, *lines]
-    if not rows:
+    rows = TableRows(lines if header else chain([first], lines), width=len(names))
+    if not rows and not rows.odd:
         raise DataError(f"{path}: there is a header, but no row of values below it")
     wrong = f"values, but line {first[0]} has {len(names)}"
     cure = "a value with the delimiter in it needs quotes around it"
-    if faults := [Fault(line, f"{len(cells)} {wrong}", cure) for line, cells in rows if len(cells) != len(names)]:
+    if faults := [Fault(line, f"{length} {wrong}", cure) for line, length in rows.odd]:
         raise refusal(path, faults)
     return TableFile(path, tuple(Column(*column) for column in enumerate(names)), rows, first[0], delimiter)
 
 
 def _lines(path: str, text: str, delimiter: str) -> Iterator[Row]:
     """Yield (line number, cells) of every line that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader((line[0] for line in _LINE.finditer(text)), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             if len(cells) > 1 or (cells and cells[0].strip()):

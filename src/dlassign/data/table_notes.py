@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Labels
+from dlassign.data.table_rows import TableRows
 from dlassign.errors import first_few
 
 _ENOUGH_TO_COUNT = 5
@@ -98,7 +99,7 @@ def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:
     return notes
 
 
-def notes_of_numbers(column: Column, x: NDArray[np.float64], rows: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
+def notes_of_numbers(column: Column, x: NDArray[np.float64], rows: TableRows) -> list[str]:
     """Return a note if float64 does not hold the numbers of a column.
 
     Args:
@@ -110,12 +111,13 @@ def notes_of_numbers(column: Column, x: NDArray[np.float64], rows: Sequence[tupl
     different = len(np.unique(x))
     if small and different == len(x):
         return []  # so most measurements end, without a look at their texts
-    texts = [cells[column.number] for _, cells in rows]
-    longest = max(map(len, texts))
-    if longest <= _SHORTEST_ZERO or (small and (longest <= _EXACT or different == len(set(texts)))):
+    longest = max(map(len, rows.column(column.number)))
+    if longest <= _SHORTEST_ZERO or (
+        small and (longest <= _EXACT or different == len(set(rows.column(column.number))))
+    ):
         return []
     exact: dict[float, Decimal] = {}
-    for (line, _), text, value in zip(rows, texts, x.tolist(), strict=True):
+    for line, text, value in zip(rows.lines, rows.column(column.number), x.tolist(), strict=True):
         # Nothing is lost of a short text, but where a number is too small, as 1e-400 is.
         if len(text) <= _EXACT and (value or len(text) <= _SHORTEST_ZERO):
             continue
