@@ -176,7 +176,7 @@ def hints(found: Sequence[Judged]) -> str:
 TEXT = """\
 # Is the doctor right?
 
-Written by `scripts/bench_doctor.py`. A tool that finds every fault and alarms on healthy nets, too, is of no use. In the
+Written by `scripts/bench_doctor.py`. A tool that finds every fault and alarms on healthy nets, too, is useless. In the
 published logs of three tools, healthy models get a warning so often: DeepDiagnosis (Wardat and others, 2022) 68 of 188,
 36 %; DeepLocalize (Wardat and others, 2021) 133 of 186, 72 %; UMLAUT (Schoop and others, 2021) 103 of 103. They ran on
 other models than those here, and say nothing of how sure they are. So both are counted here, and false alarms by how
