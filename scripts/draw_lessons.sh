@@ -11,6 +11,7 @@ dlassign reproduce lessons --out "$out" --seeds 5 --page "$pages/measured.md"
 draw() { # draw PICTURE TITLE RUNS... : options of plot may follow
     picture="$1" title="$2"
     shift 2
+    rm -f "$pages/$picture.png" # plot overwrites no picture that came with the package
     dlassign plot "$@" --x epoch --title "$title" --output "$pages/$picture.png"
 }
 run() { # run ROW [NUMBER]: prints the folder of a run of that row in the lessons' table
@@ -20,7 +21,8 @@ run() { # run ROW [NUMBER]: prints the folder of a run of that row in the lesson
 draw double_softmax "A softmax taken twice" $(run double_softmax) $(run one_softmax) --split train
 draw collapse "Weights of .001 against He's" $(run collapse) $(run collapse_he) --split train --split val
 draw running_accuracy "Accuracy while an epoch trains, and after it" $(run running_accuracy)
-draw best_of_many "A hundred looks at the test set" $(run best_of_many 1)
+draw best_of_many "A hundred looks at the test set, five seeds" $(for i in 0 1 2 3 4; do run best_of_many $i; done) \
+    --split test --metric accuracy
 draw sigmoid "Sigmoids, one layer and five, against tanh" $(run sigmoid_one) $(run sigmoid_deep) $(run tanh_deep) --split train --split val
 draw tanh_elu "Five layers of tanh and of ELU, weights of PyTorch and of 1" $(run tanh_deep) $(run elu_deep) $(run tanh_large) $(run elu_large) --split train --split val --log-y
 draw diverging "A loss that falls and then grows, and two cures" $(run too_fast) $(run smaller_rate) $(run larger_batch) --split train
