@@ -217,13 +217,18 @@ def escaped(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
+_CURE = "make them alike, or leave that part out and let data.split take samples of train, `--set data.PART=null`"
+
+
 def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path, classes: tuple[str, ...]) -> None:
     lacks, adds = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
     if not lacks and not adds:
         return
     parts = [f"lacks {', '.join(lacks[:10])}"] if lacks else []
     parts += [f"has {', '.join(adds[:10])} in addition"] if adds else []
-    raise DataError(f"data.{part}: {folder} must have the class folders of {first}, but it {' and '.join(parts)}")
+    raise DataError(
+        f"data.{part}: {folder} must have the class folders of {first}, but it {' and '.join(parts)}; {_CURE.replace('PART', part)}"
+    )
 
 
 def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], list[str]]:
@@ -255,7 +260,7 @@ def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], lis
 
 def _empty_message(top: _ClassFolder) -> str:
     if not top.left_out:
-        return f"{top.path}: this class folder holds no images"
+        return f"{top.path}: this class folder holds no images; put some in, or take the class out of every part"
     folder, where = next(iter(top.left_out.items()))
     return (
         f"data.{top.part}: {top.path} holds no images of its own: {folder} is the folder {where}, and its images "
