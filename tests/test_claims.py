@@ -14,6 +14,21 @@ from dlassign.config.load_table import load_table
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "docs" / "reproduction" / "claims").glob("*.yaml"))
+QUESTIONS = {
+    "uva2018": ("1.1", "1.2", "2,", "3.1", "3.2", "4"),
+    "uva2020": ("1.1", "1.2", "2.1", "2.2", "3.1", "3.2", "4"),
+    "eecs598": (
+        *("Q1.1", "Q1.2", "Q1.3", "Q1.4", "Q1.5", "Q2.3", "Q2.4", "Q3.3", "Q3.4", "Q4.3", "Q4.4", "Q5.3", "Q5.4"),
+        *("Q6.2", "Q6.3", "Q7.1", "Q7.2", "Q7.3"),
+    ),
+    "hlcv003": ("Q1", "Q2 a", "Q2 b", "Q2 c", "Q2 d", "Q3", "Q4"),
+    "hlcv004": ("Q1 a", "Q1 b", "Q1 c", "Q2 a", "Q2 b", "Q2 c", "Q2 d", "Q3 a", "Q3 b", "Q4 a", "Q4 c"),
+}
+"""What each report answers, from reading it: the reports are no part of the repository."""
+LEAST = {"uva2018": 36, "uva2020": 35, "eecs598": 30, "hlcv003": 39, "hlcv004": 50}
+"""How many claims each was read to have."""
+REASON = 40
+"""Letters that a reason has at least: "not measured" is none."""
 
 
 def claims(file: Path) -> list[dict[str, Any]]:
@@ -59,12 +74,21 @@ class TestEveryList:
         missing = [target for one in claims(file) for target in one.get("shown_by", ()) if not is_there(target)]
         assert missing == []
 
+    def test_a_reason_has_substance(self, file: Path) -> None:
+        assert all(len(one["why_not"]) >= REASON for one in claims(file) if "why_not" in one)
+
+    def test_no_claim_is_lost_and_each_question_has_one(self, file: Path) -> None:
+        assert len(claims(file)) >= LEAST[file.stem]
+        places = [str(one["where"]) for one in claims(file)]
+        missing = [question for question in QUESTIONS[file.stem] if not any(at.startswith(question) for at in places)]
+        assert missing == []
+
     def test_each_claim_stands_once(self, file: Path) -> None:
         said = [one["claim"] for one in claims(file)]
         assert len(said) == len(set(said))
 
 
-@pytest.mark.parametrize("table", ["uva2018", "uva2020"])
+@pytest.mark.parametrize("table", ["eecs598", "hlcv", "uva2018", "uva2020"])
 def test_every_row_shows_a_claim(table: str) -> None:
     named = {target for file in FILES for one in claims(file) for target in one.get("shown_by", ())}
     assert {f"{table}:{row}" for row in rows(table)} <= named
