@@ -226,9 +226,8 @@ def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path,
         return
     parts = [f"lacks {', '.join(lacks[:10])}"] if lacks else []
     parts += [f"has {', '.join(adds[:10])} in addition"] if adds else []
-    raise DataError(
-        f"data.{part}: {folder} must have the class folders of {first}, but it {' and '.join(parts)}; {_CURE.replace('PART', part)}"
-    )
+    what = f"must have the class folders of {first}, but it {' and '.join(parts)}"
+    raise DataError(f"data.{part}: {folder} {what}; {_CURE.replace('PART', part)}")
 
 
 def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], list[str]]:
