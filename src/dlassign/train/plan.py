@@ -32,7 +32,7 @@ from dlassign.train.own_schedule import own_factor
 
 RECORDS = 1000
 """Log records of a training that has one an epoch, at most: each waits for the device and takes a line."""
-MEASURE_EVERY, MEASUREMENTS = 500, 50
+MEASURE_EVERY, MEASUREMENTS = 750, 50
 """Steps between two records of statistics, at least, and such records of a training, at most."""
 MEASURED = 256
 """Samples that statistics are measured on, at most."""
@@ -81,8 +81,8 @@ class Plan:
     def measures_at(self, step: int) -> bool:
         """Return whether statistics are logged after this step: where splits are evaluated, but not each time.
 
-        Between two are at least MEASURE_EVERY steps. Measuring takes as long as about one step, of tiny nets two and a
-        half, so at most .5 % of the training. Counted and not timed: whoever trains again writes the same log.
+        Between two are at least MEASURE_EVERY steps. Measuring takes as long as one to four steps, the longer the smaller
+        the net is, so at most .5 % of the training: docs/benchmarks/statistics.md. Counted and not timed: whoever trains again writes the same log.
         """
         least = max(MEASURE_EVERY, -(-self.steps // MEASUREMENTS))
         # Of evaluations at steps 1, 101, 201, ... the first has few steps behind it.

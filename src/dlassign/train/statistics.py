@@ -37,10 +37,17 @@ _ROUGH = 1e-15
 class Measure:
     """The watcher that writes statistics; it has no state, since the plan alone says when it does."""
 
+    def __init__(self) -> None:
+        self._is_ours: bool | None = None
+
     def on_eval(self, run: Run, evaluations: Mapping[str, Evaluation]) -> bool:
         """Write a record if the plan says so and measuring changes nothing; never ends training."""
         plan = run.parts.plan
-        if plan.measures_at(run.step) and next(own_parts(run.cfg), None) is None:
+        if not plan.measures_at(run.step):
+            return False
+        if self._is_ours is None:  # looked for once: to go through a config takes as long as steps of a tiny net
+            self._is_ours = next(own_parts(run.cfg), None) is None
+        if self._is_ours:
             found = run.learner.statistics(run.parts.splits["train"], plan.measured)
             if found is not None:
                 run.log.write("statistics", step=run.step, **found.logged())
@@ -135,8 +142,10 @@ def numpy_statistics(network: Network, loss: NumpyLoss, x: Array, y: Labels) -> 
         x: (n, ...) prepared.
         y: (n,) int64.
     """
-    # The same layers, so that nothing large has to be copied.
-    without = Network({name: layer for name, layer in network.layers.items() if not isinstance(layer, Dropout)})
+    without = network
+    if any(isinstance(layer, Dropout) for layer in network.layers.values()):
+        # The same layers, so that nothing large has to be copied.
+        without = Network({name: layer for name, layer in network.layers.items() if not isinstance(layer, Dropout)})
     changing = [*network.grads.values(), *network.buffers.values()]
     kept = [array.copy() for array in changing]
     with np.errstate(all="ignore"):
