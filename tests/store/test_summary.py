@@ -68,7 +68,9 @@ def test_a_test_set_that_was_opened_early_is_told_wherever_its_result_is(tmp_pat
     )
     assert " samples/s)" in next(result_lines(result_line(paths, records), [], noun="samples"))
     listing = Listing([replace(found, mark="opened", test_max=None, test_accuracy=0.5)], datetime.now(UTC))
-    assert listing.text(listing.runs[0], "test") == "50.00 [37, 63] (opened)"
+    _, _, row, _, below = listing.table(listing.runs, ("test",), "markdown").splitlines()
+    assert row == "| 50.00 [37, 63]* |"
+    assert below.endswith("test opened")
 
 
 def test_run_without_end_is_running_while_its_lock_is_held(tmp_path: Path) -> None:

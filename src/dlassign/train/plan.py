@@ -81,8 +81,9 @@ class Plan:
     def measures_at(self, step: int) -> bool:
         """Return whether statistics are logged after this step: where splits are evaluated, but not each time.
 
-        Between two are at least MEASURE_EVERY steps. Measuring takes as long as one to four steps, the longer the smaller
-        the net is, so at most .5 % of the training: docs/benchmarks/statistics.md. Counted and not timed: whoever trains again writes the same log.
+        Between two are at least MEASURE_EVERY steps. Measuring takes as long as one to four steps, the longer the
+        smaller the net is, so at most .5 % of the training: docs/benchmarks/statistics.md. Counted and not timed:
+        whoever trains again writes the same log.
         """
         least = max(MEASURE_EVERY, -(-self.steps // MEASUREMENTS))
         # Of evaluations at steps 1, 101, 201, ... the first has few steps behind it.
