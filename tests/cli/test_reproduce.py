@@ -60,7 +60,7 @@ def test_the_table_holds_what_the_logs_say(folder: Path) -> None:
     ends = stats.t.interval(0.95, 2, statistics.mean(lasts), stats.sem(lasts))
     assert (last["low"], last["high"]) == (pytest.approx(ends[0]), pytest.approx(ends[1]))
     assert narrow["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
-    assert (wide["seeds"], wide["figures"][0]["verdict"], wide["note"]) == ([4], "better", "of our own")
+    assert (wide["seeds"], wide["figures"][0]["verdict"], wide["note"]) == ([4], "undecided", "of our own")
     assert found["environment"] == logs[-1].start["environment"] | {"command": found["environment"]["command"]}
     rows = list(csv.DictReader((folder / "out" / "tables" / "small.csv").read_text().splitlines()))
     assert [float(row["mean"]) for row in rows[:2]] == [last["mean"], best["mean"]]
@@ -135,7 +135,10 @@ def test_a_change_is_said_until_it_is_trained(folder: Path) -> None:
 
 def test_figures_that_a_config_does_not_measure_are_not_made_up(folder: Path) -> None:
     write_config(folder, "plain", train={**BASE["train"], "evaluate": None})
-    figures = [{"figure": name, "value": 0.9} for name in ("test last", "test best", "train", "test", "val last")]
+    figures = [
+        {"figure": name, "value": 0.9, "best_of": 3 if "best" in name else 1}
+        for name in ("test last", "test best", "train", "test", "val last")
+    ]
     write_table(folder, {"plain": row("plain", *figures)})
     assert reproduce("--seeds", "2").exit_code == 0
     found = {figure["figure"]: figure for figure in content(folder)["rows"][0]["figures"]}
@@ -179,7 +182,7 @@ def test_data_that_is_not_there_is_marked(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     [found] = content(folder)["rows"]
     assert found["status"] == "cannot run"
-    assert found["figures"][0]["verdict"] == "cannot be compared"
+    assert found["figures"][0]["verdict"] == "not comparable"
     assert found["figures"][0]["why"] == "data missing"
     assert "dlassign data fetch mnist" in found["why"]
     assert result.stdout.count("dlassign data fetch mnist") == 1
@@ -238,6 +241,47 @@ def test_every_problem_of_every_config_at_once(folder: Path) -> None:
     assert "gone.yaml: no such file" in result.stderr
     assert "optimizer.lr" in result.stderr
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("reported", "changes", "message"),
+    [
+        ({"figure": "test", "value": 0.9}, {"margin": None}, "no margin says what matters; give the table one"),
+        ({"figure": "loss last", "value": 0.9}, {}, "no margin says what matters; add margin: in units of the loss"),
+        ({"figure": "test best", "value": 0.9}, {}, "say of how many the reported one is, such as best_of: 15"),
+        ({"figure": "test", "value": 0.9, "margin": 2.0}, {}, "below 1, got 2; 2 % is 0.02"),
+        ({"figure": "test", "value": 0.9, "within": 0.1}, {}, "within"),
+    ],
+)
+def test_what_a_figure_lacks_to_be_compared(
+    folder: Path, reported: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    path = write_table(folder, {"odd": row("wide", reported)}, **changes)
+    result = reproduce()
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert f"{path.relative_to(folder)}:" in result.stderr
+
+
+def test_a_figure_at_a_step(folder: Path) -> None:
+    figures = [{"figure": name, "step": 19} for name in ("test", "test best", "val", "train last", "loss last")]
+    write_table(folder, {"narrow": row("narrow", *figures)})
+    assert reproduce("--seeds", "1").exit_code == 0
+    [found] = content(folder)["rows"]
+    log = read_records(folder / found["runs"][0] / "log.jsonl")
+    at = {record["step"]: record for record in log.train}
+    tests = {record["step"]: record["accuracy"] for record in log.evaluations("test")}
+    vals = {record["step"]: record["accuracy"] for record in log.evaluations("val")}
+    assert [figure["values"][0] for figure in found["figures"]] == [
+        tests[20],
+        max(tests[10], tests[20]),
+        vals[20],
+        pytest.approx(statistics.mean(at[step]["accuracy"] for step in (15, 20))),
+        at[20]["loss"],
+    ]
+    assert [figure["step"] for figure in found["figures"]] == [20] * 5
+    assert [figure["evaluations"] for figure in found["figures"]] == [1, 2, 1, 1, 1]
+    assert "| test best of 2 at step 20 |" in (folder / "out/tables/small.md").read_text()
 
 
 def test_interrupted_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +371,7 @@ def test_diverged_runs_have_no_figures(folder: Path) -> None:
     [found] = content(folder)["rows"]
     assert (found["status"], found["why"]) == ("done", "2 of 2 runs diverged")
     assert [figure["values"] for figure in found["figures"]] == [[], []]
-    assert found["figures"][0]["verdict"] == "cannot be compared"
+    assert found["figures"][0]["verdict"] == "not comparable"
     assert found["figures"][0]["why"] == "2 of 2 runs diverged"
     assert "2 of 2 runs diverged" in result.stdout
 
@@ -387,7 +431,7 @@ def test_a_table_in_each_format(folder: Path) -> None:
     assert set(lines) < set((folder / "out" / "tables" / "small.md").read_text().splitlines())
     assert sum(line.startswith("| Net narrow") for line in lines) == 1
     latex = reproduce(*again, "--format", "latex").stdout
-    assert latex.startswith("% Small nets\n% Reported figures: nowhere.\n\\begin{tabular}{llrrlrl}")
+    assert latex.startswith("% Small nets\n% Reported figures: nowhere.\n\\begin{tabular}{llrrllrl}")
     assert "Net narrow & test last & 80.00 & " in latex
     by_format, by_flag = (
         json.loads(reproduce(*again, *option).stdout) for option in (("--format", "json"), ("--json",))

@@ -84,7 +84,7 @@ def write_table(out: Path, name: str, runs: list[str], figures: list[dict[str, A
         "figures": figures,
     }
     environment = {"device_name": "A chip", "packages": {"torch": "2.11"}}
-    table = {"schema": 1, "table": name, "title": "Reported beside measured", "source": "a report, table 1"}
+    table = {"schema": 2, "table": name, "title": "Reported beside measured", "source": "a report, table 1"}
     table |= {"made": "2026-11-21 12:00:00", "environment": environment, "rows": [{**row, **changes}]}
     path = out / "tables" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,12 +24,13 @@ def write_config(folder: Path, name: str, **changes: Any) -> None:
     (folder / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
 
 
-def write_table(folder: Path, rows: dict[str, Any], name: str = "small") -> Path:
+def write_table(folder: Path, rows: dict[str, Any], name: str = "small", **changes: Any) -> Path:
     """Write a table into configs/tables, where its name finds it."""
     tables = folder / "configs" / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     path = tables / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"title": "Small nets", "source": "nowhere", "rows": rows}, sort_keys=False))
+    content = {"title": "Small nets", "source": "nowhere", "margin": 0.02, "rows": rows, **changes}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 

@@ -228,9 +228,7 @@ class TestTables:
         assert [figure["equal"] for figure in view["rows"][0]["figures"]] == [True, False, False]
 
     def test_rows_without_runs(self, tmp_path: Path) -> None:
-        nothing = folder.figure(
-            values=[], mean=None, low=None, high=None, verdict="cannot be compared", why="no weights"
-        )
+        nothing = folder.figure(values=[], mean=None, low=None, high=None, verdict="not comparable", why="no weights")
         cure = "no weights: run `dlassign data fetch resnet34`"
         view = self.view(tmp_path, nothing, status="cannot run", why=cure, former=["out/a/0a0a0a0a-s0"])
         assert view["rows"][0]["status_text"] == "cannot run"
@@ -238,7 +236,7 @@ class TestTables:
         assert view["rows"][0]["figures"][0]["why"] == "no weights"
         assert view["rows"][0]["remark"] == ""
         assert view["obstacles"] == [{"text": cure, "about": "The first row"}]
-        assert view["verdicts"] == [{"verdict": "cannot be compared", "symbol": "○", "n": 1}]
+        assert view["verdicts"] == [{"verdict": "not comparable", "symbol": "○", "n": 1}]
 
     def test_a_reason_of_many_rows_stands_once_below_the_table(self, tmp_path: Path) -> None:
         file = folder.write_table(tmp_path, "t", [], [])
@@ -261,7 +259,7 @@ class TestTables:
         report = Report().collect(find_sources([str(file)], out=tmp_path))
         assert render_report(report).count("run `dlassign data fetch cifar10`") == 1
 
-    @pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1, "rows": [{}]}', "{"])
+    @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 2, "rows": [{}]}', "{"])
     def test_a_damaged_table_is_listed(self, text: str, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "t", [], [])
         path.write_text(text)

@@ -13,7 +13,7 @@ from dlassign.config.places import Document, Place
 from dlassign.config.run import RunConfig
 from dlassign.config.schema import described
 from dlassign.config.suggestion import did_you_mean
-from dlassign.config.table import TableConfig, unknown_rows
+from dlassign.config.table import TableConfig, broken_table_rules
 from dlassign.errors import ConfigError
 
 FOLDER = Path("configs") / "tables"
@@ -61,7 +61,7 @@ def load_table(path: Path) -> LocatedTable:
         found = next((kind for key, kind in kinds.items() if key in document.data), "holds no table")
         what = f"{path} {found}"
         raise ConfigError([Place(str(path)).problem(f"{what}; give a file with `title:` and `rows:`")])
-    config, problems = validate(document, TableConfig, unknown_rows, described(TableConfig))
+    config, problems = validate(document, TableConfig, broken_table_rules, described(TableConfig))
     if config is None or problems:
         raise ConfigError(problems)
     return LocatedTable(config, document, path)

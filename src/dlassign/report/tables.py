@@ -22,8 +22,8 @@ from dlassign.store.summary import DAMAGE
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.store.sweep_table import PointResult, SeedMean, SweepTable, read_table
 
-SCHEMA = 1
-_SYMBOLS = {"agrees": "✓", "better": "▲", "worse": "▼", "cannot be compared": "○"}
+SCHEMA = 2
+_SYMBOLS = {"agrees": "✓", "differs": "≠", "undecided": "?", "different in kind": "✗", "not comparable": "○"}
 _STATUS = {"done": "measured", "partly": "partly measured", "missing": "not run", "cannot run": "cannot run"}
 _NARROWEST_STRIP = 3.0
 _UNCLIPPED_STRIP = 5.0

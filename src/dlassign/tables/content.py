@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.table import Reported
+from dlassign.stats.equivalence import Margins
 from dlassign.stats.intervals import ANYWHERE, SHARE, mean_interval
 from dlassign.store.clock import now
 from dlassign.store.summary import DAMAGE
 from dlassign.sweep.trial import Trial
-from dlassign.tables.figures import Measured
 from dlassign.tables.plan import PlannedRow, former_runs, problem_of, records_of
 from dlassign.tables.run_values import RunValues, read_values
-from dlassign.tables.verdict import judge
+from dlassign.tables.verdict import Evidence, judge
 
-SCHEMA = 1
+SCHEMA = 2
 Runs = Mapping[str, RunValues]
 """Finished runs, by run folder."""
 
@@ -67,7 +67,7 @@ def _values(plan: PlannedRow, trial: Trial) -> RunValues | str:
     if log is None:
         return ""
     try:
-        return read_values(log, [reported.figure for reported in plan.row.reported])
+        return read_values(log, plan.row)
     except DAMAGE as error:
         what = f"{trial.paths.log} is damaged: {type(error).__name__}: {error}"
         return f"{what}; remove {trial.paths.root} to train it again"
@@ -90,10 +90,7 @@ def _row(plan: PlannedRow, runs: Runs, problems: Sequence[str]) -> dict[str, Any
         "runs": list(runs),
         "measured": max((run.started for run in values), default=None),
         **status,
-        "figures": [
-            _figure(plan, reported, [run.figures[place] for run in values], status["why"])
-            for place, reported in enumerate(plan.row.reported)
-        ],
+        "figures": [_figure(plan, place, values, status["why"]) for place in range(len(plan.row.reported))],
     }
 
 
@@ -115,29 +112,46 @@ def _status(plan: PlannedRow, runs: Sequence[RunValues], problems: Sequence[str]
     return {"status": "cannot run" if plan.why else "missing", "why": why or "not run yet"}
 
 
-def _figure(plan: PlannedRow, reported: Reported, runs: Sequence[Measured], why: str) -> dict[str, Any]:
-    """Return one figure of a row; runs: the figure in every finished run, why: why the row is not complete, or ""."""
-    values = [run.value for run in runs if run.value is not None]
-    loss = reported.figure.startswith("loss")
-    interval = mean_interval(values, within=ANYWHERE if loss else SHARE) if values else None
-    verdict = judge(
-        reported.value,
-        values,
-        higher_is_better=not loss,
-        copy=plan.copy and not loss,
-        within=reported.within,
-        n=runs[0].n if runs else None,
+def _figure(plan: PlannedRow, place: int, runs: Sequence[RunValues], why: str) -> dict[str, Any]:
+    """Return one figure of a row; runs: the finished ones, why: why the row is not complete, or ""."""
+    reported = plan.row.reported[place]
+    found = [run.figures[place] for run in runs]
+    values = [one.value for one in found if one.value is not None]
+    interval = mean_interval(values, within=ANYWHERE if reported.is_loss else SHARE) if values else None
+    absent = next((one.absence for one in found if one.absence not in ("", "diverged")), "")
+    evidence = Evidence(
+        runs=found,
+        in_kind=[run.in_kind for run in runs],
+        diverged=sum(run.diverged for run in runs),
+        missing="" if values else absent or why.partition(":")[0],
     )
-    absent = next((run.absence for run in runs if run.absence not in ("", "diverged")), "")
-    missing = "" if values else absent or why.partition(":")[0]
+    margins = _margins(plan, reported)
+    verdict = judge(reported, evidence, margins, kind=plan.row.kind)
+    low, high = (None, None) if margins is None else margins.allowed
     return {
         "figure": reported.figure,
-        "evaluations": max((run.evaluations for run in runs), default=None),
+        "step": next((one.step for one in found if one.step is not None), reported.step),
+        "evaluations": max((one.evaluations for one in found), default=None),
         "reported": reported.value,
         "values": values,
         "mean": interval and interval.mean,
         "low": interval and interval.low,
         "high": interval and interval.high,
-        "verdict": "cannot be compared" if missing and reported.value is not None else verdict.word,
-        "why": missing or verdict.why,
+        "allowed_low": low,
+        "allowed_high": high,
+        "difference": verdict.gap and verdict.gap.difference,
+        "difference_low": verdict.gap and verdict.gap.low,
+        "difference_high": verdict.gap and verdict.gap.high,
+        "verdict": verdict.word,
+        "why": evidence.missing if reported.value is None else verdict.why,
+        "more_seeds": verdict.more,
     }
+
+
+def _margins(plan: PlannedRow, reported: Reported) -> Margins | None:
+    """Return which differences do not matter; None of a figure that is compared with nothing."""
+    margin = plan.table.config.margin_of(reported)
+    if reported.value is None or margin is None:
+        return None
+    excused = plan.table.config.copy_margin if plan.copy and not reported.is_loss else 0.0
+    return Margins(margin=margin, excused=excused)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlassign.config.table import Figure
 from dlassign.store.records import Record, RunRecords
+from dlassign.tables.result_kinds import last_epoch, running_accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,7 @@ class Measured:
 
     Attributes:
         value: None if it was not measured.
+        step: at which it was measured, if it was asked for at one.
         absence: why there is no value, or "".
         evaluations: of how many evaluations it is the best; 1 if it is not the best of several.
         n: samples that an accuracy is of; None of a loss and of training batches.
@@ -25,14 +27,17 @@ class Measured:
     absence: str
     evaluations: int = 1
     n: int | None = None
+    step: int | None = None
 
 
-def measured(records: RunRecords, figure: Figure) -> Measured:
-    """Return a figure of a finished run.
+def measured(records: RunRecords, figure: Figure, step: int | None = None) -> Measured:
+    """Return a figure of a finished run, or what it was at a step, or at the nearest one that is logged.
 
     Raises:
         ValueError: it is not finite.
     """
+    if step is not None:
+        return _at_step(records, figure, step)
     split, _, which = figure.partition(" ")
     seen = records.evaluations(split)
     found = _value(records, figure, seen)
@@ -44,6 +49,22 @@ def measured(records: RunRecords, figure: Figure) -> Measured:
         evaluations=max(len(seen), 1) if which == "best" else 1,
         n=None if of is None else int(of["n"]),
     )
+
+
+def _at_step(records: RunRecords, figure: Figure, step: int) -> Measured:
+    split, _, which = figure.partition(" ")
+    of_batches = split == "loss" or (split == "train" and which != "")
+    steps = [record["step"] for record in (records.train if of_batches else records.evaluations(split))]
+    if not steps:
+        return Measured(value=None, absence=_absence(records, split, which or "last"))
+    nearest = min(steps, key=lambda found: abs(found - step))
+    until = replace(
+        records,
+        train=[record for record in records.train if record["step"] <= nearest],
+        evals=[record for record in records.evals if record["step"] <= nearest and not record.get("final")],
+    )
+    plain: Figure = figure if which or split == "train" else ("test last" if split == "test" else "val last")
+    return replace(measured(until, plain), step=nearest)
 
 
 def finite(value: Any) -> float:
@@ -61,9 +82,9 @@ def _value(records: RunRecords, figure: Figure, seen: list[Record]) -> float | N
         loss: float | None = records.train[-1]["loss"] if records.train else None
         return loss
     if figure == "train last":
-        return _mean_accuracy(_last_epoch(records))
+        return running_accuracy(last_epoch(records))
     if figure == "train mean":
-        return _mean_accuracy(records.train)
+        return running_accuracy(records.train)
     accuracies: list[float | None] = [record["accuracy"] for record in seen]
     if which == "best":
         return max((value for value in accuracies if value is not None), default=None)
@@ -80,19 +101,3 @@ def _absence(records: RunRecords, split: str, which: str) -> str:
     if which or split == "train":
         return f"the config does not evaluate {split} during training (train.evaluate)"
     return "not finite"
-
-
-def _last_epoch(records: RunRecords) -> list[Record]:
-    """Return the training records of the last epoch, or the last one if none is so short."""
-    if not records.train:
-        return []
-    first = records.train[-1]["step"] - records.start["steps_per_epoch"]
-    return [record for record in records.train if record["step"] > first] or records.train[-1:]
-
-
-def _mean_accuracy(train: list[Record]) -> float | None:
-    """Return the mean accuracy of training batches, each as it was just before its step."""
-    if not train or any(record["accuracy"] is None for record in train):
-        return None
-    total = math.fsum(record["accuracy"] * record["n"] for record in train)
-    return float(total / sum(record["n"] for record in train))

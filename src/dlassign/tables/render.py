@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from dlassign.store.files import make_folder, write_text
 from dlassign.tables import table_format
 from dlassign.tables.table_format import comment, formatted
 
-_HEAD = ("experiment", "figure", "reported", "measured", "95 % interval", "verdict", "runs", "parameters", "seconds")
-_LEFT = ("experiment", "figure", "95 % interval", "verdict")
+_OF_FIGURES = ("figure", "reported", "measured", "95 % interval", "allowed", "verdict", "runs")
+_HEAD = ("experiment", *_OF_FIGURES, "precision", "parameters", "seconds")
+_LEFT = ("experiment", "figure", "95 % interval", "allowed", "verdict", "precision")
 _OF_ROW = ("row", "label", "config", "data", "parameters", "precision", "seconds", "status")
-_OF_FIGURE = ("figure", "evaluations", "reported", "mean", "low", "high", "verdict", "why")
+_OF_FIGURE = (
+    *("figure", "step", "evaluations", "reported", "mean", "low", "high", "allowed_low", "allowed_high"),
+    *("difference", "difference_low", "difference_high", "verdict", "why", "more_seeds"),
+)
 
 
 def write_table(content: Mapping[str, Any], folder: Path) -> Path:
@@ -45,14 +50,14 @@ def latex(content: Mapping[str, Any]) -> str:
     """Return a table for LaTeX with booktabs, which fits on a page; heading and notes are comments."""
     columns = _columns(content["rows"])
     figures = [figure for row in content["rows"] for figure in row["figures"]]
-    narrow = {head: columns[head] for head in _HEAD if head not in ("verdict", "parameters", "seconds")}
+    narrow = {head: columns[head] for head in _HEAD if head not in ("verdict", "precision", "parameters", "seconds")}
     narrow["verdict"] = [figure["verdict"] for figure in figures]
     lines = [content["title"], *([f"Reported figures: {content['source']}."] if content["source"] else [])]
     whys = [
-        f"{row['label']}, {figure_name(figure)}: {figure['why']}"
+        f"{row['label']}, {figure_name(figure)}: {text}"
         for row in content["rows"]
         for figure in row["figures"]
-        if figure["why"]
+        if (text := verdict_text(figure)) not in ("", figure["verdict"])
     ]
     after = [*_notes(content["rows"]), *whys]
     table = formatted(narrow, "latex", left=_LEFT)
@@ -87,7 +92,8 @@ def obstacles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def figure_name(figure: Mapping[str, Any]) -> str:
     """Return what a figure is, with the number of looks that it is the best of."""
     looks = figure["evaluations"] or 1
-    return f"{figure['figure']} of {looks}" if looks > 1 else str(figure["figure"])
+    at = "" if figure["step"] is None else f" at step {figure['step']:,}"
+    return (f"{figure['figure']} of {looks}" if looks > 1 else str(figure["figure"])) + at
 
 
 def interval_text(figure: Mapping[str, Any]) -> str:
@@ -98,18 +104,50 @@ def interval_text(figure: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any], figure: Mapping[str, Any], *, first: bool) -> list[str]:
-    verdict = ": ".join(text for text in (figure["verdict"], figure["why"]) if text)
-    own = [f"{row['parameters']:,}" if row["parameters"] else "", seconds_text(row["seconds"])]
+    parameters = f"{row['parameters']:,}" if row["parameters"] else ""
+    own = [row["precision"] or "", parameters, seconds_text(row["seconds"])]
     return [
         row["label"] if first else "",
         figure_name(figure),
         shown(figure, "reported"),
         shown(figure, "mean"),
         interval_text(figure),
-        verdict,
+        allowed_text(figure),
+        verdict_text(figure),
         str(len(figure["values"]) or ""),
-        *(own if first else ["", ""]),
+        *(own if first else [""] * len(own)),
     ]
+
+
+def allowed_text(figure: Mapping[str, Any]) -> str:
+    """Return which differences do not matter, in points or units of the loss; "" if nothing is compared."""
+    low, high = (figure[f"allowed_{end}"] for end in ("low", "high"))
+    if low is None:
+        return ""
+    scale = 1 if _is_loss(figure) else 100
+    if math.isclose(-low, high):
+        return f"±{scale * high:.4g}"
+    return f"{scale * low:+.4g} to {scale * high:+.4g}"
+
+
+def verdict_text(figure: Mapping[str, Any]) -> str:
+    """Return the verdict on a figure: the word, the difference with its interval, and why."""
+    word, why = figure["verdict"], figure["why"]
+    if figure["difference"] is None:
+        return ": ".join(text for text in (word, why) if text)
+    by = _difference(figure, "difference")
+    if figure["difference_low"] is not None and figure["difference_low"] < figure["difference_high"]:
+        by += f" ({_difference(figure, 'difference_low')} to {_difference(figure, 'difference_high')})"
+    said = f"differs by {by}" if word == "differs" else f"{word}: {by}"
+    return f"{said}; {why}" if why else said
+
+
+def _difference(figure: Mapping[str, Any], key: str) -> str:
+    return f"{figure[key]:+.2g}" if _is_loss(figure) else f"{100 * figure[key]:+.1f}"
+
+
+def _is_loss(figure: Mapping[str, Any]) -> bool:
+    return str(figure["figure"]).startswith("loss")
 
 
 def shown(figure: Mapping[str, Any], key: str) -> str:
@@ -117,7 +155,7 @@ def shown(figure: Mapping[str, Any], key: str) -> str:
     value = figure[key]
     if value is None:
         return ""
-    return f"{value:.5g}" if figure["figure"].startswith("loss") else f"{100 * value:.2f}"
+    return f"{value:.5g}" if _is_loss(figure) else f"{100 * value:.2f}"
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -180,8 +218,10 @@ Accuracies are in percent: the mean over seeds, and where that mean lies with 95
 during training, `best` with the number of looks at the set; `train last` is the running accuracy of the last epoch's
 batches. Seconds are the median over seeds of whole runs, on a machine that others used too.
 
-A reported number comes from one run. It **agrees** if one more run of ours might well give it: if it lies within the
-95 % prediction interval of a single run (mean ± t · sd · √(1 + 1/n)), or, where runs have no spread, within the
-sampling error of two accuracies. `cifar10-jpeg` is a lossy JPEG copy of CIFAR-10 in another order: a result on it that
-is up to 3 points below the reported one agrees too, which is said each time, and none is to be taken for a result on
-CIFAR-10 itself."""
+The verdict is about the difference, measured minus reported, in points or units of the loss, with its 95 % interval:
+what chance does to our seeds, to the one run that was reported and, on fewer than 10,000 samples, to both test sets. It
+**agrees** if the whole interval is allowed: within the margin that the table states, and lower by what a lossy copy of
+the data may cost. It **differs** if the whole interval is on one side of zero, and beyond what the copy may cost. Else
+it is **undecided**, with the number of seeds that would decide with a probability of 80 %. **Different in kind**: the
+reported net collapses, stays at a floor or over-fits, and most of our runs do not. `cifar10-jpeg` is a lossy JPEG copy
+of CIFAR-10 in another order; no result on it is to be taken for one on CIFAR-10 itself."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlassign.config.table import Figure
+from dlassign.config.table import TableRow
 from dlassign.store.records import RunRecords
 from dlassign.store.summary import precision
 from dlassign.tables.figures import Measured, finite, measured
+from dlassign.tables.result_kinds import has_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class RunValues:
     Attributes:
         seed, data, parameters, precision, seconds, started, environment: as the log has them.
         diverged: whether its loss became infinite; it then has no values.
+        in_kind: whether it has the kind of result that the row has in the report; None where there is none to have.
         figures: as they were asked for.
     """
 
@@ -30,10 +31,11 @@ class RunValues:
     started: str
     environment: dict[str, Any]
     diverged: bool
+    in_kind: bool | None
     figures: tuple[Measured, ...]
 
 
-def read_values(log: RunRecords, figures: Sequence[Figure]) -> RunValues:
+def read_values(log: RunRecords, row: TableRow) -> RunValues:
     """Return what a table takes of a finished run.
 
     Raises:
@@ -51,5 +53,6 @@ def read_values(log: RunRecords, figures: Sequence[Figure]) -> RunValues:
         started=str(start["time"]),
         environment=dict(start["environment"]),
         diverged=diverged,
-        figures=tuple(lost if diverged else measured(log, figure) for figure in figures),
+        in_kind=None if diverged or row.kind is None else has_kind(log, row.kind),
+        figures=tuple(lost if diverged else measured(log, one.figure, one.step) for one in row.reported),
     )

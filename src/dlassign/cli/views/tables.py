@@ -24,6 +24,7 @@ from dlassign.tables.render import (
     obstacles,
     seconds_text,
     shown,
+    verdict_text,
 )
 from dlassign.tables.table_format import csv_text, formatted
 
@@ -155,5 +156,5 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "95 %": [interval_text(figure) for _, figure in figures],
         "runs": [str(len(figure["values"]) or "") for _, figure in figures],
         "seconds": [seconds_text(row["seconds"]) for row, _ in figures],
-        "verdict": [": ".join(text for text in (figure["verdict"], figure["why"]) if text) for _, figure in figures],
+        "verdict": [verdict_text(figure) for _, figure in figures],
     }
