@@ -104,4 +104,10 @@ def test_a_table_is_made_again_from_the_old_logs() -> None:
     before = json.loads(Path("out/tables/table.json").read_text())
     dlassign("reproduce", "table.yaml", "--seeds", "1", "--no-train")
     after = json.loads(Path("out/tables/table.json").read_text())
-    assert [row["figures"] for row in after["rows"]] == [row["figures"] for row in before["rows"]]
+    # Verdicts were given by another rule then.
+    kept = ("figure", "evaluations", "reported", "values", "mean", "low", "high")
+    old, new = (
+        [[{key: figure[key] for key in kept} for figure in row["figures"]] for row in content["rows"]]
+        for content in (before, after)
+    )
+    assert new == old
