@@ -94,3 +94,18 @@ def test_no_number_of_seeds_makes_up_for_a_single_run() -> None:
     chance = Chance(sampling=sampling_variance([0.5, 0.5], 1000))
     assert seeds_to_decide(gap([0.50, 0.51, 0.49, 0.50], 0.5, chance), 4, TWO, chance) is None
     assert seeds_to_decide(Gap(difference=0.0, low=None, high=None, sd=None), 1, TWO, chance) is None
+
+
+@pytest.mark.parametrize("one_run", [True, False])
+def test_a_difference_of_the_margin_seldom_agrees(one_run: bool) -> None:
+    """Runs of the spread at which agreement is easiest to get by chance."""
+    rng = np.random.default_rng(1)
+    words = []
+    for _ in range(2000):
+        reported = 0.5 + rng.normal(0, 0.005) * one_run
+        found = gap(list(rng.normal(0.52, 0.005, 3)), reported, Chance(one_run=one_run))
+        assert found.low is not None
+        assert found.high is not None
+        words.append(TWO.outcome(found.low, found.high))
+    assert words.count("agrees") <= 0.05 * len(words)
+    assert words.count("differs") / len(words) > 0.3
