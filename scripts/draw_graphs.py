@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Draw the computational graphs of docs/derivations/ from graphs.yaml: forward with shapes, backward with gradients.
 
 scripts/draw_graphs.py [FOLDER]

@@ -63,7 +63,7 @@ def test_a_leak_is_told_in_log_result_and_table(
     train(file, out=str(tmp_path / "out"), as_json=True)
     assert json.loads(capsys.readouterr().out)["test"]["unseen"] == final["unseen"]
     runs(str(tmp_path / "out"))
-    assert f"({text})" in capsys.readouterr().out
+    assert f"/{folder.name}: test {text}" in capsys.readouterr().out
     evaluate(str(folder))
     assert f"the run's own test accuracy is {text}" in capsys.readouterr().err
     train(file, out=str(tmp_path / "out"), seed=1)

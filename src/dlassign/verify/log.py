@@ -10,7 +10,7 @@ from typing import Any, cast
 from dlassign.config.optim import OwnSchedule
 from dlassign.config.run import RunConfig
 from dlassign.errors import ConfigError, UserError
-from dlassign.parts.run_code import copied_code
+from dlassign.parts.run_code import EditedError, copied_code
 from dlassign.store.contradictions import contradictions
 from dlassign.store.log_numbers import close, is_number
 from dlassign.store.paths import RunPaths
@@ -92,6 +92,9 @@ def plan_judgements(records: RunRecords, paths: RunPaths, *, trust: bool = False
     try:
         cfg = _config(start["config"], paths, trust=trust)
         plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=start["steps_per_epoch"])
+    except EditedError:
+        yield untold("plan", "steps and learning rates are not compared with a config of other code than the run's")
+        return
     except (ConfigError, UserError, *DAMAGE) as error:  # a broken rule of pydantic's is a ValueError
         own = isinstance(error, UserError)
         why = " ".join(str(error).split()) if own else "this version cannot read the config that the log begins with"
