@@ -232,3 +232,13 @@ def test_pictures_of_the_documents_are_small() -> None:
 
 def test_no_placeholder_is_left() -> None:
     assert not [document for document in DOCUMENTS if re.search(r"@\w+@|TODO|FIXME", document.read_text())]
+
+
+def test_each_page_is_in_a_list_of_pages() -> None:
+    """docs/README.md names all pages, and for lessons and derivations their own lists, which name theirs."""
+    docs = ROOT / "docs"
+    for page in docs.glob("**/*.md"):
+        own = page.parent / "README.md"
+        entry = own if own.exists() and own != page else docs / "README.md"
+        name = page.relative_to(entry.parent).as_posix().removesuffix("README.md")
+        assert page == entry or f"]({name}" in entry.read_text(), f"{entry} does not list {name}"

@@ -64,6 +64,10 @@ def test_reported_figures_are_reached_or_explained(report: str, row: str) -> Non
     one = load_table(table_file(report)).config.rows[row]
     lines = lines_of(report, row)
     assert len(lines) == len(one.reported)
+    odd = [line for line in lines if line["verdict"].startswith(("differs", "different in kind"))]
+    assert not odd or f"| `{report}:{row}` |" in EXPLAINED, (
+        f"{report}:{row}: {odd}; docs/results/differences.md is silent"
+    )
     for line, reported in zip(lines, one.reported, strict=True):
         if row in NOT_MEASURED.get(report, ()):
             assert line["verdict"].endswith("weights missing")
@@ -94,6 +98,19 @@ def test_no_explanation_is_left_over() -> None:
     """What is explained is a row of a table, and one that differs."""
     names = {f"{report}:{row}" for report, row in experiments()}
     assert set(re.findall(r"^\| `(.*?:.*?)` \|", EXPLAINED, re.MULTILINE)) <= names
+    assert set(re.findall(rf"`((?:{'|'.join(REPORTS)}):\w+)`", EXPLAINED)) <= names
+
+
+@pytest.mark.parametrize(("report", "row"), experiments())
+def test_explanations_name_the_verdict_of_their_row(report: str, row: str) -> None:
+    """A row that is said to differ or to be undecided is so on the page of results."""
+    verdicts = [line["verdict"] for line in lines_of(report, row)]
+    for said in re.findall(rf"^\| `{report}:{row}` \| (.*?) \|", EXPLAINED, re.MULTILINE):
+        for word in ("differs", "different in kind", "undecided", "agrees"):
+            assert not re.search(rf"\b{word}\b", said) or any(one.startswith(word) for one in verdicts), (
+                said,
+                verdicts,
+            )
 
 
 @pytest.mark.parametrize(("report", "row"), experiments())
