@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
 from functools import cache
 from pathlib import Path
@@ -91,7 +95,51 @@ def test_the_page_is_what_the_logs_of_its_runs_give(real_data: Path, tmp_path: P
     command = ["reproduce", *REPORTS, "--no-train", "--out", str(tmp_path / "out"), "--page", str(page), *data]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert page.read_text() == PAGE.read_text()
+    assert page.read_text() == PAGE.read_text().replace("[reproduction/](reproduction)", "[page/](page)")
+    for file in PAGE.with_suffix("").glob("*.csv"):
+        assert (tmp_path / "page" / file.name).read_text() == file.read_text()
+
+
+CHECK = """
+import sys
+sys.modules["torch"] = None
+from dlassign.cli.main import main
+main(["reproduce", "--check", sys.argv[1]])
+"""
+
+
+def check(page: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", CHECK, str(page)], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_page_is_what_the_values_beside_it_give_without_torch() -> None:
+    done = check(PAGE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_an_edited_copy_is_told_by_its_line(tmp_path: Path) -> None:
+    page = tmp_path / PAGE.name
+    shutil.copytree(PAGE.with_suffix(""), page.with_suffix(""))
+    lines = PAGE.read_text().splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines) if "undecided: " in line)
+    lines[number] = re.sub(r"undecided: ", "agrees: ", lines[number])
+    page.write_text("".join(lines))
+    done = check(page)
+    assert done.returncode == 1
+    [text] = done.stdout.splitlines()
+    assert text.startswith(f"{page}:{number + 1}: expected 'undecided: ")
+    assert ", found 'agrees: " in text
+
+
+def test_the_values_have_the_runs_of_the_archive() -> None:
+    with tarfile.open(PAGE.parent / "runs.tar.xz") as archive:
+        there = {Path(name).parent.name for name in archive.getnames() if name.endswith("/log.jsonl")}
+    files = sorted(PAGE.with_suffix("").glob("*.csv"))
+    assert [file.stem for file in files] == list(REPORTS)
+    assert sum(file.stat().st_size for file in files) < 1e6
+    named = {line["run"] for file in files for line in csv.DictReader(file.read_text().splitlines())} - {""}
+    assert named <= there
 
 
 def test_no_explanation_is_left_over() -> None:

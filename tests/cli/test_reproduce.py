@@ -61,7 +61,10 @@ def test_the_table_holds_what_the_logs_say(folder: Path) -> None:
     assert (last["low"], last["high"]) == (pytest.approx(ends[0]), pytest.approx(ends[1]))
     assert narrow["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
     assert (wide["seeds"], wide["figures"][0]["verdict"], wide["note"]) == ([4], "undecided", "of our own")
-    assert found["environment"] == logs[-1].start["environment"] | {"command": found["environment"]["command"]}
+    environment = logs[-1].start["environment"]
+    [[machine, versions]] = found["machines"]
+    assert machine == f"{environment['device_name']}, {environment['cpus']} cores"
+    assert versions.startswith(f"Python {environment['python']}, dlassign ")
     rows = list(csv.DictReader((folder / "out" / "tables" / "small.csv").read_text().splitlines()))
     assert [float(row["mean"]) for row in rows[:2]] == [last["mean"], best["mean"]]
     text = (folder / "out" / "tables" / "small.md").read_text()
@@ -196,6 +199,40 @@ def test_the_page_has_machine_and_tables(folder: Path) -> None:
     assert "Written by `dlassign reproduce --seeds 2`" in text
     assert "## Small nets" in text
     assert "docs/page.md" in result.stdout
+    assert "in [page/](page)." in text
+    lines = list(csv.DictReader((folder / "docs" / "page" / "small.csv").read_text().splitlines()))
+    assert [(line["row"], line["figure"], line["seed"]) for line in lines] == [
+        *(("narrow", figure, seed) for figure in ("test last", "test best") for seed in "45"),
+        *(("wide", "val", seed) for seed in "45"),
+    ]
+    narrow = content(folder)["rows"][0]
+    assert [float(line["value"]) for line in lines[:2]] == narrow["figures"][0]["values"]
+    assert [line["run"] for line in lines[:2]] == [Path(run).name for run in narrow["runs"]]
+
+
+def test_every_machine_of_the_runs_is_named(folder: Path) -> None:
+    assert reproduce("--seeds", "2").exit_code == 0
+    run = RunPaths(folder / content(folder)["rows"][0]["runs"][0])
+    first, *rest = run.log.read_text().splitlines(keepends=True)
+    start = json.loads(first)
+    start["environment"] |= {"device_name": "Abacus", "cpus": 1}
+    run.log.write_text(json.dumps(start) + "\n" + "".join(rest))
+    rewrite_chain(run)
+    assert reproduce("--seeds", "2", "--no-train", "--page", "page.md").exit_code == 0
+    [line] = [line for line in (folder / "page.md").read_text().splitlines() if line.startswith("Written by")]
+    assert "Machines: Abacus, 1 cores and " in line
+    assert line.count("Python ") == 1
+    assert reproduce_check("page.md").exit_code == 0
+
+
+def reproduce_check(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["reproduce", "--check", *arguments])
+
+
+def test_check_takes_nothing_else(folder: Path) -> None:
+    result = reproduce_check("page.md", "--seeds", "2", "--no-train")
+    assert result.exit_code == 2
+    assert "--check takes the tables from the page and writes nothing; leave out --seeds, --no-train" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -380,17 +417,24 @@ def test_a_page_is_not_written_over_other_files(folder: Path) -> None:
     CliRunner().invoke(main, ["train", "--config", "configs/wide.yaml"])
     [log] = (folder / "out").glob("wide/*-s4/log.jsonl")
     before = log.read_bytes()
+    Path("taken").write_text("mine")
+    Path("held").mkdir()
+    Path("held/small.csv").write_text("mine")
     for place, message in (
         (str(log), "expected a name that ends in .md"),
         ("configs/wide.yaml", "expected a name that ends in .md"),
         ("/dev/full", "expected a name that ends in .md"),
         (".", "is a folder"),
         ("out/tables/small.md", "holds the tables themselves"),
+        ("out/tables.md", "holds the tables themselves"),
+        ("taken.md", "the values of its runs belong into a folder taken, but that is a file"),
+        ("held.md", "held/small.csv, where its values belong, holds something else"),
     ):
         result = reproduce("--no-train", "--page", place)
         assert result.exit_code == 1
         assert message in result.stderr
     assert log.read_bytes() == before
+    assert Path("held/small.csv").read_text() == "mine"
     assert not (folder / "out" / "tables").exists()
 
 

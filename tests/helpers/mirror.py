@@ -177,11 +177,13 @@ TESTED_IN = {
     "sweep/ray/worker.py": "sweep/ray/test_ray_executor.py",
     "tables/content.py": "cli/test_reproduce.py",
     "tables/figures.py": "cli/test_reproduce.py",
+    "tables/logged_rows.py": "cli/test_reproduce.py",
     "tables/places.py": "cli/test_reproduce.py",
     "tables/plan.py": "cli/test_reproduce.py",
     "tables/render.py": "cli/test_reproduce.py",
     "tables/reproduce.py": "cli/test_reproduce.py",
     "tables/run_values.py": "cli/test_reproduce.py",
+    "tables/values_file.py": "tables/test_page_check.py",
     # Stacks are compared with runs alone, as a whole.
     "stacked/member.py": "stacked/test_stacked_cnn.py",
     "stacked/tensors.py": "stacked/test_together.py",

@@ -4,134 +4,118 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
+from dlassign.config.load_table import LocatedTable
 from dlassign.config.table import Reported
 from dlassign.stats.equivalence import Margins
 from dlassign.stats.intervals import ANYWHERE, SHARE, mean_interval
 from dlassign.store.clock import now
-from dlassign.store.summary import DAMAGE
-from dlassign.sweep.trial import Trial
-from dlassign.tables.plan import PlannedRow, former_runs, problem_of, records_of
-from dlassign.tables.run_values import RunValues, read_values
+from dlassign.tables.run_values import RunValues
 from dlassign.tables.verdict import Evidence, judge
 
-SCHEMA = 2
-Runs = Mapping[str, RunValues]
-"""Finished runs, by run folder."""
+SCHEMA = 3
 
 
-def table_content(planned: Sequence[PlannedRow], failed: Mapping[str, str], *, folder: Path) -> dict[str, Any]:
-    """Return what `out/tables/NAME.json` holds, of the rows of one table.
+@dataclass(frozen=True, kw_only=True)
+class RowRuns:
+    """A row of a table, and what is known of its runs, from their logs or from the values beside a page.
 
-    failed: why runs failed, by run folder. folder: where tables were written: a row without runs keeps the names of
-    those that it had.
+    Attributes:
+        name: of the row.
+        copy: whether its data is a folder of images in place of CIFAR-10's own files.
+        trials: how many runs there should be; 0 if the data cannot be read.
+        obstacle: why what is missing cannot be trained here, or "".
+        problem: what is wrong with the first run that is not finished, as far as it is known, or "".
+        runs: the finished ones, by run folder.
+        former: folders of the runs that it had when its table was last written with some.
     """
-    table = planned[0].table
-    rows: list[dict[str, Any]] = []
-    every: list[RunValues] = []
-    for plan in planned:
-        runs, problems = _read(plan, failed)
-        every += runs.values()
-        former = {} if runs else {"former": former_runs(plan, folder)}
-        rows.append(_row(plan, runs, problems) | former)
-    newest = max(every, key=lambda run: run.started, default=None)
+
+    name: str
+    copy: bool = False
+    trials: int = 0
+    obstacle: str = ""
+    problem: str = ""
+    runs: Mapping[str, RunValues] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
+
+
+def table_content(table: LocatedTable, rows: Sequence[RowRuns]) -> dict[str, Any]:
+    """Return what `out/tables/NAME.json` holds."""
+    every = [run for one in rows for run in one.runs.values()]
     return {
         "schema": SCHEMA,
         "table": table.name,
         "title": table.config.title,
         "source": table.config.source,
         "made": now(),
-        "environment": newest and newest.environment,
-        "rows": rows,
+        "machines": [list(found) for found in dict.fromkeys((run.machine, run.versions) for run in every)],
+        "rows": [_row(table, one) for one in rows],
     }
 
 
-def _read(plan: PlannedRow, failed: Mapping[str, str]) -> tuple[dict[str, RunValues], list[str]]:
-    """Return the finished runs of a row, and what is wrong with the others, as far as it is known."""
-    runs, problems = {}, []
-    for trial in plan.trials:
-        name = str(trial.paths.root)
-        values = _values(plan, trial)
-        if isinstance(values, RunValues):
-            runs[name] = values
-        elif problem := values or failed.get(name) or problem_of(trial):
-            problems.append(problem)
-    return runs, problems
-
-
-def _values(plan: PlannedRow, trial: Trial) -> RunValues | str:
-    """Return the values of a run, or why its log cannot be read; "" if it is not finished."""
-    log = records_of(trial.paths)
-    if log is None:
-        return ""
-    try:
-        return read_values(log, plan.row)
-    except DAMAGE as error:
-        what = f"{trial.paths.log} is damaged: {type(error).__name__}: {error}"
-        return f"{what}; remove {trial.paths.root} to train it again"
-
-
-def _row(plan: PlannedRow, runs: Runs, problems: Sequence[str]) -> dict[str, Any]:
-    values = list(runs.values())
+def _row(table: LocatedTable, one: RowRuns) -> dict[str, Any]:
+    row, values = table.config.rows[one.name], list(one.runs.values())
     first = values[0] if values else None
-    status = _status(plan, values, problems)
+    status = _status(one, values)
     return {
-        "row": plan.name,
-        "label": plan.row.label,
-        "config": _config_name(plan),
-        "note": plan.row.note,
+        "row": one.name,
+        "label": row.label,
+        "config": _config_name(table, one.name),
+        "note": row.note,
         "data": first and first.data,
         "parameters": first and first.parameters,
         "precision": first and first.precision,
         "seconds": statistics.median(run.seconds for run in values) if values else None,
         "seeds": [run.seed for run in values],
-        "runs": list(runs),
+        "runs": list(one.runs),
         "measured": max((run.started for run in values), default=None),
         **status,
-        "figures": [_figure(plan, place, values, status["why"]) for place in range(len(plan.row.reported))],
+        "figures": [_figure(table, one, place, status["why"]) for place in range(len(row.reported))],
+        **({} if values else {"former": list(one.former)}),
     }
 
 
-def _config_name(plan: PlannedRow) -> str:
+def _config_name(table: LocatedTable, row: str) -> str:
     """Return the config as a user would type it where the table lies in configs/tables."""
-    path = plan.table.config_path(plan.name)
+    path = table.config_path(row)
     parts = path.parts
     return "/".join(parts[parts.index("configs") :]) if "configs" in parts else str(path)
 
 
-def _status(plan: PlannedRow, runs: Sequence[RunValues], problems: Sequence[str]) -> dict[str, str]:
+def _status(one: RowRuns, runs: Sequence[RunValues]) -> dict[str, str]:
     """Return how complete a row is, and why it is not."""
     diverged = sum(run.diverged for run in runs)
-    if plan.trials and len(runs) == len(plan.trials):
+    if one.trials and len(runs) == one.trials:
         return {"status": "done", "why": f"{diverged} of {len(runs)} runs diverged" if diverged else ""}
-    why = plan.why or next(iter(problems), "")
+    why = one.obstacle or one.problem
     if runs:
-        return {"status": "partly", "why": f"{len(runs)} of {len(plan.trials)} runs" + (f": {why}" if why else "")}
-    return {"status": "cannot run" if plan.why else "missing", "why": why or "not run yet"}
+        return {"status": "partly", "why": f"{len(runs)} of {one.trials} runs" + (f": {why}" if why else "")}
+    return {"status": "cannot run" if one.obstacle else "missing", "why": why or "not run yet"}
 
 
-def _figure(plan: PlannedRow, place: int, runs: Sequence[RunValues], why: str) -> dict[str, Any]:
-    """Return one figure of a row; runs: the finished ones, why: why the row is not complete, or ""."""
-    reported = plan.row.reported[place]
+def _figure(table: LocatedTable, one: RowRuns, place: int, why: str) -> dict[str, Any]:
+    """Return one figure of a row; why: why the row is not complete, or ""."""
+    row, runs = table.config.rows[one.name], list(one.runs.values())
+    reported = row.reported[place]
     found = [run.figures[place] for run in runs]
-    values = [one.value for one in found if one.value is not None]
+    values = [each.value for each in found if each.value is not None]
     interval = mean_interval(values, within=ANYWHERE if reported.is_loss else SHARE) if values else None
-    absent = next((one.absence for one in found if one.absence not in ("", "diverged")), "")
+    absent = next((each.absence for each in found if each.absence not in ("", "diverged")), "")
     evidence = Evidence(
         runs=found,
         in_kind=[run.in_kind for run in runs],
         diverged=sum(run.diverged for run in runs),
         missing="" if values else absent or why.partition(":")[0],
     )
-    margins = _margins(plan, reported)
-    verdict = judge(reported, evidence, margins, kind=plan.row.kind)
+    margins = _margins(table, reported, copy=one.copy)
+    verdict = judge(reported, evidence, margins, kind=row.kind)
     low, high = (None, None) if margins is None else margins.allowed
     return {
         "figure": reported.figure,
-        "step": next((one.step for one in found if one.step is not None), reported.step),
-        "evaluations": max((one.evaluations for one in found), default=None),
+        "step": next((each.step for each in found if each.step is not None), reported.step),
+        "evaluations": max((each.evaluations for each in found), default=None),
         "reported": reported.value,
         "values": values,
         "mean": interval and interval.mean,
@@ -148,10 +132,10 @@ def _figure(plan: PlannedRow, place: int, runs: Sequence[RunValues], why: str) -
     }
 
 
-def _margins(plan: PlannedRow, reported: Reported) -> Margins | None:
+def _margins(table: LocatedTable, reported: Reported, *, copy: bool) -> Margins | None:
     """Return which differences do not matter; None of a figure that is compared with nothing."""
-    margin = plan.table.config.margin_of(reported)
+    margin = table.config.margin_of(reported)
     if reported.value is None or margin is None:
         return None
-    excused = plan.table.config.copy_margin if plan.copy and not reported.is_loss else 0.0
+    excused = table.config.copy_margin if copy and not reported.is_loss else 0.0
     return Margins(margin=margin, excused=excused)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dlassign.store.files import make_folder, write_text
 from dlassign.tables import table_format
@@ -189,29 +190,34 @@ def figure_columns(contents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]
     return {key: [line[key] for line in lines] for key in ("table", *_OF_ROW, *_OF_FIGURE, "values", "runs")}
 
 
-def page(contents: Sequence[Mapping[str, Any]], command: str) -> str:
-    """Return all tables as one page, with the command that wrote it."""
-    machines = {text: None for content in contents if (text := _machine(content["environment"]))}
+def page(contents: Sequence[Mapping[str, Any]], command: str, values: str) -> str:
+    """Return all tables as one page.
+
+    command: that wrote it. values: name of the folder beside it that has the values of each run.
+    """
     dates = sorted(row["measured"][:10] for content in contents for row in content["rows"] if row["measured"])
     when = f"Runs of {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. " if dates else ""
-    head = _PAGE.format(command=command, machines="; ".join(machines) or "no runs yet", when=when)
+    head = _PAGE.format(command=command, machines=_machines(contents), when=when, values=values, link=quote(values))
     return "\n\n".join([head, *map(markdown, contents)]) + "\n"
 
 
-def _machine(environment: Mapping[str, Any] | None) -> str:
-    """Return hardware and versions in one line."""
-    if environment is None:
-        return ""
-    found = environment.get("packages")
-    packages = ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else ""
-    known = {key: environment.get(key, "unknown") for key in ("device_name", "cpus", "python")}
-    return f"{known['device_name']}, {known['cpus']} cores; Python {known['python']}, {packages}"
+def _machines(contents: Sequence[Mapping[str, Any]]) -> str:
+    """Return every machine of the runs, those with the same versions together."""
+    found: dict[str, dict[str, None]] = {}
+    for content in contents:
+        for machine, versions in content["machines"]:
+            found.setdefault(versions, {})[machine] = None
+    texts = [f"{' and '.join(machines)}; {versions}" for versions, machines in found.items()]
+    word = "Machines" if sum(map(len, found.values())) > 1 else "Machine"
+    return f"{word}: {'. '.join(texts) or 'no runs yet'}."
 
 
 _PAGE = """\
 # Reported and measured
 
-Written by `{command}` from the logs of real runs; do not edit. {when}Machine: {machines}.
+Written by `{command}` from the logs of real runs; do not edit. {when}{machines}
+
+The values of each run are in [{values}/]({link}). `dlassign reproduce --check` computes this page from them again.
 
 Accuracies are in percent: the mean over seeds, and where that mean lies with 95 % confidence (t interval). `test` and
 `val` are evaluated once, at the end, with the weights that the config keeps; `last` and `best` are of the evaluations

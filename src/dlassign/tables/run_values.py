@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,9 @@ class RunValues:
     """A finished run.
 
     Attributes:
-        seed, data, parameters, precision, seconds, started, environment: as the log has them.
+        seed, data, parameters, precision, seconds, started: as the log has them.
+        machine: device and cores.
+        versions: of Python and the packages.
         diverged: whether its loss became infinite; it then has no values.
         in_kind: whether it has the kind of result that the row has in the report; None where there is none to have.
         figures: as they were asked for.
@@ -29,7 +32,8 @@ class RunValues:
     precision: str | None
     seconds: float
     started: str
-    environment: dict[str, Any]
+    machine: str
+    versions: str
     diverged: bool
     in_kind: bool | None
     figures: tuple[Measured, ...]
@@ -43,6 +47,7 @@ def read_values(log: RunRecords, row: TableRow) -> RunValues:
     """
     assert log.end is not None, "it is finished"
     start, diverged = log.start, log.end["status"] == "diverged"
+    environment = dict(start["environment"])
     lost = Measured(value=None, absence="diverged")
     return RunValues(
         seed=int(start["seed"]),
@@ -51,8 +56,19 @@ def read_values(log: RunRecords, row: TableRow) -> RunValues:
         precision=precision(start),
         seconds=finite(log.end["seconds"]["total"]),
         started=str(start["time"]),
-        environment=dict(start["environment"]),
+        machine=_machine(environment),
+        versions=_versions(environment),
         diverged=diverged,
         in_kind=None if diverged or row.kind is None else has_kind(log, row.kind),
         figures=tuple(lost if diverged else measured(log, one.figure, one.step) for one in row.reported),
     )
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    return f"{environment.get('device_name', 'unknown')}, {environment.get('cpus', 'unknown')} cores"
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    found = environment.get("packages")
+    packages = [f"{name} {version}" for name, version in found.items()] if isinstance(found, Mapping) else []
+    return ", ".join([f"Python {environment.get('python', 'unknown')}", *packages])

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from dlassign.config.load_table import LocatedTable
+    from dlassign.tables.content import RowRuns
     from dlassign.tables.plan import PlannedRow
     from dlassign.tables.reproduce import ExecutorName
+
+    ReadTable = tuple[LocatedTable, list[RowRuns]]
 
 FOLDER = "tables"
 
@@ -45,6 +49,13 @@ FOLDER = "tables"
 @click.option(
     "--figures", type=place, metavar="DIR", help="Draw the pictures of the tables too, and a page that shows them."
 )
+@click.option(
+    "--check",
+    "checked",
+    type=place,
+    metavar="PAGE",
+    help="Compute a page again from the values beside it, and say which lines differ; no more.",
+)
 @table_options
 def reproduce_command(
     tables: tuple[str, ...],
@@ -59,6 +70,7 @@ def reproduce_command(
     device: str | None,
     page_file: str | None,
     figures: str | None,
+    checked: str | None,
     how: str,
 ) -> int:
     """Train what the tables of the reports lack, and print reported numbers beside measured ones.
@@ -71,17 +83,17 @@ def reproduce_command(
 
     from dlassign.cli.views.tables import tables_text
     from dlassign.config.load_table import find_tables
-    from dlassign.store.files import make_folder, write_text
     from dlassign.tables.places import parse_places
     from dlassign.tables.plan import Choice, changed_rows, plan_rows
-    from dlassign.tables.render import page
 
+    if checked is not None:
+        return _check(checked)
     if list_only and (wrong := given("no_train", "page_file", "figures")):
         raise click.UsageError(f"--list neither trains nor writes; leave out {wrong}")
     choice = Choice(seeds=seeds, quick=quick, places=parse_places(data), device=device)
     planned = plan_rows(find_tables(tables), choice, out=Path(out))
     folder = Path(out) / FOLDER
-    _check_targets(page_file, figures, folder)
+    _check_targets(page_file, figures, planned, folder)
     for text in changed_rows(planned, folder):
         click.echo(text, err=True)
     if list_only:
@@ -91,15 +103,33 @@ def reproduce_command(
         click.echo("no row of these tables is quick, or says how long it takes; leave out --quick", err=True)
         return 0
     failed = {} if no_train else _train(planned, executor, workers=workers, folder=folder)
-    contents = _write(planned, failed, folder)
+    read = _read(planned, failed, folder)
+    contents = _write(read, folder)
     asked = {(plan.table.name, plan.name) for plan in planned if plan.asked}
     click.echo(tables_text(contents, folder, how, asked=asked))
     if page_file is not None:
-        make_folder(Path(page_file).parent)
-        write_text(Path(page_file), page(contents, _command(tables, seeds, quick=quick)))
+        _write_page(Path(page_file), read, contents, _command(tables, seeds, quick=quick))
         click.echo(f"page   {page_file}", err=how != "text")
     _draw(planned, figures, how)
     return 1 if failed else 0
+
+
+def _check(page_file: str) -> int:
+    """Print what is wrong with a page, or that nothing is."""
+    from pathlib import Path
+
+    from dlassign.tables.page_check import check_page
+
+    context = click.get_current_context()
+    others = [name for parameter in context.command.params if (name := parameter.name) and name != "checked"]
+    if wrong := given(*others):
+        raise click.UsageError(f"--check takes the tables from the page and writes nothing; leave out {wrong}")
+    found = check_page(Path(page_file))
+    for text in found.faults:
+        click.echo(text)
+    if not found.faults:
+        click.echo(f"{page_file}: as {found.runs} runs of {found.rows} rows in {found.tables} tables give it")
+    return 1 if found.faults else 0
 
 
 def _draw(planned: Sequence[PlannedRow], figures: str | None, how: str) -> None:
@@ -118,7 +148,7 @@ def _draw(planned: Sequence[PlannedRow], figures: str | None, how: str) -> None:
     click.echo(f"figures {folder / PAGE}: {len(drawn) - missing} drawn{left}", err=how != "text")
 
 
-def _check_targets(page_file: str | None, figures: str | None, folder: Path) -> None:
+def _check_targets(page_file: str | None, figures: str | None, planned: Sequence[PlannedRow], folder: Path) -> None:
     """Raise UserError if the page or the pictures cannot be written there; folder: of the tables."""
     if figures is not None:
         from pathlib import Path
@@ -127,20 +157,22 @@ def _check_targets(page_file: str | None, figures: str | None, folder: Path) -> 
 
         check_page(Path(figures))
     if page_file is not None:
-        _check_page(page_file, folder)
+        _check_page(page_file, planned, folder)
 
 
-def _check_page(page_file: str, folder: Path) -> None:
-    """Raise UserError if the page cannot be written there."""
+def _check_page(page_file: str, planned: Sequence[PlannedRow], folder: Path) -> None:
+    """Raise UserError if the page and the values beside it cannot be written there."""
     import os
     from pathlib import Path
 
     from dlassign.errors import UserError
     from dlassign.store.files import check_output
+    from dlassign.tables.values_file import check_values_files, values_folder
 
     check_output(Path(page_file), (".md", ".markdown", ".txt"), option="--page")
-    if os.path.realpath(Path(page_file).parent) == os.path.realpath(folder):
+    if os.path.realpath(folder) in map(os.path.realpath, (Path(page_file).parent, values_folder(Path(page_file)))):
         raise UserError(f"--page {page_file}: {folder} holds the tables themselves; choose another folder")
+    check_values_files(Path(page_file), list(dict.fromkeys(plan.table.name for plan in planned)))
 
 
 def _list(planned: Sequence[PlannedRow], how: str) -> None:
@@ -154,7 +186,16 @@ def _list(planned: Sequence[PlannedRow], how: str) -> None:
 
 
 def _command(tables: Sequence[str], seeds: int | None, *, quick: bool) -> str:
-    return " ".join(["dlassign reproduce", *tables, *([f"--seeds {seeds}"] if seeds else []), *["--quick"] * quick])
+    import shlex
+
+    return " ".join(
+        [
+            "dlassign reproduce",
+            *map(shlex.quote, tables),
+            *([f"--seeds {seeds}"] if seeds else []),
+            *["--quick"] * quick,
+        ]
+    )
 
 
 def _train(
@@ -184,20 +225,39 @@ def _train(
             if hasattr(results, "close"):
                 results.close()  # now, so that running trials write their checkpoints
     except (Interrupted, KeyboardInterrupt):
-        _write(planned, listener.failed, folder)
+        _write(_read(planned, listener.failed, folder), folder)
         left = len(missing_trials(planned))
         raise Interrupted(f"interrupted: {left} runs are left; the same command goes on from there") from None
     return listener.failed
 
 
-def _write(planned: Sequence[PlannedRow], failed: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+def _read(planned: Sequence[PlannedRow], failed: dict[str, str], folder: Path) -> list[ReadTable]:
+    """Return each table with what the logs say of its rows."""
     from itertools import groupby
 
+    from dlassign.tables.logged_rows import logged_row
+
+    tables = [list(plans) for _, plans in groupby(planned, key=lambda plan: plan.table.path)]
+    return [(plans[0].table, [logged_row(plan, failed, folder=folder) for plan in plans]) for plans in tables]
+
+
+def _write(read: Sequence[ReadTable], folder: Path) -> list[dict[str, Any]]:
     from dlassign.tables.content import table_content
     from dlassign.tables.render import write_table
 
-    contents = []
-    for _, plans in groupby(planned, key=lambda plan: plan.table.path):
-        contents.append(table_content(list(plans), failed, folder=folder))
-        write_table(contents[-1], folder)
+    contents = [table_content(table, rows) for table, rows in read]
+    for content in contents:
+        write_table(content, folder)
     return contents
+
+
+def _write_page(page_file: Path, read: Sequence[ReadTable], contents: list[dict[str, Any]], command: str) -> None:
+    """Write the values of each run, and beside them the page."""
+    from dlassign.store.files import make_folder, write_text
+    from dlassign.tables.render import page
+    from dlassign.tables.values_file import values_folder, write_values
+
+    make_folder(page_file.parent)
+    for table, rows in read:
+        write_values(table, rows, command, page_file)
+    write_text(page_file, page(contents, command, values_folder(page_file).name))
