@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dlassign.cli.views.data_check import check_lines
 from dlassign.config import data as config
-from dlassign.data.bundle import Dataset
+from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import load_dataset
 from dlassign.data_checks.check import check_data
 from dlassign.data_checks.columns import constant_columns, leaking_columns
@@ -74,3 +75,12 @@ def test_columns_of_one_value_are_one_finding(tmp_path: Path) -> None:
     assert flaw.kind == "constant_columns"
     assert flaw.level == "alarm"
     assert flaw.text.startswith("all 2 columns have one value in all ")
+
+
+@pytest.mark.parametrize(("columns", "part"), [(16, ""), (20, "; the first 16 of 20 columns")])
+def test_mean_and_spread_say_how_many_columns_they_leave_out(columns: int, part: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, columns))
+    split = Split(x, np.arange(50) % 2)
+    check = check_data(Dataset(train=split, classes=("a", "b"), sha256="0" * 64, label="made up"))
+    [line] = [line for line in check_lines(check, {}) if line.startswith("train: mean")]
+    assert line.endswith(f" (of 50 samples{part})")

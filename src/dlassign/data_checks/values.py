@@ -22,6 +22,8 @@ _CELLS = 4
 """An image is looked at in 4x4 cells: enough to see what is turned, too few to see what is in it."""
 _HALF_WAY = 0.75
 """Two samples of two splits are told apart by brightness: .5 is by guessing, 1 is always; this lies half way."""
+_SHOWN = 16
+"""Columns, or channels, whose mean and spread are told."""
 Features = NDArray[Any]
 Change = Callable[[Features], Features]
 
@@ -67,13 +69,18 @@ def mean_and_spread(splits: Mapping[str, Split]) -> dict[str, dict[str, Any]]:
             means = rows.mean(axis=2)
             squares = np.einsum("ncp,ncp->nc", rows, rows) / rows.shape[2]
             spread = np.sqrt(np.maximum(squares.mean(axis=0) - means.mean(axis=0) ** 2, 0))
-        found[name] = {"mean": _short(means.mean(axis=0)), "spread": _short(spread), "of": len(x)}
+        found[name] = {
+            "mean": _short(means.mean(axis=0)),
+            "spread": _short(spread),
+            "columns": len(spread),
+            "of": len(x),
+        }
     return found
 
 
 def _short(values: Features) -> list[float | None]:
     # Of a table with many columns the page would be no page. JSON knows no nan.
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values[:16].tolist()]
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values[:_SHOWN].tolist()]
 
 
 def unlike_train(dataset: Dataset) -> Iterator[Flaw]:

@@ -36,7 +36,7 @@ RULES: dict[str, Rule] = {
         "softmax cannot give the true class more than e / (e + K - 1): the loss of K classes has the floor ln(1 + (K "
         "- 1) / e), and gradients are small where the net is right and where it is very wrong. Nothing but arithmetic "
         "is needed to know it. Give the scores themselves to loss.name: cross_entropy.",
-        explains=(*_NO_LEARNING, "loss_at_start"),
+        explains=("lr_too_small", *_NO_LEARNING, "loss_at_start"),
     ),
     "linear_net": Rule(
         ("static",),
@@ -163,7 +163,8 @@ RULES: dict[str, Rule] = {
         "hundredth of the rate: it is too large if one of them comes clearly lower. In the log of a run that has "
         "learnt nothing it is weights that grow tenfold, gradients that grow a thousandfold, or steps of SGD larger "
         "than the weights.",
-        explains=(*_UNSTABLE, "dead_units", "saturated", "overfitting"),
+        # What a large rate has killed hardly moves, so it may look as if the rate were small.
+        explains=("lr_too_small", *_UNSTABLE, "dead_units", "saturated", "overfitting"),
     ),
     "lr_too_small": Rule(
         ("static", "probe", "log"),

@@ -86,7 +86,9 @@ def _tables(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for split, values in facts["values"].items():
         mean, spread = (" ".join("nan" if v is None else f"{v:.4g}" for v in values[key]) for key in ("mean", "spread"))
-        yield f"{split}: mean {mean}, spread {spread} (of {values['of']:,} samples)"
+        shown, columns = len(values["mean"]), values["columns"]
+        part = f"; the first {shown} of {columns:,} columns" if shown < columns else ""
+        yield f"{split}: mean {mean}, spread {spread} (of {values['of']:,} samples{part})"
 
 
 def _files(files: Mapping[str, Any]) -> Iterator[str]:
