@@ -131,8 +131,11 @@ def test_an_edited_value_is_told_where_it_stands_and_where_it_shows(rows: list[R
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",0.1,", ",high,", "value: expected a finite number, found 'high'"),
-        (",0.1,", ",nan,", "value: expected a finite number, found 'nan'"),
+        (",0.1,", ",high,", "value: expected an accuracy from 0 to 1, found 'high'"),
+        (",0.1,", ",nan,", "value: expected an accuracy from 0 to 1, found 'nan'"),
+        (",0.1,", ",1e308,", "value: expected an accuracy from 0 to 1, found '1e308'"),
+        (",1,500,", ",1,0,", "n: expected a whole number, 1 or more, found '0'"),
+        (",1.1,", ",inf,", "seconds: expected a finite number, found 'inf'"),
         (",yes,no,", ",yes,perhaps,", "diverged: expected yes or no, found 'perhaps'"),
         (",1234,", ",,", "parameters: expected a whole number, found ''"),
         (",one,", ",won,", "expected a row of configs/tables/small.yaml, found 'won'"),
@@ -142,6 +145,18 @@ def test_an_edited_value_is_told_where_it_stands_and_where_it_shows(rows: list[R
 def test_what_a_line_lacks(rows: list[RowRuns], old: str, new: str, message: str) -> None:
     edit(VALUES, 2, old, new)
     assert any(fault == f"page/small.csv:2: {message}" for fault in check_page(PAGE).faults)
+
+
+def test_an_edited_command(rows: list[RowRuns]) -> None:
+    edit(VALUES, 2, "reproduce small", "reproduce smal")
+    faults = check_page(PAGE).faults
+    assert faults[0].startswith("page/small.csv:2: this line was edited")
+    assert all(fault.startswith("page/small.csv:2: ") for fault in faults)
+
+
+def test_bytes_that_are_no_text(rows: list[RowRuns]) -> None:
+    VALUES.write_bytes(VALUES.read_bytes().replace(b"Abacus", b"\x00\xff\x85", 1))
+    assert any(fault.startswith("page/small.csv:2: ") for fault in check_page(PAGE).faults)
 
 
 def test_a_seed_that_is_missing(rows: list[RowRuns]) -> None:

@@ -24,7 +24,10 @@ _OF_FIGURE = ("figure", "step", "seed", "value", "absence", "evaluations", "n", 
 _OF_RUN = ("run", "data", "precision", "parameters", "seconds", "started", "machine", "versions")
 COLUMNS = ("command", *_OF_ROW, *_OF_FIGURE, *_OF_RUN)
 HEADER = csv_line((*COLUMNS, "digest"))
+_MOST = 1e100
+"""Largest loss: squares of it are finite."""
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 _TRUTH = {"yes": True, "no": False}
 
 
@@ -132,14 +135,16 @@ def _text(path: Path) -> str:
 
 
 def command_of(path: Path) -> str:
-    """Return the command that wrote a file of values; "" if it is none.
+    """Return the command that wrote a file of values, as a line says that was not edited; "" if there is none.
 
     Raises:
         UserError: it cannot be read.
     """
-    head, *lines = _text(path).splitlines() or [""]
-    cells = next(csv.reader(lines[:1]), []) if head == HEADER else []
-    return cells[0] if cells else ""
+    lines = _text(path).splitlines()
+    if lines[:1] != [HEADER]:
+        return ""
+    bodies = (body for line in lines[1:] if (parts := line.rpartition(","))[2] == _digest(body := parts[0]))
+    return next((cells[0] for cells in csv.reader(bodies)), "")
 
 
 def read_values_file(path: Path, table: LocatedTable) -> ValuesFile:
@@ -159,7 +164,7 @@ def read_values_file(path: Path, table: LocatedTable) -> ValuesFile:
             cells = _cells(line, f"{path}:{number}", found.faults)
             found.command = found.command or cells["command"]
             _take(cells, rows, table)
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             found.faults.append(f"{path}:{number}: {error}")
     for name, row in table.config.rows.items():
         own = rows.get(name, _Row())
@@ -239,10 +244,10 @@ def _row(name: str, own: _Row, row: TableRow) -> RowRuns:
 
 def _measured(cells: Mapping[str, str]) -> Measured:
     return Measured(
-        value=_read(cells, "value", finite),
+        value=_read(cells, "value", _loss if cells["figure"].startswith("loss") else _share),
         absence=cells["absence"],
-        evaluations=_needed(cells, "evaluations", int),
-        n=_read(cells, "n", int),
+        evaluations=_needed(cells, "evaluations", _count),
+        n=_read(cells, "n", _count),
         step=_read(cells, "step_found", int),
     )
 
@@ -267,6 +272,24 @@ def _truth(text: str) -> bool:
     return _TRUTH[text]
 
 
+def _count(text: str) -> int:
+    return _held(int(text), 1, 2**53)
+
+
+def _loss(text: str) -> float:
+    return _held(finite(text), -_MOST, _MOST)
+
+
+def _share(text: str) -> float:
+    return _held(finite(text), 0, 1)
+
+
+def _held(found: N, low: float, high: float) -> N:
+    if not low <= found <= high:
+        raise ValueError
+    return found
+
+
 def _read(cells: Mapping[str, str], column: str, kind: Callable[[str], T]) -> T | None:
     return _needed(cells, column, kind) if cells[column] else None
 
@@ -275,5 +298,15 @@ def _needed(cells: Mapping[str, str], column: str, kind: Callable[[str], T]) -> 
     try:
         return kind(cells[column])
     except (ValueError, KeyError):
-        wanted = "yes or no" if kind is _truth else "a whole number" if kind is int else "a finite number"
-        raise ValueError(f"{column}: expected {wanted}, found {cells[column]!r}") from None
+        raise ValueError(f"{column}: expected {_WANTED[kind]}, found {cells[column]!r}") from None
+
+
+_WANTED: dict[Callable[[str], Any], str] = {
+    int: "a whole number",
+    finite: "a finite number",
+    _truth: "yes or no",
+    _count: "a whole number, 1 or more",
+    _loss: "a loss, a number of at most 1e100",
+    _share: "an accuracy from 0 to 1",
+}
+"""What a cell has to be, by what reads it."""
