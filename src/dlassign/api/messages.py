@@ -68,7 +68,10 @@ def check_kind(name: str, value: object, kind: Any, expected: str) -> None:
 
 def check_count(name: str, value: object) -> int:
     """Return a count, 1 or more, of Python or NumPy; raise ValueError for anything else."""
-    count = value.__index__() if isinstance(value, SupportsIndex) and not isinstance(value, bool) else 0
+    try:
+        count = value.__index__() if isinstance(value, SupportsIndex) and not isinstance(value, bool) else 0
+    except TypeError:  # arrays and tensors have it, and refuse where they hold no whole number
+        count = 0
     if count < 1:
         raise ValueError(f"{name}={_shown(value)}; expected a count, 1 or more")
     return count

@@ -137,7 +137,7 @@ class ConfigProbe:
     def autograd(self, grads: dict[str, Array]) -> dict[str, float]:
         """Return the relative errors of gradients against those of the config's PyTorch net with the same weights.
 
-        None where a layer of the user's own is there in NumPy alone, or the net itself is PyTorch's.
+        Empty where a layer of the user's own is there in NumPy alone, or the net itself is PyTorch's.
         """
         if isinstance(self.network, TorchLayer) or in_numpy_alone(self._cfg.model):
             return {}

@@ -132,4 +132,5 @@ def function_arguments(function: type[Function]) -> dict[str, Any]:
     """Return what a function's forward takes beside ctx and x, with defaults."""
     with_context = function.setup_context is Function.setup_context
     found = list(inspect.signature(function.forward).parameters.values())
-    return {one.name: one.default for one in found[2 if with_context else 1 :]}
+    others = [one for one in found[2 if with_context else 1 :] if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    return {one.name: one.default for one in others}

@@ -89,4 +89,6 @@ def unknown_key(key: str, known: Iterable[str]) -> UserError:
     meant = did_you_mean(key, names, most=3) or (f" Did you mean {' or '.join(same_end[:3])}?" if same_end else "")
     sections = sorted({name.partition(".")[0] for name in names if "." in name})
     others = f" Its columns are listed by `dlassign runs --help`; its config keys begin with {', '.join(sections)}."
+    if not sections:
+        others = " Its columns are listed by `dlassign runs --help`."
     return UserError(f"no run has the key {key!r}.{meant or others}")

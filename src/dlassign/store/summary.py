@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Any
 
 from dlassign.errors import UserError
@@ -125,7 +126,7 @@ def doubt_of(paths: RunPaths, records: RunRecords, *, so: str = "") -> str:
         return ""
     who = "its folder and its log contradict each other" if found[0].kind == "folder" else "its log contradicts itself"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{who}{so}: {found[0]}{more}; dlassign verify {paths.root}"
+    return f"{who}{so}: {found[0]}{more}; dlassign verify {quote(str(paths.root))}"
 
 
 def _without_results(summary: RunSummary, doubt: str) -> RunSummary:

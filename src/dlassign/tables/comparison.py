@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from dlassign.errors import ConfigError, UserError
@@ -159,7 +160,7 @@ def _finished(group: RunGroup) -> list[RunSummary]:
 def _standing(run: RunSummary) -> str:
     if run.status in ("interrupted", "running", "pruned") and run.planned:
         return f"{run.status} at step {run.steps} of {run.planned}"
-    return f"contradicted; dlassign verify {run.run}" if run.status == "contradicted" else run.status
+    return f"contradicted; dlassign verify {quote(run.run)}" if run.status == "contradicted" else run.status
 
 
 def _check_data(finished: Sequence[Sequence[RunSummary]]) -> None:

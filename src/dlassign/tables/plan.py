@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from dlassign.config.load_table import LocatedTable, Wanted
 from dlassign.config.ordinary_file import read_ordinary
@@ -165,7 +166,7 @@ def problem_of(trial: Trial) -> str:
         records = finished_records(trial.paths)
         found = contradictions(records, trial.paths.log) if records is not None else []
         if found:
-            return f"its log contradicts itself: {found[0]}; dlassign verify {trial.paths.root}"
+            return f"its log contradicts itself: {found[0]}; dlassign verify {quote(str(trial.paths.root))}"
     except UserError as error:
         return str(error).splitlines()[0]
     except (OSError, *DAMAGE) as error:

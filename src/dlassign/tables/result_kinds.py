@@ -15,7 +15,7 @@ _ERRORS = 2.0
 """Standard errors up to which an accuracy is that of guessing."""
 _LEARNED = 0.5
 """Training accuracy from which a loss without a floor would lie below that of a softmax taken twice."""
-_FAR = 0.1
+_FAR, _ROUNDING = 0.1, 1e-9
 """Distance of training accuracy to that of other samples from which a run over-fits."""
 
 
@@ -40,7 +40,7 @@ def has_kind(records: RunRecords, kind: Kind) -> bool | None:
             return bool(training >= _LEARNED and loss >= math.log(1 + (classes - 1) / math.e))
         case "overfits":
             other = finals[0]["accuracy"] if finals else None
-            return None if training is None or other is None else bool(training - other >= _FAR)
+            return None if training is None or other is None else bool(training - other >= _FAR - _ROUNDING)
 
 
 def _guesses(record: Record, classes: int) -> bool:

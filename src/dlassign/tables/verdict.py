@@ -54,6 +54,11 @@ class Evidence:
         """The values that are there."""
         return [run.value for run in self.runs if run.value is not None]
 
+    @property
+    def n(self) -> int | None:
+        """Samples that the first value there is of; None if its run does not say."""
+        return next((run.n for run in self.runs if run.value is not None), None)
+
 
 def judge(reported: Reported, found: Evidence, margins: Margins | None, *, kind: Kind | None = None) -> Verdict:
     """Compare the runs of a row with a reported number.
@@ -104,10 +109,10 @@ def _incomparable(reported: Reported, found: Evidence) -> str:
 def _chance(reported: Reported, found: Evidence) -> Chance:
     """Return what chance had a part in.
 
-    Accuracies of ENOUGH samples or more are of a whole public test set, so of the same samples in both; those of fewer
-    are of samples that were chosen here and there.
+    Accuracies of ENOUGH samples or more are taken to be of a whole public test set, so of the same samples in both;
+    those of fewer are of samples that were chosen here and there.
     """
-    n = found.runs[0].n
+    n = found.n
     if reported.is_loss or n is None or n >= ENOUGH or reported.value is None:
         return Chance(one_run=not reported.exact)
     mean = sum(found.values) / len(found.values)
@@ -125,6 +130,6 @@ def _no_number(reported: Reported, found: Evidence, chance: Chance, margins: Mar
     if margins.outcome(difference.difference - stray, difference.difference + stray) != "undecided":
         return f"{len(found.values)} runs do not tell how many more would decide"
     size = f"{stray:.2g}" if reported.is_loss else f"{100 * stray:.1f} points"
-    n = found.runs[0].n
+    n = found.n
     on = f" on {n:,} samples" if chance.sampling and n is not None else ""
     return f"more seeds would not decide, since one run{on} strays by {size}"
