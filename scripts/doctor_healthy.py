@@ -10,9 +10,12 @@ import yaml
 
 from doctor_cases import DATA, NETS, ROOT, Case, Net, changed
 
-_TAUGHT = ("double_softmax", "collapse", "misread", "keep_p", "inverted", "best_of_many")
+_TAUGHT = (
+    *("double_softmax", "collapse", "misread", "keep_p", "inverted", "best_of_many"),
+    *("batch_norm_2", "elu_large", "tanh_large", "sigmoid_deep"),
+)
 """Parts of the names of shipped configs that teach or repeat a fault; they are no healthy ones."""
-_FAULTY = ("uva2018/mlp", "h4_model_6_batch200", "h4_model_7")
+_FAULTY = ("uva2018/mlp", "h4_model_6_batch200", "h4_model_6_batch200_4900", "h4_model_7")
 """Ends of the names of shipped configs that repeat a report's fault: two softmaxes, or all predictions one class."""
 _LARGE = ("resnet34", "preact", "cifar_base", "cifar_improved", "uva2018/vgg", "convnet", "cifar10_best")
 """Parts of the names of shipped nets of which 200 steps take minutes on one core."""

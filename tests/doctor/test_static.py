@@ -160,6 +160,7 @@ KNOWN_MISTAKES = {
     "uva2018_mlp_default_double_softmax": "double_softmax",
     "lesson_collapse": "init_too_small",
     "hlcv_h4_model_6_batch200": "init_too_small",
+    "hlcv_h4_model_6_batch200_4900": "init_too_small",
     "hlcv_h4_model_7": "init_too_small",
     "lesson_misread": "dropout_high",
     "lesson_batch_norm_2": "batch_norm_small_batch",
