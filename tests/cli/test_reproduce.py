@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from scipy import stats
 
 from dlassign.cli.main import main
+from dlassign.report.tables import reproduced_view
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
 from helpers.forging import rewrite_chain
@@ -72,6 +73,17 @@ def test_the_table_holds_what_the_logs_say(folder: Path) -> None:
     assert "test best of 3" in text
     assert "## Small nets" in text
     assert f"{100 * last['mean']:.2f}" in result.stdout
+
+
+def test_a_report_reads_the_table_that_was_written(folder: Path) -> None:
+    assert reproduce().exit_code == 0
+    done = CliRunner().invoke(main, ["report", "out", "-o", "page.html"])
+    assert done.exit_code == 0, done.output
+    view = reproduced_view(folder / "out" / "tables" / "small.json", ())
+    assert isinstance(view, dict), view
+    assert [row["label"] for row in view["rows"]] == [row["label"] for row in content(folder)["rows"]]
+    [(machine, versions)] = content(folder)["machines"]
+    assert view["machine"] == f"{machine}, {versions}"
 
 
 def test_what_numpy_computes_stays_on_the_cpu_whatever_the_others_are_computed_on(folder: Path) -> None:

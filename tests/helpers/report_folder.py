@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dlassign.config.table import CONTENT_SCHEMA
 from dlassign.store.paths import RunPaths
 from helpers.synthetic import make_run
 
@@ -83,9 +84,14 @@ def write_table(out: Path, name: str, runs: list[str], figures: list[dict[str, A
         "why": "",
         "figures": figures,
     }
-    environment = {"device_name": "A chip", "packages": {"torch": "2.11"}}
-    table = {"schema": 2, "table": name, "title": "Reported beside measured", "source": "a report, table 1"}
-    table |= {"made": "2026-11-21 12:00:00", "environment": environment, "rows": [{**row, **changes}]}
+    machines = [["A chip, 2 cores", "Python 3.11.7, torch 2.11"]]
+    table = {
+        "schema": CONTENT_SCHEMA,
+        "table": name,
+        "title": "Reported beside measured",
+        "source": "a report, table 1",
+    }
+    table |= {"made": "2026-11-21 12:00:00", "machines": machines, "rows": [{**row, **changes}]}
     path = out / "tables" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(table))

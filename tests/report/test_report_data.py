@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from dlassign.config.table import CONTENT_SCHEMA
 from dlassign.errors import UserError
 from dlassign.report.curves import drawn_curves, page_curves, points_for, short, thin
 from dlassign.report.data import Report, plain
@@ -259,7 +260,9 @@ class TestTables:
         report = Report().collect(find_sources([str(file)], out=tmp_path))
         assert render_report(report).count("run `dlassign data fetch cifar10`") == 1
 
-    @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 2, "rows": [{}]}', "{"])
+    @pytest.mark.parametrize(
+        "text", ["", "[]", '{"schema": 1}', f'{{"schema": {CONTENT_SCHEMA}, "rows": [{{}}]}}', "{"]
+    )
     def test_a_damaged_table_is_listed(self, text: str, tmp_path: Path) -> None:
         path = folder.write_table(tmp_path, "t", [], [])
         path.write_text(text)

@@ -14,6 +14,8 @@ from dlassign.config.picture import PictureConfig
 from dlassign.config.run import NAME_PATTERN
 from dlassign.config.suggestion import did_you_mean
 
+CONTENT_SCHEMA = 3
+"""Version of out/tables/NAME.json, which `reproduce` writes and `report` reads."""
 _LETTERS = "letters, digits, `_`, `-` and `.`"
 
 Figure = Literal[

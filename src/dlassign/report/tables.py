@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlassign.config.ordinary_file import read_ordinary
+from dlassign.config.table import CONTENT_SCHEMA
 from dlassign.config.values import value_text
 from dlassign.errors import UserError
 from dlassign.report.damage import checked_list, checked_number
@@ -22,7 +23,6 @@ from dlassign.store.summary import DAMAGE
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.store.sweep_table import PointResult, SeedMean, SweepTable, read_table
 
-SCHEMA = 2
 _SYMBOLS = {"agrees": "✓", "differs": "≠", "undecided": "?", "different in kind": "✗", "not comparable": "○"}
 _STATUS = {"done": "measured", "partly": "partly measured", "missing": "not run", "cannot run": "cannot run"}
 _NARROWEST_STRIP = 3.0
@@ -88,23 +88,20 @@ def reproduced_view(file: Path, known: Container[str]) -> dict[str, Any] | Unrea
     """Return the table out/tables/NAME.json that `dlassign reproduce` wrote: reported beside measured."""
     try:
         data = json.loads(read_ordinary(file))
-        if data["schema"] != SCHEMA:
-            why = f"it has schema {data['schema']!r}, this version of dlassign reads {SCHEMA}"
+        if data["schema"] != CONTENT_SCHEMA:
+            why = f"it has schema {data['schema']!r}, this version of dlassign reads {CONTENT_SCHEMA}"
             return Unread(str(file), f"{why}; `dlassign reproduce {file.stem}` writes it anew")
         rows = [_row(row, file, known) for row in data["rows"]]
         half = _half_width(rows)
         for figure in (figure for row in rows for figure in row["figures"]):
             figure["strip"] = _strip(figure, half)
         strips = [figure["strip"] for row in rows for figure in row["figures"] if figure["strip"]]
-        environment = data.get("environment") or {}
-        packages = environment.get("packages") or {}
-        versions = [f"{name} {packages[name]}" for name in ("dlassign", "torch", "numpy") if packages.get(name)]
         return {
             "name": str(data["table"]),
             "title": str(data.get("title") or data["table"]),
             "source": str(data.get("source") or ""),
             "made": time_text(data.get("made")) or "",
-            "machine": ", ".join(filter(None, [environment.get("device_name"), *versions])),
+            "machine": "; ".join(f"{machine}, {versions}" for machine, versions in data["machines"]),
             "rows": rows,
             "half": half,
             "clipped": any(strip["clipped"] for strip in strips),

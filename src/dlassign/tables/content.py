@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlassign.config.load_table import LocatedTable
-from dlassign.config.table import Reported
+from dlassign.config.table import CONTENT_SCHEMA, Reported
 from dlassign.stats.equivalence import Margins
 from dlassign.stats.intervals import ANYWHERE, SHARE, mean_interval
 from dlassign.store.clock import now
 from dlassign.tables.run_values import RunValues
 from dlassign.tables.verdict import Evidence, judge
-
-SCHEMA = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ def table_content(table: LocatedTable, rows: Sequence[RowRuns]) -> dict[str, Any
     """Return what `out/tables/NAME.json` holds."""
     every = [run for one in rows for run in one.runs.values()]
     return {
-        "schema": SCHEMA,
+        "schema": CONTENT_SCHEMA,
         "table": table.name,
         "title": table.config.title,
         "source": table.config.source,
