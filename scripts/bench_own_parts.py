@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
-import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,8 +23,8 @@ from dlassign.config.load import load_config
 from dlassign.data.arrays import raw_of_arrays
 from dlassign.parts.code import Code
 from dlassign.train.cache import DataCache
-from dlassign.train.device import cpu_name
 from dlassign.train.experiment import train_in_memory
+from machine_rows import machine_rows
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "examples" / "vgg.py"
@@ -85,15 +82,7 @@ Seconds of {steps} training steps: `docs/examples/vgg.py` and `name: vgg`, the s
 32x32x3, batches of {batch}), in one process, in turn. Both end in the same weights. Medians over the rounds, smallest
 and largest in brackets.
 
-| | |
-|---|---|
-| Processor | {cpu}, {cores} cores |
-| System | {system} |
-| Versions | Python {python}, dlassign {dlassign}, torch {torch} |
-| Load when it began | {load} |
-| Rounds | {rounds} |
-| Date | {date} |
-| Command | `python scripts/bench_own_parts.py` |
+{machine}
 
 | model | seconds | times `vgg` |
 |---|---|---|
@@ -126,15 +115,7 @@ def main() -> int:
         steps=steps,
         stages=CONFIG["model"]["stages"],
         batch=CONFIG["train"]["batch_size"],
-        cpu=cpu_name(),
-        cores=os.cpu_count(),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        python=platform.python_version(),
-        dlassign=version("dlassign"),
-        torch=version("torch"),
-        load=f"{load:.1f}",
-        rounds=given.rounds,
-        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        machine=machine_rows("python scripts/bench_own_parts.py", rounds=given.rounds, load=load),
         rows="\n".join(rows),
         verdict="Holds" if holds else "Does not hold",
         most=MOST,

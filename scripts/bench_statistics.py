@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +24,11 @@ import yaml
 
 from dlassign.config.load import load_config
 from dlassign.train.cache import DataCache
-from dlassign.train.device import cpu_name
 from dlassign.train.experiment import train_in_memory
 from dlassign.train.learner import Evaluation
 from dlassign.train.run import Run
 from dlassign.train.statistics import Measure
+from machine_rows import machine_rows
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "statistics.md"
 MOST = 0.005
@@ -50,15 +48,7 @@ A run writes norms of gradients and weights, and units that are 0 for all sample
 evaluations, in the same run: median over the rounds, smallest and largest in brackets. {steps:,} steps of {batch}
 digits of 8x8, evaluated every {every}. The nets are small: beside their steps measuring is as dear as it gets.
 
-| | |
-|---|---|
-| Processor | {cpu}, {cores} cores, 1 torch thread |
-| System | {system} |
-| Versions | Python {python}, dlassign {dlassign}, torch {torch} |
-| Load when it began | {load} |
-| Rounds | {rounds} |
-| Date | {date} |
-| Command | `python scripts/bench_statistics.py` |
+{machine}
 
 | net | records | share of the training |
 |---|---|---|
@@ -106,7 +96,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round; writes nothing")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    load, rounds, steps = os.getloadavg()[0], 1 if given.quick else given.rounds, 300 if given.quick else 4000
+    load, rounds, steps = os.getloadavg()[0], 1 if given.quick else given.rounds, 800 if given.quick else 4000
     found = {name: [train(net, steps) for _ in range(rounds)] for name, net in NETS.items()}
     shares = {name: [share for _, share in turns] for name, turns in found.items()}
     rows = [
@@ -118,15 +108,7 @@ def main() -> int:
         steps=steps,
         batch=TRAINING["batch_size"],
         every=TRAINING["eval_every"]["steps"],
-        cpu=cpu_name(),
-        cores=os.cpu_count(),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        python=platform.python_version(),
-        dlassign=version("dlassign"),
-        torch=version("torch"),
-        load=f"{load:.1f}",
-        rounds=rounds,
-        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        machine=machine_rows("python scripts/bench_statistics.py", rounds=rounds, load=load),
         rows="\n".join(rows),
         verdict="Holds" if holds else "Does not hold",
         most=MOST,

@@ -504,10 +504,10 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return f"torch {environment['packages']['torch']} on {environment['device_name']}"
 
 
-def write_csv(runs: Iterable[Run], file: Path) -> None:
-    """Write searches.csv."""
+def write_csv(runs: Sequence[Any], file: Path) -> None:
+    """Write runs, at least one, as a line each; their attributes are the columns."""
     with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(Run)], lineterminator="\n")
+        writer = csv.DictWriter(stream, [field.name for field in fields(runs[0])], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(run) for run in runs)
 

@@ -16,7 +16,7 @@ import json
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from dlassign.store.paths import RunPaths, find_runs
 from dlassign.store.records import RunRecords, read_records
 from dlassign.store.sweep_paths import SweepPaths
 from dlassign.store.sweep_table import read_table
-from write_searches import lines
+from write_searches import lines, write_csv
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TABLE, PAGE = RESULTS / "searches_hlcv_eecs.csv", RESULTS / "searches_hlcv_eecs.md"
@@ -350,14 +350,6 @@ def _run(records: RunRecords, *, sweep: str, values: Mapping[str, Any], **given:
     return Run(sweep=sweep, values=json.dumps(values), **found | given)
 
 
-def write_csv(runs: Iterable[Run], file: Path) -> None:
-    """Write the table."""
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(Run)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(run) for run in runs)
-
-
 def read_csv(file: Path) -> list[Run]:
     """Read the table."""
     with file.open(newline="") as stream:
@@ -390,7 +382,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=f"the folder of the sweeps; without it {TABLE.name} is read")
     out = parser.parse_args().out
     if out:
-        write_csv(collect(out), TABLE)
+        write_csv(list(collect(out)), TABLE)
     PAGE.write_text(page(read_csv(TABLE)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -16,7 +16,6 @@ from dlassign.config.suggestion import did_you_mean
 
 CONTENT_SCHEMA = 3
 """Version of out/tables/NAME.json, which `reproduce` writes and `report` reads."""
-_LETTERS = "letters, digits, `_`, `-` and `.`"
 
 Figure = Literal[
     "test",
@@ -111,17 +110,19 @@ class TableRow(Config):
 def _named(rows: dict[str, TableRow]) -> dict[str, TableRow]:
     if not rows:
         raise broken_rule("", "the table has no rows; give names with label, config and reported")
-    for name in rows:
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise broken_rule((name,), f"a row's name has {_LETTERS} only", at_key=True)
+    _check_names(rows, "a row's name")
     return rows
 
 
 def _files(pictures: dict[str, PictureConfig]) -> dict[str, PictureConfig]:
-    for name in pictures:
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise broken_rule((name,), f"a picture's name has {_LETTERS} only", at_key=True)
+    _check_names(pictures, "a picture's name")
     return pictures
+
+
+def _check_names(names: Iterable[str], what: str) -> None:
+    for name in names:
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise broken_rule((name,), f"{what} has letters, digits, `_`, `-` and `.` only", at_key=True)
 
 
 class TableConfig(Config):

@@ -48,7 +48,7 @@ class Finding:
             raise ValueError(f"no rule is called {self.rule!r}; name it in doctor/rules.py")
 
 
-def share_text(share: float, least: float = 1e-7) -> str:
+def small_share(share: float, least: float = 1e-7) -> str:
     """Return a small share; one below `least`, which rounding alone gives, as what it is below."""
     return f"less than {least:g}" if share < least else f"{share:.1e}"
 

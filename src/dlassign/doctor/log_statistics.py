@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlassign.doctor.finding import Certainty, Finding, share_text
+from dlassign.doctor.finding import Certainty, Finding, small_share
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
 from dlassign.doctor.propagation import relu_cure
 from dlassign.store.records import Record, RunRecords
@@ -63,7 +63,7 @@ def _vanishing(records: RunRecords, looks: Sequence[Record], limits: Thresholds,
             rule="vanishing_gradients",
             certainty="hint" if learns else "certain" if ratio < limits.vanish**2 else "likely",
             key="model.activation",
-            why=f"the gradient of {name} is {share_text(ratio)} of that of {later} or less, {_when(looks)}, so the "
+            why=f"the gradient of {name} is {small_share(ratio)} of that of {later} or less, {_when(looks)}, so the "
             "first layers learn much later or never",
             statistic=f"gradient over weights: {first:.1e} and {largest:.1e}",
             null=f"at least {limits.vanish:g} of it",

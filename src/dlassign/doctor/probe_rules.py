@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from dlassign.config.load import dump_line
 from dlassign.config.run import RunConfig
 from dlassign.doctor.decay import weaker
-from dlassign.doctor.finding import Finding, share_text
+from dlassign.doctor.finding import Finding, small_share
 from dlassign.doctor.probe_labels import label_findings
 from dlassign.doctor.probe_limits import THRESHOLDS, Thresholds
 from dlassign.doctor.probe_numbers import TRIAL_STEPS, LayerStats, Probe, last_quarter
@@ -192,7 +192,7 @@ def _signal(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Findin
             rule="init_too_small",
             certainty="hint" if learns(probe, limits) else "likely",
             key="init",
-            why=f"outputs of the last hidden layer are {share_text(share)} of the size of the inputs, and gradients "
+            why=f"outputs of the last hidden layer are {small_share(share)} of the size of the inputs, and gradients "
             "shrink as much on their way back",
             statistic=f"deviation {hidden[-1].std:.1e} in {hidden[-1].name}, {probe.input_std:.2g} of the inputs",
             null=f"more than {limits.signal:g} of it",
@@ -209,7 +209,7 @@ def _signal(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Findin
             key="model.activation",
             why="what differs between samples has shrunk from layer to layer, so the last ones see nearly the same "
             "whatever the sample is, and gradients of the first ones are as small",
-            statistic=f"{share_text(lost)} of the spread of {hidden[-1].name} differs between samples, {first:.1e} of "
+            statistic=f"{small_share(lost)} of the spread of {hidden[-1].name} differs between samples, {first:.1e} of "
             f"that of {hidden[0].name}",
             null=f"more than {limits.lost:g} of it",
             cure=relu_cure(cfg.init.name),
@@ -226,7 +226,7 @@ def _vanishing(probe: Probe, cfg: RunConfig, limits: Thresholds) -> Iterator[Fin
             rule="vanishing_gradients",
             certainty="hint" if learns(probe, limits) else "likely",
             key="model.activation",
-            why=f"the gradient of {name} is {share_text(first / largest)} of that of {later}, so the first layers "
+            why=f"the gradient of {name} is {small_share(first / largest)} of that of {later}, so the first layers "
             "learn much later or never",
             statistic=f"gradient over weights: {first:.1e} and {largest:.1e}",
             null=f"at least {limits.vanish:g} of it",

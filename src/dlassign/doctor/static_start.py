@@ -13,7 +13,7 @@ from dlassign.config.model import MLP, CrossEntropy, CrossEntropyOnProbabilities
 from dlassign.config.optim import SGD
 from dlassign.doctor.decay import decays, weaker
 from dlassign.doctor.facts import Facts
-from dlassign.doctor.finding import Certainty, Finding, share_text
+from dlassign.doctor.finding import Certainty, Finding, small_share
 from dlassign.doctor.propagation import Layer, plain_layers, propagate, relu_cure, weight_std
 from dlassign.doctor.static_optimizer import Rate, larger_rate, rate_of
 
@@ -111,7 +111,7 @@ def _signal(facts: Facts, start: Start) -> Iterator[Finding]:
         key="model.activation",
         why=f"after {len(start.layers) - 1} layers of {worst} with these weights the net gives nearly the same scores "
         "for every sample, and gradients of the first layers are as small",
-        statistic=f"{share_text(last.varies)} of the scores' size differs between samples",
+        statistic=f"{small_share(last.varies)} of the scores' size differs between samples",
         null="more than 1e-4; a relu net keeps about 1e-2",
         cure=relu_cure(facts.cfg.init.name),
     )

@@ -42,7 +42,7 @@ def contradictions(records: RunRecords, log: Path) -> list[Contradiction]:
 def chain_breaks(lines: Sequence[Line], log: Path) -> Iterator[Contradiction]:
     """Yield the first record whose `chain` is not the digest of the lines before it: one of these was changed.
 
-    That record is as it was written; what was changed mostly stands in the line before it. Later ones are not named,
+    Mostly that record is as it was written, and what was changed is the line before it. Later ones are not named,
     for they are wrong because of the same change. Records without a chain after records that have one were not written
     by dlassign, which never stops to write it; and it begins with a session.
     """

@@ -88,7 +88,6 @@ def unknown_key(key: str, known: Iterable[str]) -> UserError:
     same_end = [repr(name) for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
     meant = did_you_mean(key, names, most=3) or (f" Did you mean {' or '.join(same_end[:3])}?" if same_end else "")
     sections = sorted({name.partition(".")[0] for name in names if "." in name})
-    others = f" Its columns are listed by `dlassign runs --help`; its config keys begin with {', '.join(sections)}."
-    if not sections:
-        others = " Its columns are listed by `dlassign runs --help`."
+    begin = f"; its config keys begin with {', '.join(sections)}" if sections else ""
+    others = f" Its columns are listed by `dlassign runs --help`{begin}."
     return UserError(f"no run has the key {key!r}.{meant or others}")

@@ -274,14 +274,15 @@ def read_records(path: Path) -> RunRecords:
     """
     records = former_records(path)
     if records is None and not path.exists():
-        raise UserError(f"cannot read the log {path}: {_why_missing(path)}; put the log back, or train the run again")
+        raise UserError(f"{_why_missing(path)}; put the log back, or train the run again")
     if records is None:
         raise UserError(f"{path} holds no complete record: the run was killed before it began; train it again")
     return records
 
 
 def _why_missing(path: Path) -> str:
-    return f"it is a link to {path.readlink()}, which is not there" if path.is_symlink() else "it is not there"
+    why = f"it is a link to {path.readlink()}, which is not there" if path.is_symlink() else "it is not there"
+    return f"cannot read the log {path}: {why}"
 
 
 def former_records(path: Path) -> RunRecords | None:
@@ -310,9 +311,7 @@ def former_records(path: Path) -> RunRecords | None:
             records.add(record)
         records.lines.append((place, record))
     if records is None and (left := _left_of_a_run(RunPaths(path.parent))) is not None:
-        lost = (
-            f"{path} holds no complete record" if path.exists() else f"cannot read the log {path}: {_why_missing(path)}"
-        )
+        lost = f"{path} holds no complete record" if path.exists() else _why_missing(path)
         cure = f"put the log back, or move {path.parent} away to train it anew"
         raise UserError(f"{lost}, and {left.relative_to(path.parent)} is of a run that had some; {cure}")
     return records

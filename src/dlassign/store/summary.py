@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,13 +11,11 @@ from typing import Any
 from dlassign.errors import UserError
 from dlassign.store.contradictions import contradictions
 from dlassign.store.files import is_locked
-from dlassign.store.folder_name import other_seed
+from dlassign.store.folder_name import RUN_NAME, other_seed
 from dlassign.store.identity import experiment_of
 from dlassign.store.manifest import mend_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, former_records, read_records
-
-_FOLDER = re.compile(r"(?P<hash>[0-9a-f]{8})-s(?P<seed>\d+)$")
 
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What is raised by reading a file whose values are missing, or of another type or size than dlassign writes."""
@@ -150,7 +147,7 @@ def _without_results(summary: RunSummary, doubt: str) -> RunSummary:
 
 
 def _folder(paths: RunPaths) -> dict[str, Any]:
-    found = _FOLDER.match(paths.root.name)
+    found = RUN_NAME.fullmatch(paths.root.name)
     named: dict[str, Any] = {"run": str(paths.root), "name": paths.root.parent.name}
     return named | ({"hash": found["hash"], "seed": int(found["seed"])} if found else {})
 

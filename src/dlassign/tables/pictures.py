@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Drawn:
     missing: tuple[str, ...] = ()
 
 
-def check_page(folder: Path) -> None:
+def check_pictures_folder(folder: Path) -> None:
     """Refuse a folder whose page is the user's own.
 
     Raises:
@@ -85,7 +85,7 @@ def draw_pictures(planned: Sequence[PlannedRow], folder: Path, *, say: Callable[
         for text in one.missing:
             say(f"{one.name}: {text}")
     make_folder(folder)
-    write_text(folder / PAGE, page(drawn))
+    write_text(folder / PAGE, pictures_page(drawn))
     return drawn
 
 
@@ -105,7 +105,7 @@ def _draw(
     file = folder / f"{name}.png"
     result = Drawn(table=table, name=name, config=picture, file=file, seeds=seeds, missing=missing)
     if not there:
-        return Drawn(table=table, name=name, config=picture, file=None, seeds={}, missing=missing)
+        return replace(result, file=None)
     if picture.shows == "weights":
         return _draw_weights(result, there[0], say=say)
     runs = [run for group in there for run in group.runs]
@@ -149,11 +149,11 @@ def _draw_weights(result: Drawn, group: Group, *, say: Callable[[str], None]) ->
         )
         assert result.file is not None
         save_figure(figure, result.file, say=say, colors=256)
-        return Drawn(**vars(result) | {"seeds": {group.label: (run.records.start["seed"],)}})
-    return Drawn(**vars(result) | {"file": None, "seeds": {}, "missing": (*result.missing, why)})
+        return replace(result, seeds={group.label: (run.records.start["seed"],)})
+    return replace(result, file=None, seeds={}, missing=(*result.missing, why))
 
 
-def page(drawn: Sequence[Drawn]) -> str:
+def pictures_page(drawn: Sequence[Drawn]) -> str:
     """Return the Markdown page that shows the pictures, table by table."""
     parts = [_HEAD]
     for title, found in groupby(drawn, key=lambda one: one.table.title):

@@ -11,12 +11,14 @@ from dlassign.store.records import Record, RunRecords
 
 VERBS: dict[Kind, str] = {"collapses": "collapse", "floors": "stay at the floor", "overfits": "over-fit"}
 """What several runs do."""
-_ERRORS = 2.0
+_STANDARD_ERRORS = 2.0
 """Standard errors up to which an accuracy is that of guessing."""
 _LEARNED = 0.5
 """Training accuracy from which a loss without a floor would lie below that of a softmax taken twice."""
-_FAR, _ROUNDING = 0.1, 1e-9
-"""Distance of training accuracy to that of other samples from which a run over-fits."""
+_GAP = 0.1
+"""Training accuracy above that of other samples from which a run over-fits."""
+_ROUNDING = 1e-9
+"""0.9 - 0.8 is a little below 0.1 in floating point."""
 
 
 def has_kind(records: RunRecords, kind: Kind) -> bool | None:
@@ -25,7 +27,7 @@ def has_kind(records: RunRecords, kind: Kind) -> bool | None:
     collapses: on val or test it predicts one class for everything, or is right at most two standard errors more often
     than 1/K. floors: its last training loss, without penalties, is at least ln(1 + (K - 1)/e), which a softmax before
     the cross-entropy cannot go below, though half of the last epoch's training samples are right. overfits: the last
-    epoch's training accuracy is 10 points above that of test (of val, if there is none).
+    epoch's training accuracy is at least 10 points above that of test (of val, if there is none).
     """
     classes = len(records.start["data"].get("classes") or ())
     finals = [records.finals[split] for split in ("test", "val") if split in records.finals]
@@ -40,14 +42,15 @@ def has_kind(records: RunRecords, kind: Kind) -> bool | None:
             return bool(training >= _LEARNED and loss >= math.log(1 + (classes - 1) / math.e))
         case "overfits":
             other = finals[0]["accuracy"] if finals else None
-            return None if training is None or other is None else bool(training - other >= _FAR - _ROUNDING)
+            return None if training is None or other is None else bool(training - other >= _GAP - _ROUNDING)
 
 
 def _guesses(record: Record, classes: int) -> bool:
     if only_prediction(record.get("confusion", [])) is not None:
         return True
     chance, accuracy = 1 / classes, record["accuracy"]
-    return accuracy is not None and accuracy <= chance + _ERRORS * math.sqrt(chance * (1 - chance) / record["n"])
+    error = math.sqrt(chance * (1 - chance) / record["n"])
+    return accuracy is not None and accuracy <= chance + _STANDARD_ERRORS * error
 
 
 def last_epoch(records: RunRecords) -> list[Record]:

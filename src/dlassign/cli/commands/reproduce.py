@@ -153,9 +153,9 @@ def _check_targets(page_file: str | None, figures: str | None, planned: Sequence
     if figures is not None:
         from pathlib import Path
 
-        from dlassign.tables.pictures import check_page
+        from dlassign.tables.pictures import check_pictures_folder
 
-        check_page(Path(figures))
+        check_pictures_folder(Path(figures))
     if page_file is not None:
         _check_page(page_file, planned, folder)
 
