@@ -295,3 +295,10 @@ def test_top_level_of_the_repository() -> None:
         "out/README.md",
     ):
         assert (ROOT / name).is_file(), f"{name} is missing"
+
+
+def test_no_test_is_left_out_for_a_missing_package() -> None:
+    """Such tests are marked `extra`: .ci/run installs the extras and runs them, and they fail without their package."""
+    skips = re.compile(r"importorskip\(|skipif\(.*(find_spec|missing_packages)")
+    found = [path.name for path in (ROOT / "tests").rglob("*.py") if skips.search(path.read_text())]
+    assert not found

@@ -169,6 +169,7 @@ def test_the_commands_of_the_tutorial_work(tmp_path: Path, monkeypatch: pytest.M
         assert done.exit_code == 0, f"{words}: {done.stdout}{done.stderr}"
 
 
+@pytest.mark.extra
 def test_the_commands_that_export_work_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one took the folder of the first, and failed."""
     monkeypatch.chdir(tmp_path)

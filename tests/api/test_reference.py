@@ -36,11 +36,11 @@ def test_every_public_name_is_typed_and_documented() -> None:
             assert f"- `{name}`: " in text, f"{title}: {name}"
 
 
+@pytest.mark.extra
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg")
 def test_the_how_to_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("polars")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", HOWTO, flags=re.DOTALL):

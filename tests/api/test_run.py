@@ -72,9 +72,9 @@ def test_the_history_is_arrays_of_what_was_logged(run: dl.Run) -> None:
         train["lsos"]
 
 
-@pytest.mark.parametrize("package", [pytest.param("pandas", marks=pytest.mark.slow), "polars"])  # 2 s to import
+@pytest.mark.extra
+@pytest.mark.parametrize("package", ["pandas", "polars"])
 def test_columns_become_data_frames(package: str, run: dl.Run) -> None:
-    pytest.importorskip(package)
     frame = getattr(run.history(), f"to_{package}")()
     assert frame["step"].to_list() == [3, 6]
     assert type(frame).__module__.startswith(package)

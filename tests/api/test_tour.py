@@ -23,11 +23,9 @@ def test_the_file_holds_no_outputs() -> None:
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
 
 
-@pytest.mark.slow  # starts a kernel and trains eight nets
+@pytest.mark.extra  # starts a kernel and trains eight nets
 def test_every_cell_runs_and_says_little(tmp_path: Path) -> None:
-    pytest.importorskip("ipykernel", reason="needs the extra `notebook`")
-    pytest.importorskip("pandas", reason="needs pandas")
-    nbclient = pytest.importorskip("nbclient", reason="needs the extra `notebook`")
+    import nbclient
     import nbformat
 
     notebook = nbformat.read(TOUR, as_version=4)

@@ -22,9 +22,10 @@ run.history("vall")
 """
 
 
-@pytest.mark.slow  # mypy reads torch's types: 10 to 30 s
+@pytest.mark.extra  # mypy reads torch's types: 10 to 30 s
 def test_a_strict_checker_sees_the_types(tmp_path: Path) -> None:
-    api = pytest.importorskip("mypy.api")
+    from mypy import api
+
     (tmp_path / "use.py").write_text(USE)
     said, errors, code = api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "use.py")])
     assert not errors

@@ -50,7 +50,7 @@ PARTS = (
 NAMES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("".join)
 
 
-@pytest.mark.browser
+@pytest.mark.extra
 def test_hostile_names_in_the_report_page(visit: Callable[[Path], Any]) -> None:
     @settings(settings.get_profile("campaign"))
     @given(names=st.lists(NAMES, min_size=6, max_size=6))

@@ -30,7 +30,6 @@ from dlassign.store.records import read_records
 from dlassign.train.saved import open_saved, open_split
 from helpers.exporting import make_images, make_pictures, predict_onnx, train
 
-ONNX = pytest.mark.skipif(bool(onnx_file.missing_packages()), reason=f"{onnx_file.INSTALL} brings ONNX")
 BASE = ["config.json", "labels.txt", "model.safetensors", "parity.json", "preprocessor_config.json"]
 
 
@@ -275,8 +274,7 @@ def exported(net: str, precision: str, tmp_path: Path, *, backend: str = "torch"
     same(load_model(done.folder).scores(dataset.test.x), own(dataset.test.x))
 
 
-@ONNX
-@pytest.mark.slow
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("net", "precision"),
     # Norms with statistics or gradients of their own compute in the precision of the weights.
@@ -286,8 +284,7 @@ def test_every_family(net: str, precision: str, tmp_path: Path) -> None:
     exported(net, precision, tmp_path)
 
 
-@ONNX
-@pytest.mark.slow
+@pytest.mark.extra
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 @pytest.mark.parametrize("gray", [False, True])
 def test_pictures_of_all_kinds_are_decoded_as_in_training(fit: str, gray: bool, tmp_path: Path) -> None:
@@ -305,15 +302,13 @@ def test_pictures_of_all_kinds_are_decoded_as_in_training(fit: str, gray: bool, 
     np.testing.assert_array_equal(load_model(run.root).predict_proba(files), odds)
 
 
-@ONNX
-@pytest.mark.slow
+@pytest.mark.extra
 @pytest.mark.parametrize("net", ["mlp", "mlp_from_zero", "eecs_convnet"])
 def test_numpy_networks(net: str, tmp_path: Path) -> None:
     exported(net, "fp32", tmp_path, backend="numpy")
 
 
-@ONNX
-@pytest.mark.slow
+@pytest.mark.extra
 @pytest.mark.parametrize("loss", ["hinge", "logistic"])
 def test_a_table_with_a_single_score(loss: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -331,7 +326,7 @@ def test_a_table_with_a_single_score(loss: str, tmp_path: Path) -> None:
     assert [row[1] for row in found] == load_model(folder).predict(rows).tolist()
 
 
-@ONNX
+@pytest.mark.extra
 def test_onnx_of_a_small_net_and_what_its_script_cannot_read(
     run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,7 +355,7 @@ def test_the_program_of_torch(run: RunPaths, tmp_path: Path) -> None:
     assert program.module()(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape == (3, 10)
 
 
-@ONNX
+@pytest.mark.extra
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["mnist_mlp.yaml", "fast/cifar10_82.yaml"])

@@ -15,8 +15,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def chromium() -> Any:
     if CHROMIUM is None:
         pytest.skip("there is no chromium; on Debian: apt-get install chromium")
-    driver = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
-    with driver.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # root has no sandbox
         yield browser
         browser.close()

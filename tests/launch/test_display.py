@@ -78,9 +78,8 @@ def test_without_a_kernel_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch)
         assert isinstance(line, display.PlainLines)
 
 
-@pytest.mark.slow  # starts kernels, which import torch
+@pytest.mark.extra  # starts kernels, which import torch
 def test_the_stop_button_gives_the_run_and_the_same_cell_goes_on(tmp_path: Path) -> None:
-    pytest.importorskip("ipykernel", reason="needs the extra `notebook`")
     from jupyter_client.manager import start_new_kernel
 
     cell = CELL.replace("OUT", str(tmp_path)).replace("STEPS", "4000")

@@ -208,7 +208,7 @@ strategy: grid
         "stacked",
         # They start processes, which import torch.
         pytest.param("processes", marks=pytest.mark.slow),
-        pytest.param("ray", marks=pytest.mark.ray),
+        pytest.param("ray", marks=pytest.mark.extra),
     ],
 )
 def test_a_sweep_trains_with_it_and_trains_anew_with_other_code(executor: str, command: Command) -> None:

@@ -16,7 +16,7 @@ from dlassign.store.records import read_records
 from helpers import report_folder as folder
 from helpers.browsing import choose, column, names, status, write_page
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.extra
 
 
 class TestTable:

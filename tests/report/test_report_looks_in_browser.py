@@ -17,7 +17,7 @@ from helpers import report_folder as folder
 from helpers.browsing import choose, column, names, status, write_page
 from helpers.damaged import write_mutants
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.extra
 
 
 class TestDetails:

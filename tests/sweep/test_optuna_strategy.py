@@ -52,10 +52,6 @@ def test_without_optuna_the_user_is_told_what_to_install(monkeypatch: pytest.Mon
         OptunaStrategy(config())
 
 
-def needs_optuna() -> Any:
-    return pytest.importorskip("optuna", reason="the extra `search` is not installed")
-
-
 def score(values: Any) -> float:
     """Return a figure whose best is at lr .01 with sgd and no momentum."""
     worse = abs(math.log10(values["optimizer.lr"]) + 2) + (values["optimizer.name"] == "adam")
@@ -73,7 +69,6 @@ def search(strategy: Any, sign: int = 1) -> list[Any]:
 
 
 def test_values_are_of_the_space() -> None:
-    needs_optuna()
     found = search(OptunaStrategy(config()))
     assert len(found) == 30
     for values in found:
@@ -89,7 +84,6 @@ def test_values_are_of_the_space() -> None:
 
 @pytest.mark.parametrize(("objective", "sign"), [({}, 1), ({"metric": "loss"}, -1)])
 def test_it_learns_in_either_direction(objective: Any, sign: int) -> None:
-    needs_optuna()
     differences = []
     for seed in range(2):
         found = search(OptunaStrategy(config(trials=50, objective=objective, seed=seed)), sign)
@@ -99,7 +93,6 @@ def test_it_learns_in_either_direction(objective: Any, sign: int) -> None:
 
 
 def test_without_tells_and_with_failures_points_differ() -> None:
-    needs_optuna()
     strategy = OptunaStrategy(config(trials=12, startup=2))
     found = [strategy.ask() for _ in range(12)]
     assert strategy.ask() is None
@@ -113,7 +106,6 @@ def test_without_tells_and_with_failures_points_differ() -> None:
 
 
 def test_a_small_space_is_used_up_without_doubles() -> None:
-    needs_optuna()
     strategy = OptunaStrategy(config(space={"model.hidden": [[1], [2], [3]], "data": [{"a": 1}, {"a": 2}]}, when=[]))
     found = []
     while (asked := strategy.ask()) is not None:
@@ -159,7 +151,6 @@ PRUNINGS = [
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from(PRUNINGS), st.lists(st.integers(0, 10**6), min_size=10, max_size=60))
 def test_the_same_calls_get_the_same_answers(pruning: Any, choices: Any) -> None:
-    needs_optuna()
     first = Driver(config(pruning=pruning, startup=2))
     for choice in choices:
         first.act(choice)
@@ -176,7 +167,6 @@ print(json.dumps(search(OptunaStrategy(config(pruning={"name": "hyperband"}, sta
 
 
 def test_another_process_chooses_the_same() -> None:
-    needs_optuna()
     here = search(OptunaStrategy(config(pruning={"name": "hyperband"}, startup=3)))
     there = environment(PYTHONHASHSEED=77)
     there["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
@@ -197,7 +187,6 @@ def reported(strategy: Any, values: Any, step: int) -> Any:
 
 
 def test_successive_halving_keeps_the_best_third() -> None:
-    needs_optuna()
     # each is compared with those before it: of n values the best n // 3, but at least one, go on
     assert reported(halving(), [0.5, 0.9, 0.1, 0.95, 0.8, 0.94], 50) == [False, False, True, False, True, False]
     loss = halving(objective={"metric": "loss"})
@@ -205,7 +194,6 @@ def test_successive_halving_keeps_the_best_third() -> None:
 
 
 def test_rungs_are_counted_in_evaluations() -> None:
-    needs_optuna()
     strategy = halving()
     assert reported(strategy, [0.9, 0.8, 0.95], 1000) == [False, True, False]
     assert [strategy.report(2, step, 0.5) for step in (2000, 3000)] == [False, False]  # the first at the third
@@ -213,7 +201,6 @@ def test_rungs_are_counted_in_evaluations() -> None:
 
 
 def test_a_repeated_evaluation_counts_once() -> None:
-    needs_optuna()
     strategy = halving()
     assert reported(strategy, [0.9, 0.8], 10) == [False, True]
     assert strategy.report(1, 10, 5.0) is True
@@ -222,12 +209,10 @@ def test_a_repeated_evaluation_counts_once() -> None:
 
 
 def test_a_value_that_is_not_finite_is_given_up() -> None:
-    needs_optuna()
     assert reported(halving(), [0.1, None], 10) == [False, True]
 
 
 def test_given_up_points_are_learned_from_and_late_reports_change_nothing() -> None:
-    needs_optuna()
     strategy = halving(trials=8, startup=1)
     assert reported(strategy, [0.9, 0.8], 10) == [False, True]
     strategy.tell(0, 0.9)
@@ -239,7 +224,6 @@ def test_given_up_points_are_learned_from_and_late_reports_change_nothing() -> N
 
 
 def test_hyperband_gives_up_less_than_successive_halving() -> None:
-    needs_optuna()
     values = [((i * 7) % 40) / 40 for i in range(40)]
     counts = []
     for pruning in ({"name": "successive_halving"}, {"name": "hyperband", "max_evaluations": 27}):
@@ -250,6 +234,5 @@ def test_hyperband_gives_up_less_than_successive_halving() -> None:
 
 
 def test_without_pruning_none_is_given_up() -> None:
-    needs_optuna()
     strategy = OptunaStrategy(config())
     assert reported(strategy, [0.9, 0.1, None, -1e9], 10) == [False] * 4

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import sqlite3
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from helpers.logs import RECORDS, START, export, measured, write_log
 
 # Takes seconds to import, and as long to make a database.
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("mlflow") is None, reason="comes with the extra `mlflow`"),
+    pytest.mark.extra,
     # MLflow's own, of packages that it uses in their old ways.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
 ]

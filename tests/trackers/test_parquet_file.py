@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from dlassign.trackers import clients
 from dlassign.trackers.csv_file import COLUMNS
 from helpers.logs import export, write_log
 
-pytestmark = pytest.mark.skipif(find_spec("pyarrow") is None, reason="comes with the extra `parquet`")
+pytestmark = pytest.mark.extra
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,8 @@ def test_columns_are_typed_and_each_measurement_is_there_once() -> None:
 
 
 def test_pandas_reads_it() -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     export("out", "--to", "parquet", "--out", "t.parquet")
     frame = pandas.read_parquet("t.parquet")
     assert frame.loc[frame.kind == "final", "accuracy"].tolist() == [0.5]
@@ -47,7 +47,8 @@ def test_pandas_reads_it() -> None:
 
 
 def test_polars_reads_it() -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     export("out", "--to", "parquet", "--out", "t.parquet")
     read = polars.read_parquet("t.parquet")
     assert read["lr"].null_count() == 2

@@ -9,7 +9,6 @@ import struct
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from helpers.logs import RECORDS, START, export, write_log
 
 # The client is a program of its own, which takes seconds to start.
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("wandb") is None, reason="comes with the extra `wandb`"),
+    pytest.mark.extra,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning"),
 ]
 

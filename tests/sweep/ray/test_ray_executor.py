@@ -112,7 +112,7 @@ def kinds(trial: Trial) -> Counter[str]:
     return Counter(line["kind"] for line in lines)
 
 
-@pytest.mark.ray
+@pytest.mark.extra
 def test_a_node_that_dies_in_mid_sweep_costs_no_trial(
     nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_node_that_dies_in_mid_sweep_costs_no_trial(
     assert all((read_records(trial.paths.log).end or {})["weights_sha256"] for trial in trials)
 
 
-@pytest.mark.ray
+@pytest.mark.extra
 def test_folders_are_sent_where_they_are_not_shared(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +194,7 @@ def test_folders_are_sent_where_they_are_not_shared(
     assert {trial.number: trial.paths.log.read_text() for trial in (trials[0], trials[3])} == before
 
 
-@pytest.mark.ray
+@pytest.mark.extra
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_signal_stops_every_worker_with_a_checkpoint(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
@@ -225,7 +225,7 @@ def test_a_signal_stops_every_worker_with_a_checkpoint(
     assert not list(tmp_path.rglob(".ray-token"))
 
 
-@pytest.mark.ray
+@pytest.mark.extra
 def test_a_cluster_is_started_here_and_nothing_of_it_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = uuid.uuid4().hex
     monkeypatch.setenv(MARK, mark)
@@ -252,7 +252,7 @@ def test_a_cluster_is_started_here_and_nothing_of_it_is_left(tmp_path: Path, mon
     assert_nothing_is_left(mark)
 
 
-@pytest.mark.ray
+@pytest.mark.extra
 def test_no_cluster_or_one_that_is_too_small_is_a_message() -> None:
     nobody = RayExecutor(address="127.0.0.1:9", cpus_per_trial=1, gpus_per_trial=0, retries=0)
     assert nobody.why == "the Ray cluster at 127.0.0.1:9, 1 CPU core for a trial, no GPU (gpus_per_trial is 0)"
