@@ -84,7 +84,9 @@ INSIDE_FUNCTIONS_ONLY = {
 }
 # Batches on the device: imported only by what trains with torch.
 PROBE = {"probe", "probe_nets", "probe_samples", "probe_steps"}
-TORCH_AT_THE_TOP = {SOURCE / "data" / f"{name}.py" for name in ("augment", "on_device", "torch_batches")}
+TORCH_AT_THE_TOP = {
+    SOURCE / "data" / f"{name}.py" for name in ("augment", "augment_pixels", "on_device", "torch_batches")
+}
 
 BESIDE_THE_FOLDERS = {"__init__.py", "__main__.py", "errors.py", "sklearn.py"}
 

@@ -106,6 +106,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "translate": augment({"name": "translate", "pixels": 1}),
     "crop": augment({"name": "crop", "pixels": 1}),
     "cutout": augment({"name": "cutout", "size": 3}),
+    "small images first": {
+        **augment({"name": "resize", "sizes": [5, 6], "until": {"epochs": 1.5}}),
+        "model": {"name": "whitened_cnn", "widths": [8], "depths": [1], "filters": 4},
+    },
     "brightness": augment({"name": "brightness", "limit": 0.5}),
     "contrast": augment({"name": "contrast", "limit": 0.5}),
     "mixup": augment({"name": "mixup", "alpha": 1.0}),

@@ -93,7 +93,7 @@ FAULTS = {
         "data/augment.py", "self._generator = torch.Generator(device=device)", "self._generator = torch.Generator()"
     ),
     "cutout asks which lines it covers": fault(
-        "data/augment.py",
+        "data/augment_pixels.py",
         "planes = torch.arange(n * channels, device=x.device)",
         "planes = torch.arange(n * channels)",
     ),

@@ -95,6 +95,27 @@ def test_augmentation_of_rows(images: Path, step: dict[str, Any]) -> None:
     assert step["name"] in message
 
 
+def small_first(images: Path, sizes: list[int], **changes: Any) -> tuple[str, str]:
+    augment = [{"name": "resize", "sizes": sizes, "until": {"steps": 2}}]
+    return problem(images, data={**config(images).data.model_dump(), "augment": augment}, **changes)
+
+
+WHITENED = {"name": "whitened_cnn", "widths": [8, 8], "depths": [1, 1]}
+
+
+def test_small_images_that_the_model_cannot_take(images: Path) -> None:
+    path, message = small_first(images, [8, 4], model=WHITENED)
+    assert path == "data.augment.0.sizes.1"
+    assert "2 pools leave nothing of 3x3" in message
+    assert message.endswith("make it larger, or remove resize")
+
+
+def test_small_images_for_a_model_of_one_size(images: Path) -> None:
+    path, message = small_first(images, [8], model={"name": "mlp", "hidden": [4]})
+    assert path == "data.augment.0.sizes.0"
+    assert "for which the model would need other weights" in message
+
+
 def test_views_larger_than_the_image(images: Path) -> None:
     path, message = problem(images, train__test_time_augmentation={"shift": 16})
     assert path == "train.test_time_augmentation.shift"
@@ -111,6 +132,12 @@ def test_views_larger_than_the_image(images: Path) -> None:
 )
 def test_what_would_begin_after_the_end(images: Path, changes: dict[str, Any], path: str) -> None:
     assert problem(images, **changes)[0] == path
+
+
+def test_whole_images_that_would_begin_after_the_end(images: Path) -> None:
+    path, message = small_first(images, [8], model=WHITENED, train={"steps": 2, "batch_size": 4})
+    assert path == "data.augment.0.until"
+    assert "step 2 is not before the end of training, step 2" in message
 
 
 def test_parts_of_one_sample_and_batch_norm(images: Path) -> None:

@@ -1,4 +1,4 @@
-"""Random changes of images: each against a loop over images, its draws, and what does not fit."""
+"""Random changes of images: what they draw, and what does not fit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from dlassign.config.augment import Augments
-from dlassign.data import augment as ops
 from dlassign.data.augment import Mixed, make_augment, stream_seed
+from dlassign.data.augment_pixels import resize
 from dlassign.errors import ConfigError
 from helpers.gpu import waiting_is_an_error
+from helpers.pictures import pictures
 
-SHAPES = [(8, 3, 32, 32), (5, 1, 7, 4), (1, 3, 5, 9)]
-DTYPES = [torch.uint8, torch.float32]
 EVERY = [
     {"name": "flip"},
     {"name": "translate"},
@@ -31,22 +30,13 @@ EVERY = [
     {"name": "mixup"},
     {"name": "cutmix"},
 ]
+WHOLE_AFTER = 4
 
 
 def plain(*steps: Any) -> tuple[dict[str, Any], ...]:
     """Defaults filled in as a config fills them in."""
     checked = TypeAdapter(Augments).validate_python([{"name": s} if isinstance(s, str) else s for s in steps])
     return tuple(step.model_dump() for step in checked)
-
-
-def pictures(shape: tuple[int, ...], dtype: torch.dtype = torch.uint8, seed: int = 0) -> Tensor:
-    pixels = np.random.default_rng(seed).integers(0, 256, shape)
-    x = torch.from_numpy(pixels.astype(np.uint8)).to(dtype)
-    return x if dtype == torch.uint8 else x * 0.73
-
-
-def integers(shape: tuple[int, ...], below: int, seed: int = 1) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, below, shape[0]))
 
 
 def run(
@@ -59,74 +49,8 @@ def run(
     seed: int = 0,
     images: Tensor | None = None,
 ) -> Tensor:
-    augment = make_augment(plain(*steps), x if images is None else images, seed=seed)
+    augment = make_augment(plain(*steps), x if images is None else images, seed=seed, whole_after=WHOLE_AFTER)
     return augment.pixels(x, torch.arange(len(x)) if rows is None else rows, epoch=epoch, step=step)
-
-
-class TestOperationsAgainstALoopOverImages:
-    @pytest.mark.parametrize("shape", SHAPES)
-    @pytest.mark.parametrize("dtype", DTYPES)
-    def test_flip(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        x, which = pictures(shape, dtype), integers(shape, 2).bool()
-        expected = [image[..., ::-1] if turn else image for image, turn in zip(x.numpy(), which.numpy(), strict=True)]
-        np.testing.assert_array_equal(ops.flip(x, which), np.stack(expected))
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("pixels", [0, 1, 3])
-    @pytest.mark.parametrize(("how", "mode"), [("zeros", "constant"), ("edge", "edge"), ("reflect", "reflect")])
-    def test_pad(self, shape: tuple[int, ...], dtype: torch.dtype, pixels: int, how: str, mode: str) -> None:
-        x = pictures(shape, dtype)
-        expected = np.pad(x.numpy(), ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)), mode=mode)
-        np.testing.assert_array_equal(ops.pad(x, pixels, how=how), expected)
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("size", [(1, 1), (3, 4), (5, 2)])
-    def test_crop(self, shape: tuple[int, ...], dtype: torch.dtype, size: Any) -> None:
-        x = pictures(shape, dtype)
-        top, left = integers(shape, shape[2] - size[0] + 1), integers(shape, shape[3] - size[1] + 1, seed=2)
-        places = enumerate(zip(top, left, strict=True))
-        expected = [x.numpy()[i, :, t : t + size[0], k : k + size[1]] for i, (t, k) in places]
-        np.testing.assert_array_equal(ops.crop(x, top=top, left=left, size=size), np.stack(expected))
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("size", [1, 3, 4])
-    def test_cutout(self, shape: tuple[int, ...], dtype: torch.dtype, size: Any) -> None:
-        x, fill = pictures(shape, dtype), torch.tensor([7.0, 250.0, 91.0])[: shape[1]]
-        top, left = integers(shape, shape[2] - size + 1), integers(shape, shape[3] - size + 1, seed=2)
-        expected = x.numpy().copy()
-        for i, (t, k) in enumerate(zip(top, left, strict=True)):
-            expected[i, :, t : t + size, k : k + size] = fill.numpy()[:, None, None]
-        np.testing.assert_array_equal(ops.cutout(x, top=top, left=left, size=size, fill=fill), expected)
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    @pytest.mark.parametrize("dtype", DTYPES)
-    def test_brightness_and_contrast(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        x, factor = pictures(shape, dtype), torch.linspace(0.2, 1.9, shape[0])
-        bright, contrast = [], []
-        for image, f in zip(x.double().numpy(), factor.double().numpy(), strict=True):
-            bright.append(np.clip(image * f, 0, 255))
-            contrast.append(np.clip(image.mean() + (image - image.mean()) * f, 0, 255))
-        for found, expected in ((ops.brightness(x, factor), bright), (ops.contrast(x, factor), contrast)):
-            assert found.dtype == torch.float32
-            np.testing.assert_allclose(found, np.stack(expected), rtol=1e-5, atol=1e-3)
-
-    def test_mixup_and_cutmix(self) -> None:
-        x, partner = torch.randn(6, 3, 8, 5), torch.tensor([3, 1, 0, 5, 2, 4])
-        blended = [0.3 * a + 0.7 * x.numpy()[p] for a, p in zip(x.numpy(), partner, strict=True)]
-        np.testing.assert_allclose(ops.mixup(x, partner, share=0.3), np.stack(blended), rtol=1e-5, atol=1e-6)
-        pasted = x.numpy().copy()
-        for i, p in enumerate(partner):
-            pasted[i, :, 2:6, 1:4] = x.numpy()[p, :, 2:6, 1:4]
-        np.testing.assert_array_equal(ops.cutmix(x, partner, box=(2, 6, 1, 4)), pasted)
-
-    @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
-    def test_mixes_keep_the_memory_format(self, mix: str) -> None:
-        x = torch.randn(6, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-        found, _ = make_augment(plain(mix), pictures((6, 3, 8, 8)), seed=0).mix(x, torch.arange(6), step=0)
-        assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 class TestRandomness:
@@ -366,6 +290,22 @@ class TestMix:
             make_augment(plain("cutmix"), pictures((4, 1, 2, 2)), seed=0).mix(x, y, step=0)
 
 
+class TestSmallImagesFirst:
+    def test_sizes_come_in_equal_parts_and_then_whole_images(self) -> None:
+        x = pictures((4, 1, 12, 8))
+        steps = [{"name": "resize", "sizes": [4, 6], "until": {"steps": 4}}]
+        shapes = [tuple(run(steps, x, step=step).shape[2:]) for step in range(6)]
+        assert shapes == [(6, 4), (6, 4), (9, 6), (9, 6), (12, 8), (12, 8)]
+        assert torch.equal(run(steps, x, step=4), x)
+
+    def test_it_comes_after_the_others_wherever_it_stands(self) -> None:
+        x = pictures((4, 3, 12, 12))
+        small = {"name": "resize", "sizes": [5], "until": {"steps": 4}}
+        first, last = (run(steps, x) for steps in ([small, "translate"], ["translate", small]))
+        assert torch.equal(first, last)
+        assert torch.equal(first, resize(run(["translate"], x), 5))
+
+
 class TestWhatDoesNotFit:
     @pytest.mark.parametrize(
         ("step", "path", "message"),
@@ -374,6 +314,11 @@ class TestWhatDoesNotFit:
             ({"name": "crop", "pixels": 5, "padding": "reflect"}, "data.augment.1.pixels", "5 mirrored pixels"),
             ({"name": "crop", "pixels": 1, "size": (11, 2)}, "data.augment.1.size", "11x2 in an image of 10x7"),
             ({"name": "cutout", "size": 6}, "data.augment.1.size", "a square of 6 in an image of 8x5"),
+            (
+                {"name": "resize", "sizes": [4, 5], "until": {"steps": 4}},
+                "data.augment.1.sizes.1",
+                "5 is not smaller than the images, whose shorter side is 5; give at most 4",
+            ),
         ],
     )
     def test_is_said_with_its_key(self, step: Any, path: str, message: str) -> None:
@@ -395,6 +340,9 @@ class TestWhatDoesNotFit:
             ([{"name": "brightness", "limit": 1.5}], "less than or equal to 1"),
             ([{"name": "rand_augment", "magnitude": 31}], "less than or equal to 30"),
             ([{"name": "cutmix", "alpha": 0.0}], "greater than 0"),
+            ([{"name": "resize", "sizes": [], "until": {"steps": 1}}], "at least 1 item"),
+            ([{"name": "resize", "sizes": [2]}], "Field required"),
+            ([{"name": "resize", "sizes": [2], "until": {"steps": 1}}] * 2, "resize is given twice"),
         ],
     )
     def test_configs(self, steps: Sequence[Any], message: str) -> None:
@@ -417,14 +365,3 @@ class TestOnAGpu:
                 results.append(augment.mix(pixels, y, step=step))
         assert torch.equal(results[0][0], results[4][0])
         assert not torch.equal(results[0][0], results[1][0])
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    def test_operations_are_those_of_the_cpu(self, shape: tuple[int, ...]) -> None:
-        x, which = pictures(shape), integers(shape, 2).bool()
-        top, fill = integers(shape, 2), torch.tensor([7.0, 250.0, 91.0])[: shape[1]]
-        assert torch.equal(ops.flip(x.cuda(), which.cuda()).cpu(), ops.flip(x, which))
-        assert torch.equal(ops.pad(x.cuda(), 2, how="reflect").cpu(), ops.pad(x, 2, how="reflect"))
-        found = ops.crop(x.cuda(), top=top.cuda(), left=top.cuda(), size=(3, 3))
-        assert torch.equal(found.cpu(), ops.crop(x, top=top, left=top, size=(3, 3)))
-        found = ops.cutout(x.cuda(), top=top.cuda(), left=top.cuda(), size=3, fill=fill.cuda())
-        assert torch.equal(found.cpu(), ops.cutout(x, top=top, left=top, size=3, fill=fill))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlassign.data.augment_geometry import augmented_shape, cut_box
+from dlassign.data.augment_geometry import augmented_shape, cut_box, resized_shape
 from dlassign.errors import ConfigError
 
 
@@ -20,6 +20,19 @@ def test_a_crop_decides_the_shape_of_what_follows() -> None:
     assert augmented_shape((3, 8, 8), [crop, {"name": "cutout", "size": 4}]) == (3, 4, 4)
     with pytest.raises(ConfigError, match="a square of 5 in an image of 4x4"):
         augmented_shape((3, 8, 8), [crop, {"name": "cutout", "size": 5}])
+
+
+def test_proportions_stay() -> None:
+    assert resized_shape((3, 32, 32), 20) == (3, 20, 20)
+    assert resized_shape((1, 48, 32), 20) == (1, 30, 20)
+    assert resized_shape((1, 2, 33), 1) == (1, 1, 16)
+
+
+def test_sizes_are_those_of_the_cropped_image() -> None:
+    crop = {"name": "crop", "pixels": 0, "size": (4, 4), "padding": "zeros"}
+    with pytest.raises(ConfigError, match="5 is not smaller than the images, whose shorter side is 4") as caught:
+        augmented_shape((3, 8, 8), [{"name": "resize", "sizes": (3, 5)}, crop])
+    assert caught.value.problems[0].path == "data.augment.0.sizes.1"
 
 
 def test_tables_have_no_images() -> None:

@@ -50,6 +50,10 @@ PATHS: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": {"name": "adamw"}, "train": {"clip": {"value": 0.1}, "order": "with_replacement"}},
     "rmsprop": {"optimizer": {"name": "rmsprop"}, "train": {"order": "window", "channels_last": "off"}},
     "mlp": {"model": {"name": "mlp", "hidden": [8], "norm": "batch", "dropout": 0.1}, "optimizer": {"name": "adam"}},
+    "small images first": {
+        "augment": [*PIXELS, {"name": "resize", "sizes": [5, 6], "until": {"steps": 9}}],
+        "model": {"name": "whitened_cnn", "widths": [8], "depths": [1], "filters": 4},
+    },
     "decoupled": {
         "optimizer": {**SGD, "parametrization": "decoupled", "groups": [{"params": ["head*"], "lr_factor": 2.0}]},
         "schedule": {"name": "triangle"},

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from dlassign.checks.memory import check_step_memory, saved_for_backward
-from dlassign.config.augment import OwnAugment
+from dlassign.config.augment import OwnAugment, Resize
 from dlassign.config.data import PCA, OwnPreprocess
 from dlassign.config.model import MLP, CrossEntropy, OwnModel, OwnPenalty
 from dlassign.config.optim import Muon, OwnOptimizer
 from dlassign.config.run import RunConfig
 from dlassign.data.augment import make_augment
-from dlassign.data.augment_geometry import augmented_shape
+from dlassign.data.augment_geometry import augmented_shape, resized_shape
 from dlassign.data.bundle import DataInfo, Raw
 from dlassign.data.class_weights import check_named
 from dlassign.data.image_folder import Images
@@ -91,7 +91,13 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None, raw: Raw | None =
     try:
         order = check_batches(cfg, {"train": info.n_train, "val": info.n_val, "test": info.n_test})
         samples = samples_a_step(cfg.train, info.n_train)
-        plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
+        plan = make_plan(
+            cfg.train,
+            cfg.schedule,
+            steps_per_epoch=order.steps_per_epoch,
+            samples_a_step=samples,
+            augment=cfg.data.augment,
+        )
     except ConfigError as error:
         problems += error.problems
     if problems or plan is None:
@@ -144,9 +150,18 @@ def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
     _try_own_augmentations(cfg, shape)
     if after != shape and (why := _needs_whole_images(cfg, shape, after)):
         place = next(index for index, step in enumerate(steps) if step["name"] == "crop")
-        sizes = ["x".join(map(str, size)) for size in (shape, after)]
-        message = f"images of {sizes[0]} become {sizes[1]}, {why}; leave size out"
+        message = f"images of {_by(shape)} become {_by(after)}, {why}; leave size out"
         raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
+    for place, step in enumerate(cfg.data.augment):
+        for number, side in enumerate(step.sizes if isinstance(step, Resize) else ()):
+            smaller = resized_shape(after, side)
+            if why := _needs_whole_images(cfg, after, smaller):
+                message = f"images of {_by(after)} become {_by(smaller)}, {why}; make it larger, or remove resize"
+                raise ConfigError([Problem(path=f"data.augment.{place}.sizes.{number}", message=message)])
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _why_no_batches_of_pixels(cfg: RunConfig, shape: tuple[int, ...]) -> str:

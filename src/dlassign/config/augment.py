@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dlassign.config.base import Config, Many, Pair, Pixels, Positive, Share, Side, broken_rule
+from dlassign.config.base import Config, Duration, Many, Pair, Pixels, Positive, Several, Share, Side, broken_rule
 from dlassign.config.own_part import OrOwn, OwnPart
 
 Padding = Literal["reflect", "edge", "zeros"]
@@ -84,6 +84,19 @@ class RandAugment(Config):
     """Strength of all operations, from 0 to 30."""
 
 
+class Resize(Config):
+    """Make the images of the first part of the training smaller, which saves time. Evaluation sees whole images.
+
+    The model must take images of any size, as those with a global pool do. Source: Howard 2018, progressive resizing.
+    """
+
+    name: Literal["resize"]
+    sizes: Annotated[Several[Side], Field(examples=[[16, 24]])]
+    """Length of the shorter side, in pixels: one size after the other, each for an equal part of the time."""
+    until: Annotated[Duration, Field(examples=[{"epochs": 5}])]
+    """When training goes on with whole images."""
+
+
 class Mixup(Config):
     """Blend each image with another of the batch, and their losses and training accuracies in the same ratio."""
 
@@ -115,13 +128,14 @@ Augment = Annotated[
     | Brightness
     | Contrast
     | RandAugment
+    | Resize
     | Mixup
     | CutMix
     | OwnAugment,
     OrOwn(OwnAugment),
 ]
 
-ONCE = (("flip", "alternating_flip"), ("mixup",), ("cutmix",))
+ONCE = (("flip", "alternating_flip"), ("resize",), ("mixup",), ("cutmix",))
 """Groups of augmentations of which at most one may be given."""
 
 
@@ -136,5 +150,5 @@ def _no_clash(steps: tuple[Augment, ...]) -> tuple[Augment, ...]:
 
 
 Augments = Annotated[Many[Augment], AfterValidator(_no_clash)]
-"""A list of augmentations, done in the order given; mixup and cutmix come last whatever their place. With both, each
-step does one of the two, drawn with equal chances."""
+"""A list of augmentations, done in the order given; resize, then mixup and cutmix come last whatever their place. With
+both of these, each step does one of the two, drawn with equal chances."""

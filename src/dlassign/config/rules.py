@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from dlassign.config.augment import Resize
 from dlassign.config.base import broken_rule
 from dlassign.config.data import Data, ImageFolder, has_test, has_validation
 from dlassign.config.model import (
@@ -36,6 +37,7 @@ def broken_rules(sections: Mapping[str, Any]) -> Iterator[PydanticCustomError]:
     if "data" in sections and "train" in sections:
         yield from _evaluation_rules(sections["data"], sections["train"])
         yield from _order_rules(sections["data"], sections["train"])
+        yield from _compile_rules(sections["data"], sections["train"])
     if "data" in sections and "loss" in sections:
         yield from _balance_rules(sections["data"], sections["loss"])
     if "model" in sections and "init" in sections:
@@ -58,6 +60,12 @@ def _order_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
     if data.balance is not None and train.order in ("uva", "window"):
         message = f"{train.order} takes samples as they lie; use shuffled, with_replacement or full"
         yield broken_rule("train.order", f"{message}, or remove data.balance")
+
+
+def _compile_rules(data: Data, train: Train) -> Iterator[PydanticCustomError]:
+    if train.compile == "on" and any(isinstance(step, Resize) for step in data.augment):
+        message = "a program is compiled for one size of images, and resize in data.augment has several; use off"
+        yield broken_rule("train.compile", message)
 
 
 def _balance_rules(data: Data, loss: LossFunction) -> Iterator[PydanticCustomError]:

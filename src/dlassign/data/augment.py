@@ -20,12 +20,26 @@ import torch
 from torch import Tensor
 
 from dlassign.data.augment_geometry import augmented_shape, cut_box
+from dlassign.data.augment_pixels import (
+    brightness,
+    contrast,
+    crop,
+    cutmix,
+    cutout,
+    flip,
+    mixup,
+    pad,
+    rand_augment,
+    resize,
+)
 from dlassign.errors import UserError
 
 Step = Mapping[str, Any]
 Rows = Tensor | slice
 
 MIXES = ("mixup", "cutmix")
+LAST = ("resize", *MIXES)
+"""What is done after all others, whatever its place in the config."""
 
 
 class Mixed(NamedTuple):
@@ -51,12 +65,14 @@ class Draw:
         seed: what it was seeded with.
         rows: which training images the batch holds, as a tensor on the device or a slice.
         epoch: counted from 0.
+        step: of the whole training, counted from 0.
     """
 
     generator: torch.Generator
     seed: int
     rows: Rows
     epoch: int
+    step: int
 
     def uniform(self, n: int) -> Tensor:
         """Return n float32 numbers, uniform in [0, 1)."""
@@ -108,8 +124,8 @@ class Augmentation:
             step: of the whole training, counted from 0.
 
         Returns:
-            (B, C, H', W'), uint8; float32 in 0..255 after brightness or contrast, until rand_augment rounds.
-            H' and W' differ from H and W only after a crop to another size.
+            (B, C, H', W'), uint8; float32 in 0..255 after brightness, contrast and resize, until rand_augment rounds.
+            H' and W' differ from H and W only after a crop to another size, and while images are made smaller.
         """
         for stream, change in self._pixel_ops:
             x = change(x, self._draw(stream, step, rows=rows, epoch=epoch))
@@ -141,14 +157,15 @@ class Augmentation:
 
     def _draw(self, stream: str, step: int, *, rows: Rows = slice(0, 0), epoch: int = 0) -> Draw:
         seed = stream_seed(self._seed, step, stream=stream)
-        return Draw(self._generator.manual_seed(seed), seed, rows, epoch)
+        return Draw(self._generator.manual_seed(seed), seed, rows, epoch, step)
 
 
-def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int) -> Augmentation:
+def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int, whole_after: int | None = None) -> Augmentation:
     """Return the augmentations of a run.
 
     steps: plain descriptions, the `model_dump()` of the classes in config/augment.py; those of the user's own have
-    their function as `own`. images: (N, C, H, W) uint8, all training images, on the device.
+    their function as `own`. images: (N, C, H, W) uint8, all training images, on the device. whole_after: steps of the
+    training after which `resize` leaves images as they are.
 
     Raises:
         ConfigError: an augmentation does not fit the images; the path names it, such as `data.augment.0.pixels`.
@@ -156,9 +173,13 @@ def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int) -> Augment
     augmented_shape(images.shape[1:], steps)
     ops: list[tuple[str, PixelOp]] = []
     for index, step in enumerate(steps):
-        if step["name"] not in MIXES:
+        if step["name"] not in LAST:
             number = sum(earlier["name"] == step["name"] for earlier in steps[:index])
             ops.append((f"{step['name']}.{number}", _pixel_op(step, images, seed=seed)))
+    for step in steps:
+        if step["name"] == "resize":
+            assert whole_after is not None, "the plan says when it ends"
+            ops.append(("resize", _resize(step["sizes"], whole_after)))
     mixes = [step for step in steps if step["name"] in MIXES]
     return Augmentation(ops, mixes, seed=seed, device=images.device)
 
@@ -241,6 +262,17 @@ def _cutout_at_random(size: int, fill: Tensor) -> PixelOp:
     return change
 
 
+def _resize(sizes: Sequence[int], whole_after: int) -> PixelOp:
+    """Return images of one size after the other, each for an equal part of the steps until `whole_after`."""
+
+    def change(x: Tensor, draw: Draw) -> Tensor:
+        if draw.step >= whole_after:
+            return x
+        return resize(x, sizes[draw.step * len(sizes) // whole_after])
+
+    return change
+
+
 def _fill(how: str, images: Tensor) -> Tensor:
     """Return the colour of a cutout: (C,) float32, whole numbers."""
     channels = images.shape[1]
@@ -251,121 +283,3 @@ def _fill(how: str, images: Tensor) -> Tensor:
     for start in range(0, len(images), 256):
         sums += images[start : start + 256].float().sum(3).double().sum((0, 2))
     return (sums / (images.numel() // channels)).round().float()
-
-
-def flip(x: Tensor, which: Tensor) -> Tensor:
-    """Return the images, those with `which` mirrored left to right. x: (B, C, H, W); which: (B,) bool."""
-    n = len(x)
-    both = torch.stack([x, x.flip(-1)]).view(2 * n, -1)  # copying rows is three times as fast as torch.where on bytes
-    return both.index_select(0, torch.arange(n, device=x.device) + n * which).view(x.shape)
-
-
-def pad(x: Tensor, pixels: int, *, how: str) -> Tensor:
-    """Return the images, (B, C, H, W), with a border of so many pixels on all sides.
-
-    how: "zeros", "edge" (the outermost pixels repeated) or "reflect" (mirrored at the outermost pixels: less of them
-    than H and W).
-    """
-    n, channels, height, width = x.shape
-    out = x.new_empty(n, channels, height + 2 * pixels, width + 2 * pixels)
-    out[:, :, pixels : pixels + height, pixels : pixels + width] = x
-    for dim, last in ((2, pixels + height - 1), (3, pixels + width - 1)):
-        for k in range(1, pixels + 1):
-            for border, edge, inwards in ((pixels - k, pixels, k), (last + k, last, -k)):
-                if how == "zeros":
-                    out.select(dim, border).zero_()
-                else:
-                    out.select(dim, border).copy_(out.select(dim, edge + inwards if how == "reflect" else edge))
-    return out
-
-
-def crop(x: Tensor, *, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return a window of this height and width of each image, (B, C, H, W). top, left: (B,) int64, its first pixel."""
-    n, channels = x.shape[:2]
-    starts = _row_starts(x, top=top, left=left, rows=size[0])
-    return _runs(x.contiguous(), size[1]).index_select(0, starts).view(n, channels, *size)
-
-
-def cutout(x: Tensor, *, top: Tensor, left: Tensor, size: int, fill: Tensor) -> Tensor:
-    """Return the images, (B, C, H, W), with one square of each painted over.
-
-    top, left: (B,) int64, the first pixel of each square, which lies inside the image. fill: (C,), the value of each
-    channel. Source: DeVries and Taylor 2017, Cutout.
-    """
-    n, channels = x.shape[:2]
-    out = x.clone(memory_format=torch.contiguous_format)
-    paint = fill.to(x.dtype).view(1, channels, 1, 1).expand(n, channels, size, size).reshape(-1, size)
-    _runs(out, size).index_copy_(0, _row_starts(x, top=top, left=left, rows=size), paint)
-    return out
-
-
-def _runs(x: Tensor, length: int) -> Tensor:
-    """Return a view of all runs of neighbouring values in memory: row i begins at value i.
-
-    Copying whole runs is what makes a window of each image cheap; an index for each pixel costs six times as much.
-    """
-    return x.as_strided((x.numel() - length + 1, length), (1, 1))
-
-
-def _row_starts(x: Tensor, *, top: Tensor, left: Tensor, rows: int) -> Tensor:
-    """Return where in memory each row of each window begins: (B * C * rows,) int64."""
-    n, channels, height, width = x.shape
-    planes = torch.arange(n * channels, device=x.device).view(n, channels, 1) * height
-    lines = planes + top.view(n, 1, 1) + torch.arange(rows, device=x.device)
-    return (lines * width + left.view(n, 1, 1)).view(-1)
-
-
-def brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Return x * factor in 0..255, float32. x: (B, C, H, W), 0..255; factor: (B,)."""
-    return (x * factor.view(-1, 1, 1, 1)).clamp_(0, 255)
-
-
-def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Return mean + (x - mean) * factor in 0..255, float32, with the mean of each image. Shapes as in `brightness`."""
-    # Sums of whole numbers do not depend on their order, so neither on the number of threads.
-    scale = 1 if x.dtype == torch.uint8 else 2**16
-    whole = x if scale == 1 else (x * scale).to(torch.int32)
-    sums = whole.flatten(1).sum(1, dtype=torch.int64)
-    mean = (sums.double() / (scale * x[0].numel())).float().view(-1, 1, 1, 1)
-    return x.float().sub_(mean).mul_(factor.view(-1, 1, 1, 1)).add_(mean).clamp_(0, 255)
-
-
-def rand_augment(x: Tensor, *, n_ops: int, magnitude: int, seed: int) -> Tensor:
-    """Return torchvision's RandAugment of each image, each with its own draws; uint8.
-
-    torchvision draws from the global generator of the CPU, which is put back afterwards. x: (B, C, H, W), 0..255; float
-    values are rounded first. n_ops: operations in a row; magnitude: 0..30. Source: Cubuk et al. 2020, RandAugment.
-    """
-    from torchvision.transforms import v2
-
-    change = v2.RandAugment(num_ops=n_ops, magnitude=magnitude)
-    images = x if x.dtype == torch.uint8 else x.round().to(torch.uint8)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return torch.stack([change(image) for image in images])
-
-
-def mixup(x: Tensor, partner: Tensor, *, share: float) -> Tensor:
-    """Return share * x + (1 - share) * x[partner]; x: (B, ...) floating point, partner: (B,) int64, share: 0..1.
-
-    Source: Zhang et al. 2018, mixup.
-    """
-    return torch.lerp(_take(x, partner), x, share)
-
-
-def cutmix(x: Tensor, partner: Tensor, *, box: tuple[int, int, int, int]) -> Tensor:
-    """Return x, (B, C, H, W), with one rectangle of x[partner] pasted into it, the same in all images.
-
-    partner: (B,) int64; box: top, bottom, left, right, the ends excluded. Source: Yun et al. 2019, CutMix.
-    """
-    top, bottom, left, right = box
-    out = x.clone()
-    out[:, :, top:bottom, left:right] = x[:, :, top:bottom, left:right].index_select(0, partner)
-    return out
-
-
-def _take(x: Tensor, rows: Tensor) -> Tensor:
-    """Return x[rows] in the memory format of x."""
-    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return x.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
-    return x.index_select(0, rows)

@@ -33,7 +33,16 @@ def augmented_shape(shape: Shape, steps: Sequence[Step]) -> Shape:
             )
         if step["name"] == "crop":
             shape = (shape[0], *_window(step, height, width, path=path))
+    for index, step in enumerate(steps):
+        if step["name"] == "resize":  # comes after all others
+            _check_sizes(step["sizes"], min(shape[1:]), path=f"data.augment.{index}.sizes")
     return shape
+
+
+def resized_shape(shape: Shape, side: int) -> Shape:
+    """Return the shape (C, H, W) of an image whose shorter side becomes `side`, in the same proportions."""
+    short = min(shape[1:])
+    return (shape[0], *(round(length * side / short) for length in shape[1:]))
 
 
 def cut_box(size: Sequence[int], *, share: float, at: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -60,6 +69,13 @@ def _check_padding(step: Step, side: int, *, path: str) -> None:
     if step["pixels"] > side:  # nothing would be left of some images, and of memory
         message = f"{step['pixels']} pixels around an image with {side}; give at most {side}"
         raise ConfigError.at(f"{path}.pixels", message)
+
+
+def _check_sizes(sizes: Sequence[int], side: int, *, path: str) -> None:
+    for place, size in enumerate(sizes):
+        if size >= side:
+            message = f"{size} is not smaller than the images, whose shorter side is {side}; give at most {side - 1}"
+            raise ConfigError.at(f"{path}.{place}", message)
 
 
 def _window(step: Step, height: int, width: int, *, path: str) -> tuple[int, int]:

@@ -200,7 +200,7 @@ def assemble(
             samples=None if goes_on else partial(preprocess.apply, dataset.train.x[:SAMPLES]),
         )
     built = time.perf_counter()
-    splits, batches = _place(cfg, learner, dataset, preprocess=preprocess, order=order, cache=cache)
+    splits, batches = _place(cfg, learner, dataset, preprocess=preprocess, order=order, plan=plan, cache=cache)
     placed = time.perf_counter()
     return Parts(
         dataset=dataset,
@@ -259,7 +259,14 @@ def _durations(cfg: RunConfig, dataset: Dataset, preprocess: Preprocess) -> tupl
     copies = sizes["train"] // len(dataset.train)
     order = training_order(cfg, check_batches(cfg, sizes), dataset.train.y, copies=copies)
     samples = samples_a_step(cfg.train, sizes["train"])
-    return order, make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
+    plan = make_plan(
+        cfg.train,
+        cfg.schedule,
+        steps_per_epoch=order.steps_per_epoch,
+        samples_a_step=samples,
+        augment=cfg.data.augment,
+    )
+    return order, plan
 
 
 def _place(
@@ -269,6 +276,7 @@ def _place(
     *,
     preprocess: Preprocess,
     order: Order,
+    plan: Plan,
     cache: DataCache,
 ) -> tuple[dict[str, Any], Batches[Any]]:
     """Return every split as the learner takes it, from the cache where it lies there, and the training batches."""
@@ -283,7 +291,7 @@ def _place(
     )
     if isinstance(learner, NumpyLearner):
         return splits, numpy_batches(splits["train"], order)
-    return splits, torch_training_batches(cfg, splits["train"], order)
+    return splits, torch_training_batches(cfg, splits["train"], order, plan=plan)
 
 
 def compile_model(run: Run, parts: Parts) -> None:

@@ -158,7 +158,7 @@ def _wants_bytes(cfg: RunConfig) -> bool:
     return bool(cfg.data.augment) or not isinstance(cfg.model, MLP)
 
 
-def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order) -> Batches[Tensor]:
+def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order, *, plan: Plan) -> Batches[Tensor]:
     """Return training batches, augmented as the config says.
 
     Raises:
@@ -170,7 +170,9 @@ def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order) -> 
     if split.prepare is None:
         message = "augmentation works on 8-bit images; leave flatten and pca out of data.preprocess, or remove augment"
         raise ConfigError([Problem(path="data.augment", message=message)])
-    return torch_batches(split, order, augment=make_augment(steps, split.x, seed=cfg.seed))
+    return torch_batches(
+        split, order, augment=make_augment(steps, split.x, seed=cfg.seed, whole_after=plan.whole_after)
+    )
 
 
 def augment_steps(cfg: RunConfig) -> list[dict[str, Any]]:

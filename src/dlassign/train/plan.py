@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dlassign.config.augment import Augment, Resize
 from dlassign.config.base import Duration
 from dlassign.config.model import NORMS_WITHOUT_RUNNING, OwnLoss, batch_norm
 from dlassign.config.optim import (
@@ -49,6 +50,7 @@ class Plan:
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
         unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
+        whole_after: steps done when training images are no longer made smaller; None where they never are.
         samples_a_step: size of a batch; the last one of an epoch may be shorter.
         accumulate: in how many parts a batch is computed.
     """
@@ -60,6 +62,7 @@ class Plan:
     eval_offset: int
     lr_factor: Callable[[int], float]
     unfreeze_at: int | None = None
+    whole_after: int | None = None
     samples_a_step: int = 0
     accumulate: int = 1
 
@@ -106,7 +109,14 @@ class Plan:
         return step / self.steps_per_epoch
 
 
-def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, samples_a_step: int = 0) -> Plan:
+def make_plan(
+    train: Train,
+    schedule: LRSchedule,
+    *,
+    steps_per_epoch: int,
+    samples_a_step: int = 0,
+    augment: Sequence[Augment] = (),
+) -> Plan:
     """Turn the durations of a config into steps.
 
     Args:
@@ -114,6 +124,7 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
         schedule: the learning rate over time.
         steps_per_epoch: optimizer steps in an epoch.
         samples_a_step: size of a batch.
+        augment: random changes of training images, one of which may end.
 
     Raises:
         ConfigError: something would begin only when training is over.
@@ -126,7 +137,8 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
     unfreeze_at = None if train.unfreeze_at is None else steps(train.unfreeze_at)
-    _check_not_over(total, unfreeze_at, train.average)
+    whole_after = {place: steps(step.until) for place, step in enumerate(augment) if isinstance(step, Resize)}
+    _check_not_over(total, unfreeze_at, train.average, whole_after)
     return Plan(
         steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -135,6 +147,7 @@ def make_plan(train: Train, schedule: LRSchedule, *, steps_per_epoch: int, sampl
         eval_offset=train.eval_offset,
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
         unfreeze_at=unfreeze_at,
+        whole_after=max(whole_after.values(), default=None),
         samples_a_step=samples_a_step or train.batch_size,
         accumulate=train.accumulate,
     )
@@ -147,7 +160,9 @@ def _log_every(asked: int, train: Train, *, total: int, steps_per_epoch: int) ->
     return min(asked, max(steps_per_epoch, -(-total // RECORDS))) if default else asked
 
 
-def _check_not_over(total: int, unfreeze_at: int | None, average: Average | None) -> None:
+def _check_not_over(
+    total: int, unfreeze_at: int | None, average: Average | None, whole_after: Mapping[int, int]
+) -> None:
     """Refuse what would begin only after the last step, and so never."""
     problems = []
     if unfreeze_at is not None and unfreeze_at >= total:
@@ -156,6 +171,12 @@ def _check_not_over(total: int, unfreeze_at: int | None, average: Average | None
     if average is not None and average.every > total:
         message = f"is {average.every}, more than the {total} steps of training, so nothing would be averaged; "
         problems.append(Problem(path="train.average.every", message=f"{message}use a smaller number"))
+    for place, step in whole_after.items():
+        if step >= total:
+            message = (
+                f"step {step} is not before the end of training, step {total}, so no step would see whole images; "
+            )
+            problems.append(Problem(path=f"data.augment.{place}.until", message=f"{message}make it earlier"))
     if problems:
         raise ConfigError(problems)
 
