@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,28 @@ def test_missing_part(source: FolderSource) -> None:
 def test_different_classes(source: FolderSource) -> None:
     (Path(source.root) / "test" / "dog").rename(Path(source.root) / "test" / "doge")
     with pytest.raises(DataError, match="lacks dog and has doge in addition"):
+        read(source)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_class_that_test_lacks(source: FolderSource, empty: bool) -> None:
+    """Its results say nothing of that class, which the check of the data tells; all others are there."""
+    dog = Path(source.root) / "test" / "dog"
+    shutil.rmtree(dog)
+    if empty:
+        dog.mkdir()
+    raw = read(source)
+    assert raw.classes == ("cat", "dog")
+    assert raw.test is not None
+    assert set(raw.test.y.tolist()) == {0}
+
+
+def test_a_part_without_any_image(source: FolderSource) -> None:
+    for path in (Path(source.root) / "test").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"data\.test: the class folders of .*test hold no images; .*--set data\.test=null"
+    ):
         read(source)
 
 

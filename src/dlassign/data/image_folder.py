@@ -234,9 +234,8 @@ class Images:
         for name, files in self.scan.parts:
             # The cache holds no labels: those of the images that it kept follow from the scan.
             y = np.array([f.label for i, f in enumerate(files, row) if i not in bad], dtype=np.int64)
-            empty = np.flatnonzero(np.bincount(y, minlength=len(self.scan.classes)) == 0)
-            if len(empty):
-                missing = self.scan.classes[empty[0]]
+            if undecoded := {file.label for file in files} - set(y.tolist()):
+                missing = self.scan.classes[min(undecoded)]
                 raise DataError(f"{self.source.root}: no image of class {missing!r} in {name} can be decoded")
             parts[name] = Split(x[start : start + len(y)], y)
             row, start = row + len(files), start + len(y)

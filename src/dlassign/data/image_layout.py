@@ -47,7 +47,7 @@ class Layout:
 def find_layout(root: str, *, deep: int = _DEEP) -> Layout | None:
     """Return where the images of a folder lie; None if it has no two class folders.
 
-    A part of its own, such as `test` or `validation`, counts if it has the same classes as train.
+    A part of its own, such as `test` or `validation`, counts if all its classes are those of train.
     """
     base = Path(root).expanduser()
     names = visible_folders(base)
@@ -57,11 +57,12 @@ def find_layout(root: str, *, deep: int = _DEEP) -> Layout | None:
     train = next((name for name in names if name in parts and plain[name] in TRAIN), ".")
     own = classes[train] if train != "." else class_folders(base, leave_out=parts)
     if len(own) > 1:
+        fits = {name for name, its in classes.items() if its and set(its) <= set(own)}
 
         def part(known: frozenset[str]) -> str | None:
-            return next((name for name in names if plain[name] in known and classes[name] == own), None)
+            return next((name for name in names if plain[name] in known and name in fits), None)
 
-        unlike = [name for name in names if plain[name] in VAL | TEST and classes[name] != own and name not in own]
+        unlike = [name for name in names if plain[name] in VAL | TEST and name not in fits and name not in own]
         odd = tuple(why for name in unlike if (why := _why_no_part(base / name, classes[name], base / train, own)))
         return Layout(root, train, part(VAL), part(TEST), own, odd)
     if len(names) == 1 and deep:
@@ -76,7 +77,7 @@ def _why_no_part(folder: Path, classes: Sequence[str], train: Path, own: Sequenc
         return f"{folder} is left out: its images lie in no class folders; {cure}" if _holds_images(folder) else ""
     lacks, more = [sorted({*one} - {*other}) for one, other in ((own, classes), (classes, own))]
     says = [f"it lacks the {_called(lacks)} of {train}"] * bool(lacks)
-    says += [f"{'' if lacks else 'it '}has the {_called(more)}, which {train} lacks"] * bool(more)
+    says += [f"{'' if lacks else 'it '}has the {_called(more)}, which {train} lacks"]
     if folder.parent == train:  # where the classes lie in root itself, all folders are read as classes
         return f"{folder} is read as a class: {', and '.join(says)}; move it elsewhere, or make its class folders these"
     return f"{folder} is left out: {', and '.join(says)}; {cure}"

@@ -99,8 +99,9 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
         test: the same for testing, or None.
 
     Raises:
-        DataError: a folder is missing, a class folder is empty or holds only what another class or part holds, two
-            parts are one folder, the parts have different classes, or the name of a class is no UTF-8.
+        DataError: a folder is missing, a class folder of train is empty, one of any part holds only what another class
+            or part holds, two parts are one folder, val or test has a class that train has not, or the name of a class
+            is no UTF-8.
     """
     base = Path(root).expanduser()
     if not base.is_dir():
@@ -120,13 +121,15 @@ def scan_folders(root: str, *, train: str, val: str | None, test: str | None) ->
             found, beside[part] = _class_folders(part, folder, taken=taken)
         classes = classes or tuple(found)
         _same_classes(part, folder, found=found, first=folders["train"], classes=classes)
-        tops += [_ClassFolder(part, label, found[name]) for label, name in enumerate(classes)]
+        tops += [_ClassFolder(part, label, found[name]) for label, name in enumerate(classes) if name in found]
     _walk(tops, taken, root=root)
     parts = []
     notes: list[str] = []
     for part, folder in folders.items():
         with _readable(part, folder, root):
             files, unread = _images_of([top for top in tops if top.part == part])
+        if not files:
+            raise DataError(f"data.{part}: the class folders of {folder} hold no images; {_CURE.replace('PART', part)}")
         parts.append((part, files))
         notes += [*beside[part], *unread]
     return Scan(classes, tuple(parts), tuple(notes))
@@ -197,7 +200,7 @@ def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]
     if not found:
         what = f"images but no folders ({shown})" if stray else "no folders"
         raise DataError(f"data.{part}: {folder} holds {what}; there must be one a class, with its images in it")
-    if len(found) < 2:
+    if len(found) < 2 and part == "train":
         raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
     beside = f"{len(stray)} images lie in {folder} itself, in no class folder, and were left out: {shown}"
     return dict(sorted(found.items())), [beside] * bool(stray)
@@ -222,11 +225,11 @@ _CURE = "make them alike, or leave that part out and let data.split take samples
 
 def _same_classes(part: str, folder: Path, *, found: Iterable[str], first: Path, classes: tuple[str, ...]) -> None:
     lacks, adds = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
-    if not lacks and not adds:
+    if not adds:  # a class that is only lacking is no mistake of the reader's; data check tells it
         return
     parts = [f"lacks {', '.join(lacks[:10])}"] if lacks else []
-    parts += [f"has {', '.join(adds[:10])} in addition"] if adds else []
-    what = f"must have the class folders of {first}, but it {' and '.join(parts)}"
+    parts.append(f"has {', '.join(adds[:10])} in addition")
+    what = f"may have no class folders but those of {first}, and it {' and '.join(parts)}"
     raise DataError(f"data.{part}: {folder} {what}; {_CURE.replace('PART', part)}")
 
 
@@ -243,7 +246,7 @@ def _images_of(tops: Sequence[_ClassFolder]) -> tuple[tuple[ImageFile, ...], lis
         found = [
             ImageFile(e.path, name, top.label, s) for e, name in top.found if is_image_name(e.name) and (s := _state(e))
         ]
-        if not found:
+        if not found and (top.part == "train" or top.left_out):
             raise DataError(_empty_message(top))
         images += sorted(found, key=lambda f: unicodedata.normalize("NFC", f.name))
         ignored += len(top.found) - len(found)

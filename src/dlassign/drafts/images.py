@@ -14,7 +14,7 @@ from dlassign.data.image_layout import SHARES, Layout, find_layout
 from dlassign.data.image_scan import ImageFile, Scan, scan_folders
 from dlassign.data.split import split_sizes
 from dlassign.drafts.yaml_text import comment_lines, inline, loss_lines
-from dlassign.errors import DataError, first_few
+from dlassign.errors import DataError, counted, first_few
 
 LOOKED_AT = 1000
 """Headers that are read, of images spread over the whole set."""
@@ -149,9 +149,13 @@ def _seen(found: Layout, scan: Scan, look: Look) -> list[str]:
         counts = Counter(file.label for file in files)
         fewest, most = min(counts.values()), max(counts.values())
         each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        shown = first_few(scan.classes, 5)
+        shown = first_few([scan.classes[label] for label in sorted(counts)], 5)
         folder = Path(found.root) / getattr(found, part)
-        lines.append(f"{folder}: {len(files):,} images of {len(scan.classes)} classes ({shown}), {each} of each")
+        lines.append(
+            f"{folder}: {len(files):,} images of {counted(len(counts), 'class', 'classes')} ({shown}), {each} of each"
+        )
+        if lacking := [name for label, name in enumerate(scan.classes) if label not in counts]:
+            lines.append(f"{folder}: no image of {first_few(lacking, 5)}, so its results will say nothing of that")
     lines += found.odd
     low, high = min(look.sizes, key=math.prod), max(look.sizes, key=math.prod)
     sizes = f"{low[0]}x{low[1]}" + (f" to {high[0]}x{high[1]}" if high != low else "")
