@@ -5,6 +5,7 @@ load does, reads the kept check as every later start does, and checks them as th
 splits of the digits, which come with scikit-learn; the same splits without them must raise no alarm.
 
 Command: python scripts/bench_data_check.py     (two minutes; leave the machine alone meanwhile)
+         python scripts/bench_data_check.py --tables 60     (ten minutes of two cores; writes data_check_tables.md)
 Exit:    0 every bound holds, each fault is found and nothing else is told, or --quick; 1 otherwise
 """
 
@@ -21,8 +22,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import product
+from multiprocessing import Pool
 from pathlib import Path
-from statistics import median
+from statistics import NormalDist, median
 
 import numpy as np
 from PIL import Image
@@ -33,9 +36,11 @@ from dlassign.data.load import find_images, load_dataset
 from dlassign.data_checks.at_load import check_at_load
 from dlassign.data_checks.check import check_data
 from dlassign.data_checks.files import headers_of
+from dlassign.data_checks.shared_samples import shared_samples
 from dlassign.train.device import cpu_name
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "data_check.md"
+OUTPUT_OF_TABLES = OUTPUT.with_name("data_check_tables.md")
 MOST_SECONDS, MOST_SHARE = 2.0, 0.1
 PARTS = (
     "decoding",
@@ -45,7 +50,43 @@ PARTS = (
     "the kept ones read",
     "`dlassign data check`, exact part",
 )
+KINDS = (
+    "all answer",
+    "some tick one answer all through",
+    "the same, every second question asked the other way round",
+)
+CORRELATIONS = (0.0, 0.3, 0.6, 0.8)
+LAZY, MOST_FALSE = 0.1, 1
 Rng = np.random.Generator
+
+SMALL = """\
+# Equal rows of small tables: copies, or chance?
+
+Made questionnaires of 100, 200, 300 and 1,000 persons, with 4, 8, 12 and 20 questions of 2, 3, 5 and 7 answers. Each
+answer follows one opinion of the person so far that two questions correlate by 0, 0.3, 0.6 or 0.8; labels are by coin;
+65 % of the rows are train, 15 % val, 20 % test. Written on {date} by
+
+{command}
+
+## Alarms where nothing was copied
+
+Each cell, a size with a correlation, holds {tables} tables. Counted are those with an alarm about equal rows, in two
+splits or with two labels. In the second and third line {lazy:.0f} % of the persons tick one answer all through.
+
+| persons | cells | tables with an alarm | most in a cell |
+|---|---|---|---|
+{false}
+
+{bound}
+
+## Copies that are found
+
+A fifth of test is replaced by rows of train. Of {copied} tables so many raise an alarm, by the correlation of two
+questions. The others have a note: rows are equal by chance there, or whether they are copies cannot be told, since
+as many rows are equal within train, and those that are equal have others near them.
+
+{found}
+"""
 
 TEXT = """\
 # What a check of data costs, and what it finds
@@ -218,11 +259,20 @@ def false_alarms(splits: int) -> int:
     return sum(flaw.level != "note" for check in checks for flaw in check.flaws)
 
 
-def questionnaire(seed: int) -> Dataset:
-    """Return answers that each follow one opinion of the person, in part."""
+def questionnaire(
+    seed: int, n: int = 1000, columns: int = 8, values: int = 5, correlation: float = 0.5, kind: str = KINDS[0]
+) -> Dataset:
+    """Return answers of n persons that each follow one opinion of the person, in part."""
     rng = np.random.default_rng(seed)
-    answers = np.sqrt(0.5) * (rng.normal(0, 1, (1000, 1)) + rng.normal(0, 1, (1000, 8)))
-    return dealt(np.digitize(answers, [-0.84, -0.25, 0.25, 0.84]).astype(float), rng.integers(0, 2, 1000), seed)
+    own = np.sqrt(correlation) * rng.normal(0, 1, (n, 1)) + np.sqrt(1 - correlation) * rng.normal(0, 1, (n, columns))
+    answers = np.digitize(own, [NormalDist().inv_cdf(k / values) for k in range(1, values)])
+    y = rng.integers(0, 2, n)
+    if kind != KINDS[0]:
+        lazy = rng.random(n) < LAZY
+        answers[lazy] = rng.integers(0, values, (lazy.sum(), 1))
+    if kind == KINDS[2]:
+        answers[:, ::2] = values - 1 - answers[:, ::2]
+    return dealt(answers.astype(float), y, seed)
 
 
 def questionnaires(n: int) -> tuple[int, int]:
@@ -235,6 +285,55 @@ def questionnaires(n: int) -> tuple[int, int]:
         data.test.x[:40] = data.train.x[:40]
         copied += "equal_across" in {flaw.kind for flaw in check_data(data, by="position").alarms}
     return false, copied
+
+
+def small_table(n: int, columns: int, values: int, tables: int) -> list[list[int]]:
+    """Return for each correlation how many tables have an alarm: of each of KINDS, and with copies."""
+    counts = []
+    for correlation in CORRELATIONS:
+        false = [
+            sum(alarms(questionnaire(seed, n, columns, values, correlation, kind)) for seed in range(tables))
+            for kind in KINDS
+        ]
+        found = 0
+        for seed in range(tables // 3):
+            data = questionnaire(seed, n, columns, values, correlation)
+            assert data.test is not None
+            copies = len(data.test) // 5
+            data.test.x[:copies] = data.train.x[:copies]
+            found += "test" in shared_samples(data)[1]
+        counts.append([*false, found])
+    return counts
+
+
+def alarms(data: Dataset) -> bool:
+    return any(flaw.level == "alarm" for flaw in shared_samples(data)[0])
+
+
+def small_tables(tables: int) -> tuple[str, bool]:
+    """Return the page of small tables of few values, and whether the bound on false alarms holds."""
+    cells = list(product((100, 200, 300, 1000), (4, 8, 12, 20), (2, 3, 5, 7)))
+    with Pool() as pool:
+        counts = np.array(pool.starmap(small_table, [(*cell, tables) for cell in cells], chunksize=1))
+    rows = [
+        f"| {kind} | {false.size} | {false.sum()} of {tables * false.size:,} | {false.max()} |"
+        for kind, false in zip(KINDS, np.moveaxis(counts[..., :-1], -1, 0), strict=True)
+    ]
+    lines = ["| rows | columns | values | " + " | ".join(f"{c:g}" for c in CORRELATIONS) + " |", "|---" * 7 + "|"]
+    for (n, columns, values), found in zip(cells, counts[..., -1].tolist(), strict=True):
+        lines.append(f"| {n:,} | {columns} | {values} | {' | '.join(map(str, found))} |")
+    holds = bool(counts[..., :-1].max() <= MOST_FALSE)
+    text = SMALL.format(
+        tables=tables,
+        copied=tables // 3,
+        lazy=100 * LAZY,
+        false="\n".join(rows),
+        found="\n".join(lines),
+        bound=f"{'Holds' if holds else 'DOES NOT HOLD'}: at most {MOST_FALSE} of {tables} in each cell.",
+        command=f"`python scripts/bench_data_check.py --tables {tables}`",
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+    )
+    return text, holds
 
 
 def spread(values: list[float]) -> str:
@@ -260,12 +359,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--images", type=int, default=60_000, metavar="N", help="default: 60,000")
     parser.add_argument("--quick", action="store_true", help="600 images, one round, two seeds; judges nothing")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"default: {OUTPUT.name}")
+    parser.add_argument("--tables", type=int, metavar="N", help="instead: made questionnaires, so many of each size")
+    files = f"default: {OUTPUT.name}, or {OUTPUT_OF_TABLES.name}"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=files)
     return parser.parse_args()
 
 
 def main() -> int:
     options = parse()
+    if options.tables:
+        text, holds = small_tables(options.tables)
+        (options.output or OUTPUT_OF_TABLES).write_text(text, encoding="utf-8")
+        print(text)
+        return 0 if holds else 1
     n, rounds, seeds, clean, rows = (
         (600, 1, 2, 2, 10_000) if options.quick else (options.images, options.rounds, 20, 200, 10_000_000)
     )
@@ -304,7 +410,7 @@ def main() -> int:
         by_chance=by_chance,
         copied=copied,
     )
-    options.output.write_text(text, encoding="utf-8")
+    (options.output or OUTPUT).write_text(text, encoding="utf-8")
     print(text)
     right = whole and not false and not by_chance and all(holds.values())
     return 0 if options.quick or right else 1

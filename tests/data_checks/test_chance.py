@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from dlassign.data.bundle import Split
 from dlassign.data_checks.chance import (
-    binomial_tail,
+    any_alone,
     chi_squared,
     expected_pairs,
     hypergeometric_tail,
+    more_than_dealt,
     poisson_head,
     poisson_tail,
-    share_but_for_a_column,
 )
 
 
@@ -37,38 +38,12 @@ def test_poisson_tail_of_few_and_of_many(count: int, mean: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "n", "share"),
-    [(1, 1, 0.4), (5, 5, 0.4), (12, 20, 0.25), (60, 100, 0.4), (10_400, 25_000, 0.4), (30_600, 75_000, 0.4)],
-)
-def test_binomial_tail(count: int, n: int, share: float) -> None:
-    assert binomial_tail(count, n, share) == pytest.approx(stats.binom.sf(count - 1, n, share), rel=0.03)
-
-
-@pytest.mark.parametrize(
     ("count", "drawn", "kind", "total"),
     [(12, 12, 12, 24), (3, 50, 40, 1000), (900, 5000, 6000, 50_000), (20, 20, 40, 60_000)],
 )
 def test_hypergeometric_tail(count: int, drawn: int, kind: int, total: int) -> None:
     exact = stats.hypergeom.sf(count - 1, total, kind, drawn)
     assert hypergeometric_tail(count, drawn, kind, total) == pytest.approx(exact, rel=1e-5)
-
-
-def test_binomial_tail_below_its_mean_and_of_half_an_event() -> None:
-    assert binomial_tail(3, 10, 0.4) == 1
-    assert binomial_tail(2, 2.0, 0.4) < binomial_tail(2, 2.5, 0.4) < binomial_tail(2, 3.0, 0.4)
-
-
-def test_pairs_but_for_a_column_are_those_that_are_there() -> None:
-    rng = np.random.default_rng(0)
-    splits = [Split(rng.integers(0, 3, (n, 5)).astype(float), np.zeros(n, np.int64)) for n in (60, 40)]
-    x = np.concatenate([split.x for split in splits])
-    agree = x[:, None] == x[None]
-    columns = [[0, 1], [2], [3], [4]]
-    first, second = np.triu_indices(100, 1)
-    differ = np.stack([~agree[..., places].all(axis=2) for places in columns])[:, first, second]
-    found = [int((differ[k] & (differ.sum(axis=0) == 1)).sum()) for k in range(4)]
-    assert share_but_for_a_column(splits, columns) == pytest.approx((sum(found) - max(found)) / 4950)
-    assert share_but_for_a_column([Split(x[:, :1], np.zeros(100, np.int64))], [[0]]) == 0
 
 
 @pytest.mark.parametrize(("count", "mean"), [(0, 14.0), (3, 40.0), (5, 900.0)])
@@ -112,3 +87,61 @@ def test_a_column_of_measurements_makes_equal_rows_no_chance() -> None:
     a = Split(np.column_stack([rng.random(50), rng.integers(0, 2, 50)]), np.zeros(50, np.int64))
     assert expected_pairs(a, a, one_label=True) == 0
     assert expected_pairs(a, a, one_label=False) == 0
+
+
+def split_of(x: NDArray[np.float64]) -> Split:
+    return Split(x, np.zeros(len(x), np.int64))
+
+
+class TestAnyAlone:
+    ROWS = np.random.default_rng(0).integers(0, 5, (300, 20)).astype(float)
+
+    def test_a_row_far_from_all_others(self) -> None:
+        parts = [split_of(self.ROWS), split_of(self.ROWS[:1])]
+        assert any_alone(self.ROWS[:1], parts)
+        others = np.repeat(self.ROWS[:1], 9, axis=0)
+        others[:, :9] += np.eye(9)  # each differs in one column
+        assert not any_alone(self.ROWS[:1], [*parts, split_of(others)])
+
+    def test_a_column_that_never_changes_counts_nothing(self) -> None:
+        wide = np.column_stack([self.ROWS, np.zeros((300, 500))])
+        assert any_alone(wide[:1], [split_of(wide), split_of(wide[:1])])
+
+    def test_a_measurement_beside_few_answers(self) -> None:
+        rng = np.random.default_rng(0)
+        answers = rng.integers(0, 2, (300, 4))
+        x = np.column_stack([rng.random(300), answers])
+        assert any_alone(x[:1], [split_of(x), split_of(x[:1])])
+        x[:, 0] = rng.integers(0, 20, 300)
+        assert not any_alone(x[:1], [split_of(x), split_of(x[:1])])
+
+    def test_one_answer_all_through_is_no_copy_unless_the_turned_questions_differ(self) -> None:
+        x = self.ROWS.copy()
+        turned = np.arange(20) % 2 == 0
+        x[:2], x[2:4] = np.where(turned, 0, 4), np.where(turned, 3, 1)
+        x[4:6] = 2
+        assert not any_alone(x[[0, 2, 4]], [split_of(x)])
+        x[6:8] = np.where(turned[::-1] ^ (np.arange(20) < 8), 0, 4)
+        assert any_alone(x[[0, 2, 4, 6]], [split_of(x)])
+
+
+class TestMoreThanDealt:
+    SIZES = (650, 150, 200)
+
+    def test_by_chance_it_is_so_hardly_ever(self) -> None:
+        rng = np.random.default_rng(0)
+        for _ in range(50):
+            groups = rng.integers(0, 300, 1000)
+            part = rng.permutation(np.repeat(np.arange(3), self.SIZES))
+            assert not more_than_dealt(groups, part, self.SIZES, first=0, second=2)
+
+    @pytest.mark.parametrize("n", [10, 5000])
+    def test_pairs_that_all_lie_across(self, n: int) -> None:
+        groups, part = np.tile(np.arange(n), 2), np.repeat([0, 2], n)
+        sizes = tuple(size * n // 10 for size in self.SIZES)
+        assert more_than_dealt(groups, part, sizes, first=0, second=2)
+        assert not more_than_dealt(groups, part, sizes, first=0, second=1)
+
+    def test_groups_so_large_that_each_is_everywhere(self) -> None:
+        part = np.repeat(np.arange(3), self.SIZES)
+        assert not more_than_dealt(np.arange(1000) % 4, part, self.SIZES, first=0, second=2)

@@ -38,6 +38,40 @@ def test_a_questionnaire_whose_answers_hang_together_raises_no_alarm(correlation
         assert not [flaw for flaw in flaws if flaw.level != "note"], seed
 
 
+@pytest.mark.parametrize("columns", [12, 20])
+def test_a_small_questionnaire_raises_no_alarm(columns: int) -> None:
+    for seed in range(20):
+        flaws, leaks = shared_samples(dealt(answers(0.6, seed, n=100, columns=columns), by_coin(100, seed)))
+        assert not leaks
+        assert not [flaw for flaw in flaws if flaw.level != "note"], seed
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_persons_who_tick_one_answer_all_through_are_no_copies(turned: bool) -> None:
+    """Turned: every second question is asked the other way round, so that a row of theirs has two values."""
+    for seed in range(10):
+        x = answers(0.3, seed, n=200, columns=20)
+        x[::10] = np.random.default_rng(seed).integers(0, 5, (20, 1))
+        x[:, ::2] = 4 - x[:, ::2] if turned else x[:, ::2]
+        flaws, leaks = shared_samples(dealt(x, by_coin(200, seed)))
+        [across] = [flaw for flaw in flaws if flaw.kind == "equal_across" and "test also occur in train" in flaw.text]
+        assert across.level == "note"
+        assert "cannot be told" in across.text
+        assert not leaks
+        assert not [flaw for flaw in flaws if flaw.level != "note"]
+
+
+def test_copies_in_a_small_questionnaire_of_few_answers_are_told() -> None:
+    """By independent columns alone there would be no wonder: 3 answers to 8 questions."""
+    found = 0
+    for seed in range(10):
+        data = dealt(np.digitize(answers(0.3, seed, n=300), [1, 3]).astype(float), by_coin(300, seed))
+        assert data.test is not None
+        data.test.x[:15] = data.train.x[100:115]
+        found += "test" in shared_samples(data)[1]
+    assert found >= 5
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_copies_in_a_questionnaire_are_told(seed: int) -> None:
     data = dealt(answers(0.5, seed), by_coin(1000, seed))

@@ -13,7 +13,7 @@ from dlassign.data_checks.flaw import DataCheck, Flaw, causes
 from dlassign.data_checks.shared_samples import shared_samples
 from dlassign.data_checks.values import unlike_train
 
-_FORMAT = 4
+_FORMAT = 5
 """Part of the name of every kept check. Raise it when the same data gives another one."""
 _DAMAGE = (LookupError, TypeError, ValueError, AttributeError)
 

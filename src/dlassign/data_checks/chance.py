@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Labels, Samples, Split
-from dlassign.data_checks.equal import sample_sums
 
 RARE = 1e-6
 """What is rarer than this by chance is told: a person who checks one data set a day waits for it 2,700 years."""
@@ -18,8 +17,14 @@ _MANY = 1e4
 """Expected events from which Poisson's law is the normal one."""
 _ROWS = 2000
 """Rows that the shares of values in a column are counted on."""
-_LEFT_OUT = 32
-"""Columns that are left out in turn."""
+_COMPARED = 2**25
+"""Values that are compared with those of rows that have an equal."""
+_BLOCK = 2**16
+"""Rows that are compared at once."""
+_DEALT = 4096
+"""Rows that are dealt anew."""
+_DEALS = 5000
+"""How often."""
 
 
 def expected_pairs(a: Split, b: Split, *, one_label: bool) -> float:
@@ -59,56 +64,92 @@ def _alike(rows: Samples) -> float:
     Copies among the rows count, too. One makes a column of measurements look as if one pair of rows in n^2 / 2 were
     equal in it, so in two such columns it does not excuse itself.
     """
-    n = len(rows)
-    if n < 2:
-        return 1.0 if n else 0.0
-    probability = 1.0
-    for column in rows.T:
-        counts = np.unique(column, return_counts=True)[1].astype(np.float64)
-        probability *= float((counts * (counts - 1)).sum()) / (n * (n - 1))
-    return probability
+    if len(rows) < 2:
+        return float(len(rows))
+    return float(np.prod(_match_shares(rows)))
 
 
-def share_but_for_a_column(splits: Sequence[Split], columns: Sequence[Sequence[int]]) -> float:
-    """Return the share of pairs of rows that are equal but for one column, the column with most of them left aside.
+def _match_shares(rows: Samples) -> NDArray[np.float64]:
+    """Return the share of pairs of rows (N, D) that are equal in each column, (D,)."""
+    counts = (np.unique(column, return_counts=True)[1].astype(np.float64) for column in rows.T)
+    return np.array([(found * (found - 1)).sum() for found in counts]) / (len(rows) * (len(rows) - 1))
 
-    Where chance makes rows equal, it makes more of them equal in all columns but one. Copies have no such company, but
-    for a column of many values, such as an identity: rows that differ in that alone say nothing of the others, so it
-    is left aside.
+
+def any_alone(rows: Samples, splits: Sequence[Split]) -> bool:
+    """Return whether one of some rows, each of which occurs more than once, cannot do so by chance.
+
+    Chance that makes rows equal makes far more of them nearly equal, whatever hangs together. So a row has its equal
+    by chance only if others are near it: they differ from it in no more than half of what rows do on average, and one
+    column. A column counts by the information that two rows are equal in it. Where a column is a measurement, in
+    which a row shares its value with less than one other, all rows are alone.
+
+    A person who ticks one answer all through is alone, too, but no copy. Such rows have one value, or two where some
+    questions are asked the other way round, and these are the same questions for all such persons.
 
     Args:
-        splits: whose rows (N, D) are compared, all with all.
-        columns: the features of each column; of many columns some are looked at.
+        rows: (M, D) that occur more than once; of many, some are looked at.
+        splits: all rows (N, D).
     """
-    x = np.concatenate([split.x for split in splits])
-    equal = _equal_pairs(sample_sums(x))
-    looked_at = columns[:: -(-len(columns) // _LEFT_OUT)]
-    found = [_equal_pairs(sample_sums(np.delete(x, places, axis=1))) - equal for places in looked_at]
-    return (sum(found) - max(found, default=0)) / max(1.0, len(x) * (len(x) - 1) / 2)
+    n = sum(len(split) for split in splits)
+    shares = _match_shares(_some([split.x for split in splits]))
+    if (shares * n < 1).any():
+        return True
+    weights = -np.log(shares)
+    column = (weights**2).sum() / max(weights.sum(), 1e-9)
+    patterns = {b"\1" * rows.shape[1]}
+    for row in rows[:: -(-rows.size * n // _COMPARED)]:
+        nearest, mean = _distances(row, splits, weights)
+        if nearest > mean / 2 + column:
+            patterns.add((row == row[0]).tobytes())
+            if len(np.unique(row)) > 2 or len(patterns) > 2:
+                return True
+    return False
 
 
-def _equal_pairs(sums: NDArray[np.uint64]) -> int:
-    counts = np.unique(sums, return_counts=True)[1]
-    return int((counts * (counts - 1)).sum()) // 2
+def _distances(row: Samples, splits: Sequence[Split], weights: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the sum of the weights of the columns that differ: of the nearest row that is not equal, and the mean."""
+    nearest, total, n = math.inf, 0.0, 0
+    for split in splits:
+        for start in range(0, len(split), _BLOCK):
+            differ = split.x[start : start + _BLOCK] != row
+            apart = differ @ weights
+            nearest = min(nearest, float(apart[differ.any(axis=1)].min(initial=math.inf)))
+            total, n = total + float(apart.sum()), n + len(apart)
+    return nearest, total / n
 
 
-def binomial_tail(count: int, n: float, share: float) -> float:
-    """Return the probability of `count` or more of n events being of a kind of which `share` are, below their mean 1.
+def more_than_dealt(
+    groups: NDArray[np.int64], part: NDArray[np.int64], sizes: Sequence[int], *, first: int, second: int
+) -> bool:
+    """Return whether more rows of one split are equal to rows of another than when all are dealt to splits anew.
 
-    n: may have a fraction.
+    Whatever makes rows equal makes them so within the splits as often as across; only copies from one into the other
+    do not. Rows are dealt _DEALS times, so by chance it is true once in as many sets.
+
+    Args:
+        groups: which rows are equal, (M,), of all that have an equal; of many groups some are looked at.
+        part: the split of each, (M,).
+        sizes: of the splits, with all rows.
+        first: one split.
+        second: the other, whose rows are counted.
     """
-    mean = n * share
-    if count <= mean:
-        return 1.0
-    if mean > _MANY:
-        return NormalDist(0, math.sqrt(mean * (1 - share))).cdf(mean - count + 0.5)
-    last = min(n, count + 50 + 12 * math.sqrt(mean))
-    return min(1.0, sum(_binomial(k, n, share) for k in range(count, math.floor(last) + 1)))
+    groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    looked_at = groups % -(-len(groups) // _DEALT) == 0
+    groups, part = groups[looked_at], part[looked_at]
 
+    def shared(part: NDArray[np.int64]) -> int:
+        there = np.zeros(groups.max() + 1, np.bool_)
+        there[groups[part == first]] = True
+        return int(there[groups[part == second]].sum())
 
-def _binomial(k: int, n: float, share: float) -> float:
-    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
+    found, rng = shared(part), np.random.default_rng(0)
+
+    def dealt() -> int:
+        # Of so many rows, drawn from all, so many are of each split.
+        return shared(rng.permutation(np.repeat(np.arange(len(sizes)), hypergeometric(sizes, len(groups)))))
+
+    hypergeometric = rng.multivariate_hypergeometric
+    return all(dealt() < found for _ in range(_DEALS))
 
 
 def hypergeometric_tail(count: int, drawn: int, kind: int, total: int) -> float:

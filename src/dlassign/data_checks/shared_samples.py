@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Dataset
-from dlassign.data_checks.chance import binomial_tail, expected_pairs, poisson_tail, share_but_for_a_column
-from dlassign.data_checks.columns import columns_of
+from dlassign.data_checks.chance import any_alone, expected_pairs, more_than_dealt, poisson_tail
 from dlassign.data_checks.equal import equal_to
 from dlassign.data_checks.flaw import SHOWN, Flaw, Place
 from dlassign.errors import counted
 
 _CHANCE = 1e-3
-"""Equal rows of a table that chance gives less often than once in a thousand tables are copies."""
+"""Equal rows that chance gives less often than once in a thousand tables, if columns do not hang together."""
+_NEAR = "each has others near it, so columns that hang together can make rows equal, or it is one answer all through"
+"""Why chance may have made rows equal."""
+_MEND_LABELS = "look at them: at most one of the labels of each group is right; mend it, or take them out"
 
 
 def shared_samples(dataset: Dataset) -> tuple[list[Flaw], dict[str, list[int]]]:
@@ -72,7 +73,7 @@ class _Groups:
         if not len(found):
             return
         n, size = len(found), len(self._splits[second])
-        chance = self._chance(first, second, n)
+        chance = self._chance(first, second, found)
         rows = self._rows[found] - self._starts[self._names.index(second)]
         trained = first == "train"
         if trained and chance is None:
@@ -116,7 +117,7 @@ class _Groups:
         if not len(groups):
             return
         n = int(np.isin(self._group, groups).sum())
-        chance = self._two_labels_by_chance(len(groups))
+        chance = self._two_labels_by_chance(groups)
         samples = tuple(self._unlike(group) for group in groups[:SHOWN])
         labels = [self._classes[self._label(place)] for place in samples[0]]
         yield Flaw(
@@ -124,7 +125,7 @@ class _Groups:
             level="alarm" if chance is None else "note",
             text=f"{n:,} samples are equal to samples of another class, in "
             f"{counted(len(groups), 'group')} of equal ones, such as one of {' and of '.join(labels)}{chance or ''}",
-            cure="look at them: at most one of the labels of each group is right; mend it, or take them out",
+            cure=_cure(_MEND_LABELS, "", leaks=False, chance=chance is not None),
             counts={"samples": n, "groups": len(groups)},
             samples=samples,
         )
@@ -133,55 +134,49 @@ class _Groups:
     def _is_table(self) -> bool:
         return self._splits["train"].x.ndim == 2
 
-    def _chance(self, first: str, second: str, n: int) -> str | None:
-        """Return that chance gives so many equal rows of a table; None if it does not, and of images."""
+    def _chance(self, first: str, second: str, found: NDArray[np.int64]) -> str | None:
+        """Return that chance gives so many equal rows of a table, or may; None if it does not, and of images."""
         if not self._is_table:
             return None  # two pictures are not equal in each pixel unless one was copied
         a, b = self._splits[first], self._splits[second]
         # Rows are counted, whatever their label; pairs are as many or more, so chance is never made too small.
         expected = sum(expected_pairs(a, b, one_label=one_label) for one_label in (True, False))
-        if poisson_tail(n, expected) >= _CHANCE:
-            return _by_chance(expected)
-        twice = self._twice(first)
-        # Were all rows drawn alike, a row of the second split would be as likely to occur in the first as one of the
-        # first to occur there again (Good, 1953). The latter come in pairs, so they count as half as many events.
-        if binomial_tail(n, n + twice / 2, len(b) / (len(b) + len(a) / 2)) < _CHANCE:
+        usual = poisson_tail(len(found), expected) >= _CHANCE
+        if not usual and self._any_alone(self._group[found]):
             return None
-        near = len(a) * len(b) * self._near
-        if poisson_tail(n, near) < _CHANCE:
-            return None  # the rows of the first split are copies, too
+        sizes = [len(split) for split in self._splits.values()]
+        at = {"first": self._names.index(first), "second": self._names.index(second)}
+        if more_than_dealt(self._group, self._part, sizes, **at):
+            return None
+        if usual:
+            return _by_chance(expected)
         return (
-            f"; columns that hang together give that by chance: {twice:,} of {len(a):,} samples of {first} occur in "
-            f"{first} again, and about {_pairs(near)} of the two splits differ in one column only"
+            f"; whether they are copies cannot be told: {self._twice(first):,} of {len(a):,} samples of {first} occur "
+            f"in {first} again, rows dealt to the splits anew have as many equal ones, and {_NEAR}"
         )
+
+    def _any_alone(self, groups: NDArray[np.int64]) -> bool:
+        """Return whether one of these groups cannot be of rows that are equal by chance."""
+        parts = list(self._splits.values())
+        numbers = np.unique(groups)
+        at = np.searchsorted(self._starts, numbers, side="right") - 1
+        rows = [parts[part].x[number] for part, number in zip(at, numbers - self._starts[at], strict=True)]
+        return any_alone(np.stack(rows), parts)
 
     def _twice(self, split: str) -> int:
         """Return how many samples of a split occur in it again."""
         counts = np.unique(self._group[self._rows_of(split)], return_counts=True)[1]
         return int(counts[counts > 1].sum())
 
-    @cached_property
-    def _near(self) -> float:
-        """The share of pairs of rows that differ in one column only."""
-        columns = [places for _, places in columns_of(self._dataset)]
-        return share_but_for_a_column(list(self._splits.values()), columns)
-
-    def _two_labels_by_chance(self, groups: int) -> str | None:
-        """Return that chance gives so many groups of equal rows of two labels; None if it does not, and of images."""
+    def _two_labels_by_chance(self, groups: NDArray[np.int64]) -> str | None:
+        """Return that chance gives so many groups of equal rows of two labels, or may; else None, and of images."""
         if not self._is_table:
             return None
         pairs = combinations_with_replacement(self._splits.values(), 2)
         expected = sum(expected_pairs(a, b, one_label=False) for a, b in pairs)
-        if poisson_tail(groups, expected) >= _CHANCE:
+        if poisson_tail(len(groups), expected) >= _CHANCE:
             return _by_chance(expected)
-        counts = np.bincount(np.concatenate([split.y for split in self._splits.values()])).astype(np.float64)
-        near = self._near * (counts.sum() ** 2 - (counts**2).sum()) / 2
-        if poisson_tail(groups, near) < _CHANCE:
-            return None
-        return (
-            f"; columns that hang together give that by chance: about {_pairs(near)} of two classes differ in one "
-            "column only"
-        )
+        return None if self._any_alone(groups) else f"; whether a label is wrong cannot be told: {_NEAR}"
 
     def _members(self, group: int, *names: str) -> list[Place]:
         """Return the samples of a group, in these splits, or in all."""

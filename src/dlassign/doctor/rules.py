@@ -73,7 +73,7 @@ RULES: dict[str, Rule] = {
     "leak": Rule(
         ("static",),
         "Samples of validation or test are equal, value by value, to samples of train. What is measured on them is "
-        "memory. Rows of a table with few possible values are equal by chance, which is computed and taken off.",
+        "memory. Rows of a table with few values may be equal by chance; where that cannot be told, this says nothing.",
     ),
     "two_labels": Rule(
         ("static",),
