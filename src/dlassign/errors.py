@@ -3,6 +3,7 @@
     DlassignError
     ├── UserError        exit 1   the run cannot go on, and the user can do something about it
     │   ├── DataError    exit 1   a data set is missing, damaged or not what the config says
+    │   ├── UnknownName  exit 2   a key, column or rule that does not exist
     │   └── Interrupted  exit 130 Ctrl-C or SIGTERM; a checkpoint was written
     ├── ConfigError      exit 2   the command line or a config is wrong; carries every problem found
     └── Diverged         exit 3   the loss stopped being a finite number
@@ -48,6 +49,12 @@ class UserError(DlassignError):
 
 class DataError(UserError):
     """A data set is missing, damaged or not what the config says."""
+
+
+class UnknownName(UserError):
+    """A key, column or rule that does not exist was asked for."""
+
+    exit_code = 2
 
 
 class Interrupted(UserError):

@@ -21,6 +21,7 @@ import dlassign.cli.main as main_module
 from dlassign.__main__ import run
 from dlassign.cli.main import COMMANDS, main
 from dlassign.cli.options import place
+from helpers.logs import write_log
 
 FOLDER = Path(main_module.__file__).parent
 HEAVY = {"torch", "numpy", "pydantic", "matplotlib", "rich", "yaml", "dlassign.errors", "dataclasses", "json"}
@@ -92,6 +93,30 @@ def test_a_mistyped_command_exits_2() -> None:
     done = CliRunner().invoke(main, ["trian"])
     assert done.exit_code == 2
     assert "No such command" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "--where", "bogus"],
+        ["runs", "--where", "lr>3"],
+        ["runs", "--sort", "foo"],
+        ["doctor", "--explain", "nonsense"],
+        ["train", "none.yaml"],
+        ["init", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_no_command_knows_exits_2(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_log(Path("out/a/0000000a-s0"))
+    assert CliRunner().invoke(main, words).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["verify", "compare", "doctor", "evaluate", "plot", "report", "clean"])
+def test_a_run_that_is_not_there_exits_1(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, [name, "nowhere"]).exit_code == 1
 
 
 def test_an_error_of_the_system_is_told_in_one_line(tmp_path: Path) -> None:

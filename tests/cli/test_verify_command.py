@@ -317,3 +317,9 @@ class TestMarks:
         nothing = cast(Any, None)
         # To train it would write to its log; it is there, whatever it says.
         assert PlannedRow(table=nothing, name="a", row=nothing, trials=(trial,)).missing() == []
+
+
+def test_what_stops_several_checks_is_told_once(run: RunPaths) -> None:
+    run.config.write_text(run.config.read_text().replace("lr: ", "lr: 1"))
+    told = verify(run.root, code=1).stdout.splitlines()
+    assert sum("has been edited since" in line for line in told) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlassign.config.neutral_keys import LATER, REPEATS, with_plain_colours, without_later
 from dlassign.config.suggestion import did_you_mean
-from dlassign.errors import UserError
+from dlassign.errors import UnknownName
 
 NO_DIFFERENCE = REPEATS | {"name"}
 """Keys that are not named where configs differ: the user chose the name, and the others make no other experiment."""
@@ -82,7 +82,7 @@ def inner_keys(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(".".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)))
 
 
-def unknown_key(key: str, known: Iterable[str]) -> UserError:
+def unknown_key(key: str, known: Iterable[str]) -> UnknownName:
     """Return the error for a key that no run has, with the ones that look like it."""
     names = sorted(set(known))
     same_end = [repr(name) for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -90,4 +90,4 @@ def unknown_key(key: str, known: Iterable[str]) -> UserError:
     sections = sorted({name.partition(".")[0] for name in names if "." in name})
     begin = f"; its config keys begin with {', '.join(sections)}" if sections else ""
     others = f" Its columns are listed by `dlassign runs --help`{begin}."
-    return UserError(f"no run has the key {key!r}.{meant or others}")
+    return UnknownName(f"no run has the key {key!r}.{meant or others}")

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from dlassign.config.load import Located
 from dlassign.doctor.finding import MOST, Finding
 from dlassign.doctor.rules import RULES
-from dlassign.errors import Problem, UserError
+from dlassign.errors import Problem, UnknownName
 from dlassign.launch.diagnosing import Diagnosis
 
 
@@ -67,12 +67,12 @@ def explanation(name: str) -> str:
     """Return the paragraph on a rule.
 
     Raises:
-        UserError: there is no such rule.
+        UnknownName: there is no such rule.
     """
     if name not in RULES:
         near = get_close_matches(name, RULES, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"no rule is called {name!r}.{meant} Rules: {', '.join(RULES)}")
+        raise UnknownName(f"no rule is called {name!r}.{meant} Rules: {', '.join(RULES)}")
     rule = RULES[name]
     explains = f" It explains: {', '.join(rule.explains)}." if rule.explains else ""
     return f"{name} ({', '.join(rule.stages)})\n\n{textwrap.fill(rule.text + explains, 100)}"

@@ -26,9 +26,9 @@ def verified_lines(found: Verified, *, short: bool) -> Iterator[str]:
     trained = any(judgement.name in _TRAINED for judgement in found.judgements)
     only = " (its result; --steps and --retrain prove how the weights were trained)"
     yield f"{found.run}: {found.verdict}{only if found.verdict == 'proven' and not trained and not short else ''}"
-    for judgement in found.judgements:
-        if not short or judgement.name in _TRAINED:
-            yield f"  {judgement.verdict:<14}  {judgement}"
+    shown = [judgement for judgement in found.judgements if not short or judgement.name in _TRAINED]
+    # Several checks may stop at one thing, such as a config that was edited.
+    yield from dict.fromkeys(f"  {judgement.verdict:<14}  {judgement}" for judgement in shown)
 
 
 def among_lines(found: Verified) -> Iterator[str]:
