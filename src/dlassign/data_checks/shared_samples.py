@@ -100,7 +100,7 @@ class _Groups:
         yield Flaw(
             kind="equal_within",
             level="note",
-            text=f"{extra:,} of {size:,} samples of {name} are copies of others in {name}; each counts as often as it "
+            text=f"{extra:,} of {size:,} samples of {name} are equal to others in {name}; each counts as often as it "
             "occurs",
             cure="nothing, if a sample may come several times; else keep one of each",
             counts={"copies": extra, "groups": len(groups), "of": size},
