@@ -47,7 +47,8 @@ TEXT = """\
 
 Written by `scripts/bench_sweep.py`. Every trial is a whole run with its own folder, log, checkpoints and final
 evaluations, on the {where}. **serial** trains one after the other in a process that has imported and read everything
-already. **stacked** trains all of them as one batched model. **processes** has {workers}.
+already. **stacked** trains all of them side by side, those of
+one shape as one batched model. **processes** has {workers}.
 **shell** calls `dlassign train` once a trial. All but stacked train only some of the trials, since each costs the same;
 the table has seconds a trial. `start` is the time that a process needs for imports and data; it is added once to
 stacked where it is compared with the shell loop, which pays it every time. Ratios are medians over the rounds, with
@@ -81,6 +82,13 @@ class Workload:
     bounds: tuple[tuple[str, str, float], ...]
 
 
+def shape_and_rate(number: int) -> tuple[list[str], int]:
+    """Return the changes of a net: one of 12 shapes, six widths with two activations each, and a learning rate."""
+    rate, shape = divmod(number, 12)
+    width, activation = (30, 50, 80, 120, 160, 200)[shape // 2], ("relu", "tanh")[shape % 2]
+    return [f"model.hidden=[{width}]", f"model.activation={activation}", f"optimizer.lr={1e-2 * 1.5**rate}"], 0
+
+
 def workloads(mnist: str, images: str) -> list[Workload]:
     """Return what is measured."""
     digits = {"name": "mnist", "root": mnist}
@@ -111,6 +119,19 @@ def workloads(mnist: str, images: str) -> list[Workload]:
             trials=64,
             some=6,
             bounds=(("stacked", "serial", 4.0), ("stacked", "shell", 12.0)),
+        ),
+        Workload(
+            "48 nets of 12 shapes, 784-30-10 to 784-200-10, batch size 128, 1,000 steps, fp32",
+            {
+                "data": digits,
+                "model": {"name": "mlp"},
+                "optimizer": sgd,
+                "train": {"steps": 1000, "batch_size": 128},
+            },
+            shape_and_rate,
+            trials=48,
+            some=48,
+            bounds=(("stacked", "processes", 3.0),),
         ),
         Workload(
             "seeds of the EECS base CNN, batch size 100, 300 steps",

@@ -149,8 +149,7 @@ def stacks(options: Options) -> Rows:
         cfgs = [config_of(recipe, options, *each, steps=10**4) for each in own]
         alone = timed(partial(advance, parts_of(recipe, options, *own[0], steps=10**4)))
         members = [StackMember(p.learner, p.batches.order, lr_factor=p.plan.lr_factor) for p in every]  # type: ignore[arg-type]
-        batch = every[0].plan.samples_a_step
-        trainer = make_stack_trainer(cfgs, members, every[0].splits["train"], batch_size=batch, lanes=1)
+        trainer = make_stack_trainer(cfgs, members, every[0].splits["train"], lanes=1)
         together = timed(lambda start, stop: trainer.advance(start, stop, lambda: False))
         gain = (
             f"{k * count / together:,.0f} steps a second, {count / alone:,.0f} alone: {k * alone / together:.2f} times"

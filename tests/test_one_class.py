@@ -11,10 +11,10 @@ from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted
+from dlassign.stacked.keys import stack_key
 from dlassign.stacked.together import run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, read_records
-from dlassign.sweep.stacked import stack_key
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import run_experiment
 from helpers.records import drop_times

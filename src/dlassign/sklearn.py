@@ -250,13 +250,13 @@ class NothingStacked(UserWarning):
 
 
 class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
-    """GridSearchCV whose nets are trained together: all folds of all candidates as one batched model.
+    """GridSearchCV whose nets are trained together: all folds of all candidates side by side.
 
     Parameters, attributes and results are those of GridSearchCV over nets that train in PyTorch, to the bit. In a
-    stack, candidates may differ in rates, penalties, seeds, rates of dropout and stopping. Those that differ in the
-    net, the batch size or the number of epochs make a stack each, and so do folds of unequal size; what cannot be
-    stacked is trained by itself. `mean_fit_time` is each net's share. Nets of `MLPClassifier`'s parameters train in
-    PyTorch here, since a stack needs it; GridSearchCV trains them in NumPy on the CPU, with other bits.
+    stack, candidates may differ in rates, penalties, seeds, rates of dropout and stopping; on a CPU also in widths,
+    activations, batch sizes and numbers of epochs. Others make a stack each, and so do folds of unequal size; what
+    cannot be stacked is trained by itself. `mean_fit_time` is each net's share. Nets of `MLPClassifier`'s parameters
+    train in PyTorch here, since a stack needs it; GridSearchCV trains them in NumPy on the CPU, with other bits.
 
     With `out`, nets that are trained in a stack have no run folder; the last training, on all samples, has one.
     `n_jobs` counts only where nothing could be stacked: a stack computes in as many threads as PyTorch has.
@@ -300,7 +300,7 @@ def _trained_ahead(
     """Train all folds of all candidates that can be stacked; return them by `_key`, and the seconds of one of them."""
     from dlassign.errors import DlassignError
     from dlassign.stacked.in_memory import train_together
-    from dlassign.sweep.stacked import stack_key
+    from dlassign.stacked.keys import stack_key
     from dlassign.train.given_back import by_itself
 
     began = time.perf_counter()

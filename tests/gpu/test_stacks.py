@@ -60,9 +60,7 @@ class Stack:
         ]
         for member, state in zip(self.members, states, strict=False):
             member.load_state_dict(state)  # before they are stacked, as run_together does
-        self.trainer: StackTrainer = make_stack_trainer(
-            cfgs, self.members, self.every[0].splits["train"], batch_size=8, lanes=1
-        )
+        self.trainer: StackTrainer = make_stack_trainer(cfgs, self.members, self.every[0].splits["train"], lanes=1)
 
     def states(self) -> list[Any]:
         return [plain(member.state_dict()) for member in self.members]
@@ -83,7 +81,7 @@ def test_a_stack_stays_there_never_waits_and_resumes_exactly(case: str) -> None:
         for step, (x, y) in enumerate(chunk._batches.between(1, 4), 1):
             chunk._step(x, y, step)
     states = stack.states()
-    evaluations = stack.trainer.evaluate(stack.every[0].splits["test"])
+    evaluations = stack.trainer.evaluate(stack.every[0].splits["test"], range(len(stack.members)))
     steps = stack.trainer.advance(4, 6, lambda: False)
     again = Stack(case, "cuda:0", states)
     again.trainer.advance(4, 6, lambda: False)

@@ -185,6 +185,7 @@ TESTED_IN = {
     "tables/run_values.py": "cli/test_reproduce.py",
     "tables/values_file.py": "tables/test_page_check.py",
     # Stacks are compared with runs alone, as a whole.
+    "stacked/chunk.py": "stacked/test_together.py",
     "stacked/member.py": "stacked/test_stacked_cnn.py",
     "stacked/tensors.py": "stacked/test_together.py",
     "stacked/trainer.py": "stacked/test_stacked_cnn.py",

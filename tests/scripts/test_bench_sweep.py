@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import bench_sweep as bench
+from dlassign.stacked.keys import model_key, stack_key
 
 
 @pytest.fixture
@@ -43,8 +44,17 @@ def test_the_start_of_a_process_counts_once(work: bench.Workload) -> None:
 
 def test_the_workloads_are_those_of_the_table() -> None:
     works = bench.workloads("DIR", "DIR")
-    assert [work.trials for work in works] == [32, 64, 6]
+    assert [work.trials for work in works] == [32, 64, 48, 6]
     for work in works:
         assert {own for own, _, _ in work.bounds} <= {"stacked", "processes"}
         overrides, seed = work.change(1)
         assert overrides or seed == 1
+
+
+def test_nets_of_unequal_shape_share_a_stack_and_are_all_different(tmp_path: Path) -> None:
+    work = bench.workloads("DIR", "DIR")[2]
+    work = bench.Workload(work.title, {**work.config, "data": {"name": "digits"}}, work.change, 48, 48, work.bounds)
+    configs = [trial.config for trial in bench.Bench(work, tmp_path).trials(48)]
+    assert len({config.model_dump_json() for config in configs}) == 48
+    assert len({model_key(config) for config in configs}) == 12
+    assert len({stack_key(config)[0] for config in configs}) == 1

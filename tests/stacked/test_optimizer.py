@@ -117,7 +117,7 @@ def test_each_model_is_updated_as_by_torch(case: str, layout: torch.memory_forma
     alone = copy.deepcopy(models)
     expected = [peer(cfg, model.parameters()) for cfg, model in zip(cfgs, alone, strict=True)]
     tensors = StackedTensors(models)
-    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
+    optimizer = StackedOptimizer([(optimizers, list(tensors.params.values()))])
     for step in range(STEPS):
         lrs = rates(cfgs, step)
         put_gradients(tensors, step, len(cfgs))
@@ -140,7 +140,7 @@ def test_a_model_goes_on_alone_from_what_the_stack_remembers(case: str) -> None:
     cfgs, _ = CASES[case]
     models, optimizers = stack(cfgs, torch.channels_last)
     tensors = StackedTensors(models)
-    together = StackedOptimizer(optimizers, list(tensors.params.values()))
+    together = StackedOptimizer([(optimizers, list(tensors.params.values()))])
     alone, singles = stack(cfgs, torch.channels_last)
     for step in range(6):
         put_gradients(tensors, step, len(cfgs))
@@ -151,7 +151,7 @@ def test_a_model_goes_on_alone_from_what_the_stack_remembers(case: str) -> None:
         for name, slots in single.state_dict()["slots"].items():
             for ours, theirs in zip(optimizers[k].state_dict()["slots"][name], slots, strict=True):
                 assert torch.equal(ours, theirs)
-    resumed = StackedOptimizer(singles, list((again := StackedTensors(alone)).params.values()))
+    resumed = StackedOptimizer([(singles, list((again := StackedTensors(alone)).params.values()))])
     put_gradients(again, 6, len(cfgs))
     resumed.step([cfg.lr for cfg in cfgs])
     for k, model in enumerate(models):
@@ -182,7 +182,7 @@ def test_models_of_unlike_rules_and_groups_are_updated_as_alone(case: str) -> No
     models, optimizers = stack(UNLIKE[case], torch.contiguous_format)
     alone, singles = stack(UNLIKE[case], torch.contiguous_format)
     tensors = StackedTensors(models)
-    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
+    optimizer = StackedOptimizer([(optimizers, list(tensors.params.values()))])
     for step in range(5):
         put_gradients(tensors, step, len(models))
         optimizer.step([own.lr for own in singles])
@@ -198,7 +198,7 @@ def test_groups_that_hold_all_parameters_keep_their_multiple_of_the_rate() -> No
     models, optimizers = stack(cfgs, torch.contiguous_format)
     alone, singles = stack(cfgs, torch.contiguous_format)
     tensors = StackedTensors(models)
-    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
+    optimizer = StackedOptimizer([(optimizers, list(tensors.params.values()))])
     for step in range(3):
         put_gradients(tensors, step, 4)
         optimizer.step([0.1] * 4)
@@ -222,7 +222,7 @@ def test_rmsprop_has_the_bits_of_alone_wherever_a_tensor_ends(*, momentum: float
     optimizers = [make_optimizer(cfg, model) for cfg, model in zip(cfgs, models, strict=True)]
     singles = [make_optimizer(cfg, model) for cfg, model in zip(cfgs, alone, strict=True)]
     tensors = StackedTensors(models)
-    optimizer = StackedOptimizer(optimizers, list(tensors.params.values()))
+    optimizer = StackedOptimizer([(optimizers, list(tensors.params.values()))])
     for _ in range(5):
         for name, p in tensors.params.items():
             p.grad = torch.randn(p.shape, generator=generator)

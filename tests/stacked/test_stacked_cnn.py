@@ -90,7 +90,7 @@ def build(cfg: RunConfig, *, order_seed: int, channels: int = 3) -> Run:
 
 
 def stack_of(runs: Sequence[Run], members: Sequence[StackMember], *, lanes: int = 1) -> StackTrainer:
-    return make_stack_trainer([run.cfg for run in runs], members, runs[0].split, batch_size=BATCH, lanes=lanes)
+    return make_stack_trainer([run.cfg for run in runs], members, runs[0].split, lanes=lanes)
 
 
 def train_both_ways(
@@ -160,7 +160,7 @@ def test_a_stack_takes_the_steps_of_its_members(case: str, *, same_order: bool) 
     lrs = [1e-3, 2e-3, 3e-3, 5e-3] if optimizer["name"] == "adam" else [0.005, 0.01, 0.02, 0.05]
     cfgs = [config(model, optimizer, seed=seed, lr=lr) for seed, lr in enumerate(lrs)]
     runs, stack, members = train_both_ways(cfgs, same_order=same_order)
-    together = stack.evaluate(runs[0].split)
+    together = stack.evaluate(runs[0].split, range(len(runs)))
     for run, member, found in zip(runs, members, together, strict=True):
         expected = run.learner.evaluate(run.split)
         assert_same(found, expected)

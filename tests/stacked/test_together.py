@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dlassign.stacked.trainer as stacked_learner
 from dlassign.config.load import load_config
@@ -18,11 +22,11 @@ from dlassign.config.model import MLP
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Diverged, DlassignError, Interrupted, UserError
+from dlassign.stacked.keys import stack_key
 from dlassign.stacked.member import StackMember
 from dlassign.stacked.together import make_stack_trainer, run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, read_records
-from dlassign.sweep.stacked import stack_key
 from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.experiment import assemble, run_experiment
@@ -239,6 +243,65 @@ def test_logs_are_those_of_runs_alone(case: str, seeds: str, tmp_path: Path, dig
     same_logs(ours, alone(cfgs, tmp_path / "alone", digest), exact=isinstance(cfgs[0].model, MLP))
 
 
+HIDDEN = st.lists(st.integers(1, 70), max_size=2)
+NETS = st.fixed_dictionaries(
+    {
+        "model.hidden": HIDDEN,
+        "model.activation": st.sampled_from(["relu", "tanh", "gelu", "silu", "sigmoid"]),
+        "model.norm": st.sampled_from(["none", "none", "batch", "layer"]),
+        "model.dropout": st.sampled_from([0.0, 0.3]),
+        "model.bias": st.booleans(),
+        "train.batch_size": st.sampled_from([64, 32, 17]),
+        "train.steps": st.integers(5, 14),
+        "train.eval_every": st.sampled_from([{"steps": 4}, {"steps": 5}]),
+        "train.early_stop": st.sampled_from([None, None, {"patience": 1}]),
+        "optimizer": st.sampled_from(
+            [
+                {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3},
+                {"name": "sgd", "lr": 0.05},
+                {"name": "adam", "lr": 3e-3},
+                {"name": "rmsprop", "lr": 1e-3, "momentum": 0.5},
+            ]
+        ),
+        "seed": st.integers(0, 1),
+    }
+)
+"""Changes to a config that members of one stack may have."""
+
+
+def unequal(nets: list[dict[str, Any]], *common: str) -> list[RunConfig]:
+    """Return the configs of nets, each once; they differ in all that members of a stack may differ in."""
+    texts = [[f"{key}={json.dumps(value)}" for key, value in net.items() if key != "seed"] for net in nets]
+    cfgs = [config(*common, *text, seed=net["seed"]) for net, text in zip(nets, texts, strict=True)]
+    return list({cfg.model_dump_json(): cfg for cfg in cfgs}.values())
+
+
+@settings(max_examples=4, deadline=None)
+@given(nets=st.lists(NETS, min_size=2, max_size=6), penalised=st.booleans(), clipped=st.booleans())
+def test_nets_of_unequal_shape_have_the_logs_of_runs_alone(
+    nets: list[dict[str, Any]], digest: str, *, penalised: bool, clipped: bool
+) -> None:
+    """Of other widths, depths, activations, norms, batch sizes, lengths, optimizers and seeds, to the last bit."""
+    common = ["loss.penalty=[{name: l2, coefficient: 1e-3}]"] * penalised + ["train.clip={norm: 0.5}"] * clipped
+    cfgs = unequal(nets, *common)
+    with tempfile.TemporaryDirectory() as folder:
+        ours, errors = together(cfgs, Path(folder) / "together", digest)
+        assert errors == [None] * len(cfgs)
+        same_logs(ours, alone(cfgs, Path(folder) / "alone", digest))
+
+
+def test_an_interrupted_stack_of_unequal_nets_goes_on(tmp_path: Path, digest: str) -> None:
+    sizes = [([20, 10], 64, "relu"), ([33], 64, "tanh"), ([], 32, "relu"), ([5], 17, "silu")]
+    keys = ("model.hidden", "train.batch_size", "model.activation")
+    nets = [{**dict(zip(keys, size, strict=True)), "seed": number % 2} for number, size in enumerate(sizes)]
+    cfgs = unequal(nets, "train.eval_every={epochs: 1}", "model.dropout=0", "optimizer={name: adam, lr: 3e-3}")
+    _, errors = together(cfgs, tmp_path / "cut", digest, interrupt_at(50))
+    assert {type(error) for error in errors} == {Interrupted}
+    ours, errors = together(cfgs, tmp_path / "cut", digest)
+    assert errors == [None] * 4
+    same_logs(ours, alone(cfgs, tmp_path / "alone", digest))
+
+
 @pytest.mark.slow  # more of the same steps
 def test_two_hundred_steps(tmp_path: Path, digest: str) -> None:
     changes = [
@@ -261,7 +324,7 @@ def weights_of(cfgs: list[RunConfig], at_once: int) -> list[str]:
             assert isinstance(parts.learner, TorchLearner)
             members.append(StackMember(parts.learner, parts.batches.order, lr_factor=parts.plan.lr_factor))
         assert parts is not None
-        trainer = make_stack_trainer(own, members, parts.splits["train"], batch_size=64, lanes=1)
+        trainer = make_stack_trainer(own, members, parts.splits["train"], lanes=1)
         trainer.advance(0, 3, lambda: False)
         found += [weights_sha256(member.weights()) for member in members]
     return found
@@ -478,32 +541,3 @@ def test_a_locked_member_fails_alone(tmp_path: Path, digest: str) -> None:
         ends = quietly(cfgs, [paths_of(tmp_path, cfg, digest) for cfg in cfgs])
     assert "another process is training" in str(ends[0])
     assert ends[1] is None
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ("model={name: resnet18}", "model resnet18"),
-        ("model={name: vgg}", "convolutions of many models at once are slow on a CPU"),
-        ("train.accumulate=2", "train.accumulate"),
-        ("model.norm=batch_from_zero", "norm batch_from_zero"),
-    ],
-)
-def test_what_cannot_be_stacked_says_why(change: str, why: str) -> None:
-    key, reason = stack_key(config(change))
-    assert key is None
-    assert why in reason
-
-
-def test_configs_of_other_shapes_have_other_keys() -> None:
-    base = stack_key(config())[0]
-    for same_key in ("optimizer.lr=0.5", "init={name: he}", "schedule={name: cosine}", "train.metric=loss"):
-        assert stack_key(config(same_key))[0] == base, same_key
-    for other in (
-        "model.hidden=[20]",
-        "train.batch_size=7",
-        "train.steps=10",
-        "model.dropout=0",
-        "data.preprocess=[]",
-    ):
-        assert stack_key(config(other))[0] not in (base, None), other

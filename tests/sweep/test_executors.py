@@ -31,13 +31,29 @@ def configs(tmp_path: Path, count: int) -> list[executors.RunConfig]:
 def test_auto_stacks_many_equal_trials_and_else_uses_processes(tmp_path: Path) -> None:
     stacked = choose_executor(configs(tmp_path, 8), adaptive=False)
     assert isinstance(stacked, StackedExecutor)
-    assert "auto: 8 trials of 1 shape" in stacked.why
+    assert stacked.why == "stacked: models train side by side, auto: 8 trials of 1 shape in 1 stack"
     few = choose_executor(configs(tmp_path, 3), adaptive=False)
     assert isinstance(few, ProcessesExecutor)
-    assert few.why == "2 worker processes (auto: no stacking, since 3 trials are few for 1 shape)"
+    assert few.why == "2 worker processes (auto: no stacking, since 3 trials are few for 1 stack)"
     waits = choose_executor(configs(tmp_path, 8), adaptive=True)
     assert isinstance(waits, ProcessesExecutor)
     assert "the strategy waits for results" in waits.why
+
+
+def test_auto_groups_what_shares_a_stack_and_says_so(tmp_path: Path) -> None:
+    """Nets of unequal widths, activations and batch sizes share one; nets that are logged in other numbers do not."""
+    equal = configs(tmp_path, 4)
+    wider = [cfg.model_copy(update={"model": cfg.model.model_copy(update={"hidden": (9,)})}) for cfg in equal]
+    bent = [cfg.model_copy(update={"model": cfg.model.model_copy(update={"activation": "tanh"})}) for cfg in equal]
+    larger = [cfg.model_copy(update={"train": cfg.train.model_copy(update={"batch_size": 40})}) for cfg in equal]
+    precise = [cfg.model_copy(update={"train": cfg.train.model_copy(update={"precision": "fp64"})}) for cfg in equal]
+    chosen = choose_executor([*equal, *wider, *bent, *larger], adaptive=False)
+    assert chosen.why == "stacked: models train side by side, auto: 16 trials of 4 shapes in 1 stack"
+    chosen = choose_executor([*equal, *wider, *precise], adaptive=False)
+    assert chosen.why == "stacked: models train side by side, auto: 12 trials of 3 shapes in 2 stacks"
+    chosen = choose_executor([*equal, *precise[:3]], adaptive=False)
+    assert isinstance(chosen, ProcessesExecutor)
+    assert "7 trials are few for 2 stacks" in chosen.why
 
 
 def test_auto_trains_one_trial_or_on_one_core_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +95,9 @@ def test_stacked_says_which_trials_it_cannot_stack(tmp_path: Path) -> None:
     plain = configs(tmp_path, 3)
     in_numpy = [cfg.model_copy(update={"backend": "numpy"}) for cfg in plain]
     stacked = config.StackedExecutor(name="stacked")
-    assert make_executor(stacked, plain).why == "stacked: equal models train as one, as asked for"
+    assert make_executor(stacked, plain).why == "stacked: models train side by side, as asked for"
     assert make_executor(stacked, [*plain, *in_numpy]).why == (
-        "stacked: equal models train as one, as asked for, but for 3 of 6 trials, one by one: backend numpy"
+        "stacked: models train side by side, as asked for, but for 3 of 6 trials, one by one: backend numpy"
     )
 
 

@@ -17,11 +17,12 @@ from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.errors import Interrupted, UserError
+from dlassign.stacked.keys import stack_key
 from dlassign.stacked.together import run_together
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, read_records
 from dlassign.sweep.serial import SerialExecutor
-from dlassign.sweep.stacked import StackedExecutor, stack_key, stacks
+from dlassign.sweep.stacked import StackedExecutor, stacks
 from dlassign.sweep.trial import Trial
 from dlassign.train.experiment import only_writer
 from dlassign.train.memory import naming_memory
@@ -63,11 +64,11 @@ def make(tmp_path: Path) -> Any:
     return trial
 
 
-def test_stacks_are_of_one_shape_and_nearly_equal_size(make: Any) -> None:
+def test_stacks_are_of_what_goes_together_and_nearly_equal_size(make: Any) -> None:
     small = [make(n, f"optimizer.lr={n + 1}e-3") for n in range(5)]
-    wide = [make(5, "model.hidden=[30]"), make(6, "model.hidden=[30]", seed=1)]
+    other = [make(5, "data.preprocess=[]"), make(6, "data.preprocess=[]", "model.hidden=[30]")]
     augmented = [make(n, "data.augment=[{name: flip}]", "model={name: eecs_convnet}", seed=n) for n in (7, 8)]
-    mixed = [trial for group in zip(small[:2], wide, augmented, strict=True) for trial in group] + small[2:]
+    mixed = [trial for group in zip(small[:2], other, augmented, strict=True) for trial in group] + small[2:]
     numbers = [[trial.number for trial in stack] for stack in stacks(mixed, 3)]
     assert sorted(map(sorted, numbers)) == [[0, 1], [2, 3, 4], [5, 6], [7], [8]]
 
@@ -150,7 +151,7 @@ def test_a_signal_between_stacks_is_heard(make: Any) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             return super().record(trial, record)
 
-    trials = [make(0), make(1, seed=1), make(2, "model.hidden=[7]"), make(3, "model.hidden=[7]", seed=1)]
+    trials = [make(0), make(1, seed=1), make(2, "data.preprocess=[]"), make(3, "data.preprocess=[]", seed=1)]
     listener = Stopping()
     results = StackedExecutor().run(trials, listener)
     assert [next(results).trial.number, next(results).trial.number] == [0, 1]

@@ -248,8 +248,8 @@ class SideBySide:
     def advance(self, start: int, stop: int, interrupted: Callable[[], bool]) -> list[Steps]:
         return [one.advance(start, stop, lambda: False)[0] for one in self.all]
 
-    def evaluate(self, split: Any) -> list[Evaluation]:
-        return [one.evaluate(split)[0] for one in self.all]
+    def evaluate(self, split: Any, places: Any) -> list[Evaluation]:
+        return [self.all[place].evaluate(split, [0])[0] for place in places]
 
     def keep(self, places: Any) -> None:
         self.kept.append(list(places))

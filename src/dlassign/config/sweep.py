@@ -135,7 +135,7 @@ class ProcessesExecutor(Config):
 
 
 class StackedExecutor(Config):
-    """Runs of equal shape trained together as one batched model."""
+    """Small runs trained side by side in one process, those of equal shape as one batched model."""
 
     name: Literal["stacked"]
     at_once: Count | None = None

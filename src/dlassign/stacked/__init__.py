@@ -1,1 +1,1 @@
-"""K equal PyTorch runs as one batched model."""
+"""K PyTorch runs side by side, those of equal shape as one batched model."""

@@ -1,4 +1,4 @@
-"""train_together: equal models of several runs trained as one batched model, on samples in memory and without files."""
+"""train_together: several runs trained side by side in one stack, on samples in memory and without files."""
 
 from __future__ import annotations
 
@@ -84,7 +84,6 @@ def train_together(cfgs: Sequence[RunConfig], raws: Sequence[Raw]) -> list[Ended
                 [run.cfg for run in group],
                 [run.learner for run in group if isinstance(run.learner, StackMember)],
                 _joined(group),
-                batch_size=group[0].parts.plan.samples_a_step,
                 lanes=threads if resolve_device(group[0].cfg.device).type == "cpu" else 1,
             )
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -24,37 +25,43 @@ class StackedOptimizer:
     RMSprop, which has no kernel of its own but many small ones, takes another way to the same bits: `_Neighbours`.
 
     Args:
-        optimizers: of the models, alike but for their groups; their parameters are views of `params`.
-        params: (K, ...) each, in the order of the optimizers' parameters.
+        blocks: for models of one shape each, their optimizers, alike but for their groups, and the stacked parameters,
+            (K, ...) each, in the order of the optimizers' parameters, which are views of them.
     """
 
-    def __init__(self, optimizers: Sequence[TorchOptimizer], params: Sequence[Tensor]) -> None:
-        self._optimizers = list(optimizers)
-        self._params = list(params)
+    def __init__(self, blocks: Sequence[tuple[Sequence[TorchOptimizer], Sequence[Tensor]]]) -> None:
+        self._params = [list(params) for _, params in blocks]
+        self._optimizers = [optimizer for optimizers, _ in blocks for optimizer in optimizers]
+        # Where the parameters of each model begin among those of all.
+        self._first = list(accumulate((len(optimizer.params) for optimizer in self._optimizers), initial=0))
+        ends = list(accumulate((len(optimizers) for optimizers, _ in blocks), initial=0))
+        self._models = [slice(*ends[b : b + 2]) for b in range(len(blocks))]
         self._calls: dict[tuple[Part, ...], ParamGroup] = {}
-        self._neighbours = _neighbours(optimizers, params)
+        self._neighbours = [_neighbours(optimizers, params) for optimizers, params in blocks]
         # Numbers in place of rules, which are slow to compare at every step.
         numbers: dict[Rule, int] = {}
         self._parts = [
             ((k, g), numbers.setdefault(group.rule, len(numbers)), group.lr_multiple)
-            for k, optimizer in enumerate(optimizers)
+            for k, optimizer in enumerate(self._optimizers)
             for g, group in enumerate(optimizer.groups)
             if not isinstance(group.rule, RMSpropRule)
         ]
         self._counts = self._join_counts()
-        for optimizer in optimizers:
+        for optimizer in self._optimizers:
             optimizer.rebind()  # slots and counts have moved in memory
 
     @torch.no_grad()
     def step(self, lrs: Sequence[float]) -> None:
         """Update the parameters from their gradients, at a learning rate for each model."""
-        stacked = [_gradient(p) for p in self._params]
-        for models in self._neighbours:
-            models.step(stacked, lrs)
+        stacked = [[_gradient(p) for p in params] for params in self._params]
+        for own, grads_of_block, neighbours in zip(self._models, stacked, self._neighbours, strict=True):
+            for models in neighbours:
+                models.step(grads_of_block, lrs[own])
         if not self._parts:
             return
         # One model after the other, as the groups' places count.
-        grads = dict(enumerate(g for model in zip(*(g.unbind() for g in stacked), strict=True) for g in model))
+        models_of = [zip(*(g.unbind() for g in grads_of_block), strict=True) for grads_of_block in stacked]
+        grads = dict(enumerate(g for block in models_of for model in block for g in model))
         self._counts.add_(1)  # before the kernels, which ask for the step
         agreeing: dict[tuple[int, float], list[Part]] = {}
         for part, rule, multiple in self._parts:
@@ -65,19 +72,21 @@ class StackedOptimizer:
     def _call(self, parts: tuple[Part, ...]) -> ParamGroup:
         """Return the parameters of these groups of models, which have one rule, as one group."""
         if parts not in self._calls:  # once: schedules seldom change which models agree
-            n, groups = len(self._params), [optimizer.groups for optimizer in self._optimizers]
-            places = [k * n + place for k, g in parts for place in groups[k][g].places]
+            groups = [optimizer.groups for optimizer in self._optimizers]
+            places = [self._first[k] + place for k, g in parts for place in groups[k][g].places]
             call = ParamGroup(places, groups[parts[0][0]][parts[0][1]].rule)
             params = [p for optimizer in self._optimizers for p in optimizer.params]
-            kept = [optimizer.slots(place) for optimizer in self._optimizers for place in range(n)]
-            call.bind(params, strides=[p.stride() for p in params], kept=kept)
+            call.bind(params, strides=[p.stride() for p in params], kept=self._slots())
             self._calls[parts] = call
         return self._calls[parts]
 
+    def _slots(self) -> list[dict[str, Tensor]]:
+        """Return what is remembered of each parameter of each model."""
+        return [optimizer.slots(place) for optimizer in self._optimizers for place in range(len(optimizer.params))]
+
     def _join_counts(self) -> Tensor:
         """Return the step counts of all parameters as one tensor, of which the optimizers' become views."""
-        slots = [optimizer.slots(place) for optimizer in self._optimizers for place in range(len(self._params))]
-        counting = [own for own in slots if "step" in own]
+        counting = [own for own in self._slots() if "step" in own]
         if not counting:
             return torch.zeros(0)
         # One addition for all: one for each parameter takes longer than the updates of small nets.
@@ -94,11 +103,11 @@ class _Neighbours:
     operand has gaps, roots, quotients and single sums and products are taken, which are exact to the last bit.
 
     Args:
-        models: from the first to before the last, in the stack.
+        models: from the first to before the last, in the block.
         places: of the parameters.
         rule: of the models.
-        params: of the whole stack.
-        optimizers: of the whole stack; their slots become views of stacked ones.
+        params: of the whole block.
+        optimizers: of the whole block; their slots become views of stacked ones.
     """
 
     def __init__(
@@ -124,7 +133,7 @@ class _Neighbours:
         self._buffers = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype) for t in gapped]
 
     def step(self, grads: Sequence[Tensor], lrs: Sequence[float]) -> None:
-        """Update the models; gradients and rates are those of the whole stack."""
+        """Update the models; gradients and rates are those of the whole block."""
         rule, rates = self._rule, [a * b for a, b in zip(lrs[self._models], self._multiples, strict=True)]
         own = [grads[place][self._models] for place in self._places]
         if self._buffers:

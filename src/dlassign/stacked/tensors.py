@@ -23,6 +23,7 @@ class StackedTensors:
     Attributes:
         params: by name, leaves that want a gradient where the first model's does.
         buffers: by name.
+        trained: those of `params` that want a gradient.
         weights: of linear and convolution layers.
     """
 
@@ -30,6 +31,7 @@ class StackedTensors:
         first = models[0]
         self._own = {name: [model.get_parameter(name) for model in models] for name, _ in first.named_parameters()}
         self.params = {name: _stack(own).requires_grad_(own[0].requires_grad) for name, own in self._own.items()}
+        self.trained = [p for p in self.params.values() if p.requires_grad]
         buffers = {name: [model.get_buffer(name) for model in models] for name, _ in first.named_buffers()}
         self.buffers = {name: _stack(own) for name, own in buffers.items()}
         layers = [name for name, module in first.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]

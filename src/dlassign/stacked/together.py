@@ -1,4 +1,4 @@
-"""run_together: equal models of several runs trained as one batched model, each with its own folder and log."""
+"""run_together: several runs trained side by side in one stack, each with its own folder and log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from dlassign.data.torch_batches import TensorSplit
 from dlassign.errors import DlassignError
 from dlassign.nets.objective import make_stacked_penalty
 from dlassign.optim.torch_optim import TorchOptimizer
+from dlassign.stacked.chunk import Block
+from dlassign.stacked.keys import model_key
 from dlassign.stacked.member import StackMember
 from dlassign.stacked.optimizer import StackedOptimizer
-from dlassign.stacked.trainer import StackTrainer
-from dlassign.stacked.vmap import Stack
+from dlassign.stacked.trainer import Kind, StackTrainer
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
@@ -26,6 +27,7 @@ from dlassign.train.experiment import assemble, only_writer, open_log, over_mean
 from dlassign.train.folder import RunFolder
 from dlassign.train.loop import fit
 from dlassign.train.memory import naming_memory
+from dlassign.train.plan import samples_a_step
 from dlassign.train.run import Run
 from dlassign.train.stopping import StopRequest
 from dlassign.train.torch_learner import TorchLearner
@@ -151,13 +153,10 @@ def _train(group: Sequence[Run], stop: StopRequest, threads: int) -> None:
 def _make_trainer(group: Sequence[Run], threads: int) -> StackTrainer:
     """Put the learners of a group together, in a lane for each of so many threads of the CPU."""
     members = [run.learner for run in group if isinstance(run.learner, StackMember)]
-    # All members have equal data, device and batch size, or they would not share a stack_key.
-    parts = group[0].parts
     return make_stack_trainer(
         [run.cfg for run in group],
         members,
-        parts.splits["train"],
-        batch_size=parts.plan.samples_a_step,
+        group[0].parts.splits["train"],  # all members have equal data, or they would not share a stack_key
         # A GPU is one lane: its kernels run one after the other anyway.
         lanes=threads if members[0].learner.device.type == "cpu" else 1,
     )
@@ -175,43 +174,39 @@ def _finish(run: Run) -> DlassignError | None:
 
 
 def make_stack_trainer(
-    cfgs: Sequence[RunConfig],
-    members: Sequence[StackMember],
-    split: TensorSplit,
-    *,
-    batch_size: int,
-    lanes: int,
+    cfgs: Sequence[RunConfig], members: Sequence[StackMember], split: TensorSplit, *, lanes: int
 ) -> StackTrainer:
-    """Put learners of equal models together; configs, learners and plans are those of the same runs, in one order.
+    """Put learners together; configs and learners are those of the same runs, in one order.
 
     Args:
-        cfgs: what was asked for; they differ only where members of a stack may.
+        cfgs: what was asked for; they have one stack_key.
         members: the learners.
         split: placed training samples.
-        batch_size: samples that a member sees in a step.
         lanes: threads to compute in.
     """
-    # A chunk is told its members, not their places.
+    # A block is told its members, not their places.
     cfg_of = {id(member): cfg for member, cfg in zip(members, cfgs, strict=True)}
 
-    def penalty(of: Sequence[StackMember], stack: Stack) -> Callable[[], torch.Tensor] | None:
-        own = [cfg_of[id(member)].loss.penalty for member in of]
-        return make_stacked_penalty(own, params=list(stack.tensors.params.values()), weights=stack.tensors.weights)
+    def penalty(block: Block) -> Callable[[], torch.Tensor] | None:
+        own, tensors = [cfg_of[id(member)].loss.penalty for member in block.members], block.stack.tensors
+        return make_stacked_penalty(own, params=list(tensors.params.values()), weights=tensors.weights)
 
-    def optimizer(of: Sequence[StackMember], stack: Stack) -> StackedOptimizer | None:
-        if any(member.learner.clips for member in of):
+    def optimizer(blocks: Sequence[Block]) -> StackedOptimizer | None:
+        if any(member.learner.clips for block in blocks for member in block.members):
             return None
-        trained = [p for p in stack.tensors.params.values() if p.requires_grad]
-        # Runs with an optimizer of the user's own are not stacked.
-        optimizers = [member.learner.optimizer for member in of]
-        return StackedOptimizer([one for one in optimizers if isinstance(one, TorchOptimizer)], trained)
+        return StackedOptimizer([(_optimizers(block), block.stack.tensors.trained) for block in blocks])
 
     return StackTrainer(
         members,
+        [Kind(samples_a_step(cfg.train, len(split)), model_key(cfg)) for cfg in cfgs],
         split,
         loss=members[0].learner.loss,
         penalty=penalty,
         optimizer=optimizer,
-        batch_size=batch_size,
         lanes=lanes,
     )
+
+
+def _optimizers(block: Block) -> list[TorchOptimizer]:
+    # Runs with an optimizer of the user's own are not stacked.
+    return [one for member in block.members if isinstance(one := member.learner.optimizer, TorchOptimizer)]

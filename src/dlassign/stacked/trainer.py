@@ -1,23 +1,21 @@
-"""StackTrainer: the trainer of K runs whose equal models train as one batched model."""
+"""StackTrainer: the trainer of K runs whose models train side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import groupby
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from dlassign.data.batches import Order, SideBySide
-from dlassign.data.torch_batches import TensorSplit, torch_batches
-from dlassign.nets.objective import LossOf, predict
+from dlassign.data.batches import SideBySide
+from dlassign.data.torch_batches import TensorSplit
+from dlassign.nets.objective import LossOf
+from dlassign.stacked.chunk import Chunk, MakeOptimizer, MakePenalty
 from dlassign.stacked.member import StackMember
-from dlassign.stacked.optimizer import StackedOptimizer
-from dlassign.stacked.vmap import Stack, make_stack
 from dlassign.train.arithmetic import Arithmetic
 from dlassign.train.learner import Evaluation, Steps
 
@@ -27,94 +25,124 @@ SEGMENT = 100
 """Steps after which `interrupted` is asked."""
 CACHE_BYTES = 24 * 2**20
 """What the models of a chunk may have in parameters, gradients, slots and samples: about what a large cache holds."""
+STEP_PRODUCTS = 10**6
+"""Products of a parameter and a sample that take about as long as what a step costs beside them."""
 
 
-MakePenalty = Callable[[Sequence[StackMember], Stack], Callable[[], Tensor] | None]
-MakeOptimizer = Callable[[Sequence[StackMember], Stack], StackedOptimizer | None]
+@dataclass(frozen=True, order=True)
+class Kind:
+    """What members have in common that are next to each other in a stack.
+
+    Attributes:
+        batch_size: samples that a member sees in a step; those of a chunk see equally many.
+        model: what models have in common that compute as one.
+    """
+
+    batch_size: int
+    model: str
 
 
 class StackTrainer:
     """Trains members together.
 
-    Members are dealt to lanes, one for each CPU thread, and the members of a lane to chunks that fit into its cache.
-    Within a chunk all models compute at once; a lane takes all steps between two events with one chunk, then with the
-    next.
+    Members are dealt to lanes, one for each CPU thread, and the members of a lane to chunks that fit into its cache and
+    have batches of one size. Within a chunk all models compute side by side; a lane takes all steps between two events
+    with one chunk, then with the next.
 
     Args:
-        members: of equal models, arithmetic and batch sizes.
+        members: of equal arithmetic.
+        kinds: of the members.
         split: training samples on the device.
         loss: of stacked scores.
-        penalty: (members, stack) -> () -> the penalty of each, or None.
-        optimizer: (members, stack) -> the optimizer of all at once, or None where each member's own takes its steps.
-        batch_size: samples that a member sees in a step.
+        penalty: see Chunk.
+        optimizer: see Chunk.
         lanes: threads.
     """
 
     def __init__(
         self,
         members: Sequence[StackMember],
+        kinds: Sequence[Kind],
         split: TensorSplit,
         *,
         loss: LossOf,
         penalty: MakePenalty,
         optimizer: MakeOptimizer,
-        batch_size: int,
         lanes: int,
     ) -> None:
         self._members = list(members)
+        self._kinds = list(kinds)
         self._split = _in_compute_type(split, members[0].learner.arithmetic)
         self._loss = loss
         self._lanes_wanted = max(lanes, 1)
         self._penalty = penalty
         self._optimizer = optimizer
-        self._batch_size = batch_size
         self._pool: ThreadPoolExecutor | None = None
         self._deal()
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some members only; the stack becomes smaller."""
         self._members = [self._members[place] for place in places]
+        self._kinds = [self._kinds[place] for place in places]
         self._deal()
 
     def _deal(self) -> None:
-        """Deal members to lanes and chunks, and stack each chunk."""
-        k = len(self._members)
-        lanes = min(self._lanes_wanted, k)
-        # Lanes of nearly equal sizes: the slowest decides when all are done.
-        bounds = [lane * k // lanes for lane in range(lanes + 1)] if k else [0]
-        self._lanes = [self._chunks(list(range(first, last))) for first, last in pairwise(bounds)]
+        """Deal members to lanes and chunks, and stack those of one kind in each chunk."""
+        # Those of one kind next to each other, so that few blocks are cut in two.
+        places = sorted(range(len(self._members)), key=lambda place: self._kinds[place])
+        work = [self._products(place) for place in places]
+        lanes: list[list[int]] = [[] for _ in range(self._lanes_wanted)]
+        done = 0
+        # Lanes of nearly equal work: the slowest decides when all are done.
+        for place, own in zip(places, work, strict=True):
+            lanes[(2 * done + own) * len(lanes) // (2 * sum(work))].append(place)
+            done += own
+        self._lanes = [[self._chunk(part) for part in self._parts(lane)] for lane in lanes if lane]
 
-    def _chunks(self, places: list[int]) -> list[_Chunk]:
-        """Cut the members of a lane into chunks."""
-        size = self._chunk_size(places)
-        return [self._chunk(places[i : i + size]) for i in range(0, len(places), size)]
+    def _products(self, place: int) -> int:
+        """Return what a step of a member costs, as a number of products."""
+        return self._members[place].n_params * self._kinds[place].batch_size + STEP_PRODUCTS
 
-    def _chunk_size(self, places: list[int]) -> int:
-        """Return how many models fit into the cache of a core."""
-        learner = self._members[0].learner
+    def _parts(self, lane: Sequence[int]) -> Iterator[list[int]]:
+        """Cut the members of a lane into parts with equal batch sizes, each of which fits into the cache of a core."""
         # A GPU has no cache per core to fit into, and is faster the more it is given at once.
-        if learner.device.type != "cpu":
-            return len(places)
+        room = CACHE_BYTES if self._members[0].learner.device.type == "cpu" else float("inf")
+        for _, found in groupby(lane, key=lambda place: self._kinds[place].batch_size):
+            own = list(found)
+            shared = self._shared(own)
+            part: list[int] = []
+            filled = 0
+            for place in own:
+                size = self._bytes(place, shared=shared)
+                if part and filled + size > room:
+                    yield part
+                    part, filled = [], 0
+                part.append(place)
+                filled += size
+            yield part
+
+    def _bytes(self, place: int, *, shared: bool) -> int:
+        """Return what a member works on in a step."""
+        member = self._members[place]
         # Parameters, gradients, and up to two slots of the optimizer.
-        weights = 4 * learner.n_params
+        weights = 4 * member.n_params
         # With one order all models see the same batch, which then lies in memory once.
-        samples = 0 if self._shared(places) else self._split.x[0].numel() * self._batch_size
-        return max(CACHE_BYTES // (learner.arithmetic.weights.itemsize * (weights + samples)), 1)
+        samples = 0 if shared else self._split.x[0].numel() * self._kinds[place].batch_size
+        return member.arithmetic.weights.itemsize * (weights + samples)
 
     def _shared(self, places: Sequence[int]) -> bool:
         """Return whether all these members see the same samples at every step, such as those of one seed."""
         return all(self._members[k].order == self._members[places[0]].order for k in places)
 
-    def _chunk(self, places: list[int]) -> _Chunk:
-        members = [self._members[k] for k in places]
-        orders = [member.order for member in members]
-        # Where orders differ each model has its own rows, and the batch K times as many samples.
-        order = orders[0] if self._shared(places) else SideBySide(tuple(orders))
-        return _Chunk(
+    def _chunk(self, places: list[int]) -> Chunk:
+        orders = [self._members[place].order for place in places]
+        alike = groupby(places, key=lambda place: self._kinds[place].model)
+        return Chunk(
             places,
-            members,
+            [[self._members[place] for place in block] for _, block in alike],
             split=self._split,
-            order=order,
+            # Where orders differ each model has its own rows, and the batch K times as many samples.
+            order=orders[0] if self._shared(places) else SideBySide(tuple(orders)),
             loss=self._loss,
             penalty=self._penalty,
             optimizer=self._optimizer,
@@ -126,25 +154,27 @@ class StackTrainer:
         while start < stop:
             # A lane takes many steps with one chunk before the next, so that the chunk stays in the cache.
             end = min(start + SEGMENT, stop)
-            for place, steps in self._each_chunk(partial(_Chunk.train, start=start, stop=end)).items():
+            for place, steps in self._each_chunk(partial(Chunk.train, start=start, stop=end)).items():
                 taken[place].extend(steps)
             start = end
             if interrupted():
                 break
         return taken
 
-    def evaluate(self, split: TensorSplit) -> list[Evaluation]:
-        """Return loss, accuracy and confusion counts of every member."""
+    def evaluate(self, split: TensorSplit, places: Sequence[int]) -> list[Evaluation]:
+        """Return loss, accuracy and confusion counts of these members."""
         # An average gives its model other weights for the evaluation, so each model is evaluated alone.
         if any(member.learner.averages for member in self._members):
-            return [member.evaluate(split) for member in self._members]
-        found = self._each_chunk(lambda chunk: chunk.evaluate(split))
-        return [found[place] for place in range(len(self._members))]
+            return [self._members[place].evaluate(split) for place in places]
+        wanted = set(places)
+        # Others of a chunk are evaluated with it: mostly all have equal plans.
+        found = self._each_chunk(lambda chunk: {} if wanted.isdisjoint(chunk.places) else chunk.evaluate(split))
+        return [found[place] for place in places]
 
-    def _each_chunk(self, work: Callable[[_Chunk], dict[int, T]]) -> dict[int, T]:
+    def _each_chunk(self, work: Callable[[Chunk], dict[int, T]]) -> dict[int, T]:
         """Do something with every chunk, each lane in a thread of its own; return the results by member."""
 
-        def one_lane(chunks: list[_Chunk]) -> dict[int, T]:
+        def one_lane(chunks: list[Chunk]) -> dict[int, T]:
             return {place: value for chunk in chunks for place, value in work(chunk).items()}
 
         if len(self._lanes) == 1:
@@ -161,126 +191,8 @@ class StackTrainer:
             self._pool.shutdown()
 
 
-class _Chunk:
-    """Members that compute at once."""
-
-    def __init__(
-        self,
-        places: list[int],
-        members: list[StackMember],
-        *,
-        split: TensorSplit,
-        order: Order,
-        loss: LossOf,
-        penalty: MakePenalty,
-        optimizer: MakeOptimizer,
-    ) -> None:
-        self._places = places
-        self._members = members
-        self._learner = members[0].learner
-        self._arithmetic: Arithmetic = self._learner.arithmetic
-        models = [member.learner.model for member in members]
-        generators = [member.generator for member in members]
-        self._stack = make_stack(models, generators=generators, dtype=self._arithmetic.autocast)
-        self._batches = torch_batches(split, order)
-        self._own_rows = isinstance(order, SideBySide)
-        self._loss = loss
-        self._penalty = penalty(members, self._stack)
-        self._optimizer = optimizer(members, self._stack)
-
-    def train(self, start: int, stop: int) -> dict[int, Steps]:
-        losses, penalties, corrects, counts = [], [], [], []
-        for step, (x, y) in enumerate(self._batches.between(start, stop), start):
-            loss, penalty, correct = self._step(x, y, step)
-            losses.append(loss)
-            corrects.append(correct)
-            counts.append(len(y) // len(self._members) if self._own_rows else len(y))
-            if penalty is not None:
-                penalties.append(penalty)
-        # Only now are values read, for all models and all steps of the segment.
-        rows = [_columns(values, len(self._members)) for values in (losses, penalties, corrects)]
-        return {
-            place: Steps(loss, penalty, correct, counts)
-            for place, loss, penalty, correct in zip(self._places, *rows, strict=True)
-        }
-
-    def _step(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Update all models; return their losses, penalties and right predictions, (K,) each."""
-        k = len(self._members)
-        if self._own_rows:
-            x, y = x.view(k, -1, *x.shape[1:]), y.view(k, -1)
-        # First, as in a run alone: gradients are added in the order in which backward comes to them.
-        penalties = None if self._penalty is None else self._penalty()
-        scores = self._scores(x, training=True)
-        losses = self._loss(scores, y)
-        total = losses if penalties is None else losses + penalties
-        # The models share no parameter, so the gradient of the sum is that of each model's own loss.
-        total.sum().backward()  # type: ignore[no-untyped-call]
-        self._update([member.lr_factor(step) for member in self._members])
-        # Of the scores before the update, as in a run alone.
-        correct = (self._predict(scores.detach()) == y).sum(1)
-        return total.detach(), None if penalties is None else penalties.detach(), correct
-
-    def _update(self, factors: list[float]) -> None:
-        """Take the step that the stack's gradients ask for."""
-        if self._optimizer is None:
-            # Clipping looks at all gradients of a model: each takes its own step.
-            self._stack.tensors.hand_out_gradients()
-            for member, factor in zip(self._members, factors, strict=True):
-                member.learner.update(factor)
-            return
-        self._optimizer.step([member.base_lr * factor for member, factor in zip(self._members, factors, strict=True)])
-        # The models are updated; what is left is to count the step, and to update averages.
-        for member in self._members:
-            member.learner.count_step()
-
-    def _scores(self, x: Tensor, *, training: bool) -> Tensor:
-        return self._stack.scores(x, training=training).to(self._arithmetic.weights)
-
-    def _predict(self, scores: Tensor) -> Tensor:
-        k, b, n = scores.shape
-        return predict(scores.reshape(k * b, n)).view(k, b)
-
-    @torch.inference_mode()
-    def evaluate(self, split: TensorSplit) -> dict[int, Evaluation]:
-        k, classes, size = len(self._members), self._learner.n_classes, self._learner.eval_batch_size
-        loss = torch.zeros(k, dtype=torch.float64, device=split.y.device)
-        cells = torch.zeros(k * classes * classes, dtype=torch.int64, device=split.y.device)
-        mass: Tensor | int = 0
-        # Model, true and predicted class in one number: one pass counts all K confusion matrices.
-        first = torch.arange(k, device=split.y.device)[:, None] * classes * classes
-        for start in range(0, len(split), size):
-            x, y = split.prepared(start, start + size), split.y[start : start + size]
-            scores = self._scores(x, training=False)
-            counted = self._loss.mass(y)
-            loss += self._loss(scores, y).double() * counted
-            mass = mass + counted
-            place = (first + y * classes + self._predict(scores)).view(-1)
-            # index_add_ is exact on whole numbers, and does not wait for the device as bincount does.
-            cells.index_add_(0, place, torch.ones_like(place))
-        n, whole = len(split), float(mass)
-        counts, losses = cells.view(k, classes, classes).tolist(), loss.tolist()
-        return {
-            place: Evaluation(
-                loss=losses[i] / whole,
-                accuracy=sum(counts[i][c][c] for c in range(classes)) / n,
-                n=n,
-                confusion=tuple(tuple(row) for row in counts[i]),
-            )
-            for i, place in enumerate(self._places)
-        }
-
-
 def _in_compute_type(split: TensorSplit, arithmetic: Arithmetic) -> TensorSplit:
     """Return samples in the type of matrix products: what each batch would be turned into, turned once."""
     if arithmetic.autocast is None or split.prepare is not None:
         return split
     return replace(split, x=split.x.to(arithmetic.autocast))
-
-
-def _columns(values: list[Tensor], n: int) -> list[list[float]]:
-    """Return the values of each of n members; values: (n,) for each step."""
-    if not values:
-        return [[] for _ in range(n)]
-    columns: list[list[float]] = torch.stack(values).double().T.tolist()
-    return columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -11,13 +10,13 @@ import torch
 from dlassign.config import sweep as config
 from dlassign.config.run import RunConfig
 from dlassign.data.image_decode import usable_cores
-from dlassign.errors import ConfigError
+from dlassign.errors import ConfigError, counted
 from dlassign.sweep.processes import ProcessesExecutor
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Executor
 
 STACK_FROM = 4
-"""Trials of one shape, on average, from which training them as one model pays."""
+"""Trials of a stack, on average, from which training them together pays."""
 
 
 def make_executor(
@@ -45,7 +44,8 @@ def make_executor(
         case config.ProcessesExecutor():
             return make_processes(configs, workers=workers or chosen.workers, trials_per_gpu=chosen.trials_per_gpu)
         case config.StackedExecutor():
-            from dlassign.sweep.stacked import StackedExecutor, stack_key
+            from dlassign.stacked.keys import stack_key
+            from dlassign.sweep.stacked import StackedExecutor
 
             alone = [reason for key, reason in map(stack_key, configs) if key is None]
             rest = f", but for {len(alone)} of {len(configs)} trials, one by one: {alone[0]}" if alone else ""
@@ -69,28 +69,33 @@ def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: in
         return make_processes(configs, workers=workers, why="auto: --workers was given")
     if len(configs) <= 1 and not adaptive:
         return SerialExecutor(f"auto: {len(configs) or 'no'} trial to train")
-    shapes, obstacle = stackable(configs)
-    if not adaptive and not obstacle and len(configs) >= STACK_FROM * shapes:
+    stacks, shapes, obstacle = stackable(configs)
+    if not adaptive and not obstacle and len(configs) >= STACK_FROM * stacks:
         from dlassign.sweep.stacked import StackedExecutor
 
-        return StackedExecutor(why=f"auto: {len(configs)} trials of {shapes} shape{'s' * (shapes != 1)}")
+        grouped = f"{counted(shapes, 'shape')} in {counted(stacks, 'stack')}"
+        return StackedExecutor(why=f"auto: {len(configs)} trials of {grouped}")
     why = (
         "the strategy waits for results"
         if adaptive
-        else obstacle or f"{len(configs)} trials are few for {shapes} shape{'s' * (shapes != 1)}"
+        else obstacle or f"{len(configs)} trials are few for {counted(stacks, 'stack')}"
     )
     if usable_cores() == 1 and not gpus_for(configs):
         return SerialExecutor(f"auto: one CPU core, and no stacking, since {why}")
     return make_processes(configs, workers=None, why=f"auto: no stacking, since {why}")
 
 
-def stackable(configs: Sequence[RunConfig]) -> tuple[int, str]:
-    """Return how many groups of equal shape there are, and why a trial cannot be stacked at all ("" if all can)."""
-    from dlassign.sweep.stacked import stack_key
+def stackable(configs: Sequence[RunConfig]) -> tuple[int, int, str]:
+    """Return how many stacks and shapes there are, and why a trial cannot be stacked at all ("" if all can).
+
+    What has one shape computes as one batched model: equal nets that see batches of one size.
+    """
+    from dlassign.stacked.keys import model_key, stack_key
 
     found = [stack_key(cfg) for cfg in configs]
     obstacle = next((reason for key, reason in found if key is None), "")
-    return len(Counter(key for key, _ in found)), obstacle
+    shapes = {(key, model_key(cfg), cfg.train.batch_size) for (key, _), cfg in zip(found, configs, strict=True)}
+    return len({key for key, _ in found}), len(shapes), obstacle
 
 
 def make_processes(

@@ -1,17 +1,12 @@
-"""The stacked executor: trials of equal shape train together as one batched model."""
+"""The stacked executor: trials that share a stack train side by side in this process."""
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
-from dlassign.config.convnets import VGG, EECSCifarBase, EECSCifarImproved, PreactResNet
-from dlassign.config.model import MLP, EECSConvNet
-from dlassign.config.neutral_keys import NEUTRAL, without
-from dlassign.config.own_part import own_parts
-from dlassign.config.run import RunConfig
 from dlassign.errors import Diverged, DlassignError, Interrupted
+from dlassign.stacked.keys import stack_key
 from dlassign.stacked.together import run_together
 from dlassign.store.records import Record
 from dlassign.sweep.environment import is_of_machine
@@ -19,77 +14,19 @@ from dlassign.sweep.serial import one_line, train_trial
 from dlassign.sweep.standing import ended, wait_for_former
 from dlassign.sweep.trial import Trial, TrialListener, TrialResult
 from dlassign.train.cache import DataCache
-from dlassign.train.device import resolve_device
 from dlassign.train.memory import free_memory, is_out_of_memory
 from dlassign.train.stopping import StopRequest
 
 AT_ONCE = 128
 """Members of a stack, at most: each keeps its folder locked and its log open."""
-CONVNETS = (EECSConvNet, EECSCifarBase, EECSCifarImproved, PreactResNet, VGG)
-"""Convolutional networks that can be stacked."""
-# Keys of which each member may have a value of its own.
-_OWN = {"name", "seed", "init", "optimizer", "schedule"}
-_OWN_OF_TRAIN = {f"train.{key}" for key in ("metric", "keep", "early_stop", "clip", "average")}
-MAY_DIFFER = (NEUTRAL - {"device"}) | _OWN | _OWN_OF_TRAIN
-"""Keys in which members of a stack may differ."""
-
-
-def stack_key(cfg: RunConfig) -> tuple[str | None, str]:
-    """Return (what all configs of one stack have in common, ""), or (None, why this one cannot be stacked).
-
-    Members may differ in initial weights and seed, optimizer, learning rate over time, coefficients of penalties,
-    rates of dropout (but not in whether there is dropout), and in what they keep.
-    """
-    if reason := _cannot(cfg):
-        return None, reason
-    plain = without(cfg.model_dump(mode="json"), MAY_DIFFER)
-    for penalty in plain["loss"]["penalty"]:
-        del penalty["coefficient"]
-    model = plain["model"]
-    rates = model.get("dropout", [])
-    if not isinstance(rates, list):
-        rates = [rates] * (len(model["hidden"]) if isinstance(cfg.model, MLP) else 1)
-    model["dropout"] = [rate > 0 for rate in rates]
-    return json.dumps(plain, sort_keys=True), ""
-
-
-def _cannot(cfg: RunConfig) -> str:
-    """Return why a run cannot be a member of a stack, or ""."""
-    train = cfg.train
-    if cfg.backend == "numpy":
-        return "backend numpy"
-    if own := list(own_parts(cfg)):
-        return f"{own[0].name} is code of your own"
-    if not isinstance(cfg.model, (MLP, *CONVNETS)):
-        return f"model {cfg.model.name}"
-    reasons = {
-        "norm batch_from_zero": isinstance(cfg.model, MLP) and cfg.model.norm == "batch_from_zero",
-        # They would also differ in their last bits with the number of models.
-        "convolutions of many models at once are slow on a CPU": not isinstance(cfg.model, MLP)
-        and resolve_device(cfg.device).type == "cpu",
-        "dropout on a GPU": _drops(cfg) and resolve_device(cfg.device).type == "cuda",
-        "data.augment": bool(cfg.data.augment),
-        "train.accumulate": train.accumulate > 1,
-        "train.freeze": bool(train.freeze),
-        "train.compile": train.compile == "on",
-        "train.precision fp16": train.precision == "fp16",
-        "optimizer muon": cfg.optimizer.name == "muon",
-    }
-    return ", ".join(name for name, there in reasons.items() if there)
-
-
-def _drops(cfg: RunConfig) -> bool:
-    """Return whether there is dropout. A GPU draws its masks in a kernel of its own, which a stack cannot repeat."""
-    rates = getattr(cfg.model, "dropout", 0.0)
-    return any(rates) if isinstance(rates, tuple) else bool(rates)
 
 
 class StackedExecutor:
-    """Trains trials of equal shape together, stack after stack, of at most AT_ONCE members if no number is given."""
+    """Trains trials of one stack_key together, in stacks of at most AT_ONCE members if no number is given."""
 
     def __init__(self, at_most: int | None = None, *, why: str = "as asked for") -> None:
         self.slots = at_most or AT_ONCE
-        self.why = f"stacked: equal models train as one, {why}"
+        self.why = f"stacked: models train side by side, {why}"
 
     def run(self, trials: Iterable[Trial], listener: TrialListener) -> Iterator[TrialResult]:
         """Train trials and yield each result when its stack is done.

@@ -24,8 +24,8 @@ class Trainer(Protocol):
         """
         ...
 
-    def evaluate(self, split: Any) -> list[Evaluation]:
-        """Return loss, accuracy and confusion counts on a split, for each run."""
+    def evaluate(self, split: Any, places: Sequence[int]) -> list[Evaluation]:
+        """Return loss, accuracy and confusion counts on a split, for each of these runs."""
         ...
 
     def keep(self, places: Sequence[int]) -> None:
@@ -61,7 +61,7 @@ class Alone:
                 break
         return [self._learner.read(taken)]  # one transfer for all of these steps
 
-    def evaluate(self, split: Any) -> list[Evaluation]:
+    def evaluate(self, split: Any, places: Sequence[int]) -> list[Evaluation]:
         """Evaluate the one model."""
         return [self._learner.evaluate(split)]
 
@@ -79,23 +79,21 @@ def fit(trainer: Trainer, runs: Sequence[Run], *, interrupted: Callable[[], bool
 
     Args:
         trainer: what takes the steps.
-        runs: in the order of the trainer's places; all at the same step, with equal durations.
+        runs: in the order of the trainer's places; all at the same step, and all going on, or none.
         interrupted: asked again and again; True ends this session, after a checkpoint of each run.
     """
     active = list(runs)
     while active and active[0].goes_on and not interrupted():
-        first = active[0]  # all are at the same step, and log and evaluate at the same steps
+        step = active[0].step  # all are at the same
         began = time.perf_counter()
-        taken = trainer.advance(first.step, first.next_event(), interrupted)
+        taken = trainer.advance(step, min(run.next_event() for run in active), interrupted)
         # Each run counts its share: the sum over the runs is the time that has passed.
         seconds = (time.perf_counter() - began) / len(active)
         for run, steps in zip(active, taken, strict=True):
             attempt(run, partial(run.take, steps, seconds))
-        # All models are evaluated together, also those of runs with an error, which get no result.
-        if any(run.error is None and run.evaluates for run in active):
-            _evaluate(trainer, active)
+        _evaluate(trainer, active)
         active = _without_ended(trainer, active)
-    # Those that reached the end or were interrupted; all others have been closed or have an error.
+    # Those that were interrupted, or had nothing to do; all others have been closed or have an error.
     for run in active:
         attempt(run, run.close)
 
@@ -109,23 +107,25 @@ def attempt(run: Run, act: Callable[[], None]) -> None:
 
 
 def _evaluate(trainer: Trainer, active: Sequence[Run]) -> None:
-    """Evaluate the splits of a plan with every model, and hand each run its own results."""
+    """Evaluate the splits of a plan with the models whose plans say so now, and hand each run its own results."""
+    places = [place for place, run in enumerate(active) if run.error is None and run.evaluates]
+    if not places:
+        return
     began = time.perf_counter()
-    found = {name: trainer.evaluate(split) for name, split in active[0].evaluated.items()}
-    seconds = (time.perf_counter() - began) / len(active)
-    for place, run in enumerate(active):
-        if run.error is None:
-            own = {name: results[place] for name, results in found.items()}
-            attempt(run, partial(run.take_evaluations, own, seconds))
+    found = {name: trainer.evaluate(split, places) for name, split in active[places[0]].evaluated.items()}
+    seconds = (time.perf_counter() - began) / len(places)
+    for number, run in enumerate(active[place] for place in places):
+        own = {name: results[number] for name, results in found.items()}
+        attempt(run, partial(run.take_evaluations, own, seconds))
 
 
 def _without_ended(trainer: Trainer, active: list[Run]) -> list[Run]:
-    """Close runs that have stopped early, let those with an error go, and return the others."""
+    """Close runs whose training is over, let those with an error go, and return the others."""
     for run in active:
-        if run.error is None and run.stopped:
+        if run.error is None and not run.goes_on:
             attempt(run, run.close)
-    staying = [place for place, run in enumerate(active) if run.error is None and not run.stopped]
+    staying = [place for place, run in enumerate(active) if run.goes_on]
     # A stack is built anew when it shrinks, so it is told only then.
-    if len(staying) < len(active):
+    if 0 < len(staying) < len(active):
         trainer.keep(staying)
     return [active[place] for place in staying]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,9 +170,9 @@ class _Until:
         """Take the steps that another trainer would take, up to the last."""
         return self._trainer.advance(start, min(stop, self._last), interrupted)
 
-    def evaluate(self, split: Any) -> list[Evaluation]:
+    def evaluate(self, split: Any, places: Sequence[int]) -> list[Evaluation]:
         """Evaluate as the other does."""
-        return self._trainer.evaluate(split)
+        return self._trainer.evaluate(split, places)
 
     def keep(self, places: Any) -> None:
         """Leave everything as it is."""
