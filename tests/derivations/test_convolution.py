@@ -108,34 +108,40 @@ def test_a_filter_that_is_not_flipped_is_wrong() -> None:
 
 
 def columns(case: SimpleNamespace) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield each entry of the columns: its place n, i, j, u, v, c and the pixel n, c, p, q that it copies."""
+    """Yield each entry of the columns: its place n, c, u, v, i, j and the pixel n, c, p, q that it copies."""
     (s, t), places, kernel = case.stride, case.d.shape[2:], case.W.shape[2:]
-    for n, i, j, u, v, c in indices(N, *places, *kernel, C):
-        yield (n, i, j, u, v, c), (n, c, s * i + u, t * j + v)
+    for n, c, u, v, i, j in indices(N, C, *kernel, *places):
+        yield (n, c, u, v, i, j), (n, c, s * i + u, t * j + v)
 
 
 def test_products_of_matrices(case: SimpleNamespace) -> None:
     places, kernel = case.d.shape[2:], case.W.shape[2:]
-    tall = (N, *places, *kernel, C)
-    wide = np.zeros(tall)
+    copied = np.zeros((N, C, *kernel, *places))
     for entry, pixel in columns(case):
-        wide[entry] = case.x[pixel]
-    X = wide.reshape(N * np.prod(places), -1)
-    V = case.W.transpose(0, 2, 3, 1).reshape(F, -1)
-    D = case.d.transpose(0, 2, 3, 1).reshape(-1, F)
-    assert_allclose((X @ V.T + case.b).reshape(N, *places, F).transpose(0, 3, 1, 2), case.y)
-    assert_allclose((D.T @ X).reshape(F, *kernel, C).transpose(0, 3, 1, 2), case.dW)
-    dX = (D @ V).reshape(tall)
+        copied[entry] = case.x[pixel]
+    X = copied.reshape(N, -1, np.prod(places))
+    V, D = case.W.reshape(F, -1), case.d.reshape(N, F, -1)
+    dX = np.zeros_like(X)
+    dV = np.zeros_like(V)
+    for n in range(N):
+        assert_allclose(V @ X[n] + case.b[:, None], case.y[n].reshape(F, -1))
+        dV += D[n] @ X[n].T
+        dX[n] = V.T @ D[n]
+    assert_allclose(dV.reshape(case.dW.shape), case.dW)
     dx = np.zeros_like(case.x)
     for entry, pixel in columns(case):
-        dx[pixel] += dX[entry]
+        dx[pixel] += dX.reshape(copied.shape)[entry]
     assert_allclose(case.dx, dx[case.inside], atol=1e-14)
+
+
+def test_the_bias_is_the_weight_of_a_row_of_ones(case: SimpleNamespace) -> None:
+    D = case.d.reshape(N, F, -1)
+    assert_allclose(sum(D[n] @ np.ones((D.shape[2], 1)) for n in range(N))[:, 0], case.db)
 
 
 def test_one_index_array_adds_only_once_to_a_pixel() -> None:
     case = made()
-    D = case.d.transpose(0, 2, 3, 1).reshape(-1, F)
-    dX = (D @ case.W.transpose(0, 2, 3, 1).reshape(F, -1)).reshape(-1)
+    dX = (case.W.reshape(F, -1).T @ case.d.reshape(N, F, -1)).reshape(-1)
     pixels = tuple(np.array([pixel for _, pixel in columns(case)]).T)
     dx, right = np.zeros_like(case.x), np.zeros_like(case.x)
     dx[pixels] += dX

@@ -11,8 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
-from dlassign.numpy_nets import conv
+from dlassign.numpy_nets import image_columns as columns
 from dlassign.numpy_nets.conv import Conv2d
 from dlassign.numpy_nets.layer import Array, FirstLayer
 from helpers.agreement import as_layout, assert_close_to, check_layer
@@ -39,15 +40,15 @@ def cases(draw: st.DrawFn) -> Any:
     return layer, draw(as_layout((n, channels, *size))), draw(as_layout((n, filters, *out)))
 
 
-@given(case=cases(), budget=st.sampled_from([1, 2000, 2**22]))
-@settings(max_examples=50, deadline=None)
-def test_outputs_and_gradients_are_torchs_whatever_the_blocks(case: Any, budget: int) -> None:
+@given(case=cases(), budget=st.sampled_from([1, 2000, 2**22]), least=st.sampled_from([1, 20, 2**20]))
+@settings(max_examples=80, deadline=None)
+def test_outputs_and_gradients_are_torchs_whatever_the_blocks(case: Any, budget: int, least: int) -> None:
     layer, x, dy = case
     has_bias = "bias" in layer.params
     peer = torch.nn.Conv2d(
         layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=has_bias
     )
-    with patch.object(conv, "COLUMN_BYTES", budget):
+    with patch.object(columns, "COLUMN_BYTES", budget), patch.object(columns, "PLACES", least):
         check_layer(layer, peer, x, dy)
 
 
@@ -55,10 +56,10 @@ def test_outputs_and_gradients_are_torchs_whatever_the_blocks(case: Any, budget:
 def test_a_block_that_does_not_divide_the_batch(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = Conv2d(2, 3, 3, dtype=np.float64), normal(n, 2, 5, 5)
     whole = layer.forward(x, train=False)
-    monkeypatch.setattr(conv, "COLUMN_BYTES", 3 * 9 * 18 * 8)
-    assert [range(n)[block] for block in layer._blocks(whole.shape)][-1:] == (
-        [range(n)[n - 1 - (n - 1) % 3 :]] if n else []
-    )
+    monkeypatch.setattr(columns, "COLUMN_BYTES", 3 * 9 * 19 * 8)
+    monkeypatch.setattr(columns, "PLACES", 1)
+    blocks = [range(n)[block] for share in columns.shares_for(whole, 19) for block in share]
+    assert blocks[-1:] == ([range(n)[n - 1 - (n - 1) % 3 :]] if n else [])
     assert_close_to(layer.forward(x, train=False), whole, 1e-14)
 
 
@@ -169,14 +170,27 @@ def test_sizes_without_meaning_are_refused(args: Any) -> None:
         Conv2d(*args)
 
 
+def test_bits_do_not_depend_on_the_threads() -> None:
+    x = normal(40, 8, 17, 17, dtype=np.float32)
+    bits = []
+    for threads in (1, 2):
+        layer = Conv2d(8, 12, 3, padding=1)
+        with threadpool_limits(threads, user_api="blas"):
+            y = layer.forward(x, train=True)
+            dx = layer.backward(y)
+        bits.append([array.tobytes() for array in (y, dx, *layer.grads.values())])
+    assert bits[0] == bits[1]
+
+
 def test_memory_stays_bounded_whatever_the_batch() -> None:
     layer, x = Conv2d(1, 8, 7), normal(400, 1, 28, 28, dtype=np.float32)
     columns_of_the_whole_batch = 400 * 22 * 22 * 49 * 4
-    y = layer.forward(x, train=True)
-    peaks = []
-    for work, result in ((lambda: layer.forward(x, train=True), y.nbytes), (lambda: layer.backward(y), x.nbytes)):
-        tracemalloc.start()
-        work()
-        peaks.append(tracemalloc.get_traced_memory()[1] - result)
-        tracemalloc.stop()
-    assert max(peaks) < 3 * conv.COLUMN_BYTES < columns_of_the_whole_batch / 2
+    with threadpool_limits(1, user_api="blas"):
+        y = layer.forward(x, train=True)
+        peaks = []
+        for work, result in ((lambda: layer.forward(x, train=True), y.nbytes), (lambda: layer.backward(y), x.nbytes)):
+            tracemalloc.start()
+            work()
+            peaks.append(tracemalloc.get_traced_memory()[1] - result)
+            tracemalloc.stop()
+    assert max(peaks) < 3 * columns.COLUMN_BYTES < columns_of_the_whole_batch / 8

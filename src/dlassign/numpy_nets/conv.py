@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from dlassign.numpy_nets.arguments import float_type, only, pair, whole
+from dlassign.numpy_nets.image_columns import Window, as_images, as_matrices, columns_of, shares_for
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, zeros_like
-
-COLUMN_BYTES = 2 * 2**20
-"""Most bytes for the columns of a block of images, and for its outputs, unless one image alone needs more."""
+from dlassign.numpy_nets.shares import share_out
 
 
 class Conv2d:
@@ -26,10 +24,11 @@ class Conv2d:
     Source: EECS 598 (2019), homework 1, question 1.
     Derivation: docs/derivations/convolution.md.
 
-    All three are products of matrices on the columns: a matrix with a row of C*KH*KW values for every place of the
-    filter. The columns of a whole batch take N*H'*W'*C*KH*KW values, about KH*KW times the input. So they are made for
-    a few images at a time, at most `COLUMN_BYTES` (or one image), and again in backward: between forward and backward
-    only x is kept. Blocks have the channels last, so that rows of KW*C values are copied and added at once.
+    All three are products of matrices on the columns of each image: a row for each of the C*KH*KW values of the filter,
+    a column for every place, as `image_columns.py` copies them. So Y = V X, dV = D X^T and dX = V^T D, where V is W as
+    a matrix, and Y and D are the images of y and d as they lie in memory. The columns of a whole batch take about KH*KW
+    times the input; they are made for a few images at a time, so that they stay in the processor's cache, and again in
+    backward: between forward and backward only x is kept.
 
     Args:
         in_channels: C.
@@ -77,6 +76,7 @@ class Conv2d:
         self.stride = pair(self, "stride", stride)
         self.padding = self._around(padding)
         self.dtype = float_type(self, dtype)
+        self._window = Window(self.kernel_size, self.stride, self.padding)
         self._has_bias = bias
         if min(*self.kernel_size, *self.stride) < 1 or min(self.padding) < 0:
             raise ValueError(f"{self}: kernel_size and stride must be at least 1, padding at least 0")
@@ -114,13 +114,7 @@ class Conv2d:
         check_input(self, x, ("N", self.in_channels, "H", "W"), dtype=self.dtype)
         out_size = places(self, x.shape[2:], kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
         y = np.empty((len(x), self.out_channels, *out_size), self.dtype)
-        filters = self._filters()
-        for block in self._blocks(y.shape):
-            # One product for all places and filters: BLAS is many times faster than a loop over places in Python.
-            outputs = self._columns(x[block], out_size) @ filters.T
-            if self._has_bias:
-                outputs += self.params["bias"]
-            y[block] = outputs.reshape(-1, *out_size, self.out_channels).transpose(0, 3, 1, 2)
+        _correlate(x, self._filters(), self._window, out=y)
         self._x.keep(x, y, train=train)
         return y
 
@@ -134,69 +128,64 @@ class Conv2d:
         """Write the gradients of weight and bias. dy: (N, F, H', W')."""
         self._write_grads(self._x.take(dy), dy)
 
+    def _filters(self) -> Array:
+        """Return V, (F, C * KH * KW); with b as one column more, the weight of a row of ones in the columns."""
+        filters = self.params["weight"].reshape(self.out_channels, -1)
+        return np.column_stack([filters, self.params["bias"]]) if self._has_bias else filters
+
     def _write_grads(self, x: Array, dy: Array) -> None:
-        total = np.zeros((self.out_channels, self.params["weight"][0].size), self.dtype)
-        # Every place of the filter used the same W, so its gradient sums over places and images. The blocks come in a
-        # fixed order: floating-point sums depend on it, and equal input must give equal bits.
-        for block in self._blocks(dy.shape):
-            total += self._rows(dy[block]).T @ self._columns(x[block], dy.shape[2:])
-        # The columns are ordered row, column, channel of the filter; the weight is ordered channel, row, column.
-        by_place = total.reshape(self.out_channels, *self.kernel_size, self.in_channels)
-        self.grads["weight"][...] = by_place.transpose(0, 3, 1, 2)
+        shape = self._filters().T.shape
+        shares = shares_for(dy, shape[0])
+        # Every place of the filter used the same W, so its gradient sums over places and images. Each share has a sum
+        # of its own: floating-point sums depend on their order, and equal input must give equal bits.
+        sums = np.zeros((len(shares), *shape), self.dtype)
+        number = {block.start: i for i, share in enumerate(shares) for block in share}
+
+        def add_up(blocks: Iterator[slice]) -> None:
+            for block, columns in columns_of(x, blocks, self._window, ones=self._has_bias):
+                # X D^T, not D X^T: BLAS is faster at it.
+                for product in columns.copied_from(x[block]) @ as_matrices(dy[block]).transpose(0, 2, 1):
+                    sums[number[block.start]] += product
+
+        share_out(add_up, shares)
+        total, size = sums.sum(axis=0).T, self.params["weight"][0].size
+        self.grads["weight"][...] = total[:, :size].reshape(self.grads["weight"].shape)
         if self._has_bias:
-            np.sum(dy, axis=(0, 2, 3), out=self.grads["bias"])
+            self.grads["bias"][...] = total[:, size]
 
     def _input_gradient(self, shape: tuple[int, ...], dy: Array) -> Array:
         """Return dL/dx for x of this shape, (N, C, H, W)."""
-        dx = np.empty(shape, self.dtype)
-        by_place = self._filters().reshape(self.out_channels, -1, self.in_channels).transpose(1, 0, 2)
-        for block in self._blocks(dy.shape):
-            # (KH*KW, places, C): one matrix for every offset in the filter, ready to be added to the pixels under it.
-            dcolumns = np.matmul(self._rows(dy[block]), by_place)
-            dx[block] = self._added_up(dcolumns, dx[block].shape, dy.shape[2:])
+        dx, weight = np.empty(shape, self.dtype), self.params["weight"]
+        (kh, kw), stride, (ph, pw) = self._window
+        # Two ways with equally large products. To add up takes longer than to copy; but the first layer of a network,
+        # with many filters and few channels, has much more to copy than to add up.
+        if stride == (1, 1) and ph < kh and pw < kw and self.out_channels <= 2 * self.in_channels:
+            # The full convolution: the correlation of d, inside zeros, with the filters, flipped.
+            flipped = weight[:, :, ::-1, ::-1].swapaxes(0, 1).reshape(self.in_channels, -1)
+            _correlate(dy, flipped, Window((kh, kw), (1, 1), (kh - 1 - ph, kw - 1 - pw)), out=dx)
+            return dx
+        transposed = weight.reshape(self.out_channels, -1).T
+
+        def write(blocks: Iterator[slice]) -> None:
+            for block, dcolumns in columns_of(dx, blocks, self._window, ones=False):
+                np.matmul(transposed, as_matrices(dy[block]), out=dcolumns.matrices)
+                dx[block] = dcolumns.added_up()
+
+        share_out(write, shares_for(dy, len(transposed)))
         return dx
 
-    def _added_up(self, dcolumns: Array, shape: tuple[int, ...], out_size: tuple[int, ...]) -> Array:
-        """Add each gradient to the pixel that its column was copied from: (KH * KW, places, C) to (b, C, H, W)."""
-        (kh, kw), (sh, sw), (oh, ow) = self.kernel_size, self.stride, out_size
-        padded, inside = self._padded(shape)
-        for (u, v), values in zip(np.ndindex(kh, kw), dcolumns, strict=True):
-            # At one offset (u, v) no pixel occurs twice, so `+=` on a view is right. With one index array for all
-            # offsets NumPy would add only once to a pixel that several windows share.
-            pixels = padded[:, u : u + sh * oh : sh, v : v + sw * ow : sw]
-            pixels += values.reshape(pixels.shape)
-        # What reached the padding is dropped: its zeros are constants.
-        return inside.transpose(0, 3, 1, 2)
 
-    def _columns(self, x: Array, out_size: tuple[int, ...]) -> Array:
-        """x: (b, C, H, W). Returns (b * H' * W', KH * KW * C): a row of the covered values for each place."""
-        padded, inside = self._padded(x.shape)
-        inside[...] = x.transpose(0, 2, 3, 1)
-        windows = sliding_window_view(padded, self.kernel_size, axis=(1, 2))
-        windows = windows[:, :: self.stride[0], :: self.stride[1]]
-        # Up to here all are views; the reshape is the only copy. Windows come as (b, H', W', C, KH, KW).
-        return windows.transpose(0, 1, 2, 4, 5, 3).reshape(len(x) * math.prod(out_size), -1)
+def _correlate(x: Array, filters: Array, window: Window, *, out: Array) -> None:
+    """Write V X into out, (N, F, H', W'). x: (N, C, H, W) with columns X. filters: V, (F, rows of X)."""
+    ones = filters.shape[1] > x.shape[1] * math.prod(window.size)
 
-    def _padded(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Return zeros (b, H + 2 padding, W + 2 padding, C) and the view of it within the padding."""
-        (b, c, h, w), (ph, pw) = shape, self.padding
-        padded = np.zeros((b, h + 2 * ph, w + 2 * pw, c), self.dtype)
-        return padded, padded[:, ph : ph + h, pw : pw + w]
+    def write(blocks: Iterator[slice]) -> None:
+        for block, columns in columns_of(x, blocks, window, ones=ones):
+            # One product for all places and filters: BLAS is many times faster than a loop over places in Python.
+            products = np.matmul(filters, columns.copied_from(x[block]))
+            out[block] = as_images(products, out[block].shape)
 
-    def _filters(self) -> Array:
-        """Return the weight as a matrix (F, KH * KW * C)."""
-        return self.params["weight"].transpose(0, 2, 3, 1).reshape(self.out_channels, -1)
-
-    def _rows(self, dy: Array) -> Array:
-        """dy: (b, F, H', W'). Returns (b * H' * W', F)."""
-        return dy.transpose(0, 2, 3, 1).reshape(-1, self.out_channels)
-
-    def _blocks(self, out_shape: tuple[int, ...]) -> Iterator[slice]:
-        """Cut a batch into blocks; the columns of each keep to `COLUMN_BYTES`, and so do its outputs."""
-        n, _, oh, ow = out_shape
-        image_bytes = oh * ow * max(self.out_channels, self.params["weight"][0].size) * self.dtype.itemsize
-        size = max(1, COLUMN_BYTES // image_bytes)
-        return (slice(start, start + size) for start in range(0, n, size))
+    share_out(write, shares_for(out, filters.shape[1]))
 
 
 def places(
