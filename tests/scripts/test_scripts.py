@@ -137,6 +137,7 @@ class TestBenchNumpy:
     def test_both_convolutions_compute_the_same(self) -> None:
         conv = bench_numpy.Conv((3, 2, 9, 9), 4, 3, 1)
         conv.dlassign()
+        conv.products()
         x, w, b = (tensor.requires_grad_() for tensor in conv.tensors)
         torch.nn.functional.conv2d(x, w, b, padding=1).backward(conv.torch_dy)
         for ours, theirs in zip(conv.layer.grads.values(), (w.grad, b.grad), strict=True):
