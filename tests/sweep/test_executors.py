@@ -34,7 +34,7 @@ def test_auto_stacks_many_equal_trials_and_else_uses_processes(tmp_path: Path) -
     assert stacked.why == "stacked: models train side by side, auto: 8 trials of 1 shape in 1 stack"
     few = choose_executor(configs(tmp_path, 3), adaptive=False)
     assert isinstance(few, ProcessesExecutor)
-    assert few.why == "2 worker processes (auto: no stacking, since 3 trials are few for 1 stack)"
+    assert few.why == "2 worker processes (auto: no stacking, since 3 trials are few for 1 shape)"
     waits = choose_executor(configs(tmp_path, 8), adaptive=True)
     assert isinstance(waits, ProcessesExecutor)
     assert "the strategy waits for results" in waits.why
@@ -51,9 +51,9 @@ def test_auto_groups_what_shares_a_stack_and_says_so(tmp_path: Path) -> None:
     assert chosen.why == "stacked: models train side by side, auto: 16 trials of 4 shapes in 1 stack"
     chosen = choose_executor([*equal, *wider, *precise], adaptive=False)
     assert chosen.why == "stacked: models train side by side, auto: 12 trials of 3 shapes in 2 stacks"
-    chosen = choose_executor([*equal, *precise[:3]], adaptive=False)
+    chosen = choose_executor([*equal, *bent[:3]], adaptive=False)
     assert isinstance(chosen, ProcessesExecutor)
-    assert "7 trials are few for 2 stacks" in chosen.why
+    assert "7 trials are few for 2 shapes" in chosen.why
 
 
 def test_auto_trains_one_trial_or_on_one_core_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Chunk:
     """Members that take their steps side by side, on batches of one size.
 
     What is done for all blocks at once: the batch is cut, the backward pass goes through all, the kernels of the update
-    rule are called on all parameters, and results are counted. So a model that has a shape of its own gains, too.
+    rule are called on all parameters, and results are counted.
 
     Args:
         places: of the members in their stack.

@@ -16,7 +16,7 @@ from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.trial import Executor
 
 STACK_FROM = 4
-"""Trials of a stack, on average, from which training them together pays."""
+"""Trials of one shape, on average, from which training them together pays."""
 
 
 def make_executor(
@@ -70,7 +70,7 @@ def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: in
     if len(configs) <= 1 and not adaptive:
         return SerialExecutor(f"auto: {len(configs) or 'no'} trial to train")
     stacks, shapes, obstacle = stackable(configs)
-    if not adaptive and not obstacle and len(configs) >= STACK_FROM * stacks:
+    if not adaptive and not obstacle and len(configs) >= STACK_FROM * shapes:
         from dlassign.sweep.stacked import StackedExecutor
 
         grouped = f"{counted(shapes, 'shape')} in {counted(stacks, 'stack')}"
@@ -78,7 +78,7 @@ def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: in
     why = (
         "the strategy waits for results"
         if adaptive
-        else obstacle or f"{len(configs)} trials are few for {counted(stacks, 'stack')}"
+        else obstacle or f"{len(configs)} trials are few for {counted(shapes, 'shape')}"
     )
     if usable_cores() == 1 and not gpus_for(configs):
         return SerialExecutor(f"auto: one CPU core, and no stacking, since {why}")
