@@ -144,16 +144,16 @@ def spread(values: list[float], form: str) -> str:
     return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
 
 
-def facts(repeats: int, runs: int) -> str:
+def facts(script: str, rounds: int | str) -> str:
     """Return where and with what this was measured, as rows of a table."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("dlassign", "click", "torch"))
     rows = {
         "Processor": f"{cpu_name()}, {os.cpu_count()} cores",
         "System": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Versions": f"Python {platform.python_version()}, {versions}",
-        "Rounds": f"{repeats}; {runs} of whole runs",
+        "Rounds": str(rounds),
         "Date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "Command": f"`{shlex.join(['python', 'scripts/bench_startup.py', *sys.argv[1:]])}`",
+        "Command": f"`{shlex.join(['python', f'scripts/{script}', *sys.argv[1:]])}`",
     }
     return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
 
@@ -194,7 +194,11 @@ def main() -> int:
     if options.quick:
         bound = "Not judged: a trial of the script in one round."
     text = TEXT.format(
-        facts=facts(repeats, runs), help=table(helps), imports=table(imports), train=table(trains), bound=bound
+        facts=facts("bench_startup.py", f"{repeats}; {runs} of whole runs"),
+        help=table(helps),
+        imports=table(imports),
+        train=table(trains),
+        bound=bound,
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(text, encoding="utf-8")

@@ -18,7 +18,8 @@ from dlassign.errors import UserError
 from dlassign.plots.curves import build_figure, draw_run, metrics_of
 from dlassign.plots.panel import CurveOptions
 from dlassign.plots.series import Run, series
-from dlassign.plots.style import percent_text, save_figure
+from dlassign.plots.style import fixed_style, percent_text, save_figure
+from dlassign.store.files import SIGNATURE
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import MetricsWriter, read_records
 from helpers.synthetic import curve, make_run
@@ -409,3 +410,11 @@ def test_a_picture_for_a_report_is_as_wide_as_asked_and_brings_its_letters_along
     assert b"/FontFile2" in data, "TrueType"
     assert b"/Type3" not in data
     assert b"/Subtype /Image" not in data, "lines, not pixels"
+
+
+def test_a_png_is_cut_where_matplotlib_would_cut_it(tmp_path: Path) -> None:
+    figures = [figure_of(make_run(tmp_path / name, label="cifar10"), metric="loss") for name in ("a", "b")]
+    save_figure(figures[0], tmp_path / "own.png")
+    with fixed_style():
+        figures[1].savefig(tmp_path / "tight.png", bbox_inches="tight", metadata={"Software": SIGNATURE})
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "tight.png").read_bytes()

@@ -18,6 +18,8 @@ import torch
 
 import bench_numpy
 import bench_overhead
+import bench_start
+import bench_startup
 from helpers.children import environment
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,7 @@ Search = Callable[..., tuple[subprocess.CompletedProcess[str], list[str]]]
 BENCHES = (
     "bench_overhead.py",
     "bench_startup.py",
+    "bench_start.py",
     "bench_numpy.py",
     "bench_conv.py",
     "bench_images.py",
@@ -125,6 +128,19 @@ def test_bench_startup_runs(tmp_path: Path) -> None:
     assert written.count("| `dlassign --help` | ") == 1
 
 
+@pytest.mark.slow
+def test_bench_start_runs(tmp_path: Path) -> None:
+    done = run(sys.executable, SCRIPTS / "bench_start.py", "--quick", "--output", tmp_path / "table.md")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (tmp_path / "table.md").read_text().strip()
+    assert done.stdout.count("| pictures, with matplotlib | ") == 1
+
+
+def test_bench_start_takes_torch_and_steps_off() -> None:
+    one = {"train": bench_startup.Cost(5.0, 5.0), "torch": bench_startup.Cost(2.0, 2.0), "steps": 1.0}
+    assert bench_start.added([one]) == [2.0]
+
+
 class TestBenchNumpy:
     def test_all_loops_learn_the_same(self) -> None:
         x, y = bench_numpy.arrays()
@@ -147,7 +163,7 @@ class TestBenchNumpy:
 
     @pytest.mark.slow
     def test_runs(self, tmp_path: Path) -> None:
-        done = run(sys.executable, SCRIPTS / BENCHES[2], "--quick", "--output", tmp_path / "table.md")
+        done = run(sys.executable, SCRIPTS / "bench_numpy.py", "--quick", "--output", tmp_path / "table.md")
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == (tmp_path / "table.md").read_text().strip()
         assert done.stdout.count("| dlassign | ") == len({1, os.cpu_count()})

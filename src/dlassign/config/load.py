@@ -314,14 +314,14 @@ def check_document(document: Document, code: OwnCode | None = None) -> Located:
     """
     _fill_default_names(document.data)
     allowed = settle_names(document, code)
-    config, problems = validate(document, RunConfig, broken_rules, run_schema(), allowed=allowed)
+    config, problems = validate(document, RunConfig, broken_rules, run_schema, allowed=allowed)
     if config is None or problems:
         raise ConfigError(problems)
     return Located(config, document)
 
 
 def validate(
-    document: Document, kind: type[C], rules: Rules, root: Node, *, allowed: Allowed | None = None
+    document: Document, kind: type[C], rules: Rules, root: Callable[[], Node], *, allowed: Allowed | None = None
 ) -> tuple[C | None, list[Problem]]:
     """Return the config if it is valid, and all problems; what could not be read is not reported twice.
 
@@ -329,29 +329,29 @@ def validate(
         document: the whole file.
         kind: the config's class.
         rules: those between its sections.
-        root: its JSON Schema.
+        root: makes its JSON Schema, which only a problem needs.
         allowed: which of the user's own parts may run; None: none.
     """
     allowed = allowed or Allowed()
     config, found = _checked(document, kind, rules, root, allowed)
     if found:
-        mended, told = mend_indentation(document, with_own_parts(root, document, allowed))
+        mended, told = mend_indentation(document, with_own_parts(root(), document, allowed))
         told += _checked(mended, kind, rules, root, allowed)[1] if told else found
         found = min(found, told, key=len)  # one wrong indentation makes many keys unknown or missing
     return config, first(document.problems, document) + found
 
 
 def _checked(
-    document: Document, kind: type[C], rules: Rules, root: Node, allowed: Allowed
+    document: Document, kind: type[C], rules: Rules, root: Callable[[], Node], allowed: Allowed
 ) -> tuple[C | None, list[Problem]]:
     try:
         return kind.model_validate(document.data, context=allowed), []
     except ValidationError as error:
-        root = with_own_parts(root, document, allowed)
+        schema = with_own_parts(root(), document, allowed)
         known = {(problem.file, problem.line, problem.path) for problem in document.problems}
         wrong_sections = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
         sections = _valid_sections(document.data, kind, wrong_sections, allowed)
-        found = explain(error, document, root) + [explain_rule(rule, document) for rule in rules(sections)]
+        found = explain(error, document, schema) + [explain_rule(rule, document) for rule in rules(sections)]
         return None, [p for p in found if (p.file, p.line, p.path) not in known]
 
 

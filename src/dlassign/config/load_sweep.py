@@ -103,7 +103,7 @@ def locate_sweep(
     _write_out_names(document)
     apply_overrides(document, overrides, root=sweep_schema(), keyed=("space", "set"), settle=_write_out_names)
     _refuse_nested(document)
-    config, problems = validate(document, SweepConfig, broken_sweep_rules, sweep_schema())
+    config, problems = validate(document, SweepConfig, broken_sweep_rules, sweep_schema)
     found: list[Problem] = []
     if base is None:
         base, found = _read_base(path, document)

@@ -61,7 +61,7 @@ def load_table(path: Path) -> LocatedTable:
         found = next((kind for key, kind in kinds.items() if key in document.data), "holds no table")
         what = f"{path} {found}"
         raise ConfigError([Place(str(path)).problem(f"{what}; give a file with `title:` and `rows:`")])
-    config, problems = validate(document, TableConfig, broken_table_rules, described(TableConfig))
+    config, problems = validate(document, TableConfig, broken_table_rules, lambda: described(TableConfig))
     if config is None or problems:
         raise ConfigError(problems)
     return LocatedTable(config, document, path)

@@ -12,7 +12,6 @@ from dlassign.config.base import COUNTS_END, Config
 from dlassign.config.own_part import KEYWORD
 from dlassign.config.places import KeyPath, at
 from dlassign.config.run import RunConfig
-from dlassign.config.sweep import SweepConfig
 from dlassign.config.values import flow
 
 Node: TypeAlias = dict[str, Any]
@@ -57,6 +56,8 @@ def _without_kinds(node: Any) -> Any:
 @cache
 def sweep_schema() -> Node:
     """Return the JSON Schema of a sweep file without short forms; a shared object, not to be changed."""
+    from dlassign.config.sweep import SweepConfig  # which the config of a run does not need
+
     raw = described(SweepConfig)
     raw["required"].remove("name")
     return {"$schema": _DRAFT, "title": "dlassign sweep file", **raw}

@@ -15,6 +15,7 @@ from dlassign.data.bundle import Raw
 from dlassign.data.image_folder import Images
 from dlassign.data.load import find_images, fingerprint
 from dlassign.errors import DataError
+from dlassign.launch.importing import uncollected
 from dlassign.parts.run_code import with_other_code
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
@@ -84,13 +85,14 @@ def find_run(located: Located, out: Path, *, again: bool, say: Say, raw: Raw | N
         return FoundRun(located=located, paths=paths, records=finished_records(paths), images=images, cache=cache)
 
 
-def train_run(found: FoundRun, *, display: MakeDisplay, wall: WallClock) -> RunRecords:
+def train_run(found: FoundRun, *, display: MakeDisplay, wall: WallClock, own_process: bool = False) -> RunRecords:
     """Train a run from its beginning or from where it was stopped, and return its log.
 
     Args:
         found: the run; it is not over.
         display: makes what shows how it goes.
         wall: the clock of the whole run; it is told how long importing took.
+        own_process: as of `uncollected`.
 
     Raises:
         ConfigError, UserError, Interrupted, Diverged: as of `run_experiment`.
@@ -98,8 +100,9 @@ def train_run(found: FoundRun, *, display: MakeDisplay, wall: WallClock) -> RunR
     cfg, paths = found.located.config, found.paths
     with placing(found.located):
         began = time.perf_counter()
-        from dlassign.train.experiment import run_experiment  # imports torch, which a finished run does not need
-        from dlassign.train.given_back import by_itself
+        with uncollected(own_process=own_process):
+            from dlassign.train.experiment import run_experiment  # imports torch, which a finished run does not need
+            from dlassign.train.given_back import by_itself
 
         wall.import_seconds = time.perf_counter() - began
         with by_itself():

@@ -116,7 +116,12 @@ def _write(figure: Figure, file: Any, picture: str, *, dpi: int | None = None) -
     with fixed_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # matplotlib's own words, once a letter and drawing
         dots = dpi or matplotlib.rcParams["savefig.dpi"]
-        figure.savefig(file, format=picture, dpi=dots, metadata=_METADATA[picture], bbox_inches="tight")
+        box: Any = "tight"
+        if picture == "png":  # laid out once: matplotlib would draw twice to find the same box
+            drawn_at, figure.dpi = figure.dpi, dots
+            box = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+            figure.dpi = drawn_at
+        figure.savefig(file, format=picture, dpi=dots, metadata=_METADATA[picture], bbox_inches=box)
 
 
 def _find_letters(figure: Figure) -> str:

@@ -67,7 +67,7 @@ def train_command(
     found = find_run(located, Path(out), again=again, say=say)
     records = found.records
     if records is None:
-        records = train_run(found, display=_shown, wall=WallClock(since_process_start()))
+        records = train_run(found, display=_shown, wall=WallClock(since_process_start()), own_process=True)
     else:
         wrong = contradictions(records, found.paths.log)
         # Odd lines alone are said and no more: one that was mended by hand breaks the chain, and the numbers agree.
@@ -98,10 +98,13 @@ def _shown(fit: Fit, paths: RunPaths) -> Iterator[Display]:
 def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "") -> None:
     """Draw loss and accuracy of a run into its folder, and the confusion matrix of a split."""
     from dlassign.cli.views.notes import say_once
-    from dlassign.plots.confusion import build_final
-    from dlassign.plots.curves import draw_run  # imports matplotlib, which a finished run with pictures does not need
-    from dlassign.plots.series import Run
-    from dlassign.plots.style import save_figure
+    from dlassign.launch.importing import uncollected
+
+    with uncollected(own_process=True):
+        from dlassign.plots.confusion import build_final
+        from dlassign.plots.curves import draw_run  # imports matplotlib, which a finished run does not need
+        from dlassign.plots.series import Run
+        from dlassign.plots.style import save_figure
 
     draw_run(paths, records, say=say_once)
     if records is not None and matrix:
