@@ -87,7 +87,7 @@ def _named(counts: dict[Case, Count], samples: str) -> str:
     """Return a line on the seeds that were named in the cases of one kind of reported number."""
     found = [count for case, count in counts.items() if _samples(case) == samples]
     named, decided = sum(count.named for count in found), sum(count.decided for count in found)
-    lowest = min((count.decided / count.named for count in found if count.named >= 100), default=None)
+    lowest = min((count.decided / count.named for count in found if count.named >= 20), default=None)
     share = f"{100 * decided / named:.1f}" if named else ""
     return f"| {samples} | {named:,} | {share} | {'' if lowest is None else f'{100 * lowest:.1f}'} |"
 
@@ -105,7 +105,8 @@ def page(counts: dict[Case, Count], tables: int) -> str:
         "",
         f"Written by `python scripts/simulate_verdicts.py --tables {tables}`: {tables:,} made tables of "
         f"{len(counts)} rows, margin {100 * MARGINS.margin:g}",
-        "points. `after` is when the seeds that an undecided row names have been run.",
+        "points. `after` is when the seeds that an undecided row names have been run; beside a number of one run none "
+        "are.",
         "",
         "| | worst case, % |",
         "|---|---:|",
@@ -114,7 +115,7 @@ def page(counts: dict[Case, Count], tables: int) -> str:
         f"| differs at no true difference | {share(max(count.words['differs'] for count in alike))} |",
         f"| the same, after | {share(max(count.later['differs'] for count in alike))} |",
         "",
-        "| reported number | seeds named, times | decided by them, % | lowest of a case with 100 or more, % |",
+        "| reported number | seeds named, times | decided by them, % | lowest of a case with 20 or more, % |",
         "|---|---:|---:|---:|",
         *(_named(counts, samples) for samples in dict.fromkeys(map(_samples, counts))),
         "",

@@ -19,6 +19,7 @@ from dlassign.config.load_table import load_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results" / "reproduction.md"
+LESSONS = ROOT / "docs" / "lessons" / "measured.md"
 EXPLAINED = (ROOT / "docs" / "results" / "differences.md").read_text()
 REPORTS = ("eecs598", "hlcv", "uva2018", "uva2020")
 NOT_MEASURED = {"uva2020": {"resnet34", "resnet34_lr1e_4"}}
@@ -112,8 +113,9 @@ def check(page: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", CHECK, str(page)], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_page_is_what_the_values_beside_it_give_without_torch() -> None:
-    done = check(PAGE)
+@pytest.mark.parametrize("page", [PAGE, LESSONS], ids=lambda page: page.stem)
+def test_a_page_is_what_the_values_beside_it_give_without_torch(page: Path) -> None:
+    done = check(page)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == 1
 

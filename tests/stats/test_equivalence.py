@@ -96,6 +96,38 @@ def test_no_number_of_seeds_makes_up_for_a_single_run() -> None:
     assert seeds_to_decide(Gap(difference=0.0, low=None, high=None, sd=None), 1, TWO, chance) is None
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 100, 10_000])
+def test_the_upper_limit_of_the_spread_names_nothing_beside_one_run(n: int) -> None:
+    """A single run strays by more, at the spread's upper 90 % limit, than the interval of n runs reaches."""
+    upper = math.sqrt((n - 1) / stats.chi2.ppf(0.1, n - 1))
+    assert Chance().stray(upper) > Chance().half(1.0, n)
+    values = [0.5 + 0.004 * (-1) ** run for run in range(n)]
+    found = gap(values, 0.495, Chance())
+    assert seeds_to_decide(found, n, TWO, Chance()) is None
+
+
+@pytest.mark.parametrize("sd", [0.005, 0.01])
+@pytest.mark.parametrize("difference", [0.0, 0.01, 0.02])
+def test_the_named_seeds_decide_in_each_case(sd: float, difference: float) -> None:
+    rng = np.random.default_rng(2)
+    theory = Chance(one_run=False)
+    words = []
+    for _ in range(200):
+        values = list(rng.normal(0.5 + difference, sd, 3))
+        found = gap(values, 0.5, theory)
+        assert found.low is not None
+        assert found.high is not None
+        if TWO.outcome(found.low, found.high) != "undecided":
+            continue
+        more = seeds_to_decide(found, 3, TWO, theory)
+        assert more is not None
+        now = gap([*values, *rng.normal(0.5 + difference, sd, more)], 0.5, theory)
+        assert now.low is not None
+        assert now.high is not None
+        words.append(TWO.outcome(now.low, now.high))
+    assert len(words) - words.count("undecided") >= 0.8 * len(words)
+
+
 @pytest.mark.parametrize("one_run", [True, False])
 def test_a_difference_of_the_margin_seldom_agrees(one_run: bool) -> None:
     """Runs of the spread at which agreement is easiest to get by chance."""

@@ -40,6 +40,16 @@ def test_a_thousand_samples_cannot_show_two_points() -> None:
     assert judge(reported(exact=True), Evidence(runs=runs(values, n=1000)), Margins(margin=0.04)).word == "agrees"
 
 
+def test_how_many_seeds_is_said_beside_a_number_of_theory_only() -> None:
+    values = [0.505, 0.515, 0.518]
+    exact = judge(reported(exact=True), Evidence(runs=runs(values)), TWO)
+    assert exact.more is not None
+    assert exact.why == f"{exact.more} more seeds would decide"
+    found = judge(reported(), Evidence(runs=runs([0.490, 0.497, 0.503])), TWO)
+    assert (found.word, found.more) == ("undecided", None)
+    assert found.why == "more seeds may decide; 3 runs do not tell how many"
+
+
 def test_what_is_allowed_below_on_a_copy() -> None:
     evidence = Evidence(runs=runs([0.469, 0.470, 0.472]))
     assert judge(reported(), evidence, TWO).word == "differs"

@@ -124,6 +124,10 @@ def seeds_to_decide(found: Gap, n: int, margins: Margins, chance: Chance) -> int
     Likely: with a probability of at least GOAL, averaged over the means and spreads that the n runs leave open (a
     normal sample, prior 1/sigma).
 
+    None too beside a number of one run. It strays by z sigma, however many runs of ours there are, so they decide only
+    if sigma is small. Our s tells that with too little confidence: where the upper 90 % limit u of sigma is small
+    enough, z u < |difference - end|, the interval has decided already, since z u > t s sqrt(1 + 1/n) for all n.
+
     Args:
         found: of n runs; with an interval.
         n: their number.
@@ -133,7 +137,7 @@ def seeds_to_decide(found: Gap, n: int, margins: Margins, chance: Chance) -> int
     Source: Spiegelhalter, Freedman and Parmar (1994), Bayesian approaches to randomized trials, section 5 (predictive
     power).
     """
-    if not found.sd or found.low is None:
+    if not found.sd or found.low is None or chance.one_run:
         return None
     decides = _decides(found.difference, found.sd, n, margins, chance)
     few, many = 0, 1
@@ -165,8 +169,7 @@ def _decides(difference: float, sd: float, n: int, margins: Margins, chance: Cha
         own = chdtri(more - 1, middles(_SUMS)) if more > 1 else np.zeros(1)
         squares = (n - 1) * sd**2 + variance * own[None, None, :] + off**2 * n * more / total
         t = t_quantile((1 + LEVEL) / 2, total - 1)
-        runs = t**2 * squares / (total - 1) * (1 / total + chance.one_run)
-        half = np.sqrt(runs + _Z**2 * chance.sampling)
+        half = np.sqrt(t**2 * squares / (total - 1) / total + _Z**2 * chance.sampling)
         middle = difference + off * more / total
         low, high = middle - half, middle + half
         agrees = (least < low) & (high < most)

@@ -228,6 +228,7 @@ The verdict is about the difference, measured minus reported, in points or units
 what chance does to our seeds, to the one run that was reported and, on fewer than 10,000 samples, to both test sets. It
 **agrees** if the whole interval is allowed: within the margin that the table states, and lower by what a lossy copy of
 the data may cost. It **differs** if the whole interval is on one side of zero, and beyond what the copy may cost. Else
-it is **undecided**, with the number of seeds that would decide with a probability of 80 %. **Different in kind**: the
-reported net collapses, stays at a floor or over-fits, and most of our runs do not. `cifar10-jpeg` is a lossy JPEG copy
-of CIFAR-10 in another order; no result on it is to be taken for one on CIFAR-10 itself."""
+it is **undecided**, with the number of seeds that decide with a probability of at least 80 %; beside a number of one
+run only with whether more may decide, since seeds of ours do not tell well how far that run strays. **Different in
+kind**: the reported net collapses, stays at a floor or over-fits, and most of our runs do not. `cifar10-jpeg` is a
+lossy JPEG copy of CIFAR-10 in another order; no result on it is to be taken for one on CIFAR-10 itself."""

@@ -128,7 +128,7 @@ def _no_number(reported: Reported, found: Evidence, chance: Chance, margins: Mar
     """Return why it cannot be said how many more seeds would decide."""
     stray = chance.stray(difference.sd or 0.0)
     if margins.outcome(difference.difference - stray, difference.difference + stray) != "undecided":
-        return f"{len(found.values)} runs do not tell how many more would decide"
+        return f"more seeds may decide; {len(found.values)} runs do not tell how many"
     size = f"{stray:.2g}" if reported.is_loss else f"{100 * stray:.1f} points"
     n = found.n
     on = f" on {n:,} samples" if chance.sampling and n is not None else ""
