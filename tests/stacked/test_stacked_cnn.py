@@ -86,7 +86,7 @@ def build(cfg: RunConfig, *, order_seed: int, channels: int = 3) -> Run:
     learner, _ = make_torch_learner(cfg, Task((channels, 8, 8), CLASSES), device=CPU, plan=plan)
     split = place_torch(cfg, learner, samples(channels), preprocess=PREPROCESS)
     assert split.x.dtype == torch.uint8
-    return Run(cfg, learner, order, plan, split, torch_training_batches(cfg, split, order))
+    return Run(cfg, learner, order, plan, split, torch_training_batches(cfg, split, order, plan=plan))
 
 
 def stack_of(runs: Sequence[Run], members: Sequence[StackMember], *, lanes: int = 1) -> StackTrainer:
