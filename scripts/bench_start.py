@@ -31,7 +31,7 @@ EPOCHS, STEPS, BATCH, INPUTS, CLASSES = 40, 760, 64, 64, 10
 PHASES = {
     "config and data found": (("dlassign.config.load", "load_located"), ("dlassign.launch.training", "find_run")),
     "training and evaluations": (("dlassign.train.loop", "fit"),),
-    "pictures, with matplotlib": (("dlassign.cli.commands.train", "_draw"),),
+    "pictures drawn": (("dlassign.cli.commands.train", "_draw"),),
 }
 """Functions that a phase consists of; none calls another."""
 
@@ -68,7 +68,10 @@ The end of the process, when Python takes all objects down, is in no phase.
 
 def child(name: str, out: str) -> None:
     """Print the CPU seconds of the bare steps, or of each phase of a run, as the last line."""
-    import torch
+    from dlassign.launch.importing import uncollected
+
+    with uncollected(own_process=True):  # as the command does
+        import torch
 
     seconds = {"python and torch": time.process_time()}
     if name == "steps":
@@ -108,6 +111,8 @@ def phases_of_a_run(out: str) -> dict[str, float]:
     """Run the command in this process, and return the CPU seconds of its phases."""
     from importlib import import_module
 
+    from dlassign.launch.importing import uncollected
+
     spent = dict.fromkeys(PHASES, 0.0)
 
     def timed(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
@@ -127,12 +132,21 @@ def phases_of_a_run(out: str) -> dict[str, float]:
             found = import_module(module)
             setattr(found, function, timed(getattr(found, function), phase))
     imported = time.process_time() - began
+    began = time.process_time()
+    with uncollected(own_process=True):
+        import_module("dlassign.plots.curves")
+    matplotlib = time.process_time() - began
     from dlassign.cli.main import main
 
     began = time.process_time()
     main.main(["train", CONFIG, "--out", out], standalone_mode=False)
     whole = time.process_time() - began
-    return {"imports of dlassign": imported, **spent, "the rest": whole - sum(spent.values())}
+    return {
+        "imports of dlassign": imported,
+        "import of matplotlib": matplotlib,
+        **spent,
+        "the rest": whole - sum(spent.values()),
+    }
 
 
 def asked(name: str) -> dict[str, float]:

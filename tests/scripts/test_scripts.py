@@ -133,7 +133,7 @@ def test_bench_start_runs(tmp_path: Path) -> None:
     done = run(sys.executable, SCRIPTS / "bench_start.py", "--quick", "--output", tmp_path / "table.md")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (tmp_path / "table.md").read_text().strip()
-    assert done.stdout.count("| pictures, with matplotlib | ") == 1
+    assert done.stdout.count("| pictures drawn | ") == 1
 
 
 def test_bench_start_takes_torch_and_steps_off() -> None:
