@@ -23,6 +23,8 @@ COMPARED: dict[tuple[str, str], set[str]] = {
     ("reports/eecs598/two_layer_hinge_std1e-2", "reports/eecs598/two_layer_hinge"): {"init.std"},
     ("reports/hlcv/h4_best_plain", "reports/hlcv/h4_best"): {"data.preprocess"},
     ("reports/hlcv/h4_best_decay95", "reports/hlcv/h4_best"): {"schedule.gamma"},
+    ("reports/hlcv/h4_best_plain_decay95", "reports/hlcv/h4_best_decay95"): {"data.preprocess"},
+    ("reports/hlcv/h4_model_4_batch200_4900", "reports/hlcv/h4_model_4"): {"train.batch_size"},
     ("reports/hlcv/h4_as_run_decay95", "reports/hlcv/h4_as_run"): {"schedule.gamma"},
     ("reports/hlcv/h4_early_stop", "reports/hlcv/h4_best"): {"train.keep", "train.early_stop"},
     ("reports/hlcv/h4_pca", "reports/hlcv/h4_best"): {"data.preprocess"},
@@ -38,13 +40,24 @@ COMPARED: dict[tuple[str, str], set[str]] = {
     ("reports/uva2020/sgd_tanh", "reports/uva2020/table1_sgd_elu"): {"model.activation"},
     ("reports/uva2020/resnet34_lr1e-4", "reports/uva2020/resnet34"): {"optimizer.lr"},
     ("reports/uva2020/table1_best_batch100", "reports/uva2020/table1_adam_elu_bn_150x5"): {"train.batch_size"},
+    ("reports/uva2020/table1_sgd_elu_batch100", "reports/uva2020/table1_sgd_elu"): {"train.batch_size"},
+    ("reports/uva2020/table1_adam_elu_batch100", "reports/uva2020/table1_adam_elu"): {"train.batch_size"},
+    ("reports/uva2020/table1_adam_relu_batch100", "reports/uva2020/table1_adam_relu"): {"train.batch_size"},
+    ("reports/uva2020/table1_adam_elu_bn_batch100", "reports/uva2020/table1_adam_elu_bn"): {"train.batch_size"},
+    ("reports/uva2020/table1_adam_elu_bn_2000_batch100", "reports/uva2020/table1_adam_elu_bn_2000"): {
+        "train.batch_size"
+    },
+    ("reports/uva2020/table1_adam_elu_bn_25x5_batch100", "reports/uva2020/table1_adam_elu_bn_25x5"): {
+        "train.batch_size"
+    },
+    ("reports/uva2020/table1_adam_elu_bn_150_batch100", "reports/uva2020/table1_adam_elu_bn_150"): {"train.batch_size"},
     ("reports/uva2020/table1_adam_elu_bn_2000", "reports/uva2020/table1_adam_elu_bn"): {"train.steps"},
     ("reports/uva2020/mlp_layer_manual", "reports/uva2020/table1_adam_elu_bn"): {"model.norm"},
 }
 """The experiment, the one that it is held against, and the keys in which they differ."""
 SAME_BY_OTHER_WORDS = {"name", "notes", "seed"} | {"schedule", "train.steps", "train.epochs"}
 """Keys that say nothing, and those whose meaning in steps is compared instead of how it is written."""
-BOTH_CHANGE = {("reports/hlcv/h4_model_6_batch200", "reports/hlcv/h4_model_6")}
+BOTH_CHANGE = {(f"reports/hlcv/h4_model_{model}_batch200", f"reports/hlcv/h4_model_{model}") for model in (4, 6)}
 """Held against each other though steps and rates change with the batch: the headers and pages say it."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,15 @@ def table1(
     return Row("2.2", "uva2020", f"table1_{name}", params, settings | rule, (("test last", percent / 100),))
 
 
+TABLE_1 = (
+    table1("sgd_elu", (100,), 1400, 308_310, 46.11, rule=SGD_1E3, norm="none"),
+    table1("adam_elu", (100,), 1400, 308_310, 45.89, rule=ADAM_1E3, norm="none"),
+    table1("adam_relu", (100,), 1400, 308_310, 45.52, rule=ADAM_1E3, norm="none"),
+    table1("adam_elu_bn", (100,), 1400, 308_510, 51.57, rule=ADAM_1E3, norm="batch"),
+    table1("adam_elu_bn_2000", (100,), 2000, 308_510, 52.25, rule=ADAM_1E3, norm="batch"),
+    table1("adam_elu_bn_25x5", (25, 25, 25, 25, 25), 2000, 79_935, 47.85, rule=ADAM_1E3, norm="batch"),
+    table1("adam_elu_bn_150", (150,), 2000, 462_760, 52.49, rule=ADAM_1E3, norm="batch"),
+)
 CONV_2020 = {"train.steps": 5000, "train.batch_size": 32, "train.eval_every.steps": 500, "train.order": "uva"}
 FIVE_OF_150 = (150, 150, 150, 150, 150)
 RESNET = CONV_2020 | {"model.name": "resnet34", "init.weights": "imagenet", "schedule.every.steps": 1500}
@@ -125,17 +134,15 @@ UVA_2020 = (
             *(("test last", 0.437), ("test last", 0.472)),
         ),
     ),
-    table1("sgd_elu", (100,), 1400, 308_310, 46.11, rule=SGD_1E3, norm="none"),
+    *TABLE_1,
+    *(
+        replace(row, name=f"{row.name}_batch100", settings=row.settings | {"train.batch_size": 100}, reported=())
+        for row in TABLE_1
+    ),
     *(
         Row("2.2", "uva2020", f"sgd_{name}", 308_310, uva((100,), 1400, model__activation=name) | SGD_1E3)
         for name in ("relu", "tanh", "sigmoid")
     ),
-    table1("adam_elu", (100,), 1400, 308_310, 45.89, rule=ADAM_1E3, norm="none"),
-    table1("adam_relu", (100,), 1400, 308_310, 45.52, rule=ADAM_1E3, norm="none"),
-    table1("adam_elu_bn", (100,), 1400, 308_510, 51.57, rule=ADAM_1E3, norm="batch"),
-    table1("adam_elu_bn_2000", (100,), 2000, 308_510, 52.25, rule=ADAM_1E3, norm="batch"),
-    table1("adam_elu_bn_25x5", (25, 25, 25, 25, 25), 2000, 79_935, 47.85, rule=ADAM_1E3, norm="batch"),
-    table1("adam_elu_bn_150", (150,), 2000, 462_760, 52.49, rule=ADAM_1E3, norm="batch"),
     table1("adam_elu_bn_150x5", FIVE_OF_150, 2500, 554_560, 54.16, rule=ADAM_1E3, norm="batch"),
     Row(
         "2.2",
@@ -270,6 +277,14 @@ HLCV = (
         schedule__gamma=0.95,
     ),
     tuned("h4_best_plain", (), **BEST, preprocess=("mean_image",), schedule__every__steps=98),
+    tuned(
+        "h4_best_plain_decay95",
+        (),
+        **BEST,
+        preprocess=("mean_image",),
+        schedule__every__steps=98,
+        schedule__gamma=0.95,
+    ),
     tuned("h4_pca", (), **BEST, preprocess=("mean_image", "append_variants", "pca"), params=52_090),
     tuned("h4_early_stop", (), **BEST, train__keep="best", train__early_stop__patience=5),
     Row("5.1", "hlcv", "q4_default", 154_160, STARTER | {"model.hidden": (50,), "train.batch_size": 200}),
@@ -291,6 +306,21 @@ HLCV = (
     table2(5, (70, 70), 220_790, 53.6, 49.3, ("test", 0.535)),
     table2(6, (50, 70, 50), 161_280, 7.9, 9.8),
     table2(7, (50, 70, 70, 50), 166_250, 7.8, 9.9),
+    Row(
+        "5.4",
+        "hlcv",
+        "h4_model_4_batch200",
+        157_930,
+        {"model.hidden": (50, 70), "train.batch_size": 200, **rule("adam", 1e-3, weight_decay=1e-3)} | STARTER,
+        (("val last", 0.517), ("train mean", 0.466)),
+    ),
+    Row(
+        "5.4",
+        "hlcv",
+        "h4_model_4_batch200_4900",
+        157_930,
+        {"model.hidden": (50, 70), "train.batch_size": 200, "train.steps": 4900, "schedule.every.steps": 490},
+    ),
     Row(
         "5.4",
         "hlcv",

@@ -193,3 +193,19 @@ def test_the_collapse_of_table_2_is_reproduced_and_its_twins_train() -> None:
     val = {row: float(lines_of("hlcv", row)[0]["measured"]) for row in table if row.startswith("h4_model")}
     assert all(val[row] < 15 for row in ("h4_model_6_batch200", "h4_model_7"))
     assert all(val[row] > 45 for row in ("h4_model_6_he", "h4_model_7_he"))
+
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+@pytest.mark.parametrize(("report", "row"), experiments(), ids=lambda part: str(part))
+def test_the_head_of_a_config_says_the_seeds_of_the_page(report: str, row: str) -> None:
+    """Of its own runs: in `Expected`, in figures or in words."""
+    one = load_table(table_file(report)).config.rows[row]
+    head = (table_file(report).parent / one.config).read_text()
+    [expected] = re.findall(r"^# Expected:(.*)$", head, re.MULTILINE)
+    said = re.findall(rf"(\d+|{'|'.join(WORDS)}) seeds?\b", expected)
+    there = {line["runs"] for line in lines_of(report, row)}
+    for count in said:
+        number = str(WORDS.index(count) + 1) if count in WORDS else count
+        assert {number} == there, f"{one.config}: {count} seeds, on the page {there}"
