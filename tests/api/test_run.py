@@ -91,6 +91,11 @@ def test_columns_of_missing_values_and_of_texts() -> None:
     assert repr(columns).splitlines()[-1] == "and 2 more rows"
 
 
+def test_a_picture_is_saved_under_a_name(run: dl.Run) -> None:
+    with pytest.raises(ValueError, match="path=3; expected the name of a file"):
+        run.plot().save(3)  # type: ignore[arg-type]
+
+
 @pytest.mark.draws
 def test_pictures_are_shown_and_saved_without_pyplot(run: dl.Run, tmp_path: Path) -> None:
     former = sys.modules.get("matplotlib.pyplot")

@@ -212,8 +212,8 @@ def test_a_run_without_a_log_is_told_by_every_command(kind: str, run: RunPaths, 
     elif kind == "dangling":
         run.log.symlink_to("nowhere")
     out = run.root.parent
-    told = verify(run.root, code=int(kind in ("folder", "pipe"))).stdout.splitlines()
-    assert told[0].startswith(str(run.root))
+    told = verify(run.root, code=1).stdout.splitlines()
+    assert told[0] == f"{run.root}: contradicted"
     assert "log" in told[1]
     for command in (["runs", out], ["report", out, "-o", tmp_path / "page.html"]):
         done = CliRunner().invoke(main, list(map(str, command)))
@@ -317,6 +317,18 @@ class TestMarks:
         nothing = cast(Any, None)
         # To train it would write to its log; it is there, whatever it says.
         assert PlannedRow(table=nothing, name="a", row=nothing, trials=(trial,)).missing() == []
+
+
+@pytest.mark.parametrize("key", ["chain", "status", "data", "environment", "name"])
+@pytest.mark.parametrize("value", [[], {}, 3, None, "x", {"a": [1]}])
+def test_a_manifest_of_other_values_is_contradicted_or_told(run: RunPaths, key: str, value: Any) -> None:
+    """A list in place of the chain was an error of Python's, and the log got the blame."""
+    manifest = json.loads(run.manifest.read_text())
+    run.manifest.write_text(json.dumps({**manifest, key: value}))
+    told = verify(run.root, code=int(not (key == "chain" and value is None))).stdout
+    assert "manifest.json" in told
+    assert "TypeError" not in told
+    assert "proven          the weights reach" in told
 
 
 def test_what_stops_several_checks_is_told_once(run: RunPaths) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from dlassign.data.csv_table import csv_table
 from dlassign.data.table_columns import Rule
+from dlassign.errors import DataError
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -148,6 +149,14 @@ def test_a_sample_that_is_read_as_names_of_columns_is_noticed(first: str, odd: b
     notes = csv_table(str(tmp_path / "t.csv"), label_column=-1).notes
     text = "line 1 is read as the names of columns, but they are numbers; if it is a sample, set data.header: false"
     assert notes == ((text,) if odd else ())
+
+
+def test_a_name_that_stands_twice_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,a,label\n4.9,3.0,1,x\n6.4,3.2,2,y\n6.3,3.2,3,y\n")
+    [note] = csv_table(str(tmp_path / "t.csv"), label_column="label").notes
+    assert note == "2 columns are called 'a'; where the config names one, give its number: 0, 2"
+    with pytest.raises(DataError, match=r"2 columns are called 'a'; give data\.drop as a number"):
+        csv_table(str(tmp_path / "t.csv"), label_column="label", drop=["a"])
 
 
 def test_columns_of_text_that_name_their_row_or_repeat_the_label_are_named(tmp_path: Path) -> None:

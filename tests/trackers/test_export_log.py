@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -202,3 +203,14 @@ def test_tensorboard_reads_what_the_log_says(run: RunPaths) -> None:
     assert "config/text_summary" in read.Tags()["tensors"] or "config" in read.Tags()["tensors"]
     times = [point.wall_time for point in read.Scalars("lr")]
     assert times == sorted(times)
+
+
+def test_a_log_that_cannot_be_read_is_left_out_unless_it_is_alone() -> None:
+    damaged = Path("out/b/0000000b-s0/log.jsonl")
+    damaged.parent.mkdir(parents=True)
+    os.mkfifo(damaged)
+    done = export("out", "--to", "csv")
+    assert done.stderr.startswith(f"warning: left out: cannot read the log {damaged}: ")
+    assert {row["run"] for row in rows_of("out/runs.csv")} == {"out/a/0000000a-s0"}
+    alone = export("out/b", "--to", "csv", code=1)
+    assert alone.stderr.startswith(f"cannot read the log {damaged}: ")

@@ -7,6 +7,7 @@ that no new sample will have; a number with more digits than float64 holds is an
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -62,14 +63,19 @@ class Column:
 
 
 def notes_of_header(columns: Sequence[Column], line: int) -> tuple[str, ...]:
-    """Return a note if the names of columns look like a sample; line: where they stand."""
+    """Return notes if the names of columns look like a sample, or one stands twice; line: where they stand."""
+    notes = []
+    for name, count in Counter(column.name for column in columns if column.name).items():
+        if count > 1:
+            numbers = ", ".join(str(column.number) for column in columns if column.name == name)
+            notes.append(f"{count} columns are called {name!r}; where the config names one, give its number: {numbers}")
     names = [exact_number(column.name or "") for column in columns]
-    numbers = [name for name in names if name is not None]
+    found = [name for name in names if name is not None]
     # One name that is text may be a label. 0, 1, 2 ... are what programs call columns without names.
-    if len(numbers) < max(2, len(names) - 1) or all(b - a == 1 for a, b in pairwise(numbers)):
-        return ()
+    if len(found) < max(2, len(names) - 1) or all(b - a == 1 for a, b in pairwise(found)):
+        return tuple(notes)
     text = f"line {line} is read as the names of columns, but they are numbers; if it is a sample, set data.header"
-    return (f"{text}: false",)
+    return (f"{text}: false", *notes)
 
 
 def notes_of_labels(column: Column, texts: Sequence[str]) -> list[str]:

@@ -30,8 +30,11 @@ class Picture:
             path: its ending says the kind: .png, .svg or .pdf.
 
         Raises:
+            ValueError: the path is no text and no Path.
             UserError: the ending names no known kind, or the file cannot be written.
         """
+        if not isinstance(path, str | Path):
+            raise ValueError(f"path={path!r}; expected the name of a file")
         save_figure(self.figure, Path(path), say=lambda text: print(text, file=sys.stderr))  # noqa: T201
         return Path(path)
 

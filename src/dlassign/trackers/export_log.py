@@ -81,8 +81,15 @@ def follow_logs(places: Sequence[str], tracker: Tracker, *, say: Callable[[str],
         say: is told how many runs there are, and how many go on.
 
     Raises:
-        UserError: there is no run, a log cannot be read, or the first or last export failed.
+        UserError: there is no run, no log can be read, or the first or last export failed.
     """
+    told_once: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in told_once:
+            told_once.add(text)
+            say(text)
+
     written: dict[Path, int] = {}
     logs: list[RunLog] = []
     where: list[str] = []
@@ -95,7 +102,8 @@ def follow_logs(places: Sequence[str], tracker: Tracker, *, say: Callable[[str],
         sizes = {paths.root: _size(paths) for paths in runs}
         if sizes != written and (time.monotonic() >= due or not going):
             began = time.monotonic()
-            logs = read_logs([paths for paths in runs if sizes[paths.root] or paths.root not in going])
+            begun = [paths for paths in runs if sizes[paths.root] or paths.root not in going]
+            logs = read_logs(begun, say=say_once)
             try:
                 where, written = tracker.write(logs), sizes
             except UserError as error:

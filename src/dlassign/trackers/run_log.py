@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from dlassign.config.neutral_keys import NEUTRAL, PLACES
+from dlassign.errors import UserError
 from dlassign.store.identity import flat_config
 from dlassign.store.paths import RunPaths, telling_names
 from dlassign.store.records import Record, RunRecords, read_records
@@ -118,17 +119,28 @@ class RunLog:
         return {key: value for key, value in flat_config(self.start["config"]) if key not in NEUTRAL | PLACES}
 
 
-def read_logs(runs: Sequence[RunPaths]) -> list[RunLog]:
-    """Return the logs of runs.
+def read_logs(runs: Sequence[RunPaths], *, say: Callable[[str], None] = lambda text: None) -> list[RunLog]:
+    """Return the logs of runs; one that cannot be read is left out, unless it is the only one.
+
+    Args:
+        runs: their folders.
+        say: told what is left out.
 
     Raises:
-        UserError: a log cannot be read.
+        UserError: no log can be read.
     """
     names = telling_names([paths.root for paths in runs])
-    return [
-        RunLog(paths=paths, name=name.lstrip("/"), records=read_records(paths.log))
-        for paths, name in zip(runs, names, strict=True)
-    ]
+    logs, faults = [], []
+    for paths, name in zip(runs, names, strict=True):
+        try:
+            logs.append(RunLog(paths=paths, name=name.lstrip("/"), records=read_records(paths.log)))
+        except UserError as error:
+            faults.append(error)
+    if faults and not logs:
+        raise faults[0]
+    for fault in faults:
+        say(f"warning: left out: {fault}")
+    return logs
 
 
 def rows_of(records: RunRecords) -> list[Row]:

@@ -152,7 +152,7 @@ def _manifest_differences(manifest: dict[str, Any], records: RunRecords, paths: 
         ended = "has no end" if end is None else f"ended as {end['status']}"
         yield f"the run is called {status}; by its log it {ended}"
     chain = manifest.get("chain")
-    if chain is not None and chain not in _known_heads(records, paths, running=status == "running"):
+    if chain is not None and chain not in list(_known_heads(records, paths, running=status == "running")):
         what = "was written" if status == "running" else "ended"
         yield f"the log is not the one that was there when it {what}: a line of it was changed, removed or added"
 

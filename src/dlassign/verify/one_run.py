@@ -94,10 +94,11 @@ def _without_records(paths: RunPaths, error: UserError) -> Judgement:
     """Return what is to say of a log that no reader of this version takes: a run that has ended has left records."""
     with suppress(OSError, UserError, *DAMAGE):
         status = read_manifest(paths)["status"]
-        held = any(record for _, record in read_json_lines(paths.log, what="the log"))
-        if status != "running" and not held and paths.log.exists():
-            what = f"it holds no complete record, and by manifest.json the run ended as {status}"
-            return contradicted("log", what, paths.log)
+        there = paths.log.exists()
+        held = there and any(record for _, record in read_json_lines(paths.log, what="the log"))
+        if status != "running" and not held:
+            what = "it holds no complete record" if there else "it is not there"
+            return contradicted("log", f"{what}, and by manifest.json the run ended as {status}", paths.log)
     return untold("log", " ".join(str(error).split()))
 
 

@@ -79,7 +79,11 @@ def _export_logs(runs: tuple[str, ...], to: TrackerName, out: str | None, *, fol
 
     found = some_runs(runs, say=say)
     tracker = make_tracker(to, out, found)
-    files = follow_logs(runs, tracker, say=say) if follow else tracker.write(read_logs(found))
+    if follow:
+        files = follow_logs(runs, tracker, say=say)
+    else:
+        logs = read_logs(found, say=say)
+        found, files = [log.paths for log in logs], tracker.write(logs)
     if as_json:
         click.echo(json.dumps({"to": to, "runs": len(found), "written": files}))
         return

@@ -57,4 +57,4 @@ def _check_folder(folder: Path, *, option: str, target: Path) -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise UserError(f"{option} {target}: cannot write in {there}: {reason(error)}, or give another name") from error
+        raise UserError(f"{option} {target}: cannot write in {there}: {reason(error)}; or give another name") from error
