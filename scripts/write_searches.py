@@ -38,6 +38,7 @@ SWEEPS = (
     "uva2018_hidden",
     "uva2018_init",
     "uva2020_norm_batch",
+    "uva2018_lr_batch_steps",
 )
 TEXT = """\
 # What the reports' searches find
@@ -416,6 +417,37 @@ def norms(runs: Sequence[Run]) -> Found:
     return side_by_side("batch size", columns), said
 
 
+def rates_and_batches(runs: Sequence[Run]) -> Found:
+    """The 33 pairs of learning rate and batch size of UvA 2018."""
+
+    def of(loss: str) -> Column:
+        return column(runs, "uva2018_lr_batch_steps", lambda run: (run.batch_size, run.of("optimizer.lr")), _loss(loss))
+
+    columns = {"softmax twice": of("double_softmax"), "one softmax": of("cross_entropy")}
+    said = []
+    for what, points in columns.items():
+        small, large = (
+            best({key: cell for key, cell in points.items() if key[1] == 1e-4 and low <= key[0] <= high})
+            for low, high in ((0, 200), (1000, math.inf))
+        )
+        gap = points[large].less(points[small])
+        numbers = f"{what}, at 1e-4: the best of 1,000 and more ({large[0]:,}) less the best of 200 and less: {gap}"
+        said.append(Said("large batches are better than small ones", gap.is_gain, numbers))
+        for size in (500, 800):
+            rates = {key: cell for key, cell in points.items() if key[0] == size}
+            usual, high = (
+                best({key: cell for key, cell in rates.items() if (key[1] >= 2e-4) is large}) for large in (False, True)
+            )
+            gap = points[high].less(points[usual])
+            numbers = f"{what}, batches of {size}: the best of 2e-4 and more ({high[1]:g}) less that of the others "
+            said.append(Said("from 2e-4 on the accuracy collapses", gap.is_loss, f"{numbers}({usual[1]:g}): {gap}"))
+    named = {
+        what: {f"{size:,} at {rate:g}": points[size, rate] for size, rate in sorted(points)}
+        for what, points in columns.items()
+    }
+    return side_by_side("batch size and rate", named), said
+
+
 SECTIONS: dict[str, Callable[[Sequence[Run]], Found]] = {
     "Batch sizes": batch_sizes,
     "Learning rates": learning_rates,
@@ -425,6 +457,7 @@ SECTIONS: dict[str, Callable[[Sequence[Run]], Found]] = {
     "Hidden layers": hidden,
     "Initial weights": initial,
     "Normalisation and batch size": norms,
+    "Pairs of rate and batch size": rates_and_batches,
 }
 OF_SECTION = dict(zip(SECTIONS, (SWEEPS[:2], *((sweep,) for sweep in SWEEPS[2:])), strict=True))
 

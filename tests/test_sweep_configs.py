@@ -100,6 +100,15 @@ GRIDS: dict[str, tuple[tuple[str, ...], set[tuple[Any, ...]]]] = {
         ("optimizer.lr", "train.batch_size"),
         {(lr, batch) for batch, lrs in LOGGED_2018.items() for lr in lrs},
     ),
+    "uva2018_lr_batch_steps.yaml": (
+        ("loss.name", "optimizer.lr", "train.batch_size"),
+        {
+            (loss, lr, batch)
+            for loss in ("cross_entropy", "double_softmax")
+            for batch, lrs in LOGGED_2018.items()
+            for lr in lrs
+        },
+    ),
     "digits.yaml": (
         ("optimizer.lr", "model.hidden"),
         set(itertools.product((1e-3, 3e-3, 1e-2), ((100,), (200, 100)))),
@@ -127,6 +136,7 @@ COUNTS = {
     "uva2018_lr_batch.yaml": 12,
     "uva2018_lr_batch_table.yaml": 33,
     "uva2018_batch_steps.yaml": 17,
+    "uva2018_lr_batch_steps.yaml": 66,
 }
 
 

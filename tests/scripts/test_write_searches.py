@@ -131,3 +131,16 @@ def test_a_file_of_runs_is_read_as_it_was_written(tmp_path: Path) -> None:
     runs = runs_of("uva2018_penalty", lambda p: 0.4 if p["loss.penalty"] else None)
     searches.write_csv(runs, tmp_path / "searches.csv")
     assert searches.read_csv(tmp_path / "searches.csv") == runs
+
+
+def test_a_rate_that_is_too_large_for_a_batch_is_seen() -> None:
+    def falls(p: dict[str, Any]) -> float:
+        return 0.2 + 1e-5 * p["train.batch_size"] - 0.1 * (p["optimizer.lr"] >= 2e-4)
+
+    def rises(p: dict[str, Any]) -> float:
+        return 0.3 - 1e-5 * p["train.batch_size"] + 0.01 * (p["optimizer.lr"] >= 2e-4)
+
+    for val, expected in ((falls, True), (rises, False)):
+        table, said = searches.rates_and_batches(runs_of("uva2018_lr_batch_steps", val))
+        assert len(table.splitlines()) == 2 + 33
+        assert seen((table, said)) == [expected] * 6
