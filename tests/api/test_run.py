@@ -142,6 +142,7 @@ def test_it_predicts_files_and_its_own_data(run: dl.Run, tmp_path: Path) -> None
         (lambda run: run.plot("los"), "what='los'; expected one of both, loss, penalty, accuracy, confusion"),
         (lambda run: run.plot(x="steps"), "x='steps'; expected one of step, epoch, seconds, wall"),
         (lambda run: run.plot(smooth=1), "smooth=1; expected a number from 0 and below 1"),
+        (lambda run: run.plot(smooth=float("nan")), "smooth=nan; expected a number from 0 and below 1"),
         (lambda run: run.confusion("train"), "has no final confusion matrix of train; there are those of val, test"),
         (lambda run: run.plot(splits=["train", "tset"]), "split='tset'"),
         (lambda run: run.evaluate(set={"optimizer.lr": 1.0}), "a run is evaluated as it was trained"),

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from dlassign.api.given import place
 from dlassign.api.messages import check_number, check_word
 from dlassign.api.run import Run
+from dlassign.config.ordinary_file import given_path
 from dlassign.errors import UserError
 from dlassign.store.run_group import RunGroup, find_group, group_of
 from dlassign.tables.comparison import Comparison, compare_groups
@@ -90,7 +90,7 @@ def compare(
 
 def _group(given: Group) -> RunGroup:
     if isinstance(given, str | Path):
-        return find_group(str(place(given)))
+        return find_group(str(given_path(given)))
     what = "groups: expected places such as 'out/NAME/HASH8', runs, or lists of runs, got"
     if not isinstance(given, Run | Iterable):
         raise UserError(f"{what} {type(given).__name__}")

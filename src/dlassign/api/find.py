@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, overload
 
 from dlassign.api.columns import Columns, columns_of
-from dlassign.api.given import place, plain
+from dlassign.api.given import plain
 from dlassign.api.messages import check_count, check_kind, say, telling_python
 from dlassign.api.run import Run
+from dlassign.config.ordinary_file import given_path
 from dlassign.config.values import value_text
 from dlassign.store.identity import differing_keys
 from dlassign.store.select import one_run, runs_at
@@ -30,7 +31,7 @@ def open(path: str | Path, *, trust: bool = False) -> Run:  # noqa: A001 (dlassi
     Raises:
         UserError: there is no run, or there are several.
     """
-    return Run(one_run(str(place(path))), trust=trust)
+    return Run(one_run(str(given_path(path))), trust=trust)
 
 
 class Runs:
@@ -125,7 +126,7 @@ def runs(
     check_kind("sort", sort, str | None, "a key, such as '-test'")
     if limit is not None:
         limit = check_count("limit", limit)
-    there = runs_at(top := place(folder, "folder"))
+    there = runs_at(top := given_path(folder, "folder"))
     if not there and not top.exists():
         say(f"there is no folder {top}, so there are no runs")
     found = {run.path: run for run in [Run(paths, trust=trust) for paths in there]}

@@ -58,7 +58,7 @@ def locate_config(
     with telling_python():
         allowed, names = own_code(code, parts)
         overrides = overrides_of(changes, names)
-        document = read_named_config(place(config)) if is_path(config) else extended(document_of(config), Path())
+        document = read_named_config(given_path(config)) if is_path(config) else extended(document_of(config), Path())
         if data is not None:
             _name_arrays(document, data)
         document.data = with_files(document.data, names)
@@ -84,7 +84,7 @@ def own_code(code: Sequence[str | Path], parts: Mapping[str, Part] | None) -> tu
     listed = [code] if isinstance(code, str | Path) else code
     if not isinstance(listed, Sequence) or isinstance(listed, bytes):
         raise UserError(f"code: expected paths of Python files, such as ['net.py'], got {type(code).__name__}")
-    files = [place(file, "code") for file in listed]
+    files = [given_path(file, "code") for file in listed]
     with TemporaryDirectory(prefix=GATHERED) as folder:
         gathered = gather(parts or {}, Path(folder))
         # Read before the folder goes.
@@ -135,11 +135,6 @@ def _name_arrays(document: Document, data: Arrays) -> None:
     section = document.data.setdefault("data", {"name": "arrays"})
     if isinstance(section, dict) and section.get("name") == "arrays":
         section.setdefault("given", [name for name in data if name != "train"])
-
-
-def place(path: str | Path, name: str = "path") -> Path:
-    """Return a path with `~` expanded; see `given_path`, which raises UserError where it is none."""
-    return given_path(path, name)
 
 
 def is_path(config: Config) -> TypeGuard[str | Path]:

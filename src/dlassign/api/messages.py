@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -78,8 +79,9 @@ def check_count(name: str, value: object) -> int:
 
 
 def check_number(name: str, value: object, expected: str = "a number") -> None:
-    """Raise ValueError for an argument that is no number of Python or NumPy."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    """Raise ValueError for an argument that is no finite number of Python or NumPy."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or value in (math.inf, -math.inf) or value != value:
         raise ValueError(f"{name}={_shown(value)}; expected {expected}")
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.api.columns import Columns, columns_of
-from dlassign.api.given import Arrays, overrides_of, place, raw_of
+from dlassign.api.given import Arrays, overrides_of, raw_of
 from dlassign.api.messages import check_count, check_kind, check_number, check_word, say, telling_python
 from dlassign.api.result import Evaluated, Result, evaluated
+from dlassign.config.ordinary_file import given_path
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, read_records
@@ -294,7 +295,8 @@ class Run:
                 scored = score_own_split(saved, split, views=tta, say=say)
             else:
                 net = classifier_of_run(saved, views=tta)
-                scored = score_places(net, [str(place(source, "sources")) for source in sources], saved=saved, say=say)
+                places = [str(given_path(source, "sources")) for source in sources]
+                scored = score_places(net, places, saved=saved, say=say)
             names = column_names(top := min(top, len(scored.classes)))
             rows = [row_values(row, scored.classes, top=top) for row in scored.predictions(top)]
         return columns_of([dict(zip(names, row, strict=True)) for row in rows], names)

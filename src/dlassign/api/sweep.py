@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from dlassign.api.columns import Columns, columns_of
 from dlassign.api.find import Runs
-from dlassign.api.given import Config, document_of, is_path, overrides_of, own_code, place, with_files
+from dlassign.api.given import Config, document_of, is_path, overrides_of, own_code, with_files
 from dlassign.api.messages import say, telling_python
 from dlassign.api.run import Run
 from dlassign.config.load import dump_plain, extended
 from dlassign.config.load_sweep import LocatedSweep, locate_sweep, read_named_sweep
+from dlassign.config.ordinary_file import given_path
 from dlassign.config.places import Document
 from dlassign.config.values import value_text
 from dlassign.errors import Interrupted
@@ -145,8 +146,8 @@ def sweep(
         located = read_sweep(read, changes, executor=executor, device=device and str(device))
         base = _own_base(config)
         if base is not None:  # where the sweep looks for it when it is run from its own folder
-            located = replace(located, path=SweepPaths(place(out, "out") / located.config.name).config)
-        ready = ready_sweep(located, place(out, "out"))
+            located = replace(located, path=SweepPaths(given_path(out, "out") / located.config.name).config)
+        ready = ready_sweep(located, given_path(out, "out"))
         paths = ready.sweep.paths
         if base is not None:
             make_folder(paths.root)
@@ -164,7 +165,7 @@ def _read(config: Config, code: Code, names: Mapping[str, str], overrides: tuple
     """Read and check a sweep; names: of own parts in a config, by those that the user gave them."""
     base = _own_base(config)
     if is_path(config):
-        path = place(config)
+        path = given_path(config)
         document = read_named_sweep(path)
     else:
         path = Path("of_python")  # the path of its base is that from the working directory

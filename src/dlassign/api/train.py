@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlassign.api.given import Arrays, Config, locate_config, place, raw_of
+from dlassign.api.given import Arrays, Config, locate_config, raw_of
 from dlassign.api.messages import say, telling_python
 from dlassign.api.run import Run
+from dlassign.config.ordinary_file import given_path
 from dlassign.errors import Diverged, Interrupted
 from dlassign.launch.display import shown
 from dlassign.launch.training import FoundRun, find_run, train_run
@@ -60,7 +61,7 @@ def train(
     raw = raw_of(data)
     located = locate_config(config, set, seed=seed, device=device, data=data, code=code, parts=parts)
     with telling_python():
-        found = find_run(located, place(out, "out"), again=again, say=say, raw=raw)
+        found = find_run(located, given_path(out, "out"), again=again, say=say, raw=raw)
         if found.records is None:
             _train(found)
     return Run(found.paths, trust=bool(code or parts))
