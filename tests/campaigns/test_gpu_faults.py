@@ -141,14 +141,15 @@ FAULTS = {
     ),
     "a stack looks at a gradient": fault(
         "stacked/optimizer.py",
-        "stacked = [_gradient(p) for p in self._params]",
-        "stacked = [_gradient(p) for p in self._params]\n        assert stacked[0].isfinite().all()",
+        "stacked = [[_gradient(p) for p in params] for params in self._params]",
+        "stacked = [[_gradient(p) for p in params] for params in self._params]\n"
+        "        assert stacked[0][0].isfinite().all()",
         STACKS,
     ),
     "the rates of a stack are uploaded, one by one": fault(
         "stacked/optimizer.py",
         "self._call(tuple(parts)).step(grads, lr)",
-        "torch.tensor([lr]).to(self._params[0].device, non_blocking=True)\n"
+        "torch.tensor([lr]).to(grads[0].device, non_blocking=True)\n"
         "            self._call(tuple(parts)).step(grads, lr)",
         STACKS,
     ),
