@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,21 @@ def test_what_other_folders_use_is_one_row_and_no_size_is_zero(run: RunPaths, mo
     size = " ".join(row.split()[:2])
     assert float(size.split()[0]) > 0
     assert told.startswith(f"{size} of it lie outside this folder, and serve the others, too")
-    assert end == f"{size} could be removed; --yes removes it"
+    assert end == f"nothing of this folder, and {size} that all folders share, could be removed; --yes removes it"
+
+
+def test_what_lies_here_and_what_all_folders_share_are_two_sums(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A total that was mostly of other folders stood as what --yes removes."""
+    elsewhere = Path("elsewhere").absolute()
+    elsewhere.mkdir()
+    shutil.copytree("out", elsewhere / "out")
+    monkeypatch.chdir(elsewhere)
+    *_, row, _, end = clean().stdout.splitlines()
+    assert end == (
+        f"1.5 MB of this folder and {' '.join(row.split()[:2])} that all folders share could be removed; --yes removes "
+        "both, `dlassign clean out --yes` the first alone"
+    )
+    assert clean("out").stdout.endswith("\n1.5 MB could be removed; --yes removes it\n")
 
 
 def test_it_says_and_removes_only_with_yes(run: RunPaths) -> None:

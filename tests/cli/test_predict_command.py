@@ -96,6 +96,14 @@ def test_an_unreadable_image_is_a_row_and_exit_code_1(run: Path, photos: Path, t
     assert (tmp_path / "sheet.png").exists()
 
 
+def test_photos_that_are_made_to_fit_are_told_on_standard_error(run: Path, tmp_path: Path) -> None:
+    save(tmp_path / "large.png", np.zeros((40, 32, 3), np.uint8))
+    done = predict(run, tmp_path / "large.png", "--format", "csv")
+    assert "note: 1 of 1 image is shrunk to 8x8 (height x width) to fit the net" in done.stderr
+    assert "note: 1 of 1 image is saved in colour, and made gray to fit the net" in done.stderr
+    assert "note" not in done.stdout
+
+
 def test_a_list_on_standard_input(run: Path, photos: Path) -> None:
     done = predict(run, "-", "--format", "jsonl", stdin=f"{photos}/7/c.png\nnowhere.png\n")
     assert done.exit_code == 1

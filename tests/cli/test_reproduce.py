@@ -204,6 +204,22 @@ def test_data_that_is_not_there_is_marked(folder: Path) -> None:
     assert (folder / "out/tables/small.md").read_text().count("dlassign data fetch mnist") == 1
 
 
+def test_a_list_does_not_read_as_if_rows_without_data_were_done(folder: Path) -> None:
+    """A row whose data is not there had 0 runs missing and 0:00 to go, as a finished one has."""
+    write_config(folder, "real", data={"name": "mnist", "split": {"val": 0.1}}, model={"name": "mlp"})
+    write_config(folder, "table", data={"name": "csv_table", "path": "gone.csv", "label_column": "y"})
+    rows = {name: row(name, {"figure": "test", "value": 0.98}, seconds=1.0) for name in ("real", "table", "narrow")}
+    write_table(folder, rows)
+    reproduce("small:narrow")
+    listed = reproduce("--list")
+    assert "0 runs to train: 0:00 one after the other; 2 rows cannot be trained here" in listed.stderr
+    real, table, narrow = (line.split()[1:4] for line in listed.stdout.splitlines()[1:])
+    assert narrow == ["3", "0", "0:00"]
+    assert real[1:] == ["3", "-"]
+    assert table[1:] != narrow[1:]
+    assert [one["seconds"] for one in json.loads(reproduce("--list", "--json").stdout)] == [None, None, 0.0]
+
+
 def test_the_page_has_machine_and_tables(folder: Path) -> None:
     result = reproduce("--page", "docs/page.md", "--seeds", "2")
     text = (folder / "docs" / "page.md").read_text()

@@ -150,8 +150,8 @@ def test_a_broken_link_is_a_bad_image_and_a_pipe_is_none(source: FolderSource) -
 
 def test_images_beside_the_class_folders_are_said(source: FolderSource) -> None:
     save(Path(source.root) / "train" / "stray.png", np.zeros((4, 5, 3), np.uint8))
-    assert "1 images lie in" in (note := read(source).notes[0])
-    assert note.endswith("in no class folder, and were left out: stray.png")
+    assert "1 image lies in" in (note := read(source).notes[0])
+    assert note.endswith("in no class folder, and was left out: stray.png")
 
 
 def test_an_accent_may_be_written_in_two_ways(source: FolderSource) -> None:

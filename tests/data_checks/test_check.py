@@ -106,7 +106,7 @@ def test_equal_samples_with_two_labels() -> None:
     found = only(check_data(data), "two_labels")
     assert found.level == "alarm"
     assert found.samples == ((("train", 5), ("train", 6)),)
-    assert "such as one of cat and of owl" in found.text
+    assert "such as one of class cat and one of class owl" in found.text
 
 
 def test_equal_rows_of_a_table_with_few_values_are_chance() -> None:
@@ -304,6 +304,7 @@ def test_the_command_names_files_and_exits_1_at_an_alarm(tmp_path: Path) -> None
     assert result.exit_code == 1, result.output
     assert "alarm: 1 of 24 samples of test also occur in train" in result.output
     assert f"such as {root}/test/cat/3.png = {root}/train/dog/5.png" in result.output
+    assert "keep one sample of each, with that label" in result.output, "a mended label alone would leave the leak"
     assert result.output.splitlines()[-1] == "2 alarms"
     found = json.loads(run(write(tmp_path / "c.yaml", data), "--json").stdout)
     assert [flaw["kind"] for flaw in found["flaws"]] == ["equal_across", "two_labels"]

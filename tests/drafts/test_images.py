@@ -129,9 +129,9 @@ def test_odd_photos_are_looked_at_and_train(place: Place, tmp_path: Path) -> Non
     assert cfg.data.skip_bad
     assert cfg.data.fit == "crop"
     text = "\n".join(seen)
-    assert "pets: 61 images of 3 classes (apple, banana, cherry), 20 to 21 of each" in text
+    assert "pets: 60 images of 3 classes (apple, banana, cherry), 20 of each" in text, "a broken file is no image"
     assert "cannot be read as images, and left out: pets/apple/broken.jpg" in text
-    assert "1 images lie in pets itself, in no class folder, and were left out: stray.jpg" in text
+    assert "1 image lies in pets itself, in no class folder, and was left out: stray.jpg" in text
     cfg = load_config("pets.yaml", ["train.epochs=1"])
     assert run_experiment(cfg, RunPaths(tmp_path / "run")).end is not None
 
@@ -161,6 +161,21 @@ def test_files_that_are_all_no_images(place: Place) -> None:
     for path in Path(place("cat", "dog")).rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"none of the 24 files in pets can be read as an image"):
+        draft_images("pets", file="pets.yaml")
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("train/dog", "pets/train/dog: none of its files can be read as an image; mend them, or take the class out"),
+        ("test", "pets/test: none of its files can be read as an image; mend them, or move the folder away"),
+    ],
+)
+def test_a_folder_whose_files_are_no_images_is_named(place: Place, folder: str, message: str) -> None:
+    place("train/cat", "train/dog", "test/cat", "test/dog")
+    for path in Path("pets", folder).rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match=message):
         draft_images("pets", file="pets.yaml")
 
 

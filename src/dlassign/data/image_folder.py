@@ -23,7 +23,7 @@ from dlassign.data.image_groups import group_numbers
 from dlassign.data.image_headers import Header, read_headers
 from dlassign.data.image_pixels import Decoding, Pixels
 from dlassign.data.image_scan import ImageFile, escaped, scan_folders
-from dlassign.errors import DataError, first_few
+from dlassign.errors import DataError, counted, first_few
 
 FORMAT = 5
 """Part of every cache key. Raise it when the same files decode to other pixels, or the cache files change."""
@@ -204,8 +204,8 @@ class Images:
         if entry.bad:
             files = self.scan.files
             shown = [f"{files[row].path} ({why})" for row, why in entry.bad.items()]
-            what = f"{len(shown)} images were left out because they cannot be decoded"
-            notes.append(f"{what}: {first_few(shown, 10)}")
+            what = counted(len(shown), "image was left out because it", "images were left out because they")
+            notes.append(f"{what} cannot be decoded: {first_few(shown, 10)}")
         return Raw(
             train=parts["train"],
             val=parts.get("val"),

@@ -7,13 +7,13 @@ import heapq
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from dlassign.errors import DataError, first_few
+from dlassign.errors import DataError, counted, first_few
 
 IMAGE_ENDINGS = frozenset(
     # Pillow reads more formats, but those are documents or scientific data, not sets of images.
@@ -56,6 +56,12 @@ class Scan:
     def files(self) -> list[ImageFile]:
         """The images of all parts, in the order of the decoded rows."""
         return [file for _, files in self.parts for file in files]
+
+    def without(self, paths: Collection[str]) -> Scan:
+        """Return the scan without the images at some paths."""
+        left_out = frozenset(paths)
+        parts = ((part, tuple(file for file in files if file.path not in left_out)) for part, files in self.parts)
+        return replace(self, parts=tuple(parts))
 
     def quick_key(self, *options: object) -> str:
         """Return a digest of the name, label and state of every file, and of `options`.
@@ -202,7 +208,8 @@ def _class_folders(part: str, folder: Path, *, taken: dict[tuple[int, int], str]
         raise DataError(f"data.{part}: {folder} holds {what}; there must be one a class, with its images in it")
     if len(found) < 2 and part == "train":
         raise DataError(f"data.{part}: {folder} holds one class only, {min(found)!r}; classification needs at least 2")
-    beside = f"{len(stray)} images lie in {folder} itself, in no class folder, and were left out: {shown}"
+    lie, left = counted(len(stray), "image lies", "images lie"), "was" if len(stray) == 1 else "were"
+    beside = f"{lie} in {folder} itself, in no class folder, and {left} left out: {shown}"
     return dict(sorted(found.items())), [beside] * bool(stray)
 
 

@@ -18,7 +18,9 @@ _CHANCE = 1e-3
 """Equal rows that chance gives less often than once in a thousand tables, if columns do not hang together."""
 _NEAR = "each has others near it, so columns that hang together can make rows equal, or it is one answer all through"
 """Why chance may have made rows equal."""
-_MEND_LABELS = "look at them: at most one of the labels of each group is right; mend it, or take them out"
+_MEND_LABELS = (
+    "look at them: at most one of the labels of each group is right; keep one sample of each, with that label"
+)
 
 
 def shared_samples(dataset: Dataset) -> tuple[list[Flaw], dict[str, list[int]]]:
@@ -124,7 +126,8 @@ class _Groups:
             kind="two_labels",
             level="alarm" if chance is None else "note",
             text=f"{n:,} samples are equal to samples of another class, in "
-            f"{counted(len(groups), 'group')} of equal ones, such as one of {' and of '.join(labels)}{chance or ''}",
+            f"{counted(len(groups), 'group')} of equal ones, such as one of class {' and one of class '.join(labels)}"
+            f"{chance or ''}",
             cure=_cure(_MEND_LABELS, "", leaks=False, chance=chance is not None),
             counts={"samples": n, "groups": len(groups)},
             samples=samples,

@@ -67,7 +67,8 @@ def draft_images(root: str, *, file: str) -> tuple[str, list[str]]:
         file: the config will be written to; its stem is the name of the runs.
 
     Raises:
-        DataError: there are no class folders, too few images, or runs would be written among the class folders.
+        DataError: there are no class folders, too few images that can be read, or runs would be written among the class
+            folders.
     """
     found = find_layout(root)
     if found is None:
@@ -81,12 +82,14 @@ def draft_images(root: str, *, file: str) -> tuple[str, list[str]]:
             f"give the command one folder up: `cd ..`, then `dlassign init {Path.cwd().name}`"
         )
     scan = scan_folders(found.root, train=found.train, val=found.val, test=found.test)
+    look = look_at(scan.files)
+    if not look.sizes and len(scan.parts[0][1]) >= FEWEST:
+        raise DataError(f"none of the {len(scan.files)} files in {found.root} can be read as an image")
+    scan = scan.without(look.bad)
     counts = {part: len(files) for part, files in scan.parts}
     if counts["train"] < FEWEST:
         raise DataError(f"{found.root} has {counts['train']} images to train on; give at least {FEWEST}")
-    look = look_at(scan.files)
-    if not look.sizes:
-        raise DataError(f"none of the {len(scan.files)} files in {found.root} can be read as an image")
+    _check_readable(found, scan)
     held_out = {part: share for part, share in SHARES.items() if getattr(found, part) is None}
     sizes = split_sizes(counts["train"], counts.get("test"), n_val=counts.get("val"), **held_out)
     choice = choose(look, n_train=sizes.train)
@@ -120,6 +123,19 @@ def look_at(files: Sequence[ImageFile]) -> Look:
             except Exception:  # noqa: BLE001 - each of Pillow's decoders raises errors of its own
                 bad.append(file.path)
     return Look(tuple(sizes), all(mode.startswith(("L", "I", "F", "1")) for mode in modes), tuple(bad))
+
+
+def _check_readable(found: Layout, scan: Scan) -> None:
+    """Refuse a part, or a class of train, of which no file can be read as an image; scan: what can be read."""
+    for part, files in scan.parts:
+        folder = Path(found.root) / getattr(found, part)
+        if not files:
+            raise DataError(f"{folder}: none of its files can be read as an image; mend them, or move the folder away")
+        if part == "train" and (lacking := set(range(len(scan.classes))) - {file.label for file in files}):
+            raise DataError(
+                f"{folder / scan.classes[min(lacking)]}: none of its files can be read as an image; mend them, or take "
+                "the class out of every part"
+            )
 
 
 def choose(look: Look, *, n_train: int) -> Choice:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dlassign.data.load import names_of_run
 from dlassign.deploy.classifier import Classifier
+from dlassign.deploy.fitting import notes_of_fitting
 from dlassign.deploy.own_samples import note_of_own_samples
 from dlassign.deploy.predict import Scored, score_sources, score_split
 from dlassign.deploy.sources import open_sources
@@ -38,6 +39,7 @@ def score_places(
         places, intake=classifier.intake, classes=classifier.labels, labels=labels, listed=listed
     )
     notes += [own] if saved is not None and (own := note_of_own_samples(saved, opened)) else []
+    notes += notes_of_fitting(opened, None if saved is None else saved.cfg.data)
     for note in notes:
         say(note)
     return score_sources(classifier, opened)

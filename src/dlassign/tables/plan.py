@@ -58,7 +58,11 @@ class PlannedRow:
 
     def missing(self) -> list[Trial]:
         """Return the trials that are to be trained: those that are not finished, if they can be."""
-        return [] if self.why or not self.asked else [trial for trial in self.trials if _over(trial.paths) is None]
+        return [] if self.why or not self.asked else self.unfinished()
+
+    def unfinished(self) -> list[Trial]:
+        """Return the trials that are not over, also where they cannot be trained here."""
+        return [trial for trial in self.trials if _over(trial.paths) is None]
 
 
 @dataclass(frozen=True, kw_only=True)

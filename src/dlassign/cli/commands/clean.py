@@ -118,12 +118,23 @@ def _lines(found: list[Leftover], *, removed: bool, shared: Path | None) -> list
         "what": [what for _, what, _ in rows],
         "path": [path for _, _, path in rows],
     }
-    total = _size(sum(one.size for one in found))
+    total, away = _size(sum(one.size for one in found)), _size(sum(one.size for one in outside))
     lines = [columns_text(columns, left=tuple(columns))]
     if outside:
-        what = f"{_size(sum(one.size for one in outside))} of it lie outside this folder, and serve the others, too"
+        what = f"{away} of it lie outside this folder, and serve the others, too"
         lines.append(f"{what}: images that are decoded anew where they are needed")
-    return [*lines, f"removed {total}" if removed else f"{total} could be removed; --yes removes it"]
+    if removed:
+        return [*lines, f"removed {total}"]
+    if not outside:
+        return [*lines, f"{total} could be removed; --yes removes it"]
+    if len(rows) == 1:
+        return [
+            *lines,
+            f"nothing of this folder, and {away} that all folders share, could be removed; --yes removes it",
+        ]
+    here = _size(sum(one.size for one in found if one not in outside))
+    both = f"{here} of this folder and {away} that all folders share could be removed; --yes removes both"
+    return [*lines, f"{both}, `dlassign clean out --yes` the first alone"]
 
 
 def _size(size: int) -> str:

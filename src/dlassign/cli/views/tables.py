@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dlassign.cli.views.notes import say_once
+from dlassign.errors import counted
 from dlassign.stats.text import clock, columns_text
 from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
@@ -74,13 +75,20 @@ def _took(result: TrialResult) -> str:
 
 
 def planned_json(planned: Sequence[PlannedRow]) -> list[dict[str, Any]]:
-    """Return the rows that were asked for: how many runs they need, how many are missing, and what those cost."""
+    """Return the rows that were asked for: how many runs they need, how many are missing, and what those cost.
+
+    Counts are None where the data is not there by which runs are told apart; the cost also where none can be trained.
+    """
     rows: list[dict[str, Any]] = []
     for plan in planned:
         if plan.asked:
-            missing = len(plan.missing())
-            each = plan.row.seconds
-            counts = {"runs": len(plan.trials), "missing": missing, "seconds": None if each is None else each * missing}
+            runs, missing = (len(trials) if plan.trials else None for trials in (plan.trials, plan.unfinished()))
+            each = None if plan.why and missing != 0 else plan.row.seconds
+            counts = {
+                "runs": runs,
+                "missing": missing,
+                "seconds": None if each is None or missing is None else each * missing,
+            }
             rows.append({"row": plan.full_name, "label": plan.row.label, **counts, "why": plan.why})
     return rows
 
@@ -93,8 +101,7 @@ def planned_table(rows: Sequence[dict[str, Any]], how: str) -> str:
         return csv_text({key: [row[key] for row in rows] for key in _PLANNED})
     columns = {
         "row": [row["row"] for row in rows],
-        "runs": [str(row["runs"]) for row in rows],
-        "missing": [str(row["missing"]) for row in rows],
+        **{key: ["-" if row[key] is None else str(row[key]) for row in rows] for key in ("runs", "missing")},
         "time": ["-" if row["seconds"] is None else clock(row["seconds"]) for row in rows],
         "experiment": [row["label"] for row in rows],
         "": [row["why"] for row in rows],
@@ -103,12 +110,15 @@ def planned_table(rows: Sequence[dict[str, Any]], how: str) -> str:
 
 
 def planned_cost(rows: Sequence[dict[str, Any]]) -> str:
-    """Return how many runs are missing in all, and how long they take one after the other."""
-    total = sum(row["seconds"] or 0.0 for row in rows)
-    missing = sum(row["missing"] for row in rows)
-    unknown = sum(row["missing"] for row in rows if row["seconds"] is None)
+    """Return how many runs can be trained in all, their time in a row, and how many rows cannot be trained."""
+    can = [row for row in rows if not row["why"]]
+    total = sum(row["seconds"] or 0.0 for row in can)
+    missing = sum(row["missing"] for row in can)
+    unknown = sum(row["missing"] for row in can if row["seconds"] is None)
     more = f", and {unknown} of which the table says no time" if unknown else ""
-    return f"{missing} run{'s' * (missing != 1)} to train: {clock(total)} one after the other{more}"
+    lacking = sum(bool(row["why"]) and row["missing"] != 0 for row in rows)
+    rest = f"; {counted(lacking, 'row')} cannot be trained here" if lacking else ""
+    return f"{counted(missing, 'run')} to train: {clock(total)} one after the other{more}{rest}"
 
 
 def tables_text(contents: Sequence[dict[str, Any]], folder: Path, how: str, *, asked: set[tuple[str, str]]) -> str:
