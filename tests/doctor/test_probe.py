@@ -198,13 +198,35 @@ def test_a_convolutional_net_with_augmentation_and_an_average() -> None:
 
 def test_a_slow_net_is_looked_at_with_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr("dlassign.doctor.probe.samples_a_second", lambda view, parts: 4.0)
+    monkeypatch.setattr("dlassign.doctor.probe.samples_a_second", lambda view, parts, clock: 4.0)
     monkeypatch.setattr("dlassign.doctor.probe_nets._stats", _noting(seen))
     found = probe(config(), steps=3)
-    assert set(seen) == {12}
-    assert np.sum(found.val_confusion) == 36
+    assert set(seen) == {8}
+    assert np.sum(found.val_confusion) == 24
     assert found.steps == 3
     assert found.by_heart is None  # in the few steps that there is time for, no net learns
+
+
+@BACKENDS
+def test_a_slow_step_leaves_fewer_steps_and_trials_and_the_notes_say_so(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("dlassign.doctor.probe.samples_a_second", lambda view, parts, clock: 1e6)
+    # Each look at this clock costs a second, and one step has about two of them.
+    monkeypatch.setattr("dlassign.doctor.probe.clock_of", lambda device: lambda: float(next(ticks)))
+    found = probe(config(backend), steps=40, seconds=30.0)
+    assert 5 < found.steps < 40
+    assert [trial.factor for trial in found.trials] == [0.01, 0.1, 1.0, 10.0, 100.0]
+    assert {trial.steps for trial in found.trials} == {int(found.steps * 30 / 4 / 31)}
+    [note] = found.notes()
+    assert f"{found.steps} of 40 steps were taken, and {found.trials[0].steps} of 40" in note
+    short = probe(config(backend), steps=40, seconds=8.0)
+    assert [trial.factor for trial in short.trials] == [1.0]
+    assert math.isfinite(short.trials[0].loss)
+    assert "and 0 of 40 with" in short.notes()[0]
+    monkeypatch.undo()
+    assert probe(config(backend)).notes() == ()
 
 
 def _noting(seen: list[int]) -> Any:

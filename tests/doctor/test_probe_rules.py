@@ -133,17 +133,23 @@ def test_a_net_that_learns_from_large_inputs_has_a_hint_at_most() -> None:
 
 def test_a_smaller_rate_that_is_no_better_says_nothing() -> None:
     good = healthy()
-    slower = (Trial(factor=0.1, loss=2.2), Trial(factor=1.0, loss=1.0))
+    slower = (Trial(factor=0.1, steps=40, loss=2.2), Trial(factor=1.0, steps=40, loss=1.0))
     assert not rules(config(), replace(good, trials=slower))
 
 
 def test_the_rate_of_the_lowest_loss_is_the_cure_not_the_largest() -> None:
     slow = replace(healthy(), first=2.3, last=2.299, lr_plan=healthy().lr_share)
-    tried = (Trial(factor=1.0, loss=2.3), Trial(factor=10.0, loss=0.4), Trial(factor=100.0, loss=2.0))
+    tried = (
+        Trial(factor=1.0, steps=40, loss=2.3),
+        Trial(factor=10.0, steps=40, loss=0.4),
+        Trial(factor=100.0, steps=40, loss=2.0),
+    )
     found = rules(config(), replace(slow, trials=tried))["lr_too_small"]
     assert (found.cure, "10 times" in found.why) == ("--set optimizer.lr=0.05", True)
     still = tuple(replace(w, update=1e-7) for w in slow.weights)
-    none = rules(config(), replace(slow, trials=(Trial(factor=1.0, loss=2.3),), weights=still))["lr_too_small"]
+    none = rules(config(), replace(slow, trials=(Trial(factor=1.0, steps=40, loss=2.3),), weights=still))[
+        "lr_too_small"
+    ]
     assert none.cure == ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Mapping
 from statistics import fmean, median
 from typing import Any
@@ -15,12 +14,13 @@ from dlassign.config.own_part import naming_own_code
 from dlassign.config.run import RunConfig
 from dlassign.doctor.constant_answer import constant_answers
 from dlassign.doctor.decay import WEIGHT_DECAY, decays
+from dlassign.doctor.probe_clock import Clock, clock_of
 from dlassign.doctor.probe_nets import Array, NetView, view_of
-from dlassign.doctor.probe_numbers import Confusion, Probe, WeightStats
+from dlassign.doctor.probe_numbers import STEPS, Confusion, Probe, WeightStats
 from dlassign.doctor.probe_samples import neighbours, samples_a_second, some_rows, within
 from dlassign.doctor.probe_steps import Walk, trials, walk
 from dlassign.train.cache import DataCache
-from dlassign.train.device import fitting_threads, resolve_device
+from dlassign.train.device import one_thread, resolve_device
 from dlassign.train.experiment import assemble
 from dlassign.train.given_back import by_itself
 from dlassign.train.memory import naming_memory
@@ -28,8 +28,8 @@ from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.parts import Parts
 from dlassign.train.torch_learner import TorchLearner
 
-STEPS = 200
-SECONDS = 15.0
+SECONDS = 14.0
+"""Of the processor, for the first steps, and again for those with other learning rates."""
 FIXED, HELD = 256, 1000
 """Samples of the fixed batch, and of validation and test that are looked at; fewer of a net that is slow."""
 BY_HEART, BY_HEART_STEPS = 32, 60
@@ -45,8 +45,7 @@ def probe(cfg: RunConfig, *, cache: DataCache | None = None, steps: int = STEPS,
         cfg: the run; `train.compile` is left out, as compiling takes longer than the steps.
         cache: holds the samples, if they are arrays.
         steps: to take, at most.
-        seconds: after which no further step is taken, counted from when data and net are there; the looks and trials
-            that follow take at most about twice as long again.
+        seconds: of one core, or of a GPU, for these steps, and as many again for those with other learning rates.
 
     Raises:
         ConfigError: the config does not fit the data.
@@ -54,16 +53,18 @@ def probe(cfg: RunConfig, *, cache: DataCache | None = None, steps: int = STEPS,
     """
     train = cfg.train.model_copy(update={"compile": "off"})
     cfg = cfg.model_copy(update={"train": train})
-    with by_itself(), naming_own_code(cfg), naming_memory():
-        parts = assemble(cfg, resolve_device(cfg.device), cache=cache)
+    # Threads that wait for each other on a busy machine cost ten times the work, and each machine has another number.
+    with by_itself(), naming_own_code(cfg), naming_memory(), one_thread(), np.errstate(all="ignore"):
+        device = resolve_device(cfg.device)
+        parts = assemble(cfg, device, cache=cache)
         learner = parts.learner
         assert isinstance(learner, TorchLearner | NumpyLearner), "made by assemble"
-        with fitting_threads(learner.n_params, parts.plan.samples_a_step), np.errstate(all="ignore"):
-            return _measure(cfg, parts, view_of(learner), steps=min(steps, parts.plan.steps), seconds=seconds)
+        least = min(steps, parts.plan.steps)
+        return _measure(cfg, parts, view_of(learner), steps=least, clock=clock_of(device), seconds=seconds)
 
 
-def _measure(cfg: RunConfig, parts: Parts, view: NetView, *, steps: int, seconds: float) -> Probe:
-    fast = samples_a_second(view, parts)
+def _measure(cfg: RunConfig, parts: Parts, view: NetView, *, steps: int, clock: Clock, seconds: float) -> Probe:
+    fast = samples_a_second(view, parts, clock)
     fixed = within(fast, FIXED)
     x, y = view.rows(parts.splits["train"], some_rows(len(parts.splits["train"]), fixed))
     start = copy.deepcopy(parts.learner.state_dict())
@@ -72,8 +73,7 @@ def _measure(cfg: RunConfig, parts: Parts, view: NetView, *, steps: int, seconds
     # In fewer steps a net that can learn may not have done so.
     has_time = within(4 * fast / BY_HEART, BY_HEART_STEPS) == BY_HEART_STEPS
     by_heart = view.by_heart(x[:BY_HEART], y[:BY_HEART], BY_HEART_STEPS) if has_time else None
-    deadline = time.perf_counter() + seconds
-    walked = walk(parts, view, steps, deadline)
+    walked = walk(parts, view, steps, clock=clock, seconds=seconds)
     diverged = walked.diverged_at is not None
     modes = (math.inf, math.inf) if diverged else _modes(view, parts, fixed)
     values = view.array(x)
@@ -96,7 +96,7 @@ def _measure(cfg: RunConfig, parts: Parts, view: NetView, *, steps: int, seconds
         **_of_data(cfg, parts, view),
         **_of_plan(parts, len(walked.losses)),
         # Last, for it leaves the learner with other weights.
-        trials=trials(parts, start, deadline=deadline + seconds, own=walked),
+        trials=trials(parts, start, seconds=seconds, own=walked),
     )
 
 

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Confusion = tuple[tuple[int, ...], ...]
+STEPS = 200
+"""Steps that a probe takes of a training that has as many; fewer of a net that is slow."""
 TRIAL_STEPS = 40
-"""Steps that are taken with another learning rate."""
+"""Steps that are taken with another learning rate; fewer of a net that is slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,12 @@ class Trial:
 
     Attributes:
         factor: the learning rate as a multiple of the config's.
-        loss: mean over the last quarter of the steps, without penalty; infinite if it diverged.
+        steps: that were taken.
+        loss: mean over the last quarter of the steps, three at least, without penalty; infinite if it diverged.
     """
 
     factor: float
+    steps: int
     loss: float
 
 
@@ -125,6 +129,18 @@ class Probe:
     neighbours_chance: float
     n_neighbours: int
     against: float
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what there was no time for, as a sentence; nothing if there was for everything."""
+        planned = min(STEPS, self.plan_steps)
+        tried = max((trial.steps for trial in self.trials if trial.factor != 1), default=0)
+        trial = min(TRIAL_STEPS, planned)
+        if self.diverged_at is not None or (self.steps >= planned and tried >= trial):
+            return ()
+        return (
+            f"a step of this net takes long, so {self.steps} of {planned} steps were taken, and {tried} of {trial} "
+            "with each other learning rate: what shows later was not seen",
+        )
 
     def plain(self) -> dict[str, Any]:
         """Return the numbers as JSON has them: what is not finite becomes a text."""

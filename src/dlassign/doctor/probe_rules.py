@@ -107,16 +107,16 @@ def _small_rate(probe: Probe, limits: Thresholds) -> Iterator[Finding]:
         return
     own = next((trial.loss for trial in probe.trials if trial.factor == 1), math.inf)
     better = [
-        (trial.factor, trial.loss)
+        (trial.factor, trial.loss, trial.steps)
         for trial in probe.trials
         if trial.factor > 1 and own - trial.loss > limits.fall_more * probe.first
     ]
-    factor, loss = min(better, key=lambda trial: trial[1], default=(1.0, own))
+    factor, loss, steps = min(better, key=lambda trial: trial[1], default=(1.0, own, 0))
     way = _way(probe)
     # Where no rate that was tried is better, only weights that stay where they are tell that it is the rate.
     if not better and way >= limits.way:
         return
-    tried = f"; {factor:g} times the learning rate does more in {TRIAL_STEPS} steps" if better else ""
+    tried = f"; {factor:g} times the learning rate does more in {steps} steps" if better else ""
     yield Finding(
         rule="lr_too_small",
         certainty="likely",

@@ -64,11 +64,12 @@ def diagnose_config(load: Load, what: str, *, steps: bool = True) -> Diagnosis:
 
     try:
         with placing(located):
-            found += probe_findings(probe(located.config), located.config)
+            measured = probe(located.config)
     except UserError as error:  # such as pretrained weights that are not there
         notes = (*facts.notes, f"no steps were taken: {error}")
         return tell(found, stages=("static",), notes=notes)
-    return tell(found, stages=("static", "probe"), notes=facts.notes)
+    found += probe_findings(measured, located.config)
+    return tell(found, stages=("static", "probe"), notes=(*facts.notes, *measured.notes()))
 
 
 def diagnose_run(paths: RunPaths, *, trust: bool) -> Diagnosis:

@@ -74,7 +74,7 @@ def _diagnose(
 
     path = Path(what)
     is_run = path.is_dir() or path.name == "log.jsonl" or not (path.suffix or path.exists())
-    probed = ", and training 200 steps in memory, which may take a minute" if steps and not is_run else ""
+    probed = ", and training up to 200 steps in memory, which may take a minute" if steps and not is_run else ""
     say_at_once(f"looking at {what}{probed}")
     from dlassign.config.load import load_located
     from dlassign.launch.diagnosing import diagnose_config, diagnose_run, run_config
