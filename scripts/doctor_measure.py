@@ -26,11 +26,9 @@ from doctor_cases import DEAD, KEPT, NETS, ROOT, Case, faults, samples
 from doctor_healthy import shipped, variations
 
 SEEDS = (0, 1, 2)
-SECONDS = 60.0
-"""For the steps of a probe; no net here needs it, but the machine may have other work."""
 DONE = KEPT / "probes.jsonl"
 SOURCES = (
-    *(f"probe{part}.py" for part in ("", "_nets", "_numbers", "_samples", "_steps")),
+    *(f"probe{part}.py" for part in ("", "_clock", "_nets", "_numbers", "_samples", "_steps")),
     *("constant_answer.py", "decay.py"),
 )
 """Files of doctor/ that say what a probe measures: after a change of one, every case is measured anew."""
@@ -97,7 +95,7 @@ def measure() -> None:
         line: dict[str, Any] = {"key": key_of(case, seed)}
         try:
             located, raw = opened(case, seed)
-            line["probe"] = probe(located.config, cache=DataCache(raw), seconds=SECONDS).plain()
+            line["probe"] = probe(located.config, cache=DataCache(raw)).plain()
         except DlassignError as error:
             line["error"] = str(error)
         line["cpu_seconds"] = time.process_time() - began
