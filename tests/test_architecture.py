@@ -83,7 +83,7 @@ INSIDE_FUNCTIONS_ONLY = {
     ("report", "markupsafe"),
 }
 # Batches on the device: imported only by what trains with torch.
-PROBE = {"probe", "probe_nets", "probe_samples", "probe_steps"}
+PROBE = {"probe", "probe_clock", "probe_nets", "probe_samples", "probe_steps"}
 TORCH_AT_THE_TOP = {
     SOURCE / "data" / f"{name}.py" for name in ("augment", "augment_pixels", "on_device", "torch_batches")
 }
