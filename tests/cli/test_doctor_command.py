@@ -74,7 +74,7 @@ def test_json_has_every_attribute_of_a_finding() -> None:
 def test_a_rule_is_explained_and_a_misspelt_one_guessed() -> None:
     assert doctor("--explain", "double_softmax").stdout.startswith("double_softmax (static)\n\nThe scores go through")
     wrong = doctor("--explain", "dubble_softmax")
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "Did you mean double_softmax?" in wrong.stderr
 
 
