@@ -226,7 +226,7 @@ def run_peer(peer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
     """
     try:
         y = peer(x)
-    except Exception as error:
+    except Exception as error:  # whatever the user's module raises
         message = f"{type(error).__name__}: {error}"
         raise UserError(f"{name}: the PyTorch peer fails on input {tuple(x.shape)}: {message}") from error
     if not isinstance(y, Tensor) or not y.requires_grad:

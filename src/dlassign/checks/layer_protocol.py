@@ -226,7 +226,7 @@ def _check_members(layer: Any, name: str) -> None:
 def _has(layer: Any, key: str) -> bool:
     try:
         return hasattr(layer, key)
-    except Exception as error:
+    except Exception as error:  # whatever a property of the user's own raises
         raise UserError(f"{layer.__class__.__name__}.{key} fails: {type(error).__name__}: {error}") from error
 
 

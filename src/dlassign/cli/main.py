@@ -81,7 +81,7 @@ class Commands(click.Group):
             raise _naming_config_key(error, ctx.meta[_GIVEN]) from None
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise  # click prints its own
-        except Exception as error:
+        except Exception as error:  # those that are no mistake of the user's are raised again
             code = None if ctx.params["traceback"] else _tell(error)
             if code is None:
                 raise
