@@ -84,7 +84,7 @@ def test_names_that_are_no_text_and_numbers_that_do_not_fit() -> None:
     for step in (f'"n": {2**70}', '"n": -1'):  # no log has such counts, so no tracker has to expect them
         log.write_text(re.sub(r'"n": -?\d+', step, log.read_text()))
         for to in ("parquet", "csv", "tensorboard"):
-            told = export("out", "--to", to, "--out", f"t.{to}", code=1).stderr
+            told = export("out/a", "--to", to, "--out", f"alone.{to}", code=1).stderr
             assert "n: expected a count from 0 to below 2**63" in told
 
 
