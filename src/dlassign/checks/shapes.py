@@ -31,7 +31,7 @@ from dlassign.train.make_numpy import check_numpy_model
 from dlassign.train.make_torch import make_torch_learner, make_views
 from dlassign.train.memory import naming_memory
 from dlassign.train.own_metric import check_own_metric
-from dlassign.train.plan import Plan, check_batches, check_loss, make_plan, samples_a_step
+from dlassign.train.plan import Plan, check_batches, check_loss, plan_of
 from dlassign.train.task import Task
 from dlassign.train.warm_start import steps_by_default
 
@@ -90,14 +90,7 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None, raw: Raw | None =
         problems += error.problems
     try:
         order = check_batches(cfg, {"train": info.n_train, "val": info.n_val, "test": info.n_test})
-        samples = samples_a_step(cfg.train, info.n_train)
-        plan = make_plan(
-            cfg.train,
-            cfg.schedule,
-            steps_per_epoch=order.steps_per_epoch,
-            samples_a_step=samples,
-            augment=cfg.data.augment,
-        )
+        plan = plan_of(cfg, order, n_train=info.n_train)
     except ConfigError as error:
         problems += error.problems
     if problems or plan is None:

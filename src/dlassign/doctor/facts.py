@@ -15,7 +15,7 @@ from dlassign.data.bundle import DataInfo, Dataset, Raw, Split
 from dlassign.data.load import describe, find_images, load_dataset, preprocess_steps
 from dlassign.data.prepare import fit_preprocess
 from dlassign.errors import ConfigError, DataError, UserError
-from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step
+from dlassign.train.plan import Plan, check_batches, plan_of
 
 SAMPLES = 2000
 """Training samples that statistics are measured on: their mean is known to a few hundredths of its spread."""
@@ -97,9 +97,8 @@ def gather(cfg: RunConfig, *, raw: Raw | None = None) -> Facts:
 
 def _plan(cfg: RunConfig, n_train: int) -> Plan | None:
     order = check_batches(cfg, {"train": n_train})
-    samples = samples_a_step(cfg.train, n_train)
     try:
-        return make_plan(cfg.train, cfg.schedule, steps_per_epoch=order.steps_per_epoch, samples_a_step=samples)
+        return plan_of(cfg, order, n_train=n_train)
     except ConfigError:
         # A warm-up that is longer than training is a finding; what else there is, `dlassign check` tells.
         if cfg.schedule.warmup is None:

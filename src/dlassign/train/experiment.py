@@ -46,7 +46,7 @@ from dlassign.train.make_torch import make_torch_learner, place_torch, torch_lay
 from dlassign.train.memory import naming_memory
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.parts import Former, Parts
-from dlassign.train.plan import Plan, check_batches, make_plan, samples_a_step, training_order
+from dlassign.train.plan import Plan, check_batches, plan_of, training_order
 from dlassign.train.repeat import CAUSES, evaluation_repeats, step_repeats
 from dlassign.train.run import Run, Say
 from dlassign.train.stopping import StopRequest
@@ -258,15 +258,7 @@ def _durations(cfg: RunConfig, dataset: Dataset, preprocess: Preprocess) -> tupl
     sizes["train"] = training_size(sizes["train"], preprocess.steps)  # with the copies that preprocessing appends
     copies = sizes["train"] // len(dataset.train)
     order = training_order(cfg, check_batches(cfg, sizes), dataset.train.y, copies=copies)
-    samples = samples_a_step(cfg.train, sizes["train"])
-    plan = make_plan(
-        cfg.train,
-        cfg.schedule,
-        steps_per_epoch=order.steps_per_epoch,
-        samples_a_step=samples,
-        augment=cfg.data.augment,
-    )
-    return order, plan
+    return order, plan_of(cfg, order, n_train=sizes["train"])
 
 
 def _place(

@@ -153,6 +153,21 @@ def make_plan(
     )
 
 
+def plan_of(cfg: RunConfig, order: Order, *, n_train: int) -> Plan:
+    """Return the plan of a run whose order of batches deals n_train samples.
+
+    Raises:
+        ConfigError: as make_plan.
+    """
+    return make_plan(
+        cfg.train,
+        cfg.schedule,
+        steps_per_epoch=order.steps_per_epoch,
+        samples_a_step=samples_a_step(cfg.train, n_train),
+        augment=cfg.data.augment,
+    )
+
+
 def _log_every(asked: int, train: Train, *, total: int, steps_per_epoch: int) -> int:
     """Return the steps between two log records: those asked for, or by default one record an epoch at least."""
     # The default may be more steps than a training on a small set has; its curve would be one dot.
