@@ -33,6 +33,7 @@ BENCHES = (
     "bench_conv.py",
     "bench_images.py",
     "bench_predict.py",
+    "bench_record.py",
 )
 GRID = SCRIPTS / "grid_search.sh"
 STUB = """#!/bin/sh
