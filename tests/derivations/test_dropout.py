@@ -19,9 +19,9 @@ each_form = pytest.mark.parametrize("inverted", [False, True])
 
 
 def masks() -> Iterator[tuple[float, Array]]:
-    """Every mask of zeros and ones of one sample, with its probability."""
-    for m in product((0.0, 1.0), repeat=D):
-        yield prod(K if each else 1 - K for each in m), np.array(m)
+    """P(b) and b, for every b of zeros and ones of one sample."""
+    for b in product((0.0, 1.0), repeat=D):
+        yield prod(K if each else 1 - K for each in b), np.array(b)
 
 
 @each_form
@@ -47,34 +47,34 @@ def test_gradient(inverted: bool) -> None:
 
 
 def test_mean_of_keep_p() -> None:
-    """E y_nj = sum_m P(m) m_nj x_nj = k x_nj, which evaluation computes."""
+    """E y_nj = sum_b P(b) b_nj x_nj = k x_nj, which evaluation computes."""
     x = normal(N, D)
-    mean = [[sum(p * m[j] * x[n, j] for p, m in masks()) for j in range(D)] for n in range(N)]
+    mean = [[sum(p * b[j] * x[n, j] for p, b in masks()) for j in range(D)] for n in range(N)]
     assert_close_to(mean, K * x)
     assert_close_to(Dropout(1 - K, inverted=False).forward(x, train=False), mean)
 
 
 def test_mean_of_inverted() -> None:
-    """E y_nj = sum_m P(m) m_nj / k x_nj = x_nj, which evaluation computes."""
+    """E y_nj = sum_b P(b) (b_nj / k) x_nj = x_nj, which evaluation computes."""
     x = normal(N, D)
-    mean = [[sum(p * m[j] / K * x[n, j] for p, m in masks()) for j in range(D)] for n in range(N)]
+    mean = [[sum(p * (b[j] / K) * x[n, j] for p, b in masks()) for j in range(D)] for n in range(N)]
     assert_close_to(mean, x)
     assert_close_to(Dropout(1 - K).forward(x, train=False), mean)
 
 
-def test_the_mean_behind_a_linear_layer() -> None:
-    """It is exact; behind a square it is not."""
+def test_the_mean_after_a_linear_layer() -> None:
+    """It is exact; after a square it is not."""
     x, linear, dropout = normal(1, D), Linear(D, 3, dtype=np.float64), Dropout(1 - K, inverted=False)
-    mean = sum(p * linear.forward(x * m, train=False) for p, m in masks())
+    mean = sum(p * linear.forward(x * b, train=False) for p, b in masks())
     assert_close_to(linear.forward(dropout.forward(x, train=False), train=False), mean)
-    squares = sum(p * (x * m) ** 2 for p, m in masks())
+    squares = sum(p * (x * b) ** 2 for p, b in masks())
     assert not np.allclose(dropout.forward(x, train=False) ** 2, squares)
 
 
 def test_spread() -> None:
     for scale, variance in ((1, K * (1 - K)), (1 / K, (1 - K) / K)):
-        mean = sum(p * scale * m for p, m in masks())
-        assert_close_to(sum(p * (scale * m - mean) ** 2 for p, m in masks()), np.full(D, variance))
+        mean = sum(p * scale * b for p, b in masks())
+        assert_close_to(sum(p * (scale * b - mean) ** 2 for p, b in masks()), np.full(D, variance))
 
 
 def test_one_form_is_the_other_with_the_next_weights_divided_by_k() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from dlassign.config.load import load_config
+from dlassign.data.sources import toy
 from dlassign.optim.numpy_rules import Array, Slots, adam, adamw, rmsprop, sgd
 from dlassign.optim.schedules import exponential, step_decay
+from dlassign.train.make_numpy import make_numpy_learner
+from dlassign.train.task import Task
 
 RNG = np.random.default_rng(0)
 STEPS = 6
@@ -130,6 +135,18 @@ def test_rate_of_hlcv(steps: int) -> None:
     # In the toy set an epoch is one step, and ceiling and floor are the same; the reports leave the decay out there.
     assert np.allclose(rates, [LR * plain(t) for t in range(20)]) == (steps == 1)
     assert not np.allclose(rates, LR)
+
+
+def test_toy_loss_without_the_decay() -> None:
+    """Of the exercise's toy net: that of its last iteration, with the decay of .95 a step and without it."""
+    cfg = load_config(Path(__file__).parents[2] / "configs" / "reports" / "hlcv" / "toy.yaml")
+    train = toy().train
+    last = []
+    for factor in (exponential(1, 0.95, after_first_step=True), lambda t: 1.0):
+        learner = make_numpy_learner(cfg, Task(train.x.shape[1:], 3))
+        losses = [learner.step(train.x, train.y, factor(t)).loss for t in range(100)]
+        last.append(losses[-1])
+    assert last == pytest.approx([0.0156, 0.0016], abs=5e-5)
 
 
 def test_momentum_of_eecs_differs_once_the_rate_falls() -> None:

@@ -119,7 +119,7 @@ def through(network: Network, d: Array) -> Array:
 
 
 def test_gradient_through_many_blocks() -> None:
-    """dL/dx_0 = sum over all subsets S of the blocks of d_L times J_l for l in S, last block first."""
+    """dL/dx_0 = sum over all subsets S of the blocks of d_B times J_l for l in S, last block first."""
     blocks = 4
     network, J = stack(1.0, blocks, residual=True)
     d = np.array([[1.0, -2.0, 0.5]])
