@@ -34,6 +34,7 @@ BENCHES = (
     "bench_images.py",
     "bench_predict.py",
     "bench_record.py",
+    "bench_limit.py",
 )
 GRID = SCRIPTS / "grid_search.sh"
 STUB = """#!/bin/sh
