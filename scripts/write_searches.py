@@ -4,7 +4,8 @@
     python scripts/write_searches.py --out out       # reads the sweeps' folders, writes searches.csv and the page
     python scripts/write_searches.py                 # writes the page anew from searches.csv
 
-A sentence of the page that says whether a report's claim is seen is the outcome of a rule below: no number is typed in.
+Runs of a sweep that is not in the folder stay in searches.csv. A sentence of the page that says whether a report's
+claim is seen is the outcome of a rule below: no number is typed in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
 from dlassign.config.values import value_text
 from dlassign.stats.compare import compare_means
@@ -28,18 +29,6 @@ from dlassign.store.sweep_paths import SweepPaths
 from dlassign.store.sweep_table import read_table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-SWEEPS = (
-    "uva2018_batch",
-    "uva2018_batch_steps",
-    "uva2018_lr",
-    "uva2018_momentum",
-    "uva2018_dropout",
-    "uva2018_penalty",
-    "uva2018_hidden",
-    "uva2018_init",
-    "uva2020_norm_batch",
-    "uva2018_lr_batch_steps",
-)
 TEXT = """\
 # What the reports' searches find
 
@@ -52,14 +41,22 @@ others used too. That is too short to find the best net. It is enough to ask whi
 section says how many steps its nets made; `configs/sweeps/` has the files, with all settings.
 
 Accuracy on the first 5,000 training images, which no net was trained on, in percent, after the last step: the mean over
-seeds and where it lies with 95 % confidence (t interval). Differences are taken within seeds. **Seen** says that a rule
-of the script finds the report's claim in these numbers, **not seen** that it does not; neither says what a longer
-search would give. *diverged* counts runs whose loss was no longer finite; they have no figure.
+seeds and where it lies with 95 % confidence (t interval). Differences are taken within seeds, with their interval in
+brackets. *diverged* counts runs whose loss was no longer finite; they have no figure.
+
+A difference of less than {margin} matters to no claim here. That one setting is better, best or worse is **seen** if
+the whole interval of the difference is beyond {margin}, and **not seen** if the whole interval is short of it. That a
+setting gains nothing, or is similar, is the reverse. Else, or without an interval, these runs **cannot tell**. Where a
+claim says two things, both must be seen, and it is not seen if one is not. The best of several is the best in the same
+runs that it is judged by, so its lead is a little too large. None of this says what a longer search would give.
 """
 SPLITS = ("val", "train")
 MARGIN = 0.01
-"""A difference of accuracy that is too small to matter here."""
-SOME = "not measured"
+"""The smallest difference of accuracy that matters here."""
+MARGIN_TEXT = f"{100 * MARGIN:g} point"
+NOT_MEASURED = "not measured"
+
+Verdict = Literal["seen", "not seen", "cannot tell"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +95,24 @@ class Cell:
         found = {run.seed: getattr(run, of) for run in self.runs}
         return {seed: value for seed, value in found.items() if value is not None}
 
-    def less(self, other: Cell) -> Gap:
+    def minus(self, other: Cell) -> Effect:
         """Return how much better this point is than another."""
-        return Gap.between(other.figures(), self.figures())
+        return Effect.of(self.figures(), other.figures())
 
     def mean(self, of: str = "val") -> float:
         """Return the mean accuracy; -inf if no run has one."""
         values = list(self.figures(of).values())
         return math.fsum(values) / len(values) if values else -math.inf
 
-    def over_fits(self) -> float:
-        """Return how much larger the accuracy of training is."""
-        return self.mean("train") - self.mean()
+    def over_fits(self) -> dict[int, float]:
+        """Return seed -> how much larger the accuracy of training is."""
+        train = self.figures("train")
+        return {seed: train[seed] - value for seed, value in self.figures().items() if seed in train}
+
+    def reaches(self, accuracy: float) -> Verdict:
+        """Return whether the mean is above an accuracy."""
+        found = mean_interval(list(self.figures().values()), within=SHARE) if self.figures() else None
+        return beyond(found.low, found.high, accuracy) if found else "cannot tell"
 
     def text(self, of: str = "val") -> str:
         """Return mean and interval in percent, and how many runs diverged."""
@@ -121,39 +124,68 @@ class Cell:
             no_interval = found.low is None or found.high is None
             interval = "" if no_interval else f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
             parts.insert(0, f"{100 * found.mean:.1f}{interval}")
-        return ", ".join(parts) or SOME
+        return ", ".join(parts) or NOT_MEASURED
+
+
+def beyond(low: float | None, high: float | None, bound: float) -> Verdict:
+    """Return whether a value is above a bound, by its interval; None: it has none."""
+    if low is not None and low > bound:
+        return "seen"
+    return "not seen" if high is not None and high < bound else "cannot tell"
+
+
+def reverse(verdict: Verdict) -> Verdict:
+    """Return the verdict on the opposite claim."""
+    return {"seen": "not seen", "not seen": "seen", "cannot tell": "cannot tell"}[verdict]
+
+
+def both(*verdicts: Verdict) -> Verdict:
+    """Return the verdict on a claim of several parts."""
+    if "not seen" in verdicts:
+        return "not seen"
+    return "cannot tell" if "cannot tell" in verdicts else "seen"
 
 
 @dataclass(frozen=True)
-class Gap:
-    """How much better a second point is than a first, with its 95 % interval; within seeds; NaN if there is none."""
+class Effect:
+    """How much better one point is than another, with its 95 % interval.
+
+    Attributes:
+        mean: the difference; NaN if one of the points has no figure.
+        low, high: ends of the interval; None where the runs allow none, as with one seed.
+    """
 
     mean: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
-    def between(cls, first: Mapping[int, float], second: Mapping[int, float]) -> Gap:
-        """Return second less first; both are seed -> accuracy."""
-        if not first or not second:
-            return cls(math.nan, math.nan, math.nan)
-        found = compare_means(first, second)
-        low, high = (found.difference if end is None else end for end in (found.low, found.high))
-        return cls(found.difference, low, high)
+    def of(cls, one: Mapping[int, float], other: Mapping[int, float]) -> Effect:
+        """Return one less the other, within seeds; both are seed -> accuracy."""
+        if not one or not other:
+            return cls(math.nan)
+        found = compare_means(other, one)
+        return cls(found.difference, found.low, found.high)
+
+    def __neg__(self) -> Effect:
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return Effect(-self.mean, low, high)
 
     @property
-    def is_gain(self) -> bool:
-        """Whether the second is better beyond the interval."""
-        return self.low > 0
+    def is_gain(self) -> Verdict:
+        """Whether the one is better by more than the margin."""
+        return beyond(self.low, self.high, MARGIN)
 
     @property
-    def is_loss(self) -> bool:
-        """Whether the second is worse beyond the interval."""
-        return self.high < 0
+    def is_loss(self) -> Verdict:
+        """Whether the one is worse by more than the margin."""
+        return (-self).is_gain
 
     def __str__(self) -> str:
-        mean, low, high = (100 * value for value in (self.mean, self.low, self.high))
-        return SOME if math.isnan(mean) else f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
+        if math.isnan(self.mean):
+            return NOT_MEASURED
+        ends = "" if self.low is None or self.high is None else f"{100 * self.low:+.2f} to {100 * self.high:+.2f}"
+        return f"{100 * self.mean:+.2f} points ({ends or 'no interval'})"
 
 
 @dataclass(frozen=True)
@@ -161,8 +193,11 @@ class Said:
     """What a report says, whether it is seen here, and the numbers that say so."""
 
     claim: str
-    seen: bool
+    verdict: Verdict
     numbers: str
+
+    def __str__(self) -> str:
+        return f"- {self.claim}: **{self.verdict}**. {self.numbers}"
 
 
 Column = dict[Any, Cell]
@@ -171,11 +206,13 @@ Found = tuple[str, list[Said]]
 """The table of a section, and what the report says beside it."""
 
 
-def column(runs: Iterable[Run], sweep: str, key: Callable[[Run], Any], keep: Callable[[Run], bool] = bool) -> Column:
-    """Return the points of a sweep by what `key` says of their runs; `keep`: which runs."""
+def column(
+    runs: Iterable[Run], sweep: str, key: Callable[[Run], Any], keep: Callable[[Run], bool] | None = None
+) -> Column:
+    """Return the points of a sweep by what `key` says of their runs; `keep`: which runs, None is all."""
     found: dict[Any, list[Run]] = {}
     for run in runs:
-        if run.sweep == sweep and keep(run):
+        if run.sweep == sweep and (keep is None or keep(run)):
             found.setdefault(key(run), []).append(run)
     return {value: Cell(tuple(sorted(of, key=lambda run: run.seed))) for value, of in found.items()}
 
@@ -183,6 +220,13 @@ def column(runs: Iterable[Run], sweep: str, key: Callable[[Run], Any], keep: Cal
 def best(points: Column) -> Any:
     """Return the key of the point with the highest mean."""
     return max(points, key=lambda key: points[key].mean())
+
+
+def is_best(points: Column, ours: Callable[[Any], bool], name: Callable[[Any], str]) -> tuple[Verdict, str]:
+    """Return whether the best of some points is better than the best of all others, and what says so."""
+    one, other = (best({key: cell for key, cell in points.items() if ours(key) is here}) for here in (True, False))
+    lead = points[one].minus(points[other])
+    return lead.is_gain, f"the best of these ({name(one)}) less the best of the others ({name(other)}): {lead}"
 
 
 def lines(heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -230,14 +274,16 @@ def batch_sizes(runs: Sequence[Run]) -> Found:
     for what, points in columns.items():
         small = best({size: cell for size, cell in points.items() if size <= 100})
         large = best({size: cell for size, cell in points.items() if size >= 1000})
-        gap = points[large].less(points[small])
-        numbers = f"{what}: the best of 1,000 and more ({large:,}) less the best of 100 and less ({small}): {gap}"
-        said.append(Said("large batches are better than small ones", gap.is_gain, numbers))
-        low = [f"{size}" for size, cell in points.items() if size <= 100 and cell.mean() < 0.4]
-        top = best(points)
-        numbers = f"{what}, below .4 of those up to 100: {', '.join(low) or 'none'}; the best of all, {top:,}, has "
-        numbers += points[top].text()
-        said.append(Said("small batches alone stay below .4", bool(low) and points[top].mean() >= 0.4, numbers))
+        more = best({size: cell for size, cell in points.items() if size > 100})
+        lead = points[large].minus(points[small])
+        numbers = f"{what}: the best of 1,000 and more ({large:,}) less the best of 100 and less ({small}): {lead}"
+        said.append(Said("large batches are better than small ones", lead.is_gain, numbers))
+        numbers = f"{what}: the best of 100 and less ({small}) has {points[small].text()}, the best of more "
+        numbers += f"({more:,}) {points[more].text()}"
+        stays_below = reverse(points[small].reaches(0.4))
+        # Where no size reaches .4, these steps are too few to ask which ones do.
+        alone: Verdict = "seen" if points[more].reaches(0.4) == "seen" else "cannot tell"
+        said.append(Said("small batches alone stay below .4", both(stays_below, alone), numbers))
     return side_by_side("batch size", columns), said
 
 
@@ -259,10 +305,9 @@ def learning_rates(runs: Sequence[Run]) -> Found:
     for name, points in columns.items():
         rule = name.split(",")[0]
         reported = 1e-5 if rule == "SGD" else 1e-4
-        found = best(points)
-        gap = "" if found == reported else f"; it less {reported:g}: {points[found].less(points[reported])}"
-        numbers = f"{name}: best {found:g}{gap}"
-        said.append(Said(f"{rule} is best at about {reported:g}", reported / 4 < found < 4 * reported, numbers))
+        verdict, numbers = is_best(points, lambda rate, at=reported: at / 4 < rate < 4 * at, "{:g}".format)
+        claim = f"{rule} is best at about {reported:g}, from {reported / 4:g} to {4 * reported:g}"
+        said.append(Said(claim, verdict, f"{name}: {numbers}"))
     return side_by_side("rate", columns), said
 
 
@@ -278,6 +323,16 @@ def _decay(run: Run) -> float:
     return float(run.of("optimizer").get("weight_decay") or 0)
 
 
+def _factor(run: Run) -> float:
+    return float(run.of("optimizer").get("momentum") or 0)
+
+
+def _is_plain(run: Run) -> bool:
+    """Whether this is SGD without weight decay and without Nesterov's momentum."""
+    rule = run.of("optimizer")
+    return rule["name"] == "sgd" and not _decay(run) and not rule.get("nesterov")
+
+
 def momentum(runs: Sequence[Run]) -> Found:
     """SGD with momentum, Nesterov's momentum and weight decay, UvA 2018."""
     decays = sorted({_decay(run) for run in runs if run.sweep == "uva2018_momentum"})
@@ -286,23 +341,31 @@ def momentum(runs: Sequence[Run]) -> Found:
         for decay in decays
     }
     plain = columns["weight decay 0"]
+    tried = column(runs, "uva2018_momentum", _factor, _is_plain)
+    verdict, numbers = is_best(tried, lambda factor: 0.8 <= factor <= 0.9, "{:g}".format)
+    if best(tried) == max(tried):
+        verdict, numbers = both(verdict, "cannot tell"), f"{numbers}; the best is the largest that was tried"
     nesterov = {
-        name: cell.less(plain[name.replace("Nesterov's", "momentum")]) for name, cell in plain.items() if "'s" in name
+        name: cell.minus(plain[name.replace("Nesterov's", "momentum")]) for name, cell in plain.items() if "'s" in name
     }
-    most = max(nesterov, key=lambda name: nesterov[name].high)
-    gains = {
-        f"{head}, {name}": cell.less(plain[name])
+    decay = {
+        f"{head}, {name}": cell.minus(plain[name])
         for head, points in columns.items()
         if points is not plain
         for name, cell in points.items()
     }
-    top = max(gains, key=lambda name: gains[name].high)
-    nine = plain["momentum 0.9"].less(plain["none"])
     return side_by_side("SGD at 1e-5", columns), [
-        Said("momentum of .8 to .9 is best for SGD", nine.is_gain, f"momentum .9 less none: {nine}"),
-        Said("Nesterov's gains nothing", nesterov[most].high < MARGIN, f"its largest gain, {most}: {nesterov[most]}"),
-        Said("weight decay does not help", gains[top].high < MARGIN, f"its largest gain, {top}: {gains[top]}"),
+        Said("momentum of .8 to .9 is best for SGD", verdict, numbers),
+        _no_gain("Nesterov's gains nothing", nesterov),
+        _no_gain("weight decay does not help", decay),
     ]
+
+
+def _no_gain(claim: str, effects: Mapping[str, Effect]) -> Said:
+    """Say whether none of several settings is a gain, by the one whose interval goes furthest up."""
+    verdict = both(*(reverse(effect.is_gain) for effect in effects.values()))
+    top = max(effects, key=lambda name: effects[name].mean if (high := effects[name].high) is None else high)
+    return Said(claim, verdict, f"the one that may gain most, {top}: {effects[top]}")
 
 
 def dropout(runs: Sequence[Run]) -> Found:
@@ -314,23 +377,23 @@ def dropout(runs: Sequence[Run]) -> Found:
         )
 
     plain, norm = of("none"), of("batch")
-    found, most = best(plain), max(plain)
-    closed = plain[0.0].over_fits() - plain[most].over_fits()
-    lost = plain[most].less(plain[0.0])
-    gain, worse = plain[found].less(plain[0.0]), norm[0.0].less(plain[0.0])
+    verdict, numbers = is_best(plain, lambda rate: 0.05 <= rate <= 0.1, "{:g}".format)
+    worse = norm[0.0].minus(plain[0.0])
     return with_training("dropout", {"no norm": plain, "batch norm": norm}), [
-        Said(
-            "rates of .05 to .1 are best",
-            0.05 <= found <= 0.1 and gain.is_gain,
-            f"best {found:g}; it less none: {gain}",
-        ),
+        Said("rates of .05 to .1 are best", verdict, numbers),
         Said("batch normalisation is worse", worse.is_loss, f"with it less without, no dropout: {worse}"),
-        Said(
-            "dropout closes the gap between training and test, and costs accuracy",
-            closed > 0 and lost.is_loss,
-            f"{most:g} against none: the gap closes by {100 * closed:.1f} points; accuracy {lost}",
-        ),
+        _closes_and_costs("dropout", "", plain),
     ]
+
+
+def _closes_and_costs(what: str, name: str, points: Column) -> Said:
+    """Say whether the largest value has a smaller gap between training and test than 0, and a lower accuracy."""
+    most = max(points)
+    closed = Effect.of(points[0].over_fits(), points[most].over_fits())
+    lost = points[most].minus(points[0])
+    numbers = f"{name}{most:g} against none: the gap closes by {closed}; accuracy {lost}"
+    claim = f"{what} closes the gap between training and test, and costs accuracy"
+    return Said(claim, both(closed.is_gain, lost.is_loss), numbers)
 
 
 def penalty(runs: Sequence[Run]) -> Found:
@@ -348,28 +411,22 @@ def penalty(runs: Sequence[Run]) -> Found:
     columns = {"L1": of("l1"), "L2": of("l2")}
     said = []
     for name, points in columns.items():
-        found, most = best(points), max(points)
-        gap = points[1e-4].less(points[0])
-        numbers = f"1e-4 less none: {gap}; best {found:g}, it less none: {points[found].less(points[0])}"
-        said.append(Said(f"alpha of 1e-4 is a good choice ({name})", not gap.is_loss, numbers))
-        closed = points[0].over_fits() - points[most].over_fits()
-        lost = points[most].less(points[0])
-        numbers = f"{name}, {most:g} against none: the gap closes by {100 * closed:.1f} points; accuracy {lost}"
-        what = "a strong penalty closes the gap between training and test, and costs accuracy"
-        said.append(Said(what, closed > 0 and lost.is_loss, numbers))
+        other = best({alpha: cell for alpha, cell in points.items() if alpha != 1e-4})
+        lead = points[1e-4].minus(points[other])
+        numbers = f"1e-4 less the best of the others ({other:g}): {lead}"
+        said.append(
+            Said(f"alpha of 1e-4 is a good choice, no worse than any other ({name})", reverse(lead.is_loss), numbers)
+        )
+        said.append(_closes_and_costs("a strong penalty", f"{name}, ", points))
     return with_training("alpha", columns), said
 
 
 def hidden(runs: Sequence[Run]) -> Found:
     """Hidden layers, UvA 2018."""
     points = column(runs, "uva2018_hidden", lambda run: tuple(run.of("model.hidden")))
-    final = (1000, 800, 600, 400)
-    other = best({key: cell for key, cell in points.items() if key != final})
-    gap = points[final].less(points[other])
-    numbers = f"they less the best of the others ({_name(other)}): {gap}"
-    return side_by_side("hidden layers", {"validation": points}), [
-        Said("the four layers of the final model are best", gap.is_gain, numbers)
-    ]
+    verdict, numbers = is_best(points, lambda layers: layers == (1000, 800, 600, 400), _name)
+    said = [Said("the four layers of the final model are best", verdict, numbers)]
+    return side_by_side("hidden layers", {"validation": points}), said
 
 
 def _initial(run: Run) -> str:
@@ -388,9 +445,9 @@ def initial(runs: Sequence[Run]) -> Found:
     said = []
     for name, points in columns.items():
         found = best({key: cell for key, cell in points.items() if key != "PyTorch's"})
-        gap = points[found].less(points["PyTorch's"])
-        numbers = f"{name}: the best of them ({found}) less PyTorch's: {gap}"
-        said.append(Said("normal weights are similar to PyTorch's or worse", not gap.is_gain, numbers))
+        lead = points[found].minus(points["PyTorch's"])
+        numbers = f"{name}: the best of them ({found}) less PyTorch's: {lead}"
+        said.append(Said("normal weights are similar to PyTorch's or worse", reverse(lead.is_gain), numbers))
     return side_by_side("initial weights", columns), said
 
 
@@ -406,15 +463,17 @@ def norms(runs: Sequence[Run]) -> Found:
     said = []
     for name, points in columns.items():
         if points is not layer:
-            at = {size: points[size].less(layer[size]) for size in (small, large)}
-            loses = [
-                {seed: value - points[large].figures()[seed] for seed, value in points[small].figures().items()}
-                for points in (layer, points)
-            ]
-            more = Gap.between(*loses)
+            at = {size: points[size].minus(layer[size]) for size in (small, large)}
+            more = Effect.of(_change(points, small, large), _change(layer, small, large))
             numbers = f"{name} less layer norm at {small}: {at[small]}; at {large}: {at[large]}; the change: {more}"
             said.append(Said("small batches harm batch norm, not layer norm", more.is_loss, numbers))
     return side_by_side("batch size", columns), said
+
+
+def _change(points: Column, small: int, large: int) -> dict[int, float]:
+    """Return seed -> how much better a small batch is than a large one."""
+    of_large = points[large].figures()
+    return {seed: value - of_large[seed] for seed, value in points[small].figures().items() if seed in of_large}
 
 
 def rates_and_batches(runs: Sequence[Run]) -> Found:
@@ -430,17 +489,17 @@ def rates_and_batches(runs: Sequence[Run]) -> Found:
             best({key: cell for key, cell in points.items() if key[1] == 1e-4 and low <= key[0] <= high})
             for low, high in ((0, 200), (1000, math.inf))
         )
-        gap = points[large].less(points[small])
-        numbers = f"{what}, at 1e-4: the best of 1,000 and more ({large[0]:,}) less the best of 200 and less: {gap}"
-        said.append(Said("large batches are better than small ones", gap.is_gain, numbers))
+        lead = points[large].minus(points[small])
+        numbers = f"{what}, at 1e-4: the best of 1,000 and more ({large[0]:,}) less the best of 200 and less: {lead}"
+        said.append(Said("large batches are better than small ones", lead.is_gain, numbers))
         for size in (500, 800):
-            rates = {key: cell for key, cell in points.items() if key[0] == size}
             usual, high = (
-                best({key: cell for key, cell in rates.items() if (key[1] >= 2e-4) is large}) for large in (False, True)
+                best({key: cell for key, cell in points.items() if key[0] == size and (key[1] >= 2e-4) is is_high})
+                for is_high in (False, True)
             )
-            gap = points[high].less(points[usual])
+            lead = points[high].minus(points[usual])
             numbers = f"{what}, batches of {size}: the best of 2e-4 and more ({high[1]:g}) less that of the others "
-            said.append(Said("from 2e-4 on the accuracy collapses", gap.is_loss, f"{numbers}({usual[1]:g}): {gap}"))
+            said.append(Said("from 2e-4 on the accuracy collapses", lead.is_loss, f"{numbers}({usual[1]:g}): {lead}"))
     named = {
         what: {f"{size:,} at {rate:g}": points[size, rate] for size, rate in sorted(points)}
         for what, points in columns.items()
@@ -448,18 +507,27 @@ def rates_and_batches(runs: Sequence[Run]) -> Found:
     return side_by_side("batch size and rate", named), said
 
 
-SECTIONS: dict[str, Callable[[Sequence[Run]], Found]] = {
-    "Batch sizes": batch_sizes,
-    "Learning rates": learning_rates,
-    "Momentum and weight decay": momentum,
-    "Dropout and batch normalisation": dropout,
-    "Penalty": penalty,
-    "Hidden layers": hidden,
-    "Initial weights": initial,
-    "Normalisation and batch size": norms,
-    "Pairs of rate and batch size": rates_and_batches,
-}
-OF_SECTION = dict(zip(SECTIONS, (SWEEPS[:2], *((sweep,) for sweep in SWEEPS[2:])), strict=True))
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its heading, its sweeps, and what makes its table and its claims."""
+
+    title: str
+    sweeps: tuple[str, ...]
+    found: Callable[[Sequence[Run]], Found]
+
+
+SECTIONS = (
+    Section("Batch sizes", ("uva2018_batch", "uva2018_batch_steps"), batch_sizes),
+    Section("Learning rates", ("uva2018_lr",), learning_rates),
+    Section("Momentum and weight decay", ("uva2018_momentum",), momentum),
+    Section("Dropout and batch normalisation", ("uva2018_dropout",), dropout),
+    Section("Penalty", ("uva2018_penalty",), penalty),
+    Section("Hidden layers", ("uva2018_hidden",), hidden),
+    Section("Initial weights", ("uva2018_init",), initial),
+    Section("Normalisation and batch size", ("uva2020_norm_batch",), norms),
+    Section("Pairs of rate and batch size", ("uva2018_lr_batch_steps",), rates_and_batches),
+)
+SWEEPS = [name for section in SECTIONS for name in section.sweeps]
 
 
 def page(runs: Sequence[Run]) -> str:
@@ -471,21 +539,24 @@ def page(runs: Sequence[Run]) -> str:
         environment=" and ".join(sorted({run.environment for run in runs})),
         images=images,
         minutes=round(sum(run.seconds for run in runs) / 60),
+        margin=MARGIN_TEXT,
     )
     parts = [head]
-    for title, of in SECTIONS.items():
-        sweeps = OF_SECTION[title]
-        own = [run for run in runs if run.sweep in sweeps]
-        parts.append(f"## {title}")
-        if missing := [name for name in sweeps if all(run.sweep != name for run in own)]:
+    for section in SECTIONS:
+        own = [run for run in runs if run.sweep in section.sweeps]
+        parts.append(f"## {section.title}")
+        if missing := [name for name in section.sweeps if all(run.sweep != name for run in own)]:
             parts += [f"Not measured yet: `dlassign sweep configs/sweeps/{name}.yaml`." for name in missing]
         if not own:
             continue
-        table, said = of(own)
-        lines = [f"- {one.claim}: **{'seen' if one.seen else 'not seen'}**. {one.numbers}" for one in said]
-        wrapped = ["\n".join(textwrap.wrap(line, 118, subsequent_indent="  ")) for line in lines]
-        parts += [_budget(own, sweeps), table, "\n".join(wrapped)]
+        table, said = section.found(own)
+        parts += [_budget(own, section.sweeps), table, claims(said)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def claims(said: Iterable[Said]) -> str:
+    """Return a list of claims with their verdicts."""
+    return "\n".join("\n".join(textwrap.wrap(str(one), 118, subsequent_indent="  ")) for one in said)
 
 
 def _budget(runs: Sequence[Run], sweeps: Sequence[str]) -> str:
@@ -508,7 +579,6 @@ def collect(out: Path) -> Iterator[Run]:
     """
     for name in SWEEPS:
         if not SweepPaths(out / name).table_json.is_file():
-            print(f"{name}: not there, left out")
             continue
         for point in read_table(out / name).rows:
             for one in point.runs:
@@ -535,6 +605,37 @@ def collect(out: Path) -> Iterator[Run]:
 
 def _machine(environment: Mapping[str, Any]) -> str:
     return f"torch {environment['packages']['torch']} on {environment['device_name']}"
+
+
+class OfSweep(Protocol):
+    """A line of a file of runs."""
+
+    @property
+    def sweep(self) -> str:
+        """Name of its sweep."""
+
+
+Line = TypeVar("Line", bound=OfSweep)
+
+
+def with_kept(found: Iterable[Line], kept: Sequence[Line], sweeps: Iterable[str]) -> list[Line]:
+    """Return the runs that were found, and for each sweep without any those that were kept from an earlier time.
+
+    Raises:
+        SystemExit: there are fewer runs of a sweep than were kept.
+    """
+    new, lines = list(found), []
+    for name in sweeps:
+        own, old = ([run for run in runs if run.sweep == name] for runs in (new, kept))
+        if own and len(own) < len(old):
+            raise SystemExit(
+                f"{name}: {len(own)} runs are there, the file of results has {len(old)}; nothing was written. End the "
+                "sweep, or move its folder away to keep those"
+            )
+        if not own:
+            print(f"{name}: not there, " + (f"its {len(old)} runs of an earlier time stay" if old else "left out"))
+        lines += own or old
+    return lines
 
 
 def write_csv(runs: Sequence[Any], file: Path) -> None:
@@ -564,9 +665,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="the folder of the sweeps; without it searches.csv is read")
     out = parser.parse_args().out
+    table = RESULTS / "searches.csv"
     if out:
-        write_csv(list(collect(out)), RESULTS / "searches.csv")
-    (RESULTS / "searches.md").write_text(page(read_csv(RESULTS / "searches.csv")))
+        write_csv(with_kept(collect(out), read_csv(table) if table.is_file() else [], SWEEPS), table)
+    (RESULTS / "searches.md").write_text(page(read_csv(table)))
 
 
 if __name__ == "__main__":
