@@ -74,9 +74,10 @@ CHECKS = """
 The toy net of the exercise, 4-10-3 on five samples, with a penalty of .05. A gradient a is compared with the central
 difference b at h = 1e-5, by max |a - b| / max(1e-8, |a| + |b|), as the exercise does; it has to be below 1e-8. What is
 subtracted from the scores before exp cancels, but for rounding, and these errors are rounding: so each of three ways to
-write the softmax has its own last digits. The library subtracts the largest score of each sample. By their error of b2,
-report 003 subtracted nothing, and report 004 the largest score of all. Report 004's error of b1 comes out of none of
-the three; another order of the sums may give it.
+write the softmax has its own last digits. The library subtracts the largest score of each sample. No way gives all the
+figures that a report prints, so what the reports subtracted stays open. The error of b2 in report 003 is that of
+subtracting nothing, but its error of W1 is not. The error of b2 in report 004 is that of the largest score of all, but
+its difference of the loss and its error of b1 come out of none of the three. Another order of the sums may give them.
 """
 CURVE = """
 ## Question 3: the toy net's loss

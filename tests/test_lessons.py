@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+
+from dlassign.config.load import load_config
+from dlassign.data.sources import digits
+from dlassign.train.make_numpy import make_numpy_learner
+from dlassign.train.task import Task
 
 ROOT = Path(__file__).parents[1]
 LESSONS = ROOT / "docs" / "lessons"
@@ -80,3 +87,36 @@ def test_every_number_of_a_lesson_has_a_source(page: Path) -> None:
 def test_no_derivation_is_left_over() -> None:
     for name, derived in DERIVED.items():
         assert set(derived) <= numbers((LESSONS / name).read_text()), name
+
+
+def of_the_data_and_of_the_decay(hidden: list[int]) -> list[float]:
+    """Return how large the data's gradient is beside .001 w, for each layer of the net that collapses."""
+    cfg = load_config(ROOT / "configs" / "lessons" / "collapse.yaml", [f"model.hidden={hidden}", "backend=numpy"])
+    train = digits().train
+    x, y = (train.x.reshape(len(train.x), -1)[:200] / 8 - 1).astype(np.float32), train.y[:200]
+    learner = make_numpy_learner(cfg, Task(x.shape[1:], 10))
+    weights = {name: p.copy() for name, p in learner.network.params.items() if p.ndim == 2}
+    learner.step(x, y, 0.0)
+    norm = np.linalg.norm
+    return [float(norm(learner.network.grads[name]) / (1e-3 * norm(w))) for name, w in weights.items()]
+
+
+def test_small_weights_make_the_gradient_of_the_data_smaller_than_that_of_the_decay() -> None:
+    """collapse.md: more than a hundred times with every hidden layer, and in the end than the decay's."""
+    one, two, three = map(of_the_data_and_of_the_decay, ([50], [50, 70], [50, 70, 50]))
+    for first_or_last in (0, -1):
+        assert three[first_or_last] < two[first_or_last] / 100 < one[first_or_last] / 100**2
+    assert max(three) < 1 / 100
+
+
+def test_one_seed_of_five_is_best_in_the_end() -> None:
+    """best_of_many.md: and one is further from it than the three others."""
+    rows = csv.DictReader((LESSONS / "measured" / "lessons.csv").read_text().splitlines())
+    found: dict[str, dict[str, float]] = {"test best": {}, "test last": {}}
+    for row in rows:
+        if row["row"] == "best_of_many":
+            found[row["figure"]][row["seed"]] = float(row["value"])
+    gains = sorted(best - found["test last"][seed] for seed, best in found["test best"].items())
+    assert len(gains) == 5
+    assert gains[0] == 0 < gains[1]
+    assert gains[4] > 2 * gains[3]
