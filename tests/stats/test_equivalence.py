@@ -30,7 +30,7 @@ def test_a_number_of_theory_has_no_error() -> None:
 
 def test_other_samples_widen_the_interval() -> None:
     variance = sampling_variance([0.5, 0.6], 1000)
-    assert variance == pytest.approx(0.25 / 1000 + 0.24 / 1000)
+    assert variance == pytest.approx(0.25 / 1000 + 0.24 / 1000, rel=0.005)
     found = gap([0.5, 0.5, 0.5], 0.6, Chance(sampling=variance))
     assert found.high is not None
     assert found.high - found.difference == pytest.approx(1.959964 * math.sqrt(variance))
@@ -141,3 +141,24 @@ def test_a_difference_of_the_margin_seldom_agrees(one_run: bool) -> None:
         words.append(TWO.outcome(found.low, found.high))
     assert words.count("agrees") <= 0.05 * len(words)
     assert words.count("differs") / len(words) > 0.3
+
+
+@pytest.mark.parametrize("n", [20, 50, 100, 250, 360, 1000])
+@pytest.mark.parametrize("margin", [0.02, 0.05])
+def test_few_samples_do_not_make_accuracies_agree_that_differ_by_the_margin(n: int, margin: float) -> None:
+    """Runs without a spread, and each pair of counts of right answers with its probability."""
+    margins = Margins(margin=margin)
+    for ours in (1.0, 0.995, 0.99, 0.98, 0.95, 0.9, 0.7, 0.5):
+        counts = np.arange(n + 1)
+        here, there = stats.binom.pmf(counts, n, ours), stats.binom.pmf(counts, n, ours - margin)
+        likely_here, likely_there = counts[here > 1e-6], counts[there > 1e-6]
+        agrees = 0.0
+        for x in likely_here:
+            close = likely_there[abs(likely_there - x) < margin * n]
+            for y in close:
+                chance = Chance(one_run=False, sampling=sampling_variance([x / n, y / n], n))
+                found = gap([x / n] * 3, y / n, chance)
+                assert found.low is not None
+                assert found.high is not None
+                agrees += here[x] * there[y] * (margins.outcome(found.low, found.high) == "agrees")
+        assert agrees <= 0.05, f"{ours} beside {ours - margin}: agrees with a probability of {agrees:.3f}"
