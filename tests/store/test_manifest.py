@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ def test_another_driver_or_none_in_an_old_log_is_said_or_not() -> None:
     assert numeric_differences({"device": "cuda:0", "threads": 1}, now) == []
 
 
+@pytest.fixture
+def _asked_anew() -> Iterator[None]:
+    git_state.cache_clear()
+    yield
+    git_state.cache_clear()
+
+
 def make_repository(folder: Path, ignored: str = "") -> str:
     folder.joinpath(".gitignore").write_text(ignored)
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.c"]
@@ -51,6 +59,7 @@ def make_repository(folder: Path, ignored: str = "") -> str:
     return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.usefixtures("_asked_anew")
 def test_the_commit_is_that_of_the_package_wherever_the_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,9 +72,13 @@ def test_the_commit_is_that_of_the_package_wherever_the_command_runs(
     monkeypatch.setattr(manifest, "__file__", str(code))
     assert git_state() == {"commit": commit, "dirty": False}
     code.write_text("changed = True")
+    # A process has imported what was there when it first looked.
+    assert git_state() == {"commit": commit, "dirty": False}
+    git_state.cache_clear()
     assert git_state() == {"commit": commit, "dirty": True}
 
 
+@pytest.mark.usefixtures("_asked_anew")
 def test_the_commit_of_a_repository_that_only_holds_the_environment_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +91,7 @@ def test_the_commit_of_a_repository_that_only_holds_the_environment_is_not_taken
     assert git_state() is None
 
 
+@pytest.mark.usefixtures("_asked_anew")
 def test_looking_changes_nothing_in_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`git status` would refresh the index under a lock: a commit of the user's beside it would fail."""
     code = tmp_path / "manifest.py"

@@ -56,6 +56,22 @@ def test_auto_groups_what_shares_a_stack_and_says_so(tmp_path: Path) -> None:
     assert "7 trials are few for 2 shapes" in chosen.why
 
 
+def test_auto_stacks_unequal_nets_only_where_that_is_faster_and_says_why(tmp_path: Path) -> None:
+    """Equal nets gain in any case; with many products a step unequal ones are no faster than processes."""
+    small = configs(tmp_path, 4)
+    large = [cfg.model_copy(update={"train": cfg.train.model_copy(update={"batch_size": 200})}) for cfg in small]
+    wide = [cfg.model_copy(update={"model": cfg.model.model_copy(update={"hidden": (1000,)})}) for cfg in large]
+    assert isinstance(choose_executor([*small, *large], adaptive=False), StackedExecutor)
+    assert isinstance(choose_executor(wide, adaptive=False), StackedExecutor)
+    chosen = choose_executor([*large, *wide], adaptive=False)
+    assert isinstance(chosen, ProcessesExecutor)
+    # 64-8-10 and 64-1000-10 have 610 and 75,010 parameters.
+    assert chosen.why == (
+        "2 worker processes (auto: no stacking, since unequal nets gain by it up to 4 million products of a weight and "
+        "a sample in a step, and these have 7.56 million on average)"
+    )
+
+
 def test_auto_trains_one_trial_or_on_one_core_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(choose_executor(configs(tmp_path, 1), adaptive=False), SerialExecutor)
     monkeypatch.setattr(executors, "usable_cores", lambda: 1)

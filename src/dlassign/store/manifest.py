@@ -63,6 +63,8 @@ def package_version(name: str) -> str | None:
         return None
 
 
+# Once a process: what runs is what it has imported, whatever becomes of the files, and git takes 20 ms each time.
+@cache
 def git_state() -> dict[str, Any] | None:
     """Return the commit of dlassign's own source and whether files differ from it; None if git does not hold it."""
     # An environment inside another repository is no part of it: there git does not know this file.

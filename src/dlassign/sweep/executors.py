@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import assert_never
 
 import torch
 
 from dlassign.config import sweep as config
 from dlassign.config.run import RunConfig
+from dlassign.data.bundle import DataInfo
 from dlassign.data.image_decode import usable_cores
 from dlassign.errors import ConfigError, counted
 from dlassign.sweep.processes import ProcessesExecutor
@@ -17,6 +19,10 @@ from dlassign.sweep.trial import Executor
 
 STACK_FROM = 4
 """Trials of one shape, on average, from which training them together pays."""
+STACK_PRODUCTS = 4 * 10**6
+"""Products of a weight and a sample in a step of a net, on average, up to which nets of unequal shape train faster in
+one stack than in processes. With more of them a step is mostly matrix products, which gain nothing side by side:
+docs/benchmarks/sweep.md has nets below and above."""
 
 
 def make_executor(
@@ -70,16 +76,18 @@ def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: in
     if len(configs) <= 1 and not adaptive:
         return SerialExecutor(f"auto: {len(configs) or 'no'} trial to train")
     stacks, shapes, obstacle = stackable(configs)
-    if not adaptive and not obstacle and len(configs) >= STACK_FROM * shapes:
+    if adaptive:
+        why = "the strategy waits for results"
+    elif not obstacle and len(configs) < STACK_FROM * shapes:
+        why = f"{len(configs)} trials are few for {counted(shapes, 'shape')}"
+    else:
+        # Shapes that each have a stack of their own compute as equal nets do.
+        why = obstacle or (too_large(configs) if shapes > stacks else "")
+    if not why:
         from dlassign.sweep.stacked import StackedExecutor
 
         grouped = f"{counted(shapes, 'shape')} in {counted(stacks, 'stack')}"
         return StackedExecutor(why=f"auto: {len(configs)} trials of {grouped}")
-    why = (
-        "the strategy waits for results"
-        if adaptive
-        else obstacle or f"{len(configs)} trials are few for {counted(shapes, 'shape')}"
-    )
     if usable_cores() == 1 and not gpus_for(configs):
         return SerialExecutor(f"auto: one CPU core, and no stacking, since {why}")
     return make_processes(configs, workers=None, why=f"auto: no stacking, since {why}")
@@ -96,6 +104,34 @@ def stackable(configs: Sequence[RunConfig]) -> tuple[int, int, str]:
     obstacle = next((reason for key, reason in found if key is None), "")
     shapes = {(key, model_key(cfg), cfg.train.batch_size) for (key, _), cfg in zip(found, configs, strict=True)}
     return len({key for key, _ in found}), len(shapes), obstacle
+
+
+def too_large(configs: Sequence[RunConfig]) -> str:
+    """Return why nets of unequal shape, of one stack or several, would train no faster in it, or ""."""
+    from dlassign.data.load import describe
+    from dlassign.data.prepare import preprocessed_shape
+    from dlassign.nets.build import check_model
+    from dlassign.nets.objective import n_scores
+    from dlassign.train.plan import samples_a_step
+    from dlassign.train.warm_start import steps_by_default
+
+    infos: dict[str, DataInfo] = {}  # mostly all have the same data
+    products = []
+    for cfg in configs:
+        key = cfg.data.model_dump_json()
+        info = infos[key] = infos.get(key) or describe(cfg.data)
+        in_shape = preprocessed_shape(info.shape, steps_by_default(cfg.data, cfg.init))
+        # Where only the data can tell, the width before preprocessing stands for the one after.
+        n_params = check_model(cfg.model, in_shape or (prod(info.shape),), n_scores(cfg.loss, info.n_classes))
+        products.append(n_params * samples_a_step(cfg.train, info.n_train))
+    mean = sum(products) / len(products)
+    if mean <= STACK_PRODUCTS:
+        return ""
+    most, found = (f"{number / 1e6:.3g}" for number in (STACK_PRODUCTS, mean))
+    return (
+        f"unequal nets gain by it up to {most} million products of a weight and a sample in a step, and these have "
+        f"{found} million on average"
+    )
 
 
 def make_processes(
