@@ -4,7 +4,7 @@ Serial, stacked and processes train the same trials in this process or in worker
 `dlassign train` once a trial. They take turns, and each is compared within its own round.
 
 Command: python scripts/bench_sweep.py --mnist-root DIR --cifar10-jpeg-root DIR
-         (a quarter of an hour; leave the machine alone meanwhile)
+         (half an hour; leave the machine alone meanwhile)
          python scripts/bench_sweep.py --device cuda --mnist-root DIR --cifar10-jpeg-root DIR
          (the same question on a GPU, ten minutes; writes docs/benchmarks/sweep_gpu.md)
 Exit:    0 every bound holds; 1 one does not
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,10 +30,13 @@ from typing import Any
 import torch
 import yaml
 
+from bench_stack_step import section
 from dlassign.config.load import load_config
+from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
+from dlassign.sweep.executors import choose_executor
 from dlassign.sweep.processes import ProcessesExecutor
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.stacked import StackedExecutor
@@ -47,13 +50,12 @@ TEXT = """\
 
 Written by `scripts/bench_sweep.py`. Every trial is a whole run with its own folder, log, checkpoints and final
 evaluations, on the {where}. **serial** trains one after the other in a process that has imported and read everything
-already. **stacked** trains all of them side by side, those of
-one shape as one batched model. **processes** has {workers}.
-**shell** calls `dlassign train` once a trial. All but stacked train only some of the trials, since each costs the same;
-the table has seconds a trial. `start` is the time that a process needs for imports and data; it is added once to
-stacked where it is compared with the shell loop, which pays it every time. Ratios are medians over the rounds, with
-the smallest and the largest in brackets. [sweep.md](sweep.md) is of a CPU, [sweep_gpu.md](sweep_gpu.md) of a GPU, on
-which also convolutional networks are stacked.
+already. **stacked** trains all of them side by side, those of one shape as one batched model. **processes** has
+{workers}. **shell** calls `dlassign train` once a trial. serial and shell train only some of the trials, since each
+costs the same; the table has seconds a trial. `start` is the time that a process needs for imports and data; it is
+added once to stacked where it is compared with the shell loop, which pays it every time. Ratios are medians over the
+rounds, with the smallest and the largest in brackets. [sweep.md](sweep.md) is of a CPU, [sweep_gpu.md](sweep_gpu.md) of
+a GPU, on which also convolutional networks are stacked.
 
 | | |
 |---|---|
@@ -72,6 +74,7 @@ class Workload:
         trials: how many stacked trains.
         some: how many the others train.
         bounds: contestant -> (peer, least ratio of speeds).
+        profiled: whether a step of the stack is measured, too.
     """
 
     title: str
@@ -80,6 +83,7 @@ class Workload:
     trials: int
     some: int
     bounds: tuple[tuple[str, str, float], ...]
+    profiled: bool = False
 
 
 def shape_and_rate(number: int) -> tuple[list[str], int]:
@@ -87,6 +91,20 @@ def shape_and_rate(number: int) -> tuple[list[str], int]:
     rate, shape = divmod(number, 12)
     width, activation = (30, 50, 80, 120, 160, 200)[shape // 2], ("relu", "tanh")[shape % 2]
     return [f"model.hidden=[{width}]", f"model.activation={activation}", f"optimizer.lr={1e-2 * 1.5**rate}"], 0
+
+
+def unequal_nets(data: dict[str, Any], optimizer: dict[str, Any], batch_size: int) -> Workload:
+    """Return the workload of nets that share a stack though their shapes differ."""
+    train = {"steps": 1000, "batch_size": batch_size}
+    return Workload(
+        f"48 nets of 12 shapes, 784-30-10 to 784-200-10, batch size {batch_size}, 1,000 steps, fp32",
+        {"data": data, "model": {"name": "mlp"}, "optimizer": optimizer, "train": train},
+        shape_and_rate,
+        trials=48,
+        some=48,
+        bounds=(("stacked", "processes", 3.0),),
+        profiled=True,
+    )
 
 
 def workloads(mnist: str, images: str) -> list[Workload]:
@@ -98,6 +116,8 @@ def workloads(mnist: str, images: str) -> list[Workload]:
     seeds: Callable[[int], tuple[list[str], int]] = lambda number: ([], number)  # noqa: E731
     rates: Callable[[int], tuple[list[str], int]] = lambda number: ([f"optimizer.lr={1e-3 * 1.08**number}"], 0)  # noqa: E731
     both = (("stacked", "serial", 1.8), ("stacked", "shell", 5.0))
+    # Of wide nets, too, `auto` must not take the slower one.
+    every = (*both, ("stacked", "processes", 1.0))
     return [
         Workload(
             "32 seeds of 3072-100-10, batch size 200, 1,400 steps, bf16",
@@ -105,7 +125,7 @@ def workloads(mnist: str, images: str) -> list[Workload]:
             seeds,
             trials=32,
             some=4,
-            bounds=both,
+            bounds=every,
         ),
         Workload(
             "64 learning rates of 784-30-10, batch size 128, 3,000 steps, fp32",
@@ -120,19 +140,7 @@ def workloads(mnist: str, images: str) -> list[Workload]:
             some=6,
             bounds=(("stacked", "serial", 4.0), ("stacked", "shell", 12.0)),
         ),
-        Workload(
-            "48 nets of 12 shapes, 784-30-10 to 784-200-10, batch size 128, 1,000 steps, fp32",
-            {
-                "data": digits,
-                "model": {"name": "mlp"},
-                "optimizer": sgd,
-                "train": {"steps": 1000, "batch_size": 128},
-            },
-            shape_and_rate,
-            trials=48,
-            some=48,
-            bounds=(("stacked", "processes", 3.0),),
-        ),
+        *(unequal_nets(digits, sgd, batch_size) for batch_size in (128, 32)),
         Workload(
             "seeds of the EECS base CNN, batch size 100, 300 steps",
             {
@@ -233,7 +241,8 @@ class Bench:
     def turn(self, name: str) -> float:
         """Return the seconds a trial that a contestant takes."""
         shutil.rmtree(self._folder / "out", ignore_errors=True)
-        count = self._work.trials if name == "stacked" else self._work.some
+        # The start of the workers is part of what they cost, and to be shared by as many trials as in a stack.
+        count = self._work.trials if name in ("stacked", "processes") else self._work.some
         if name in ("shell", "start"):
             return self._shell(1 if name == "start" else min(count, 3), start=name == "start")
         return self._run(make_executor(name, self._device), list(self.trials(count)))
@@ -316,6 +325,15 @@ def verdicts(work: Workload, found: Rounds) -> list[tuple[bool, str]]:
     return sentences
 
 
+def auto_verdict(work: Workload, found: Rounds, configs: Sequence[RunConfig]) -> tuple[bool, str]:
+    """Return whether `auto` takes the faster one of stacked and processes, and a sentence."""
+    chosen = choose_executor(configs, adaptive=False)
+    pair = ("stacked", "processes") if isinstance(chosen, StackedExecutor) else ("processes", "stacked")
+    times = ratios(work, found, *pair)
+    text = f"{work.title}: auto takes {pair[0]}, which is {spread(times)} times as fast as {pair[1]}; at least 1"
+    return median(times) >= 1, text
+
+
 def spread(values: list[float]) -> str:
     return f"{median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
@@ -355,6 +373,13 @@ def main() -> None:
         rounds = measure(work, options.repeats, device=options.device)
         sections.append(table(work, rounds))
         found += verdicts(work, rounds)
+        if "processes" in rounds and "stacked" in rounds:
+            with tempfile.TemporaryDirectory() as folder:
+                trials = Bench(work, Path(folder), device=options.device).trials(work.trials)
+                configs = [trial.config for trial in trials]
+            found.append(auto_verdict(work, rounds, configs))
+            if work.profiled:
+                sections.append(section(configs, rounds=options.repeats))
     bounds = "\n".join(f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in found)
     workers = "four workers that share the GPU" if gpu else "two workers with one thread each"
     head = TEXT.format(facts=facts(options.repeats, options.device), where="GPU" if gpu else "CPU", workers=workers)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import bench_stack_step
 import bench_sweep as bench
 from dlassign.stacked.keys import model_key, stack_key
 
@@ -44,11 +45,32 @@ def test_the_start_of_a_process_counts_once(work: bench.Workload) -> None:
 
 def test_the_workloads_are_those_of_the_table() -> None:
     works = bench.workloads("DIR", "DIR")
-    assert [work.trials for work in works] == [32, 64, 48, 6]
+    assert [work.trials for work in works] == [32, 64, 48, 48, 6]
     for work in works:
         assert {own for own, _, _ in work.bounds} <= {"stacked", "processes"}
         overrides, seed = work.change(1)
         assert overrides or seed == 1
+
+
+def test_what_auto_takes_must_not_be_slower(work: bench.Workload, tmp_path: Path) -> None:
+    configs = [trial.config for trial in bench.Bench(work, tmp_path).trials(4)]  # equal nets, which auto stacks
+    found = {"stacked": [1.0], "processes": [1.5]}
+    holds, text = bench.auto_verdict(work, found, configs)
+    assert holds
+    assert "auto takes stacked, which is 1.5 [1.5, 1.5] times as fast as processes" in text
+    assert not bench.auto_verdict(work, {"stacked": [2.0], "processes": [1.5]}, configs)[0]
+
+
+def test_a_step_of_a_stack_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_stack_step, "STEPS", 2)
+    work = bench.unequal_nets({"name": "digits"}, {"name": "sgd", "lr": 0.1}, 32)
+    configs = [trial.config for trial in bench.Bench(work, tmp_path).trials(3)]
+    text = bench_stack_step.section(configs, rounds=1)
+    # Two nets of 64-30-10 and one of 64-50-10: y and dW of both layers, dx of the second.
+    assert "one step of all 3 nets" in text
+    assert f"{(2 * 110 * 32 * (2 * 64 + 3 * 10)) / 1e9:.3g} GFLOP" in text
+    shares = [int(cell.strip(" %")) for cell in text.strip().splitlines()[-1].strip("|").split("|")[3:]]
+    assert 98 <= sum(shares) <= 102
 
 
 def test_nets_of_unequal_shape_share_a_stack_and_are_all_different(tmp_path: Path) -> None:
