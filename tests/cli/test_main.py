@@ -247,6 +247,44 @@ def test_a_thread_that_goes_on_can_be_ended(number: int) -> None:
             process.kill()
 
 
+ENDING = """\
+import atexit, sys
+from dlassign.cli.main import main, run_process
+
+def command(inner=main.main, **settings):
+    atexit.register(print, "last words")
+    return inner(**settings)
+
+main.main = command
+left_open = open(sys.argv[1], "w")
+left_open.write("end")
+{before}
+sys.argv = ["dlassign", "schema", *sys.argv[2:]]
+run_process()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "written"),
+    [
+        ("", ""),  # objects are left to the system
+        ("atexit.register(int)", "end"),
+        ("sys.modules['dlassign_own_0123.net'] = sys", "end"),
+    ],
+)
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--nothing",), 2)])
+def test_the_process_ends_at_once_after_what_waits_for_its_end(
+    tmp_path: Path, before: str, written: str, options: tuple[str, ...], code: int
+) -> None:
+    """Python takes down all that torch made, which takes longer than some runs; with own code it does."""
+    file = tmp_path / "file"
+    command = [sys.executable, "-c", ENDING.format(before=before), str(file), *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == code
+    assert done.stdout.endswith("last words\n")
+    assert file.read_text() == written
+
+
 def test_a_wrong_option_of_the_process_exits_2(
     signals: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,9 @@ import click and lists of names alone, so that `dlassign --help` can import all 
 
 from __future__ import annotations
 
+import atexit
 import io
+import os
 import signal
 import sys
 import threading
@@ -141,6 +143,9 @@ def run_process() -> None:
     if sys.stdout is None:  # as after `>&-`; the next file that is opened would be taken for it
         click.echo("standard output is closed, so no result could be printed; send it to /dev/null instead", err=True)
         sys.exit(1)
+    ended: list[int] = []
+    if not atexit._ncallbacks():  # what is registered first is called last, and a debugger may have come before
+        atexit.register(_end_at_once, ended)
     code = INTERRUPTED
     try:
         code = main.main(standalone_mode=False)
@@ -154,4 +159,26 @@ def run_process() -> None:
         waits = any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL if waits else signal.SIG_IGN)
+    ended.append(code)
     sys.exit(code)
+
+
+def _end_at_once(ended: list[int]) -> None:
+    """End the process after all that waits for its end, and leave the memory of all objects to the system.
+
+    To take down what torch made takes Python as long as some runs train. Own code may have left a file open, whose end
+    only Python writes.
+
+    Args:
+        ended: the exit code; empty if an error is on its way out.
+    """
+    from dlassign.parts.modules import PREFIX
+
+    if not ended or any(name.startswith(PREFIX) for name in sys.modules):
+        return
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):  # such as a full disk, which Python tells in its own way
+        return
+    os._exit(ended[0])

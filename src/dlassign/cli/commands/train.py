@@ -56,12 +56,15 @@ def train_command(
     from dlassign.cli.views.notes import say, say_at_once
 
     say_at_once(f"reading {config} and its data")
-    from dlassign.config.load import load_located
-    from dlassign.errors import UserError
-    from dlassign.launch.training import find_run, train_run
-    from dlassign.parts.code import Code
-    from dlassign.store.clock import WallClock, since_process_start
-    from dlassign.store.contradictions import ODD_LINES, contradictions
+    from dlassign.launch.importing import uncollected
+
+    with uncollected(own_process=True):
+        from dlassign.config.load import load_located
+        from dlassign.errors import UserError
+        from dlassign.launch.training import find_run, train_run
+        from dlassign.parts.code import Code
+        from dlassign.store.clock import WallClock, since_process_start
+        from dlassign.store.contradictions import ODD_LINES, contradictions
 
     located = load_located(config, overrides, seed=seed, device=device, code=Code(map(Path, code)))
     found = find_run(located, Path(out), again=again, say=say)
