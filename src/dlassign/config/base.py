@@ -15,9 +15,13 @@ T = TypeVar("T")
 
 
 class Config(BaseModel):
-    """Base of every config class: unknown keys, wrong types and later changes are errors."""
+    """Base of every config class: unknown keys, wrong types and later changes are errors.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    The text below a key describes it, in the JSON Schema too (see `schema.described`).
+    """
+
+    # A class is built when something is checked by it: most are checked only as parts of another.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     def _broken_rules(self) -> Iterator[PydanticCustomError]:
         """Yield the broken rules between the keys; a class with such rules overrides it."""

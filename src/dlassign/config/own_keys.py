@@ -67,6 +67,7 @@ def own_class(
         fields[key.name] = _field(key, base)
     try:
         made = create_model("Own", __base__=base, __doc__=text, **fields)
+        made.model_rebuild()  # so that an annotation that does not fit is found here
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError) as error:
         raise UnfitKey(keys[0].name if keys else "", str(error).splitlines()[0]) from None
     made.own_code = origin

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, Union, get_args
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from dlassign.config.base import Config, broken_rule
@@ -68,8 +68,6 @@ class OwnPart(Config):
 
     Each family has a base derived from this one, with the keys that all of its members have, as `penalty` of losses.
     """
-
-    model_config = ConfigDict(use_attribute_docstrings=False)
 
     own_kind: ClassVar[str]
     """One of parts/kinds.py: KINDS; set by the base of a family."""

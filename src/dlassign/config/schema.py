@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from dlassign.config.base import COUNTS_END, Config
@@ -80,9 +84,46 @@ def sweep_schema_text() -> str:
 def described(config: type[Config]) -> Node:
     """Return the JSON Schema of a config class with a description for every key."""
     raw = config.model_json_schema()
-    for definition in [raw, *raw["$defs"].values()]:
+    kinds = {kind.__name__: kind for kind in _kinds(Config)}
+    for name, definition in {config.__name__: raw, **raw["$defs"]}.items():
+        properties = definition["properties"]
+        for key, text in _texts(kinds[name]).items():
+            properties[key] = dict(sorted({**properties[key], "description": text}.items()))
         _tidy(definition, raw)
     return raw
+
+
+def _kinds(base: type[Config]) -> Iterator[type[Config]]:
+    """Yield all classes that are derived from one."""
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _texts(kind: type[Config]) -> dict[str, str]:
+    """Return the text that stands below a key of a class, by key as a file has it.
+
+    pydantic could find it, too, but does so when the class is made: half of the time that importing it takes.
+    """
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__[: kind.__mro__.index(Config)]):
+        for key, below in pairwise(_class_body(base.__module__, base.__name__)):
+            match key, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[name] = text
+    return {field.alias or name: texts[name] for name, field in kind.model_fields.items() if name in texts}
+
+
+@cache
+def _class_body(module: str, name: str) -> list[ast.stmt]:
+    """Return the statements of a class at the top of a module."""
+    body = _module_body(module)
+    return next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == name)
+
+
+@cache
+def _module_body(module: str) -> list[ast.stmt]:
+    return ast.parse(inspect.getsource(sys.modules[module])).body
 
 
 def _tidy(definition: Node, root: Node) -> None:
