@@ -104,10 +104,13 @@ def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "
     from dlassign.launch.importing import uncollected
 
     with uncollected(own_process=True):
-        from dlassign.plots.confusion import build_final
-        from dlassign.plots.curves import draw_run  # imports matplotlib, which a finished run does not need
-        from dlassign.plots.series import Run
-        from dlassign.plots.style import save_figure
+        from dlassign.plots.undocumented import undocumented  # imports matplotlib, which a finished run does not need
+
+        with undocumented():
+            from dlassign.plots.confusion import build_final
+            from dlassign.plots.curves import draw_run
+            from dlassign.plots.series import Run
+            from dlassign.plots.style import save_figure
 
     draw_run(paths, records, say=say_once)
     if records is not None and matrix:
