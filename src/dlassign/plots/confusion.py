@@ -65,7 +65,8 @@ def build_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, 
         _recalls(axes, image, table, annotated=annotated)
         n = int(rows.sum())
         accuracy = percent_text(int(table.trace()) / max(1, n), n)
-        axes.set_title(f"{title}\naccuracy {accuracy} of {n:,} samples", pad=18, parse_math=False)
+        # With y given, matplotlib measures no ticks to find a place above those that it has there.
+        axes.set_title(f"{title}\naccuracy {accuracy} of {n:,} samples", y=1.0, pad=18, parse_math=False)
     return figure
 
 

@@ -117,11 +117,13 @@ def _write(figure: Figure, file: Any, picture: str, *, dpi: int | None = None) -
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # matplotlib's own words, once a letter and drawing
         dots = dpi or matplotlib.rcParams["savefig.dpi"]
         box: Any = "tight"
+        how: dict[str, Any] = {}
         if picture == "png":  # laid out once: matplotlib would draw twice to find the same box
             drawn_at, figure.dpi = figure.dpi, dots
             box = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
             figure.dpi = drawn_at
-        figure.savefig(file, format=picture, dpi=dots, metadata=_METADATA[picture], bbox_inches=box)
+            how["pil_kwargs"] = {"compress_level": 3}  # a sixth larger than with 6, in two thirds of the time
+        figure.savefig(file, format=picture, dpi=dots, metadata=_METADATA[picture], bbox_inches=box, **how)
 
 
 def _find_letters(figure: Figure) -> str:
