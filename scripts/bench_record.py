@@ -49,13 +49,15 @@ class Turn:
         seconds: from Enter to the accuracy printed.
         plain: test accuracy.
         views: with test-time augmentation, or None.
-        config: the config's fingerprint, of ours.
+        config: of ours, the config's fingerprint.
+        precision: of ours, what it computed in.
     """
 
     seconds: float
     plain: float
     views: float | None
     config: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Bench:
             found["test"]["accuracy"],
             found.get("test_tta", {}).get("accuracy"),
             Path(found["run"]).name.rpartition("-s")[0],
+            found["precision"],
         )
 
     def port(self, seed: int, epochs: float) -> Turn:
@@ -159,8 +162,8 @@ def joined(values: Iterable[float | None], form: str) -> str:
     return " ".join(f"{value:{form}}" for value in values if value is not None)
 
 
-def row_of(options: argparse.Namespace, load: float, found: tuple[list[Turn], list[Turn], str]) -> Row:
-    """Return what was measured as a row of record.csv."""
+def row_of(options: argparse.Namespace, began: Row, found: tuple[list[Turn], list[Turn], str]) -> Row:
+    """Return what was measured as a row of record.csv; began: what was known before."""
     own, others, decoding = found
     where = dict(line.strip("| ").split(" | ", 1) for line in facts("bench_record.py", len(own)).splitlines())
     port = f" --airbench FILE --port-seeds {len(others)} --port-epochs {options.port_epochs:g}" if others else ""
@@ -168,9 +171,10 @@ def row_of(options: argparse.Namespace, load: float, found: tuple[list[Turn], li
     data = "--mnist-root DIR" if options.recipe == MNIST else "--cifar10-jpeg-root DIR"
     return {
         "date": where["Date"],
-        "commit": commit(),
+        **began,
         "recipe": options.recipe,
         "config": own[0].config,
+        "precision": own[0].precision,
         "data": "mnist" if options.recipe == MNIST else LABEL,
         "accuracies": joined((turn.plain for turn in own), ".4f"),
         "accuracies_with_views": joined((turn.views for turn in own), ".4f"),
@@ -184,7 +188,6 @@ def row_of(options: argparse.Namespace, load: float, found: tuple[list[Turn], li
         "threads": str(torch.get_num_threads()),
         "system": where["System"],
         "versions": where["Versions"],
-        "load": f"{load:.1f}",
         "command": f"python scripts/bench_record.py --recipe {options.recipe} {data} --seeds {len(own)}{port}",
     }
 
@@ -228,7 +231,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
-    load = os.getloadavg()[0]
+    began = {"commit": commit(), "load": f"{os.getloadavg()[0]:.1f}"}
     with tempfile.TemporaryDirectory() as folder:
         try:
             options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -242,13 +245,13 @@ def main() -> int:
             sys.exit(f"bench_record.py: {error}")
     if not found[0]:
         return 0
-    row = row_of(options, load, found)
+    row = row_of(options, began, found)
     file = options.output.with_suffix(".csv")
     if not options.quick:
         append_row(file, row)
     rows = read_rows(file)
-    options.output.write_text(page([*rows, row] if options.quick else rows), encoding="utf-8")
-    print(newest(row))
+    options.output.write_text(page([*rows, row] if options.quick else rows, judged=not options.quick), encoding="utf-8")
+    print(newest(row, judged=not options.quick))
     return 0 if options.quick or all(holds for holds, _ in verdicts(row)) else 1
 
 

@@ -47,9 +47,10 @@ TEXT = """\
   take turns.
 - Both sides read images that are decoded already: ours from its cache, the port from the tensors of the same pixels.
   What it costs to decode the files the first time is told beside it. Files are in the system's cache.
-- The port is `airbench94` of {file}, commit `{commit}`, changed in memory by `scripts/airbench_port.py`: fp32
-  weights, bf16 autocast in training and evaluation, a clock of the system, one evaluation at its end, and as
-  many epochs as it needs for about our accuracy. Plain accuracies are compared with plain ones.
+- The port is that of {file},
+  commit `{commit}`, changed in memory by `scripts/airbench_port.py`: fp32 weights, bf16 autocast in training and
+  evaluation, a clock of the system, one evaluation at its end, and as many epochs as it needs for about our accuracy.
+  Plain accuracies are compared with plain ones.
 - `cifar10-jpeg` is a JPEG copy of CIFAR-10. It is lossy, and accuracies on it are lower than on CIFAR-10.
 
 ## The newest measurement of each recipe
@@ -106,14 +107,15 @@ def verdicts(row: Row) -> list[tuple[bool, str]]:
     return found
 
 
-def newest(row: Row) -> str:
-    """Return the section of a recipe's newest measurement."""
+def newest(row: Row, *, judged: bool = True) -> str:
+    """Return the section of a recipe's newest measurement; judged: with its bounds."""
     config = config_of(row["recipe"])
     rows = {
         "Processor": f"{row['processor']}, {row['threads']} torch threads",
         "System": row["system"],
         "Versions": row["versions"],
         "Commit, date": f"{row['commit']}, {row['date']}",
+        "Ours computes in": row["precision"],
         "Load when it began": row["load"],
         "Command": f"`{row['command']}`",
     }
@@ -129,12 +131,14 @@ def newest(row: Row) -> str:
         plain, views = (accuracy(numbers(row, f"{key}accuracies{end}")) for end in ("", "_with_views"))
         seconds = numbers(row, f"{key}seconds")
         lines.append(f"| {name} | {len(seconds)} | {plain} | {views} | {spread(seconds, '.1f')} | {value} |")
+    if not judged:
+        return "\n".join([*lines, "", "Not judged: a trial of the script."])
     lines += ["", *(f"- {'Holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in verdicts(row))]
     return "\n".join(lines)
 
 
-def page(rows: list[Row]) -> str:
-    """Return the page of all measurements, the oldest first."""
+def page(rows: list[Row], *, judged: bool = True) -> str:
+    """Return the page of all measurements, the oldest first; judged: whether the last one is no trial."""
     last = {row["recipe"]: row for row in rows}
     heads = ["date", "commit", "recipe", "config", "data", "seeds", "test accuracy", "with views", "seconds from Enter"]
     heads += ["port", "its accuracy", "its seconds", "ratio", "processor", "versions"]
@@ -150,7 +154,9 @@ def page(rows: list[Row]) -> str:
         else:
             cells += [""] * 4
         lines.append(f"| {' | '.join([*cells, row['processor'], row['versions']])} |")
-    sections = "\n\n".join(newest(last[recipe]) for recipe in RECIPES if recipe in last)
+    sections = "\n\n".join(
+        newest(last[recipe], judged=judged or last[recipe] is not rows[-1]) for recipe in RECIPES if recipe in last
+    )
     return TEXT.format(file=FILE, commit=COMMIT, newest=sections, history="\n".join(lines))
 
 

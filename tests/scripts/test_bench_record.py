@@ -60,7 +60,7 @@ for run in range(25):
 
 
 def row(**changed: str) -> record_page.Row:
-    keys = "date commit recipe config data accuracies accuracies_with_views seconds decoding port_epochs"
+    keys = "date commit recipe config precision data accuracies accuracies_with_views seconds decoding port_epochs"
     keys += " port_accuracies port_accuracies_with_views port_seconds processor threads system versions load command"
     known = {"recipe": "cifar10_82", "accuracies": "0.8300 0.8320", "seconds": "20.00 22.00"}
     return {**dict.fromkeys(keys.split(), ""), **known, **changed}
@@ -176,6 +176,7 @@ class TestCommandLine:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # seven processes that import torch; minutes on a busy machine
 def test_runs(tmp_path: Path) -> None:
     write_images(tmp_path / "images")
     (tmp_path / "port.py").write_text(STAND_IN)
@@ -187,4 +188,5 @@ def test_runs(tmp_path: Path) -> None:
     assert done.stdout.strip() in written
     assert "Data: `cifar10-jpeg`." in written
     assert "| airbench94, 0.01 epochs | 1 | 0.5100 | 0.7100 |" in written
+    assert "Not judged" in written
     assert not (tmp_path / "new" / "record.csv").exists(), "a trial is no entry"
