@@ -16,7 +16,7 @@ from dlassign.cli.main import main
 from dlassign.report.tables import reproduced_view
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import read_records
-from helpers.forging import rewrite_chain
+from helpers.forging import rewrite_chain, set_manifest
 from helpers.pretended_gpu import pretended_gpu
 from helpers.tiny_tables import BASE, row, write_config, write_table
 
@@ -246,6 +246,7 @@ def test_every_machine_of_the_runs_is_named(folder: Path) -> None:
     start["environment"] |= {"device_name": "Abacus", "cpus": 1}
     run.log.write_text(json.dumps(start) + "\n" + "".join(rest))
     rewrite_chain(run)
+    set_manifest(run, environment=start["environment"])
     assert reproduce("--seeds", "2", "--no-train", "--page", "page.md").exit_code == 0
     [line] = [line for line in (folder / "page.md").read_text().splitlines() if line.startswith("Written by")]
     assert "Machines: Abacus, 1 cores and " in line
@@ -413,6 +414,8 @@ def test_a_damaged_log_costs_its_own_row_only(folder: Path, key: str) -> None:
     del start[key]
     log.write_text(json.dumps(start) + "\n" + "".join(rest))
     rewrite_chain(RunPaths(log.parent))  # so that nothing is wrong but that
+    if key == "environment":
+        set_manifest(RunPaths(log.parent), environment=None)
     write_table(
         folder,
         {

@@ -313,7 +313,7 @@ class TestMarks:
         cfg = RunConfig.model_validate(CONFIG)
         trial = Trial(number=0, values={}, config=cfg, paths=paths)
         assert records_of(paths) is None
-        assert problem_of(trial).startswith("its log contradicts itself: ")
+        assert problem_of(trial).startswith(f"{paths.root} is not counted, for its log contradicts itself: ")
         nothing = cast(Any, None)
         # To train it would write to its log; it is there, whatever it says.
         assert PlannedRow(table=nothing, name="a", row=nothing, trials=(trial,)).missing() == []

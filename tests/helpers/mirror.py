@@ -20,6 +20,7 @@ TESTED_IN = {
     "store/log_numbers.py": "verify/test_forgeries.py",
     "store/log_order.py": "verify/test_forgeries.py",
     "store/log_result.py": "verify/test_forgeries.py",
+    "store/manifest_check.py": "verify/test_forgeries.py",
     "verify/judgement.py": "verify/test_forgeries.py",
     "verify/folder.py": "verify/test_forgeries.py",
     "verify/log.py": "verify/test_forgeries.py",

@@ -51,6 +51,11 @@ def chain_breaks(lines: Sequence[Line], log: Path) -> Iterator[Contradiction]:
         content = read_ordinary(log).split(b"\n")
     except OSError:
         return
+    if not any("chain" in record for _, record in lines):
+        if saved := next((place for place, record in lines if record["kind"] == "checkpoint"), ""):
+            what = "no record has a chain, and every version that writes records of checkpoints writes one"
+            yield Contradiction("chain", what, saved)
+        return
     digest, chained, before = hashlib.sha256(), False, 0
     for number, line in enumerate(content, 1):
         place, record = by_number.get(number, ("", {}))

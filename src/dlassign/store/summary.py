@@ -11,9 +11,11 @@ from typing import Any
 from dlassign.errors import UserError
 from dlassign.store.contradictions import contradictions
 from dlassign.store.files import is_locked
-from dlassign.store.folder_name import RUN_NAME, other_seed
+from dlassign.store.folder_name import RUN_NAME, other_run
 from dlassign.store.identity import experiment_of
+from dlassign.store.log_order import Contradiction
 from dlassign.store.manifest import mend_manifest
+from dlassign.store.manifest_check import manifest_contradictions, read_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record, RunRecords, former_records, read_records
 
@@ -118,12 +120,26 @@ def doubt_of(paths: RunPaths, records: RunRecords, *, so: str = "") -> str:
         records: of its log.
         so: what follows from it, such as ", so no result is shown".
     """
-    found = [*other_seed(records.start, paths.root), *contradictions(records, paths.log)]
+    beside: list[Contradiction] = []
+    with suppress(UserError, *DAMAGE):  # such as pretrained weights that are gone; who has to know it asks `other_run`
+        beside += other_run(records.start, paths.root)
+    found = [*beside, *contradictions(records, paths.log)]
+    if records.is_over and not found:  # the manifest of a run that goes on may be written just now
+        beside = found = _beside_manifest(paths, records)
     if not found:
         return ""
-    who = "its folder and its log contradict each other" if found[0].kind == "folder" else "its log contradicts itself"
+    who = "its folder and its log contradict each other" if beside else "its log contradicts itself"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"{who}{so}: {found[0]}{more}; dlassign verify {quote(str(paths.root))}"
+
+
+def _beside_manifest(paths: RunPaths, records: RunRecords) -> list[Contradiction]:
+    """Return what the manifest of a run that is over says otherwise than its log; [] if it is gone."""
+    try:
+        manifest = read_manifest(paths)
+    except (OSError, ValueError, RecursionError):
+        return []
+    return list(manifest_contradictions(manifest, records, paths)) if isinstance(manifest, dict) else []
 
 
 def _without_results(summary: RunSummary, doubt: str) -> RunSummary:

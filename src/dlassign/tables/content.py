@@ -25,7 +25,7 @@ class RowRuns:
         copy: whether its data is a folder of images in place of CIFAR-10's own files.
         trials: how many runs there should be; 0 if the data cannot be read.
         obstacle: why what is missing cannot be trained here, or "".
-        problem: what is wrong with the first run that is not finished, as far as it is known, or "".
+        problem: what is wrong with the first run folder that does not count, as far as it is known, or "".
         runs: the finished ones, by run folder.
         former: folders of the runs that it had when its table was last written with some.
     """
@@ -86,7 +86,8 @@ def _status(one: RowRuns, runs: Sequence[RunValues]) -> dict[str, str]:
     """Return how complete a row is, and why it is not."""
     diverged = sum(run.diverged for run in runs)
     if one.trials and len(runs) == one.trials:
-        return {"status": "done", "why": f"{diverged} of {len(runs)} runs diverged" if diverged else ""}
+        lost = f"{diverged} of {len(runs)} runs diverged" if diverged else ""
+        return {"status": "done", "why": "; ".join(text for text in (lost, one.problem) if text)}
     why = one.obstacle or one.problem
     if runs:
         return {"status": "partly", "why": f"{len(runs)} of {one.trials} runs" + (f": {why}" if why else "")}

@@ -25,6 +25,7 @@ def logged_row(plan: PlannedRow, failed: Mapping[str, str], *, folder: Path) -> 
             runs[name] = values
         elif problem := values or failed.get(name) or problem_of(trial):
             problems.append(problem)
+    problems += [problem for trial in plan.beside if (problem := problem_of(trial))]
     return RowRuns(
         name=plan.name,
         copy=plan.copy,

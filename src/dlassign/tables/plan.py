@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
-from shlex import quote
 
 from dlassign.config.load_table import LocatedTable, Wanted
 from dlassign.config.ordinary_file import read_ordinary
@@ -16,11 +16,11 @@ from dlassign.config.table import TableRow
 from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError, first_few
-from dlassign.store.contradictions import contradictions
+from dlassign.store.folder_name import other_run
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
-from dlassign.store.summary import DAMAGE, finished_records
+from dlassign.store.summary import DAMAGE, doubt_of, finished_records
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import obstacle, overrides
 
@@ -38,7 +38,8 @@ class PlannedRow:
     Attributes:
         table, name, row: the table, the row's name and the row.
         copy: whether its data is a folder of images in place of CIFAR-10's own files.
-        trials: one a seed; none if the data cannot be read.
+        trials: one a seed, those that are wanted and further ones that count; none if the data cannot be read.
+        beside: further seeds of which there is a folder, which does not count.
         asked: whether the user asked for it; a row that shares its table with one is shown as it stands.
         why: why what is missing cannot be trained here, or "".
     """
@@ -48,6 +49,7 @@ class PlannedRow:
     row: TableRow
     copy: bool = False
     trials: tuple[Trial, ...] = ()
+    beside: tuple[Trial, ...] = ()
     asked: bool = True
     why: str = ""
 
@@ -120,24 +122,43 @@ def _with_trials(plan: PlannedRow, choice: Choice, out: Path, digests: dict[str,
         config = plan.table.row_config(plan.name, changes, device=device)
     why = obstacle(config)
     try:
-        trials = tuple(_trials(plan, config, choice.seeds_of(plan.row), out=out, digests=digests))
+        trials, further = _trials(plan, config, choice.seeds_of(plan.row), out=out, digests=digests)
     except UserError as error:
         return replace(plan, copy=copy, why=why or str(error).splitlines()[0])
-    return replace(plan, copy=copy, trials=trials, why=why)
+    counted = {trial.run for trial in further if records_of(trial.paths) is not None}
+    trials += [trial for trial in further if trial.run in counted]
+    beside = tuple(trial for trial in further if trial.run not in counted)
+    return replace(plan, copy=copy, trials=tuple(trials), beside=beside, why=why)
 
 
-def _trials(plan: PlannedRow, config: RunConfig, seeds: int, *, out: Path, digests: dict[str, str]) -> Iterator[Trial]:
-    """Yield the trials of a row, and those with further seeds that are there; data in one place is looked at once."""
+def _trials(
+    plan: PlannedRow, config: RunConfig, seeds: int, *, out: Path, digests: dict[str, str]
+) -> tuple[list[Trial], list[Trial]]:
+    """Return the trials of a row, and those with further seeds of which there is a folder.
+
+    Data in one place is looked at once.
+    """
     section = config.data.model_dump_json(exclude=_NOT_CONTENT)
     if section not in digests:
         digests[section] = fingerprint(config.data)
-    for number in count():
-        own = config.model_copy(update={"seed": config.seed + number})
+
+    def trial(seed: int) -> Trial:
+        own = config.model_copy(update={"seed": seed})
         paths = RunPaths.of(out, own.model_dump(mode="json"), digests[section])
-        trial = Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
-        if number >= seeds and records_of(trial.paths) is None:
-            return
-        yield trial
+        return Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
+
+    wanted = [trial(config.seed + number) for number in range(seeds)]
+    behind = sorted(seed for seed in _seeds_there(wanted[0]) if seed >= config.seed + seeds)
+    return wanted, [trial(seed) for seed in behind]
+
+
+def _seeds_there(trial: Trial) -> Iterator[int]:
+    """Yield the seeds of which there is a folder beside that of a trial."""
+    with suppress(OSError):
+        for child in trial.paths.root.parent.iterdir():
+            hash_there, _, seed = child.name.partition("-s")
+            if hash_there == trial.hash and seed.isdecimal() and seed == str(int(seed)):
+                yield int(seed)
 
 
 def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
@@ -151,9 +172,26 @@ def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
 
 
 def records_of(paths: RunPaths) -> RunRecords | None:
-    """Return the log of a run that is over; None if it is not, or cannot be believed: `problem_of` says why."""
-    records = _over(paths)
-    return None if records is None or contradictions(records, paths.log) else records
+    """Return the log of a run that is over; None if it is not, or cannot be believed: `problem_of` says why.
+
+    It is believed if it agrees with itself and with the manifest, and is the log of this very run: the folder's name
+    has the hash of the log's config and data, and its seed. So no folder counts for another row or seed.
+    """
+    try:
+        records = finished_records(paths)
+        return None if records is None or _doubt(paths, records) else records
+    except (UserError, OSError, *DAMAGE):
+        return None
+
+
+def _doubt(paths: RunPaths, records: RunRecords) -> str:
+    """Return why a run cannot be believed, or "".
+
+    Raises:
+        UserError, DAMAGE: it cannot be told whether it is the run of its folder's name.
+    """
+    deque(other_run(records.start, paths.root), maxlen=0)
+    return doubt_of(paths, records)
 
 
 def _over(paths: RunPaths) -> RunRecords | None:
@@ -166,15 +204,15 @@ def _over(paths: RunPaths) -> RunRecords | None:
 
 def problem_of(trial: Trial) -> str:
     """Return why a run folder cannot be read or believed, in one line; "" if it can, or is not there."""
+    paths = trial.paths
     try:
-        records = finished_records(trial.paths)
-        found = contradictions(records, trial.paths.log) if records is not None else []
-        if found:
-            return f"its log contradicts itself: {found[0]}; dlassign verify {quote(str(trial.paths.root))}"
+        records = finished_records(paths)
+        if records is not None and (doubt := _doubt(paths, records)):
+            return f"{paths.root} is not counted, for {doubt}; move it away to train this seed again"
     except UserError as error:
         return str(error).splitlines()[0]
     except (OSError, *DAMAGE) as error:
-        return f"{trial.paths.root} is damaged: {type(error).__name__}: {error}"
+        return f"{paths.root} is damaged: {type(error).__name__}: {error}"
     return ""
 
 

@@ -12,6 +12,7 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.parts.run_code import EditedError
 from dlassign.store.files import is_locked
 from dlassign.store.folder_name import run_of
+from dlassign.store.manifest_check import log_heads, read_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import EVALUATION_VARIES, Record, RunRecords
 from dlassign.store.summary import DAMAGE
@@ -19,7 +20,7 @@ from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import load_checkpoint, weights_sha256
 from dlassign.train.learner import Evaluation, State
 from dlassign.train.saved import open_saved, open_split
-from dlassign.verify.folder import log_heads, read_manifest, unreadable
+from dlassign.verify.folder import unreadable
 from dlassign.verify.judgement import Judgement, consistent, contradicted, proven, untold
 
 ROUNDING = 0.005

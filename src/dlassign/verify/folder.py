@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dlassign.config.load import read_yaml
 from dlassign.config.neutral_keys import without
-from dlassign.config.ordinary_file import open_ordinary, read_ordinary
+from dlassign.config.ordinary_file import open_ordinary
 from dlassign.config.values import flow
 from dlassign.errors import ConfigError, UserError
 from dlassign.parts.run_code import EditedError, copied_code
 from dlassign.store.files import reason
-from dlassign.store.folder_name import RUN_NAME, other_seed, run_of
+from dlassign.store.folder_name import RUN_NAME, other_run
 from dlassign.store.identity import flat_config
-from dlassign.store.json_lines import read_json
+from dlassign.store.log_order import Contradiction
+from dlassign.store.manifest_check import manifest_contradictions, read_manifest
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import CHAIN, Record, RunRecords
+from dlassign.store.records import Record, RunRecords
 from dlassign.store.summary import DAMAGE
 from dlassign.train.saved import MAY_BE_EDITED, edited_keys
 from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
@@ -40,18 +39,15 @@ def _name(start: Record, paths: RunPaths) -> Iterator[Judgement]:
     if found is None:
         yield untold("folder", "the folder has not the name of a run, which would hold the hash of its config and data")
         return
-    wrong_seed = [contradicted(*one) for one in other_seed(start, paths.root)]
-    yield from wrong_seed
+    wrong: list[Contradiction] = []
     try:
-        expected = run_of(start).partition("-")[0]
+        wrong += other_run(start, paths.root)
     except (UserError, *DAMAGE) as error:
         yield untold("folder", f"the hash of the config cannot be computed: {' '.join(str(error).split())[:200]}")
-        return
-    if expected != found["hash"]:
-        what = f"the hash in the folder's name is {found['hash']}, that of the log's config and data is {expected}"
-        yield contradicted("hash", what, paths.root)
-    elif not wrong_seed:
-        yield consistent("folder", "the folder's name has the hash of the log's config and data, and its seed")
+    else:
+        if not wrong:
+            yield consistent("folder", "the folder's name has the hash of the log's config and data, and its seed")
+    yield from (contradicted(*one) for one in wrong)
 
 
 def _config(start: Record, paths: RunPaths) -> Iterator[Judgement]:
@@ -95,14 +91,12 @@ def _manifest(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
     if not isinstance(manifest, dict):
         yield contradicted("manifest", "it holds no object", paths.manifest)
         return
-    wrong = list(_manifest_differences(manifest, records, paths))
-    yield from (contradicted("manifest", what, paths.manifest) for what in wrong)
-    if "chain" in manifest and not any("chain" in record for _, record in records.lines):
-        yield contradicted("chain", "no record of the log has a chain, and manifest.json has the last one", paths.log)
-    elif manifest.get("status") == "running" and records.end is not None and not wrong:
+    wrong = list(manifest_contradictions(manifest, records, paths))
+    yield from (contradicted(*one) for one in wrong)
+    if not wrong and manifest.get("status") == "running" and records.end is not None:
         what = "it says that the run goes on, as after a kill between the last record and the manifest"
         yield untold("manifest", f"manifest.json does not know the end of the log: {what}")
-    elif "chain" not in manifest and "chain" in records.start and not wrong:
+    elif not wrong and "chain" not in manifest and "chain" in records.start:
         what = "an earlier version wrote it, or a kill kept it out"
         yield untold("manifest", f"manifest.json does not hold the chain of the log: {what}")
     elif not wrong:
@@ -120,68 +114,6 @@ def _code(records: RunRecords, paths: RunPaths) -> Iterator[Judgement]:
         return
     if code is not None:
         yield consistent("code", "the code in the folder has the digests that the log names")
-
-
-def read_manifest(paths: RunPaths) -> Any:
-    """Return what manifest.json holds.
-
-    Raises:
-        OSError, ValueError, RecursionError: it cannot be read.
-    """
-    return read_json(read_ordinary(paths.manifest).decode())
-
-
-def _manifest_differences(manifest: dict[str, Any], records: RunRecords, paths: RunPaths) -> Iterator[str]:
-    start, end = records.start, records.end
-    data = manifest.get("data")
-    said = {"name": manifest.get("name"), "seed": manifest.get("seed")}
-    logged = {"name": start["name"], "seed": start["seed"]}
-    for key in ("label", "sha256"):
-        logged[f"data {key}"] = start["data"][key]
-        said[f"data {key}"] = data.get(key) if isinstance(data, dict) else None
-    for key, value in said.items():
-        if value != logged[key]:
-            yield f"{key} is {flow(value)}, the log says {flow(logged[key])}"
-    status = manifest.get("status")
-    sessions = [record for _, record in records.lines if record["kind"] in ("start", "resume")]
-    # One that still runs may be of a session that was killed before its first record.
-    if "chain" in manifest and status != "running" and manifest.get("environment") != sessions[-1].get("environment"):
-        yield "its environment is not that of the newest session in the log"
-    # It is written after the last record, so a kill between the two leaves "running", and never more than the log says.
-    if status != "running" and status != (end or {}).get("status"):
-        ended = "has no end" if end is None else f"ended as {end['status']}"
-        yield f"the run is called {status}; by its log it {ended}"
-    chain = manifest.get("chain")
-    if chain is not None and chain not in list(_known_heads(records, paths, running=status == "running")):
-        what = "was written" if status == "running" else "ended"
-        yield f"the log is not the one that was there when it {what}: a line of it was changed, removed or added"
-
-
-def _known_heads(records: RunRecords, paths: RunPaths, *, running: bool) -> set[str]:
-    """Return what the chain in a manifest may be: it is written when a session begins, and when it ends."""
-    heads = log_heads(paths)
-    if not records.is_over:
-        # After an interruption `evaluate` may have said that it opened the test set; and a session that was killed at
-        # once has written no record.
-        return set(heads)
-    if not running:
-        return set(heads[-1:])
-    begins = [int(place.rpartition(":")[2]) for place, record in records.lines if record["kind"] in ("start", "resume")]
-    return set(heads[begins[-1] - 1 : begins[-1]])
-
-
-def log_heads(paths: RunPaths) -> list[str]:
-    """Return what the chain is before the first line of a log, and after each; [] if it cannot be read."""
-    try:
-        content = read_ordinary(paths.log)
-    except OSError:
-        return []
-    digest = hashlib.sha256()
-    heads = [digest.hexdigest()[:CHAIN]]
-    for line in content.splitlines(keepends=True):
-        digest.update(line)
-        heads.append(digest.hexdigest()[:CHAIN])
-    return heads
 
 
 def unreadable(name: str, path: Path) -> Judgement | None:

@@ -53,16 +53,10 @@ def log_judgements(records: RunRecords, paths: RunPaths, *, trust: bool = False)
     yield from islice(_without_keys(records), 1)
     if not found:
         yield consistent("log", f"{len(records.lines):,} records agree with each other")
-    if not any("chain" in record for _, record in records.lines):
-        saved = next((place for place, record in records.lines if record["kind"] == "checkpoint"), None)
-        if saved is None:
-            yield untold(
-                "chain", "an earlier version wrote the log, without a chain: a change of a line cannot be seen"
-            )
-        else:
-            what = "no record has a chain, and every version that writes records of checkpoints writes one"
-            yield contradicted("chain", what, saved)
-    elif not any(kind == "chain" for kind, _, _ in found):
+    told = any(kind == "chain" for kind, _, _ in found)
+    if not told and not any("chain" in record for _, record in records.lines):
+        yield untold("chain", "an earlier version wrote the log, without a chain: a change of a line cannot be seen")
+    elif not told:
         since = "" if "chain" in records.start else ", since the run went on with a version that keeps one"
         yield consistent("chain", f"the chain of the log is whole{since}")
     yield from plan_judgements(records, paths, trust=trust)

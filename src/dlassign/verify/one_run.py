@@ -10,13 +10,14 @@ from dlassign.errors import ConfigError, UserError
 from dlassign.parts.run_code import copied_code
 from dlassign.store.files import reason
 from dlassign.store.json_lines import read_json_lines
+from dlassign.store.manifest_check import read_manifest
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import DamagedError, read_records
 from dlassign.store.summary import DAMAGE
 from dlassign.train.cache import DataCache
 from dlassign.train.saved import load_run_config
 from dlassign.verify.checkpoints import checkpoint_judgements, result_judgements
-from dlassign.verify.folder import folder_judgements, read_manifest, unreadable
+from dlassign.verify.folder import folder_judgements, unreadable
 from dlassign.verify.judgement import Judgement, Verified, contradicted, untold
 from dlassign.verify.log import log_judgements
 from dlassign.verify.retrain import retrain
