@@ -33,27 +33,26 @@ MOST_BELOW = 3.0
 
 @cache
 def rows() -> dict[tuple[str, str], list[dict[str, str]]]:
-    """Return the lines of each experiment of the page, by the title of its table and its label, each by column."""
+    """Return the lines of each experiment of the page, by the title of its table and its name, each by column."""
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     head: list[str] = []
-    title = label = ""
+    title = name = ""
     for line in PAGE.read_text().splitlines():
         if line.startswith("## "):
             title = line.removeprefix("## ")
         if not line.startswith("| ") or line.startswith("|---"):
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0] == "experiment":
+        if cells[0] == "row":
             head = cells
             continue
-        label = cells[0] or label
-        found.setdefault((title, label), []).append(dict(zip(head, cells, strict=True)))
+        name = cells[0] or name
+        found.setdefault((title, name), []).append(dict(zip(head, cells, strict=True)))
     return found
 
 
 def lines_of(report: str, row: str) -> list[dict[str, str]]:
-    table = load_table(table_file(report)).config
-    return rows()[table.title, table.rows[row].label]
+    return rows()[load_table(table_file(report)).config.title, row]
 
 
 def experiments() -> list[tuple[str, str]]:

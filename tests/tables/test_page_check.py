@@ -123,8 +123,8 @@ def test_every_line_of_the_values_is_held(rows: list[RowRuns]) -> None:
 def test_an_edited_value_is_told_where_it_stands_and_where_it_shows(rows: list[RowRuns]) -> None:
     edit(VALUES, 2, ",0.1,", ",0.4,")
     first, second = check_page(PAGE).faults
-    assert first.startswith("page/small.csv:2: this line was edited: expected ")
-    assert second.startswith(f"page.md:{line_of('| Net narrow')}: expected '30.00 | ")
+    assert first.startswith("page/small.csv:2: this line was edited: its digest is ")
+    assert second.startswith(f"page.md:{line_of('| one | Net narrow')}: expected '30.00 | ")
     assert ", found '20.00 | " in second
 
 

@@ -36,7 +36,10 @@ def test_a_thousand_samples_cannot_show_two_points() -> None:
     values = [0.499, 0.500, 0.502]
     found = judge(reported(), Evidence(runs=runs(values, n=1000)), TWO)
     assert found.word == "undecided"
-    assert found.why == "more seeds would not decide, since one run on 1,000 samples strays by 4.4 points"
+    assert (
+        found.why
+        == "more seeds would hardly decide: ±4.4 points remain from the reported run and two test sets of 1,000 samples"
+    )
     assert judge(reported(exact=True), Evidence(runs=runs(values, n=1000)), Margins(margin=0.04)).word == "agrees"
 
 

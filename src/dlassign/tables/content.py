@@ -66,6 +66,7 @@ def _row(table: LocatedTable, one: RowRuns) -> dict[str, Any]:
         "parameters": first and first.parameters,
         "precision": first and first.precision,
         "seconds": statistics.median(run.seconds for run in values) if values else None,
+        "machine": " and ".join(dict.fromkeys(run.machine.partition(",")[0] for run in values)),
         "seeds": [run.seed for run in values],
         "runs": list(one.runs),
         "measured": max((run.started for run in values), default=None),

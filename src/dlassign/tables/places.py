@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dlassign.config.data import CIFAR10, MNIST, CSVTable, ImageFolder
 from dlassign.config.run import RunConfig
@@ -19,6 +20,8 @@ KINDS = {
     "csv_table": "the table of two classes and 20 features, a CSV file",
 }
 """Values of `data.name` whose place can be given, and what is expected there."""
+IMAGES = "data.name=image_folder"
+"""The change by which a folder of images stands in for CIFAR-10's own files."""
 
 
 def parse_places(texts: Sequence[str]) -> dict[str, Path]:
@@ -62,15 +65,25 @@ def overrides(config: RunConfig, places: Mapping[str, Path]) -> list[str]:
     path = places.get(config.data.name)
     match config.data:
         case CIFAR10() if path is not None and not (path / CIFAR10_FILES.folder).is_dir():
-            in_order = config.data.split.by == "position" or config.train.order in ("uva", "window")
-            shuffled = ["data.shuffle_seed=0"] if in_order else []
-            return ["data.name=image_folder", f"data.root={path}", *shuffled]
+            return _as_images(config, path)
         case CIFAR10() | MNIST() if path is not None:
             return [f"data.root={path}"]
         case CSVTable() if path is not None:
             return [f"data.path={path}"]
         case _:
             return []
+
+
+def logged_overrides(config: RunConfig, data: Mapping[str, Any]) -> list[str]:
+    """Return the changes that let a config have the data that a log names; data: that section of the log's config."""
+    if isinstance(config.data, CIFAR10) and data["name"] == "image_folder":
+        return _as_images(config, Path(data["root"]))
+    return []
+
+
+def _as_images(config: RunConfig, root: Path) -> list[str]:
+    in_order = config.data.split.by == "position" or config.train.order in ("uva", "window")
+    return [IMAGES, f"data.root={root}", *(["data.shuffle_seed=0"] if in_order else [])]
 
 
 def obstacle(config: RunConfig) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dlassign.config.load_table import LocatedTable, Wanted
@@ -22,7 +23,7 @@ from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords
 from dlassign.store.summary import DAMAGE, doubt_of, finished_records
 from dlassign.sweep.trial import Trial
-from dlassign.tables.places import obstacle, overrides
+from dlassign.tables.places import IMAGES, logged_overrides, obstacle, overrides
 
 SEEDS = 3
 QUICK_SECONDS = 60.0
@@ -38,7 +39,9 @@ class PlannedRow:
     Attributes:
         table, name, row: the table, the row's name and the row.
         copy: whether its data is a folder of images in place of CIFAR-10's own files.
-        trials: one a seed, those that are wanted and further ones that count; none if the data cannot be read.
+        seeds: how many runs it needs at least.
+        trials: one a seed, those that are wanted and further ones that count; none if the data cannot be read, and no
+            finished run says which it was.
         beside: further seeds of which there is a folder, which does not count.
         asked: whether the user asked for it; a row that shares its table with one is shown as it stands.
         why: why what is missing cannot be trained here, or "".
@@ -48,6 +51,7 @@ class PlannedRow:
     name: str
     row: TableRow
     copy: bool = False
+    seeds: int = SEEDS
     trials: tuple[Trial, ...] = ()
     beside: tuple[Trial, ...] = ()
     asked: bool = True
@@ -117,39 +121,65 @@ def _with_trials(plan: PlannedRow, choice: Choice, out: Path, digests: dict[str,
     # What NumPy computes stays on the CPU, wherever the other rows are computed.
     device = choice.device if config.backend == "torch" else None
     changes = overrides(config, choice.places)
-    copy = "data.name=image_folder" in changes
-    if changes or device is not None:
-        config = plan.table.row_config(plan.name, changes, device=device)
-    why = obstacle(config)
+    read = partial(plan.table.row_config, plan.name, device=device)
+    config = read(changes)
+    plan = replace(plan, seeds=choice.seeds_of(plan.row), copy=IMAGES in changes, why=obstacle(config))
     try:
-        trials, further = _trials(plan, config, choice.seeds_of(plan.row), out=out, digests=digests)
+        found = _with_seeds(plan, config, _digest(config, digests), out=out)
     except UserError as error:
-        return replace(plan, copy=copy, why=why or str(error).splitlines()[0])
-    counted = {trial.run for trial in further if records_of(trial.paths) is not None}
-    trials += [trial for trial in further if trial.run in counted]
-    beside = tuple(trial for trial in further if trial.run not in counted)
-    return replace(plan, copy=copy, trials=tuple(trials), beside=beside, why=why)
+        found = replace(plan, why=plan.why or str(error).splitlines()[0])
+    if not found.why:
+        return found
+    if len(found.unfinished()) == len(found.trials):
+        found = _as_logged(found, config, read, out=out)
+    return replace(found, why="") if found.trials and not found.unfinished() else found
 
 
-def _trials(
-    plan: PlannedRow, config: RunConfig, seeds: int, *, out: Path, digests: dict[str, str]
-) -> tuple[list[Trial], list[Trial]]:
-    """Return the trials of a row, and those with further seeds of which there is a folder.
+def _as_logged(
+    plan: PlannedRow, config: RunConfig, read: Callable[[Sequence[str]], RunConfig], *, out: Path
+) -> PlannedRow:
+    """Return a row whose data is not here with its newest finished runs: their logs say which data it was.
 
-    Data in one place is looked at once.
+    config: as it would be trained. read: returns it with changes.
     """
+    newest: dict[str, RunRecords] = {}
+    for folder in sorted((out / config.name).glob("*-s*")):
+        if (records := records_of(RunPaths(folder))) is not None:
+            newest[folder.name.partition("-s")[0]] = records
+    for name, records in sorted(newest.items(), key=lambda pair: pair[1].start["time"], reverse=True):
+        with suppress(UserError, *DAMAGE):  # the log of another config may have any other data
+            changes = logged_overrides(config, records.start["config"]["data"])
+            found = _with_seeds(plan, read(changes), records.start["data"]["sha256"], out=out)
+            if found.trials[0].hash == name:
+                return replace(found, copy=IMAGES in changes)
+    return plan
+
+
+def _digest(config: RunConfig, digests: dict[str, str]) -> str:
+    """Return the digest of a config's data; data in one place is looked at once."""
     section = config.data.model_dump_json(exclude=_NOT_CONTENT)
     if section not in digests:
         digests[section] = fingerprint(config.data)
+    return digests[section]
+
+
+def _with_seeds(plan: PlannedRow, config: RunConfig, digest: str, *, out: Path) -> PlannedRow:
+    """Return a row with its trials, those with further seeds that count, and folders of others; digest: of its data."""
 
     def trial(seed: int) -> Trial:
         own = config.model_copy(update={"seed": seed})
-        paths = RunPaths.of(out, own.model_dump(mode="json"), digests[section])
+        paths = RunPaths.of(out, own.model_dump(mode="json"), digest)
         return Trial(number=0, values={"row": plan.full_name}, config=own, paths=paths)
 
-    wanted = [trial(config.seed + number) for number in range(seeds)]
-    behind = sorted(seed for seed in _seeds_there(wanted[0]) if seed >= config.seed + seeds)
-    return wanted, [trial(seed) for seed in behind]
+    end = config.seed + plan.seeds
+    wanted = [trial(seed) for seed in range(config.seed, end)]
+    further = [trial(seed) for seed in sorted(_seeds_there(wanted[0])) if seed >= end]
+    counted = {trial.run for trial in further if records_of(trial.paths) is not None}
+    return replace(
+        plan,
+        trials=(*wanted, *(trial for trial in further if trial.run in counted)),
+        beside=tuple(trial for trial in further if trial.run not in counted),
+    )
 
 
 def _seeds_there(trial: Trial) -> Iterator[int]:

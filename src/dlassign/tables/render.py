@@ -14,9 +14,10 @@ from dlassign.tables import table_format
 from dlassign.tables.table_format import comment, formatted
 
 _OF_FIGURES = ("figure", "reported", "measured", "95 % interval", "allowed", "verdict", "runs")
-_HEAD = ("experiment", *_OF_FIGURES, "precision", "parameters", "seconds")
-_LEFT = ("experiment", "figure", "95 % interval", "allowed", "verdict", "precision")
-_OF_ROW = ("row", "label", "config", "data", "parameters", "precision", "seconds", "status")
+_OF_RUNS = ("precision", "parameters", "seconds", "machine")
+_HEAD = ("row", "experiment", *_OF_FIGURES, *_OF_RUNS)
+_LEFT = ("row", "experiment", "figure", "95 % interval", "allowed", "verdict", "precision", "machine")
+_OF_ROW = ("row", "label", "config", "data", "parameters", "precision", "seconds", "machine", "status")
 _OF_FIGURE = (
     *("figure", "step", "evaluations", "reported", "mean", "low", "high", "allowed_low", "allowed_high"),
     *("difference", "difference_low", "difference_high", "verdict", "why", "more_seeds"),
@@ -51,7 +52,7 @@ def latex(content: Mapping[str, Any]) -> str:
     """Return a table for LaTeX with booktabs, which fits on a page; heading and notes are comments."""
     columns = _columns(content["rows"])
     figures = [figure for row in content["rows"] for figure in row["figures"]]
-    narrow = {head: columns[head] for head in _HEAD if head not in ("verdict", "precision", "parameters", "seconds")}
+    narrow = {head: columns[head] for head in _HEAD if head not in ("row", "verdict", *_OF_RUNS)}
     narrow["verdict"] = [figure["verdict"] for figure in figures]
     lines = [content["title"], *([f"Reported figures: {content['source']}."] if content["source"] else [])]
     whys = [
@@ -106,8 +107,9 @@ def interval_text(figure: Mapping[str, Any]) -> str:
 
 def _cells(row: Mapping[str, Any], figure: Mapping[str, Any], *, first: bool) -> list[str]:
     parameters = f"{row['parameters']:,}" if row["parameters"] else ""
-    own = [row["precision"] or "", parameters, seconds_text(row["seconds"])]
+    own = [row["precision"] or "", parameters, seconds_text(row["seconds"]), row["machine"]]
     return [
+        row["row"] if first else "",
         row["label"] if first else "",
         figure_name(figure),
         shown(figure, "reported"),
@@ -222,13 +224,13 @@ The values of each run are in [{values}/]({link}). `dlassign reproduce --check` 
 Accuracies are in percent: the mean over seeds, and where that mean lies with 95 % confidence (t interval). `test` and
 `val` are evaluated once, at the end, with the weights that the config keeps; `last` and `best` are of the evaluations
 during training, `best` with the number of looks at the set; `train last` is the running accuracy of the last epoch's
-batches. Seconds are the median over seeds of whole runs, on a machine that others used too.
+batches. Seconds are the median over seeds of whole runs on the machine beside them, which others used too.
+`dlassign reproduce TABLE:ROW` makes a row again.
 
-The verdict is about the difference, measured minus reported, in points or units of the loss, with its 95 % interval:
-what chance does to our seeds, to the one run that was reported and, on fewer than 10,000 samples, to both test sets. It
-**agrees** if the whole interval is allowed: within the margin that the table states, and lower by what a lossy copy of
-the data may cost. It **differs** if the whole interval is on one side of zero, and beyond what the copy may cost. Else
-it is **undecided**, with the number of seeds that decide with a probability of at least 80 %; beside a number of one
-run only with whether more may decide, since seeds of ours do not tell well how far that run strays. **Different in
-kind**: the reported net collapses, stays at a floor or over-fits, and most of our runs do not. `cifar10-jpeg` is a
+The verdict is about the difference, measured minus reported, in points or units of the loss, with its 95 % interval.
+Chance is in our seeds. It is in the one run that was reported. With fewer than 10,000 samples it is in both test sets
+too. The figure **agrees** if the whole interval is allowed: within the margin that the table states, and on the low
+side what a lossy copy of the data may cost more. Else it **differs** if the whole interval is on one side of zero, and
+beyond what the copy may cost. Else it is **undecided**, and beside it stands whether more seeds may decide. **Different
+in kind**: the reported net collapses, stays at a floor or over-fits, and most of our runs do not. `cifar10-jpeg` is a
 lossy JPEG copy of CIFAR-10 in another order; no result on it is to be taken for one on CIFAR-10 itself."""

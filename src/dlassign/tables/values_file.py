@@ -193,7 +193,7 @@ def _cells(line: str, place: str, faults: list[str]) -> dict[str, str]:
     """
     body, _, digest = line.rpartition(",")
     if digest != _digest(body):
-        faults.append(f"{place}: this line was edited: expected {_digest(body)} as its digest, found {digest!r}")
+        faults.append(f"{place}: this line was edited: its digest is {digest!r}, its content gives {_digest(body)}")
     cells = next(csv.reader([body]), [])
     if len(cells) != len(COLUMNS):
         raise ValueError(f"expected {len(COLUMNS) + 1} columns, found {len(cells) + 1}")

@@ -130,6 +130,7 @@ def _no_number(reported: Reported, found: Evidence, chance: Chance, margins: Mar
     if margins.outcome(difference.difference - stray, difference.difference + stray) != "undecided":
         return f"more seeds may decide; {len(found.values)} runs do not tell how many"
     size = f"{stray:.2g}" if reported.is_loss else f"{100 * stray:.1f} points"
-    n = found.n
-    on = f" on {n:,} samples" if chance.sampling and n is not None else ""
-    return f"more seeds would not decide, since one run{on} strays by {size}"
+    sources = ["the reported run"] if chance.one_run else []
+    if chance.sampling:
+        sources.append(f"{'the test set' if reported.exact else 'two test sets'} of {found.n:,} samples")
+    return f"more seeds would hardly decide: ±{size} remain from {' and '.join(sources)}"

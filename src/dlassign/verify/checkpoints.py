@@ -142,8 +142,7 @@ def result_judgements(
     if not records.finals or not records.is_over:
         # Not of a run that goes on: its test set is opened once, at the end.
         state = "is being trained" if is_locked(paths.lock) else "has not come to its end"
-        over = "diverged, so there is no result" if records.is_over else state
-        yield untold("result", f"the run {over}")
+        yield untold("result", f"the run {_without_result(records) if records.is_over else state}")
         return
     if EVALUATION_VARIES in records.notes:
         yield untold("result", "the log says that an evaluation with the user's own code cannot be repeated")
@@ -167,6 +166,12 @@ def result_judgements(
     exact = any(found.loss == record["loss"] for _, found, record in pairs)
     for what, found, record in pairs:
         yield _reached(found, record, where[id(record)], split=what, exact=exact)
+
+
+def _without_result(records: RunRecords) -> str:
+    if records.end is not None and records.end["status"] == "diverged":
+        return "diverged, so there is no result"
+    return "has neither test nor validation samples, so there is no result but its training loss"
 
 
 def _computed(

@@ -118,6 +118,7 @@ def _check(page_file: str) -> int:
     """Print what is wrong with a page, or that nothing is."""
     from pathlib import Path
 
+    from dlassign.errors import counted
     from dlassign.tables.page_check import check_page
 
     context = click.get_current_context()
@@ -128,7 +129,8 @@ def _check(page_file: str) -> int:
     for text in found.faults:
         click.echo(text)
     if not found.faults:
-        click.echo(f"{page_file}: as {found.runs} runs of {found.rows} rows in {found.tables} tables give it")
+        rows = f"{counted(found.rows, 'row')} in {counted(found.tables, 'table')}"
+        click.echo(f"{page_file}: agrees with the values of {counted(found.runs, 'run')} of {rows}")
     return 1 if found.faults else 0
 
 
@@ -252,7 +254,8 @@ def _write(read: Sequence[ReadTable], folder: Path) -> list[dict[str, Any]]:
 
 
 def _write_page(page_file: Path, read: Sequence[ReadTable], contents: list[dict[str, Any]], command: str) -> None:
-    """Write the values of each run, and beside them the page."""
+    """Write the values of each run, and beside them the page; say which rows stay empty."""
+    from dlassign.cli.views.tables import lacking_text
     from dlassign.store.files import make_folder, write_text
     from dlassign.tables.render import page
     from dlassign.tables.values_file import values_folder, write_values
@@ -261,3 +264,5 @@ def _write_page(page_file: Path, read: Sequence[ReadTable], contents: list[dict[
     for table, rows in read:
         write_values(table, rows, command, page_file)
     write_text(page_file, page(contents, command, values_folder(page_file).name))
+    if text := lacking_text(contents):
+        click.echo(f"{page_file}: {text}", err=True)

@@ -17,6 +17,7 @@ from dlassign.store.records import Record
 from dlassign.sweep.trial import Trial, TrialResult
 from dlassign.tables.plan import PlannedRow, records_of
 from dlassign.tables.render import (
+    allowed_text,
     figure_columns,
     figure_name,
     interval_text,
@@ -77,18 +78,15 @@ def _took(result: TrialResult) -> str:
 def planned_json(planned: Sequence[PlannedRow]) -> list[dict[str, Any]]:
     """Return the rows that were asked for: how many runs they need, how many are missing, and what those cost.
 
-    Counts are None where the data is not there by which runs are told apart; the cost also where none can be trained.
+    The cost is None where they cannot be trained here, or the table says no time.
     """
     rows: list[dict[str, Any]] = []
     for plan in planned:
         if plan.asked:
-            runs, missing = (len(trials) if plan.trials else None for trials in (plan.trials, plan.unfinished()))
-            each = None if plan.why and missing != 0 else plan.row.seconds
-            counts = {
-                "runs": runs,
-                "missing": missing,
-                "seconds": None if each is None or missing is None else each * missing,
-            }
+            runs = len(plan.trials) or plan.seeds
+            missing = len(plan.unfinished()) if plan.trials else plan.seeds
+            each = None if plan.why else plan.row.seconds
+            counts = {"runs": runs, "missing": missing, "seconds": None if each is None else each * missing}
             rows.append({"row": plan.full_name, "label": plan.row.label, **counts, "why": plan.why})
     return rows
 
@@ -116,9 +114,16 @@ def planned_cost(rows: Sequence[dict[str, Any]]) -> str:
     missing = sum(row["missing"] for row in can)
     unknown = sum(row["missing"] for row in can if row["seconds"] is None)
     more = f", and {unknown} of which the table says no time" if unknown else ""
-    lacking = sum(bool(row["why"]) and row["missing"] != 0 for row in rows)
+    lacking = sum(bool(row["why"]) for row in rows)
     rest = f"; {counted(lacking, 'row')} cannot be trained here" if lacking else ""
     return f"{counted(missing, 'run')} to train: {clock(total)} one after the other{more}{rest}"
+
+
+def lacking_text(contents: Sequence[dict[str, Any]]) -> str:
+    """Return how many rows of tables have no runs and cannot be trained here, and the cures; "" if there are none."""
+    rows = [row for content in contents for row in content["rows"]]
+    lacking = sum(row["status"] == "cannot run" for row in rows)
+    return f"{lacking} of {counted(len(rows), 'row')} cannot be filled: {'. '.join(obstacles(rows))}" if lacking else ""
 
 
 def tables_text(contents: Sequence[dict[str, Any]], folder: Path, how: str, *, asked: set[tuple[str, str]]) -> str:
@@ -164,6 +169,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         "reported": [shown(figure, "reported") for _, figure in figures],
         "measured": [shown(figure, "mean") for _, figure in figures],
         "95 %": [interval_text(figure) for _, figure in figures],
+        "allowed": [allowed_text(figure) for _, figure in figures],
         "runs": [str(len(figure["values"]) or "") for _, figure in figures],
         "seconds": [seconds_text(row["seconds"]) for row, _ in figures],
         "verdict": [verdict_text(figure) for _, figure in figures],
