@@ -46,9 +46,12 @@ from run_on_arrays import assemble_on, open_run
 OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "numpy.md"
 SIZES, BATCH, SAMPLES, LR = (3072, 100, 10), 200, 20_000, 0.05
 CONVS = {
-    "100x1x28x28, 32 filters of 7x7": ((100, 1, 28, 28), 32, 7, 0),
-    "128x3x32x32, 32 filters of 3x3, padding 1": ((128, 3, 32, 32), 32, 3, 1),
-    "32x64x16x16, 64 filters of 3x3, padding 1": ((32, 64, 16, 16), 64, 3, 1),
+    "100x1x28x28, 32 filters of 7x7": ((100, 1, 28, 28), 32, 7, 1, 0),
+    "128x3x32x32, 32 filters of 3x3, padding 1": ((128, 3, 32, 32), 32, 3, 1, 1),
+    "32x64x16x16, 64 filters of 3x3, padding 1": ((32, 64, 16, 16), 64, 3, 1, 1),
+    "128x3x32x32, 32 filters of 3x3, stride 2, padding 1": ((128, 3, 32, 32), 32, 3, 2, 1),
+    "32x64x16x16, 64 filters of 3x3, stride 2, padding 1": ((32, 64, 16, 16), 64, 3, 2, 1),
+    "32x32x8x8, 64 filters of 3x3": ((32, 32, 8, 8), 64, 3, 1, 0),
 }
 CALLS, PAUSE = 5, 0.2
 LEAST_BARE, LEAST_SKLEARN, MOST_CONV = 0.95, 1.0, 1.5
@@ -228,18 +231,18 @@ def measure_mlp(repeats: int, epochs: int) -> tuple[dict[str, list[float]], dict
 class Conv:
     """One convolution in both libraries, on the same numbers."""
 
-    def __init__(self, shape: tuple[int, int, int, int], filters: int, size: int, padding: int) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], filters: int, size: int, stride: int, padding: int) -> None:
         rng = np.random.default_rng(0)
-        self.layer = Conv2d(shape[1], filters, size, padding=padding, rng=rng)
+        self.layer = Conv2d(shape[1], filters, size, stride, padding, rng=rng)
         self.x = rng.standard_normal(shape, dtype=np.float32)
         y = self.layer.forward(self.x, train=False)
         self.dy = rng.standard_normal(y.shape, dtype=np.float32)
-        self.padding = padding
+        self.stride, self.padding = stride, padding
         self.ready: tuple[Array, Array] | None = None
         self.tensors = [torch.from_numpy(a.copy()) for a in (self.x, *self.layer.params.values())]
         self.torch_dy = torch.from_numpy(self.dy.copy())
         self.columns = y[0, 0].size * shape[0] * shape[1] * size * size * 4
-        self.window = Window(self.layer.kernel_size, (1, 1), self.layer.padding)
+        self.window = Window(self.layer.kernel_size, self.layer.stride, self.layer.padding)
         self.results = y.nbytes + self.x.nbytes + sum(p.nbytes for p in self.layer.params.values())
 
     def dlassign(self, *, first: bool = False) -> None:
@@ -256,7 +259,7 @@ class Conv:
         x.requires_grad_(not first)
         for p in (w, b):
             p.requires_grad_()
-        F.conv2d(x, w, b, padding=self.padding).backward(self.torch_dy)
+        F.conv2d(x, w, b, self.stride, self.padding).backward(self.torch_dy)
         for tensor in self.tensors:
             tensor.grad = None
 
@@ -266,7 +269,8 @@ class Conv:
         shares = shares_for(self.dy, weight.shape[1])
         if self.ready is None:
             block, columns = next(columns_of(self.x, shares[0], self.window, ones=False))
-            self.ready = columns.copied_from(self.x[block]), as_matrices(self.dy[block])
+            columns.copy_from(self.x[block])
+            self.ready = np.ascontiguousarray(columns.matrices), as_matrices(self.dy[block])
         x, d = self.ready
 
         def work(blocks: Iterator[slice]) -> None:

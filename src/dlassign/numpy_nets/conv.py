@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlassign.numpy_nets.arguments import float_type, only, pair, whole
-from dlassign.numpy_nets.image_columns import Window, as_images, as_matrices, columns_of, shares_for
+from dlassign.numpy_nets.image_columns import Window, as_matrices, columns_of, shares_for
 from dlassign.numpy_nets.layer import NOTHING, Array, Saved, check_input, zeros_like
 from dlassign.numpy_nets.shares import share_out
 
@@ -130,8 +130,8 @@ class Conv2d:
 
     def _filters(self) -> Array:
         """Return V, (F, C * KH * KW); with b as one column more, the weight of a row of ones in the columns."""
-        filters = self.params["weight"].reshape(self.out_channels, -1)
-        return np.column_stack([filters, self.params["bias"]]) if self._has_bias else filters
+        filters = _as_matrix(self.params["weight"])
+        return np.vstack([filters.T, self.params["bias"]]).T if self._has_bias else filters
 
     def _write_grads(self, x: Array, dy: Array) -> None:
         shape = self._filters().T.shape
@@ -143,36 +143,41 @@ class Conv2d:
 
         def add_up(blocks: Iterator[slice]) -> None:
             for block, columns in columns_of(x, blocks, self._window, ones=self._has_bias):
-                # X D^T, not D X^T: BLAS is faster at it.
-                for product in columns.copied_from(x[block]) @ as_matrices(dy[block]).transpose(0, 2, 1):
+                columns.copy_from(x[block])
+                for product in columns.correlated(as_matrices(dy[block])):
                     sums[number[block.start]] += product
 
         share_out(add_up, shares)
-        total, size = sums.sum(axis=0).T, self.params["weight"][0].size
-        self.grads["weight"][...] = total[:, :size].reshape(self.grads["weight"].shape)
+        total, size = sums.sum(axis=0), self.params["weight"][0].size
+        self.grads["weight"][...] = total[:size].reshape(*self.kernel_size, self.in_channels, -1).transpose(3, 2, 0, 1)
         if self._has_bias:
-            self.grads["bias"][...] = total[:, size]
+            self.grads["bias"][...] = total[size]
 
     def _input_gradient(self, shape: tuple[int, ...], dy: Array) -> Array:
         """Return dL/dx for x of this shape, (N, C, H, W)."""
         dx, weight = np.empty(shape, self.dtype), self.params["weight"]
         (kh, kw), stride, (ph, pw) = self._window
-        # Two ways with equally large products. To add up takes longer than to copy; but the first layer of a network,
-        # with many filters and few channels, has much more to copy than to add up.
-        if stride == (1, 1) and ph < kh and pw < kw and self.out_channels <= 2 * self.in_channels:
+        copied, added = self.out_channels * math.prod(shape[2:]), self.in_channels * math.prod(dy.shape[2:])
+        # Two ways. To copy a value takes half as long as to add it up; but the first layer of a network, with few
+        # channels and many filters, has more to copy, and so has an image much larger than y.
+        if stride == (1, 1) and ph < kh and pw < kw and copied <= 2 * added:
             # The full convolution: the correlation of d, inside zeros, with the filters, flipped.
-            flipped = weight[:, :, ::-1, ::-1].swapaxes(0, 1).reshape(self.in_channels, -1)
+            flipped = _as_matrix(weight[:, :, ::-1, ::-1].swapaxes(0, 1))
             _correlate(dy, flipped, Window((kh, kw), (1, 1), (kh - 1 - ph, kw - 1 - pw)), out=dx)
             return dx
-        transposed = weight.reshape(self.out_channels, -1).T
+        filters = np.ascontiguousarray(_as_matrix(weight))
 
         def write(blocks: Iterator[slice]) -> None:
-            for block, dcolumns in columns_of(dx, blocks, self._window, ones=False):
-                np.matmul(transposed, as_matrices(dy[block]), out=dcolumns.matrices)
-                dx[block] = dcolumns.added_up()
+            for block, columns in columns_of(dx, blocks, self._window, ones=False):
+                dx[block] = columns.added_up(filters, as_matrices(dy[block]))
 
-        share_out(write, shares_for(dy, len(transposed)))
+        share_out(write, shares_for(dy, filters.shape[1]))
         return dx
+
+
+def _as_matrix(weight: Array) -> Array:
+    """(F, C, KH, KW) -> (F, KH * KW * C), column after column in memory: BLAS is faster at that."""
+    return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)).T
 
 
 def _correlate(x: Array, filters: Array, window: Window, *, out: Array) -> None:
@@ -182,8 +187,8 @@ def _correlate(x: Array, filters: Array, window: Window, *, out: Array) -> None:
     def write(blocks: Iterator[slice]) -> None:
         for block, columns in columns_of(x, blocks, window, ones=ones):
             # One product for all places and filters: BLAS is many times faster than a loop over places in Python.
-            products = np.matmul(filters, columns.copied_from(x[block]))
-            out[block] = as_images(products, out[block].shape)
+            columns.copy_from(x[block])
+            out[block] = columns.filtered(filters)
 
     share_out(write, shares_for(out, filters.shape[1]))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dlassign.numpy_nets.layer import Array
-from dlassign.numpy_nets.shares import shares_of
+from dlassign.numpy_nets.shares import SHARES, shares_of
 
 COLUMN_BYTES = 2**19
 """Most bytes for the columns of a block of images, and for its outputs, unless `PLACES` columns need more."""
@@ -25,8 +25,8 @@ class Window(NamedTuple):
     padding: tuple[int, int]
 
 
-class Columns:
-    """X_(cuv),(ij) = x_c,si+u,tj+v for a few images: a row for each value of the filter, a column for each place.
+class ChannelsFirst:
+    """X_(uvc),(ij) = x_c,si+u,tj+v for a few images: a row for each value of the filter, a column for each place.
 
     The memory is used for one block of images after another: the system would have to clear fresh pages first, which
     takes as long as the copies. Copies and sums go in two steps, along the rows and then down, since runs of a few
@@ -40,53 +40,116 @@ class Columns:
         dtype: of all values.
 
     Attributes:
-        matrices: (b, rows, H' * W'), or (1, rows, b * H' * W') where an image has few places.
+        images: b.
+        matrices: X, (b, rows, H' * W'), or (1, rows, b * H' * W') where an image has few places.
     """
 
     def __init__(self, shape: tuple[int, ...], window: Window, *, ones: bool, dtype: Any) -> None:
         (self.images, c, h, w), ((kh, kw), (s, t), (ph, pw)) = shape, window
         self._padded = np.zeros((self.images, c, h + 2 * ph, w + 2 * pw), dtype)
         self._inside = self._padded[:, :, ph : ph + h, pw : pw + w]
-        # (b, C, KW, H + 2 padding, W'): x_c,p,tj+v at c, v, p, j.
+        # (b, KW, C, H + 2 padding, W'): x_c,p,tj+v at v, c, p, j.
         windows = sliding_window_view(self._padded, kw, axis=3, writeable=True)[:, :, :, ::t]
-        self._windows = np.moveaxis(windows, -1, 2)
+        self._windows = np.moveaxis(windows, -1, 1)
         self._along = np.empty(self._windows.shape, dtype)
-        oh, ow = (h + 2 * ph - kh) // s + 1, windows.shape[3]
-        self.matrices = as_matrices(np.ones((self.images, c * kh * kw + ones, oh, ow), dtype))
-        values = as_images(self.matrices[:, : c * kh * kw], (self.images, c * kh * kw, oh, ow))
-        values = values.reshape(self.images, c, kh, kw, oh, ow)
+        self._size = oh, ow = (h + 2 * ph - kh) // s + 1, windows.shape[3]
+        self.matrices = as_matrices(np.ones((self.images, kh * kw * c + ones, oh, ow), dtype))
+        values = as_images(self.matrices[:, : kh * kw * c], (self.images, kh * kw * c, oh, ow))
+        values = values.reshape(self.images, kh, kw, c, oh, ow)
         # Of each u, the values and the rows from which they come.
-        self._down = [(values[:, :, u], self._along[:, :, :, u : u + s * oh : s]) for u in range(kh)]
+        self._down = [(values[:, u], self._along[:, :, :, u : u + s * oh : s]) for u in range(kh)]
 
-    def copied_from(self, x: Array) -> Array:
-        """x: (b, C, H, W). Returns the matrices."""
+    def copy_from(self, x: Array) -> None:
+        """Write the matrices of x, (b, C, H, W)."""
         self._inside[...] = x
         self._along[...] = self._windows
         for values, rows in self._down:
             values[...] = rows
-        return self.matrices
 
-    def added_up(self) -> Array:
-        """Add each entry of the matrices to the pixel from which it is copied. Returns (b, C, H, W)."""
+    def filtered(self, filters: Array) -> Array:
+        """filters: V, (F, rows). Returns V X as images, (b, F, H', W')."""
+        return as_images(filters @ self.matrices, (self.images, len(filters), *self._size))
+
+    def correlated(self, d: Array) -> Array:
+        """d: D, like X, but with F rows. Returns X D^T, (1 or b, rows, F)."""
+        # Not D X^T: BLAS is faster at this one.
+        return self.matrices @ d.transpose(0, 2, 1)
+
+    def added_up(self, filters: Array, d: Array) -> Array:
+        """Add each entry of V^T D to the pixel from which that of X is copied. Returns (b, C, H, W)."""
+        np.matmul(filters.T, d, out=self.matrices)
         self._along[...] = self._padded[...] = 0
         # At one offset no pixel occurs twice, so `+=` on a view is right. With one index array for all offsets NumPy
         # would add only once to a pixel that several windows share.
         for values, rows in self._down:
             rows += values
-        for v in range(self._along.shape[2]):
-            self._windows[:, :, v] += self._along[:, :, v]
+        for v in range(self._along.shape[1]):
+            self._windows[:, v] += self._along[:, v]
         # What reached the padding is dropped: its zeros are constants.
         return self._inside
 
 
+class ChannelsLast:
+    """The same with the channels of a pixel side by side in memory: a row of X^T is KH runs of KW * C values.
+
+    BLAS is fastest where it finds rows in memory, so it computes X^T V^T and D X^T.
+    """
+
+    def __init__(self, shape: tuple[int, ...], window: Window, *, ones: bool, dtype: Any) -> None:
+        (self.images, c, h, w), ((kh, kw), (s, t), (ph, pw)) = shape, window
+        self._padded = np.zeros((self.images, h + 2 * ph, w + 2 * pw, c), dtype)
+        self._inside = self._padded[:, ph : ph + h, pw : pw + w].transpose(0, 3, 1, 2)
+        # (b, H', W', KH, KW, C): x_c,si+u,tj+v at i, j, u, v, c.
+        windows = sliding_window_view(self._padded, (kh, kw), axis=(1, 2), writeable=True)[:, ::s, ::t]
+        self._windows = windows.transpose(0, 1, 2, 4, 5, 3)
+        transposed = np.ones((*windows.shape[:3], kh * kw * c + ones), dtype)
+        self._values = transposed[..., : kh * kw * c].reshape(self._windows.shape)
+        self.matrices = as_matrices(transposed.transpose(0, 3, 1, 2))
+
+    def copy_from(self, x: Array) -> None:
+        """Write the matrices of x, (b, C, H, W)."""
+        self._inside[...] = x
+        self._values[...] = self._windows
+
+    def filtered(self, filters: Array) -> Array:
+        """filters: V, (F, rows). Returns V X as images, (b, F, H', W')."""
+        y = np.empty((*self._values.shape[:3], len(filters)), filters.dtype).transpose(0, 3, 1, 2)
+        np.matmul(filters, self.matrices, out=as_matrices(y))
+        return y
+
+    def correlated(self, d: Array) -> Array:
+        """d: D, like X, but with F rows. Returns X D^T, (1 or b, rows, F)."""
+        return (d @ self.matrices.transpose(0, 2, 1)).transpose(0, 2, 1)
+
+    def added_up(self, filters: Array, d: Array) -> Array:
+        """Add each entry of V^T D to the pixel from which that of X is copied. Returns (b, C, H, W)."""
+        self._padded[...] = 0
+        by_offset = filters.reshape(len(filters), *self._values.shape[3:])
+        for u, v in np.ndindex(by_offset.shape[1:3]):
+            pixels = self._windows[:, :, :, u, v]
+            # The KW * C rows of V^T D that belong to one offset: they stay in the cache until they are added.
+            pixels += (d.transpose(0, 2, 1) @ by_offset[:, u, v]).reshape(pixels.shape)
+        return self._inside
+
+
+def columns_for(shape: tuple[int, ...], window: Window, *, ones: bool, dtype: Any) -> ChannelsFirst | ChannelsLast:
+    """Return columns in the order of memory in which they are copied in the longer runs.
+
+    These are a row of places, W' values, or a row of the filter, KW * C; of a 1x1 filter they are whole images.
+    """
+    kw, across = window.size[1], (shape[3] + 2 * window.padding[1] - window.size[1]) // window.stride[1] + 1
+    last = window.size != (1, 1) and kw * shape[1] >= across
+    return (ChannelsLast if last else ChannelsFirst)(shape, window, ones=ones, dtype=dtype)
+
+
 def columns_of(
     images: Array, blocks: Iterable[slice], window: Window, *, ones: bool
-) -> Iterator[tuple[slice, Columns]]:
+) -> Iterator[tuple[slice, ChannelsFirst | ChannelsLast]]:
     """Yield each block of (N, C, H, W) with columns for it, which are the same object where blocks are equally long."""
     columns = None
     for block in blocks:
         if columns is None or columns.images != block.stop - block.start:
-            columns = Columns(images[block].shape, window, ones=ones, dtype=images.dtype)
+            columns = columns_for(images[block].shape, window, ones=ones, dtype=images.dtype)
         yield block, columns
 
 
@@ -98,7 +161,9 @@ def shares_for(outputs: Array, rows: int) -> list[list[slice]]:
         rows: of the columns.
     """
     n, f, h, w = outputs.shape
-    return shares_of(n, max(COLUMN_BYTES // (outputs.itemsize * h * w * max(f, rows)), -(-PLACES // (h * w))))
+    most = COLUMN_BYTES // (outputs.itemsize * h * w * max(f, rows))
+    # A small batch is still cut into as many equal shares as threads may want.
+    return shares_of(n, max(min(most, -(-n // SHARES)), -(-PLACES // (h * w))))
 
 
 def as_matrices(values: Array) -> Array:
