@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from dlassign.cli.main import main
 from dlassign.config.load import load_config
+from dlassign.config.load_table import load_table
 from dlassign.config.reference import reference_text
 from dlassign.doctor.reference import reference_text as rules_text
 
@@ -188,6 +189,12 @@ def test_the_sweep_file_of_the_page_is_the_one_that_it_runs() -> None:
     shown = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[0]
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "configs" / "sweeps" / "digits.yaml").read_text())
     assert "dlassign sweep --config configs/sweeps/digits.yaml" in page
+
+
+def test_the_table_of_the_page_is_one_that_reproduce_reads(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "tables.md").read_text()
+    (tmp_path / "table.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[0])
+    assert load_table(tmp_path / "table.yaml").config.rows
 
 
 def test_the_readme_is_short_and_lists_what_a_config_may_name() -> None:

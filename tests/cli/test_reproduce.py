@@ -269,6 +269,7 @@ def test_check_takes_nothing_else(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["smal"], "there is no table 'smal' in configs/tables. Did you mean 'small'? Known: small"),
+        (["small:"], "small:: expected the name of a row, found none; give a row behind the colon, or leave the colon"),
         (["small:narow"], "has no row 'narow'. Did you mean 'narrow'? Known: narrow, wide"),
         (["--data", "cifar=x"], "--data cifar=x: there is no data called 'cifar'. Did you mean 'cifar10'?"),
         (["--data", "mnist"], "--data mnist: expected NAME=PATH"),

@@ -172,7 +172,7 @@ def test_a_seed_that_is_missing(rows: list[RowRuns]) -> None:
 
 def test_files_that_are_missing_or_too_many(rows: list[RowRuns]) -> None:
     Path("page/other.csv").write_text(VALUES.read_text())
-    assert check_page(PAGE).faults == [f"page/other.csv: expected a table of `{COMMAND}`, found another"]
+    assert check_page(PAGE).faults == [f"page/other.csv: expected a table of `{COMMAND}`, found another; move it away"]
     VALUES.rename("page/other.csv")
     assert "page/small.csv: expected the values of configs/tables/small.yaml, found no file" in check_page(PAGE).faults
     Path("page/other.csv").unlink()

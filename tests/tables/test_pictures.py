@@ -80,17 +80,6 @@ def test_weights_without_a_checkpoint_are_told(trained: Path, tmp_path: Path, mo
     assert "has no checkpoint" in result.stderr
 
 
-def test_a_page_of_the_users_own_is_kept(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(trained)
-    (tmp_path / "README.md").write_text("# My notes\n")
-    result = reproduce("small", "--no-train", "--figures", str(tmp_path))
-    assert result.exit_code == 1
-    assert "README.md is there already, and dlassign did not write it" in result.stderr
-    assert (tmp_path / "README.md").read_text() == "# My notes\n"
-    (tmp_path / "file").write_text("")
-    assert "is a file" in reproduce("small", "--no-train", "--figures", str(tmp_path / "file")).stderr
-
-
 @pytest.mark.parametrize(
     ("picture", "told"),
     [

@@ -101,6 +101,9 @@ def find_tables(names: Sequence[str], *, folder: Path = FOLDER) -> list[Wanted]:
                     raise ConfigError(f"{message}; rename one, or give one at a time")
             found[path] = load_table(path), {}
         table, rows = found[path]
+        if not whole and not row:
+            meant = f"give a row behind the colon, or leave the colon out for the whole table, `{stem}`"
+            raise ConfigError(f"{name}: expected the name of a row, found none; {meant}")
         if row and row not in (known_rows := table.config.rows):
             meant = did_you_mean(row, known_rows)
             raise ConfigError(f"{path} has no row {row!r}.{meant} Known: {', '.join(known_rows)}")

@@ -15,6 +15,8 @@ from dlassign.store.clock import now
 from dlassign.tables.run_values import RunValues
 from dlassign.tables.verdict import Evidence, judge
 
+_NOTED = ("data missing", "weights missing")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowRuns:
@@ -107,7 +109,7 @@ def _figure(table: LocatedTable, one: RowRuns, place: int, why: str) -> dict[str
         runs=found,
         in_kind=[run.in_kind for run in runs],
         diverged=sum(run.diverged for run in runs),
-        missing="" if values else absent or why.partition(":")[0],
+        missing="" if values else absent or _short(why),
     )
     margins = _margins(table, reported, copy=one.copy)
     verdict = judge(reported, evidence, margins, kind=row.kind)
@@ -130,6 +132,12 @@ def _figure(table: LocatedTable, one: RowRuns, place: int, why: str) -> dict[str
         "why": evidence.missing if reported.value is None else verdict.why,
         "more_seeds": verdict.more,
     }
+
+
+def _short(why: str) -> str:
+    """Return why a row has no runs, as its cells say it: whole, but for obstacles whose cure a note below tells."""
+    what = why.partition(":")[0]
+    return what if what in _NOTED else why
 
 
 def _margins(table: LocatedTable, reported: Reported, *, copy: bool) -> Margins | None:

@@ -67,7 +67,11 @@ def check_page(path: Path) -> PageCheck:
         every += found.rows
         contents.append(table_content(table, found.rows))
     names = {table.name for table in tables}
-    faults += [f"{file}: expected a table of `{command}`, found another" for file in files if file.stem not in names]
+    faults += [
+        f"{file}: expected a table of `{command}`, found another; move it away"
+        for file in files
+        if file.stem not in names
+    ]
     faults += _differences(path, page(contents, command, folder.name).splitlines(), text.splitlines())
     return PageCheck(tables=len(tables), rows=len(every), runs=sum(len(one.runs) for one in every), faults=faults)
 
@@ -78,6 +82,8 @@ def _tables_of(command: str) -> list[str]:
         words = shlex.split(command)[2:]
     except ValueError:  # somebody edited it; its line is told
         words = command.split()[2:]
+    if "--" in words:
+        return words[words.index("--") + 1 :]
     options = [place for place, word in enumerate(words) if word.startswith("--")]
     return words[: options[0]] if options else words
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from dlassign.config.load_table import LocatedTable
 from dlassign.config.picture import PictureConfig
 from dlassign.config.table import TableConfig
 from dlassign.errors import UserError
@@ -17,7 +18,9 @@ from dlassign.plots.series import Metric, Run
 from dlassign.plots.style import save_figure
 from dlassign.plots.weights import build_weights
 from dlassign.store.files import SIGNATURE, make_folder, write_text
+from dlassign.store.paths import RunPaths
 from dlassign.tables.plan import PlannedRow, problem_of, records_of
+from dlassign.tables.targets import PICTURE, PICTURES_PAGE, check_file, check_folder
 
 PAGE = "README.md"
 _PANEL_WIDTH = 4.6
@@ -45,19 +48,30 @@ class Drawn:
     missing: tuple[str, ...] = ()
 
 
-def check_pictures_folder(folder: Path) -> None:
-    """Refuse a folder whose page is the user's own.
+def check_pictures_folder(folder: Path, planned: Sequence[PlannedRow], tables: Path) -> None:
+    """Refuse a folder in which pictures or their page would take the place of something else.
+
+    Args:
+        folder: where they go.
+        planned: every row of their tables.
+        tables: the folder of the tables themselves.
 
     Raises:
-        UserError: it is, or there is a file in place of the folder.
+        UserError: they would.
     """
-    page = folder / PAGE
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--figures {folder} is a file; give the name of a folder")
-    if page.exists() and SIGNATURE not in page.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(
-            f"--figures {folder}: {page} is there already, and dlassign did not write it; give another folder"
-        )
+    option = f"--figures {folder}"
+    check_folder(option, folder)
+    if folder.resolve() == tables.resolve() or RunPaths(folder).log.exists():
+        what = "a run" if RunPaths(folder).log.exists() else "the tables themselves"
+        raise UserError(f"{option}: this folder holds {what}; give another folder")
+    check_file(option, folder / PAGE, PICTURES_PAGE)
+    for table in {plan.table.name: plan.table for plan in planned}.values():
+        for name in table.config.pictures:
+            check_file(option, folder / _file_name(table, name), PICTURE)
+
+
+def _file_name(table: LocatedTable, picture: str) -> str:
+    return f"{table.name}_{picture}.png"
 
 
 def draw_pictures(planned: Sequence[PlannedRow], folder: Path, *, say: Callable[[str], None]) -> list[Drawn]:
@@ -80,7 +94,7 @@ def draw_pictures(planned: Sequence[PlannedRow], folder: Path, *, say: Callable[
             if picture.rows and not asked & set(picture.rows):
                 continue
             chosen = [plan for row in picture.rows for plan in plans if plan.name == row]
-            drawn.append(_draw(f"{table.name}_{name}", picture, chosen, folder, table.config, say=say))
+            drawn.append(_draw(_file_name(table, name), picture, chosen, folder, table.config, say=say))
     for one in drawn:
         for text in one.missing:
             say(f"{one.name}: {text}")
@@ -102,8 +116,8 @@ def _draw(
     missing = tuple(_absence(plan) for plan, group in zip(plans, groups, strict=True) if group is None)
     there = [group for group in groups if group is not None]
     seeds = {group.label: tuple(run.records.start["seed"] for run in group.runs) for group in there}
-    file = folder / f"{name}.png"
-    result = Drawn(table=table, name=name, config=picture, file=file, seeds=seeds, missing=missing)
+    file = folder / name
+    result = Drawn(table=table, name=file.stem, config=picture, file=file, seeds=seeds, missing=missing)
     if not there:
         return replace(result, file=None)
     if picture.shows == "weights":

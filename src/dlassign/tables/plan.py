@@ -253,8 +253,9 @@ def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:
         former = [Path(run) for run in former_runs(plan, folder)]
         names = {run.name.partition("-s")[0] for run in former}
         if plan.trials and names and plan.trials[0].hash not in names:
-            missing = len(plan.missing())
-            again = f"{missing} run{'s' * (missing != 1)} to train" if missing else "its runs are there already"
+            missing = len(plan.unfinished())
+            left = "to train" if plan.missing() else "missing"
+            again = f"{missing} run{'s' * (missing != 1)} {left}" if missing else "its runs are there already"
             texts.append(
                 f"{plan.full_name} has changed since its table was written ({_changes(former, plan.trials[0])}): "
                 f"{again}; the former runs stay in {former[0].parent}"

@@ -147,6 +147,22 @@ def command_of(path: Path) -> str:
     return next((cells[0] for cells in csv.reader(bodies)), "")
 
 
+def seeds_held(path: Path) -> dict[str, set[str]]:
+    """Return the seeds of the runs that a file of values has of each row, edited lines included.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found: dict[str, set[str]] = {}
+    try:
+        for cells in csv.DictReader(_text(path).splitlines()):
+            if cells.get("run"):
+                found.setdefault(cells.get("row") or "", set()).add(cells.get("seed") or "")
+    except csv.Error as error:
+        raise UserError(f"{path} is damaged: {error}; move it away") from error
+    return found
+
+
 def read_values_file(path: Path, table: LocatedTable) -> ValuesFile:
     """Read the values of a table.
 

@@ -93,7 +93,8 @@ def reproduce_command(
     choice = Choice(seeds=seeds, quick=quick, places=parse_places(data), device=device)
     planned = plan_rows(find_tables(tables), choice, out=Path(out))
     folder = Path(out) / FOLDER
-    _check_targets(page_file, figures, planned, folder)
+    if not list_only:
+        _check_targets(page_file, figures, planned, folder, train=not no_train)
     for text in changed_rows(planned, folder):
         click.echo(text, err=True)
     if list_only:
@@ -150,31 +151,21 @@ def _draw(planned: Sequence[PlannedRow], figures: str | None, how: str) -> None:
     click.echo(f"figures {folder / PAGE}: {len(drawn) - missing} drawn{left}", err=how != "text")
 
 
-def _check_targets(page_file: str | None, figures: str | None, planned: Sequence[PlannedRow], folder: Path) -> None:
-    """Raise UserError if the page or the pictures cannot be written there; folder: of the tables."""
-    if figures is not None:
-        from pathlib import Path
-
-        from dlassign.tables.pictures import check_pictures_folder
-
-        check_pictures_folder(Path(figures))
-    if page_file is not None:
-        _check_page(page_file, planned, folder)
-
-
-def _check_page(page_file: str, planned: Sequence[PlannedRow], folder: Path) -> None:
-    """Raise UserError if the page and the values beside it cannot be written there."""
-    import os
+def _check_targets(
+    page_file: str | None, figures: str | None, planned: Sequence[PlannedRow], folder: Path, *, train: bool
+) -> None:
+    """Raise UserError if what is to be written would cost something that is there; folder: of the tables."""
     from pathlib import Path
 
-    from dlassign.errors import UserError
-    from dlassign.store.files import check_output
-    from dlassign.tables.values_file import check_values_files, values_folder
+    from dlassign.tables.targets import check_page, check_tables
 
-    check_output(Path(page_file), (".md", ".markdown", ".txt"), option="--page")
-    if os.path.realpath(folder) in map(os.path.realpath, (Path(page_file).parent, values_folder(Path(page_file)))):
-        raise UserError(f"--page {page_file}: {folder} holds the tables themselves; choose another folder")
-    check_values_files(Path(page_file), list(dict.fromkeys(plan.table.name for plan in planned)))
+    check_tables(folder, planned)
+    if figures is not None:
+        from dlassign.tables.pictures import check_pictures_folder
+
+        check_pictures_folder(Path(figures), planned, folder)
+    if page_file is not None:
+        check_page(Path(page_file), planned, folder, train=train)
 
 
 def _list(planned: Sequence[PlannedRow], how: str) -> None:
@@ -190,14 +181,11 @@ def _list(planned: Sequence[PlannedRow], how: str) -> None:
 def _command(tables: Sequence[str], seeds: int | None, *, quick: bool) -> str:
     import shlex
 
-    return " ".join(
-        [
-            "dlassign reproduce",
-            *map(shlex.quote, tables),
-            *([f"--seeds {seeds}"] if seeds else []),
-            *["--quick"] * quick,
-        ]
-    )
+    options = [*([f"--seeds {seeds}"] if seeds else []), *["--quick"] * quick]
+    names = [shlex.quote(name) for name in tables]
+    taken_for_options = any(name.startswith("-") for name in tables)
+    words = [*options, "--", *names] if taken_for_options else [*names, *options]
+    return " ".join(["dlassign reproduce", *words])
 
 
 def _train(
@@ -258,8 +246,13 @@ def _write_page(page_file: Path, read: Sequence[ReadTable], contents: list[dict[
     from dlassign.cli.views.tables import lacking_text
     from dlassign.store.files import make_folder, write_text
     from dlassign.tables.render import page
+    from dlassign.tables.targets import check_kept
     from dlassign.tables.values_file import values_folder, write_values
 
+    seeds = {
+        table.name: {one.name: len({run.seed for run in one.runs.values()}) for one in rows} for table, rows in read
+    }
+    check_kept(page_file, seeds)  # again, as runs may have failed
     make_folder(page_file.parent)
     for table, rows in read:
         write_values(table, rows, command, page_file)
