@@ -352,6 +352,15 @@ def test_a_figure_at_a_step(folder: Path) -> None:
     assert "| test best of 2 at step 20 |" in (folder / "out/tables/small.md").read_text()
 
 
+@pytest.mark.parametrize("figure", ["test last", "loss last"])
+def test_a_figure_at_a_step_beyond_the_run_is_not_compared(folder: Path, figure: str) -> None:
+    write_table(folder, {"narrow": row("narrow", {"figure": figure, "value": 0.5, "margin": 0.9, "step": 31})})
+    assert reproduce("--seeds", "1").exit_code == 0
+    [found] = content(folder)["rows"][0]["figures"]
+    why = "the run has 30 steps, the figure is of step 31"
+    assert (found["values"], found["verdict"], found["why"]) == ([], "not comparable", why)
+
+
 def test_interrupted_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dlassign.errors import Interrupted
     from dlassign.sweep.serial import train_trial

@@ -118,3 +118,35 @@ def test_a_run_counts_for_its_own_row_and_seed_alone(folder: Path, kind: str) ->
     root = place("narrow", seed).root
     assert re.search(f"{root} is not counted, for .*{why}.*; move it away to train this seed again", narrow["why"])
     assert f"{root} is not counted" in done.stdout
+
+
+def cut(paths: RunPaths) -> None:
+    lines = paths.log.read_bytes().splitlines(keepends=True)
+    paths.log.write_bytes(b"".join(lines[:-1]))
+
+
+def make_file(paths: RunPaths) -> None:
+    shutil.rmtree(paths.root)
+    paths.root.write_text("")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (cut, r" is not over \(interrupted, step 6 of 6\); train it to its end, or remove it"),
+        (lambda paths: paths.log.unlink(), ".* it is not there, .*; put the log back, or move"),
+        (make_file, " is no folder, and a run belongs there; move it away"),
+    ],
+)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_folder_that_does_not_count_is_named(
+    folder: Path, spoil: Callable[[RunPaths], object], why: str, seeds: int
+) -> None:
+    """Also where it is a further seed behind those that were asked for, or behind a gap."""
+    spoil(place("narrow", 5))
+    done = CliRunner().invoke(main, ["reproduce", "small:narrow", "--no-train", "--seeds", str(seeds)])
+    assert done.exit_code == 0, done.output
+    narrow = json.loads(Path("out/tables/small.json").read_text())["rows"][0]
+    assert narrow["seeds"] == [4, 6]
+    assert re.search(f"{place('narrow', 5).root}{why}", narrow["why"])
+    assert str(place("narrow", 5).root) in done.stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,13 @@ import pytest
 
 from dlassign.config.load_table import LocatedTable, load_table
 from dlassign.errors import UserError
+from dlassign.stats.text import csv_line
 from dlassign.tables.content import RowRuns, table_content
 from dlassign.tables.figures import Measured
 from dlassign.tables.page_check import check_page
 from dlassign.tables.render import page
 from dlassign.tables.run_values import RunValues
-from dlassign.tables.values_file import read_values_file, values_text, write_values
+from dlassign.tables.values_file import COLUMNS, read_values_file, values_text, write_values
 from helpers.tiny_tables import row, write_config, write_table
 
 COMMAND = "dlassign reproduce small --seeds 3"
@@ -187,3 +190,30 @@ def test_a_reported_number_that_was_edited(rows: list[RowRuns]) -> None:
     file.write_text(file.read_text().replace("value: 0.7", "value: 0.72"))
     [fault] = check_page(PAGE).faults
     assert "expected '72.00" in fault
+
+
+@pytest.mark.parametrize(
+    ("number", "column", "value", "message"),
+    [
+        (3, "seed", "1", "run: expected a-s1, the run of this row with seed 1, found 'a-s2'"),
+        (3, "run", "b-s2", "run: expected a-s2, the run of this row with seed 2, found 'b-s2'"),
+        (3, "trials", "4", "trials: expected '3' as in the lines of one before it, found '4'"),
+        (3, "copy", "no", "copy: expected 'yes' as in the lines of one before it, found 'no'"),
+        (2, "trials", "-5", "trials: expected a whole number from 0 to 1,000,000, found '-5'"),
+        (2, "trials", "1" + 25 * "0", "trials: expected a whole number from 0 to 1,000,000, found '1" + 25 * "0" + "'"),
+        (5, "in_kind", "no", "in_kind: expected 'yes' as in the lines of run a-s1 before it, found 'no'"),
+        (5, "diverged", "yes", "diverged: expected 'no' as in the lines of run a-s1 before it, found 'yes'"),
+        (5, "precision", "bf16", "precision: expected 'fp32' as in the lines of run a-s1 before it, found 'bf16'"),
+        (9, "value", "0.5", "value: expected none of a run that diverged, found '0.5'"),
+    ],
+)
+def test_lines_with_digests_made_anew_must_not_contradict_each_other(
+    rows: list[RowRuns], number: int, column: str, value: str, message: str
+) -> None:
+    lines = VALUES.read_text().splitlines()
+    [cells] = csv.reader([lines[number - 1].rpartition(",")[0]])
+    cells[COLUMNS.index(column)] = value
+    body = csv_line(cells)
+    lines[number - 1] = f"{body},{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    VALUES.write_text("\n".join(lines) + "\n")
+    assert f"page/small.csv:{number}: {message}" in check_page(PAGE).faults

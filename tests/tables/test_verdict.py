@@ -100,3 +100,16 @@ def test_nothing_to_compare() -> None:
     assert judge(reported(None), Evidence(runs=runs([0.5])), None).word == ""
     found = judge(reported(), Evidence(runs=[], missing="data missing"), TWO)
     assert (found.word, found.why) == ("not comparable", "data missing")
+
+
+def test_a_kind_that_no_log_tells_is_no_agreement() -> None:
+    values = runs([0.499, 0.500, 0.502])
+    found = judge(reported(), Evidence(runs=values, in_kind=[None] * 3), TWO, kind="collapses")
+    assert (found.word, found.why) == ("not comparable", "the logs do not tell whether the runs collapse")
+    alone = judge(reported(None), Evidence(runs=values, in_kind=[True, False, True]), None, kind="collapses")
+    assert (alone.word, alone.why) == ("", "2 of 3 runs collapse")
+
+
+def test_runs_that_diverged_are_said_beside_the_verdict_on_the_others() -> None:
+    found = judge(reported(), Evidence(runs=runs([0.499, 0.500, 0.502, None, None, None]), diverged=3), TWO)
+    assert (found.word, found.why) == ("agrees", "3 of 6 runs diverged")

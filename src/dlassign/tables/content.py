@@ -113,6 +113,8 @@ def _figure(table: LocatedTable, one: RowRuns, place: int, why: str) -> dict[str
     )
     margins = _margins(table, reported, copy=one.copy)
     verdict = judge(reported, evidence, margins, kind=row.kind)
+    # What kind of result a row has is said beside its verdicts, if it has any.
+    alone = verdict.why if all(each.value is None for each in row.reported) else ""
     low, high = (None, None) if margins is None else margins.allowed
     return {
         "figure": reported.figure,
@@ -129,7 +131,7 @@ def _figure(table: LocatedTable, one: RowRuns, place: int, why: str) -> dict[str
         "difference_low": verdict.gap and verdict.gap.low,
         "difference_high": verdict.gap and verdict.gap.high,
         "verdict": verdict.word,
-        "why": evidence.missing if reported.value is None else verdict.why,
+        "why": evidence.missing or alone if reported.value is None else verdict.why,
         "more_seeds": verdict.more,
     }
 

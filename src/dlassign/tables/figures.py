@@ -57,6 +57,9 @@ def _at_step(records: RunRecords, figure: Figure, step: int) -> Measured:
     steps = [record["step"] for record in (records.train if of_batches else records.evaluations(split))]
     if not steps:
         return Measured(value=None, absence=_absence(records, split, which or "last"))
+    last = max(steps[-1], (records.end or {}).get("steps") or 0)
+    if step > last:
+        return Measured(value=None, absence=f"the run has {last:,} steps, the figure is of step {step:,}")
     nearest = min(steps, key=lambda found: abs(found - step))
     until = replace(
         records,

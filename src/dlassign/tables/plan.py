@@ -17,11 +17,12 @@ from dlassign.config.table import TableRow
 from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError, first_few
+from dlassign.store.files import is_locked
 from dlassign.store.folder_name import other_run
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
-from dlassign.store.records import RunRecords
-from dlassign.store.summary import DAMAGE, doubt_of, finished_records
+from dlassign.store.records import RunRecords, former_records
+from dlassign.store.summary import DAMAGE, doubt_of, finished_records, last_step, planned_steps
 from dlassign.sweep.trial import Trial
 from dlassign.tables.places import IMAGES, logged_overrides, obstacle, overrides
 
@@ -233,17 +234,32 @@ def _over(paths: RunPaths) -> RunRecords | None:
 
 
 def problem_of(trial: Trial) -> str:
-    """Return why a run folder cannot be read or believed, in one line; "" if it can, or is not there."""
+    """Return why a run folder does not count, in one line, and what helps; "" if it does, or is not there."""
     paths = trial.paths
+    if not paths.root.is_dir():
+        there = paths.root.is_symlink() or paths.root.exists()
+        return f"{paths.root} is no folder, and a run belongs there; move it away" if there else ""
     try:
         records = finished_records(paths)
-        if records is not None and (doubt := _doubt(paths, records)):
+        if records is None:
+            return _unfinished(paths)
+        if doubt := _doubt(paths, records):
             return f"{paths.root} is not counted, for {doubt}; move it away to train this seed again"
     except UserError as error:
         return str(error).splitlines()[0]
     except (OSError, *DAMAGE) as error:
         return f"{paths.root} is damaged: {type(error).__name__}: {error}"
     return ""
+
+
+def _unfinished(paths: RunPaths) -> str:
+    """Return how far a run is that is not over."""
+    records = former_records(paths.log)
+    if records is None:
+        return f"{paths.root} has no log; leave out --no-train, or remove it"
+    status = "running" if is_locked(paths.lock) else (records.end or {}).get("status", "interrupted")
+    far = f"step {last_step(records)} of {planned_steps(records) or 'some'}"
+    return f"{paths.root} is not over ({status}, {far}); train it to its end, or remove it"
 
 
 def changed_rows(planned: Sequence[PlannedRow], folder: Path) -> list[str]:

@@ -26,6 +26,9 @@ COLUMNS = ("command", *_OF_ROW, *_OF_FIGURE, *_OF_RUN)
 HEADER = csv_line((*COLUMNS, "digest"))
 _MOST = 1e100
 """Largest loss: squares of it are finite."""
+_MOST_RUNS = 10**6
+_ALIKE = ("seed", "in_kind", "diverged", *_OF_RUN)
+"""Columns in which all lines of a run are equal."""
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 _TRUTH = {"yes": True, "no": False}
@@ -185,6 +188,9 @@ def read_values_file(path: Path, table: LocatedTable) -> ValuesFile:
     for name, row in table.config.rows.items():
         own = rows.get(name, _Row())
         found.rows.append(_row(name, own, row))
+        if found.rows[-1].trials < len(own.runs):
+            few = f"expected at least its {len(own.runs)} runs, found {found.rows[-1].trials}"
+            found.faults.append(f"{path}: trials of {name}: {few}")
         missing = [(run, key) for run in own.runs for key in _places(row) if key not in own.figures[run]]
         for run, (figure, step) in missing:
             at = "" if step is None else f" at step {step}"
@@ -228,16 +234,41 @@ def _take(cells: Mapping[str, str], rows: dict[str, _Row], table: LocatedTable) 
     row = rows.setdefault(name, _Row())
     _row(name, _Row(first=cells), table.config.rows[name])
     row.first = row.first or cells
+    _same(row.first, cells, _OF_ROW[1:], f"the lines of {name} before it")
     if not run:
         return
+    _same(row.runs.get(run, cells), cells, _ALIKE, f"the lines of run {run} before it")
     key = cells["figure"], _read(cells, "step", int)
     if key not in _places(table.config.rows[name]):
         raise ValueError(f"expected a figure of {name} in {table.path}, found {' '.join(map(str, key))!r}")
     if key in row.figures.get(run, {}):
         raise ValueError(f"expected {name}, {key[0]}, run {run} once, found a second line")
-    measured, _ = _measured(cells), _run(cells, ())
+    measured, values = _measured(cells), _run(cells, ())
+    if values.diverged and measured.value is not None:
+        raise ValueError(f"value: expected none of a run that diverged, found {cells['value']!r}")
+    _check_name(run, values.seed, row.runs)
     row.runs.setdefault(run, cells)
     row.figures.setdefault(run, {})[key] = measured
+
+
+def _same(first: Mapping[str, str], cells: Mapping[str, str], columns: Sequence[str], what: str) -> None:
+    """Raise ValueError if a line says other things than one before it that must say the same."""
+    for column in columns:
+        if cells[column] != first[column]:
+            raise ValueError(f"{column}: expected {first[column]!r} as in {what}, found {cells[column]!r}")
+
+
+def _check_name(run: str, seed: int, others: Mapping[str, Any]) -> None:
+    """Raise ValueError if a run of a row has not its seed's name, `HASH-sSEED`; so each seed counts once.
+
+    Args:
+        run: name of its folder.
+        seed: that its line says.
+        others: the runs of the row so far, by name.
+    """
+    of_row = next(iter(others), run).rpartition("-s")[0]
+    if run != f"{of_row}-s{seed}":
+        raise ValueError(f"run: expected {of_row}-s{seed}, the run of this row with seed {seed}, found {run!r}")
 
 
 def _row(name: str, own: _Row, row: TableRow) -> RowRuns:
@@ -248,7 +279,7 @@ def _row(name: str, own: _Row, row: TableRow) -> RowRuns:
     return RowRuns(
         name=name,
         copy=_needed(cells, "copy", _truth),
-        trials=_needed(cells, "trials", int),
+        trials=_needed(cells, "trials", _number_of_runs),
         obstacle=cells["obstacle"],
         problem=cells["problem"],
         runs={
@@ -292,6 +323,10 @@ def _count(text: str) -> int:
     return _held(int(text), 1, 2**53)
 
 
+def _number_of_runs(text: str) -> int:
+    return _held(int(text), 0, _MOST_RUNS)
+
+
 def _loss(text: str) -> float:
     return _held(finite(text), -_MOST, _MOST)
 
@@ -321,6 +356,7 @@ _WANTED: dict[Callable[[str], Any], str] = {
     int: "a whole number",
     finite: "a finite number",
     _truth: "yes or no",
+    _number_of_runs: f"a whole number from 0 to {_MOST_RUNS:,}",
     _count: "a whole number, 1 or more",
     _loss: "a loss, a number of at most 1e100",
     _share: "an accuracy from 0 to 1",

@@ -69,14 +69,18 @@ def judge(reported: Reported, found: Evidence, margins: Margins | None, *, kind:
         margins: which differences do not matter; None only of a figure without a value.
         kind: what kind of result the report has.
     """
-    if reported.value is None or margins is None:
-        return Verdict(word="")
-    if why := found.missing or _incomparable(reported, found):
-        return Verdict(word="not comparable", why=why)
     told = [one for one in found.in_kind if one is not None]
     counted = f"{sum(told)} of {len(told)} runs {VERBS[kind]}" if kind is not None and told else ""
+    if reported.value is None or margins is None:
+        return Verdict(word="", why=counted)
+    if why := found.missing or _incomparable(reported, found):
+        return Verdict(word="not comparable", why=why)
+    if kind is not None and not told:
+        return Verdict(word="not comparable", why=f"the logs do not tell whether the runs {VERBS[kind]}")
     if counted and 2 * sum(told) < len(told):
         return Verdict(word="different in kind", why=counted)
+    if found.diverged:
+        counted = _and(counted, f"{found.diverged} of {len(found.runs)} runs diverged")
     chance = _chance(reported, found)
     difference, n = gap(found.values, reported.value, chance), len(found.values)
     if difference.low is None or difference.high is None:
