@@ -34,7 +34,7 @@ class Row:
 
     @property
     def config(self) -> Path:
-        file = re.sub(r"e_(\d)$", r"e-\1", self.name)  # row names have no minus
+        file = re.sub(r"e_(\d)", r"e-\1", self.name)  # row names have no minus
         return CONFIGS / "reports" / self.table / f"{file}.yaml"
 
 
@@ -98,6 +98,14 @@ UVA_2018 = (
         {"model.name": "vgg", "train.steps": 5000, "train.batch_size": 32, **ADAM_1E4},
         (("test best", 0.7805), ("test last", 0.7618), ("test last", 0.5748), ("test last", 0.7299)),
     ),
+    Row(
+        "1.5",
+        "uva2018",
+        "vgg_fp32",
+        9_231_114,
+        {"model.name": "vgg", "train.steps": 5000, "train.precision": "fp32", **ADAM_1E4},
+        (("test best", 0.7805), ("test last", 0.7618)),
+    ),
 )
 
 
@@ -160,6 +168,14 @@ UVA_2020 = (
         CONV_2020 | {"model.name": "preact_resnet"} | ADAM_1E4,
         (("test last", 0.819),),
     ),
+    Row(
+        "2.4",
+        "uva2020",
+        "preact_fp32",
+        11_138_122,
+        CONV_2020 | {"model.name": "preact_resnet", "train.precision": "fp32"} | ADAM_1E4,
+        (("test last", 0.819),),
+    ),
     Row("2.5", "uva2020", "resnet34", 21_289_802, RESNET | ADAM_1E3, PRETRAINED),
     Row(
         "2.5",
@@ -192,6 +208,10 @@ EECS_598 = (
     eecs("6.2", "cifar_base_fp32", 149_370, 69, model__name="eecs_cifar_base", train__precision="fp32"),
     eecs("6.3", "cifar_improved", 2_374_602, 75, model__name="eecs_cifar_improved", train__epochs=10.0),
     eecs("6.3", "cifar_improved_lr5e_4", 2_374_602, 75, model__name="eecs_cifar_improved", optimizer__lr=5e-4),
+    eecs("6.3", "cifar_improved_fp32", 2_374_602, 75, model__name="eecs_cifar_improved", train__precision="fp32"),
+    eecs(
+        "6.3", "cifar_improved_lr5e_4_fp32", 2_374_602, 75, model__name="eecs_cifar_improved", train__precision="fp32"
+    ),
 )
 
 TOY = {"data.name": "toy", "model.hidden": (10,), "train.steps": 100, "optimizer.lr": 0.1, "schedule.gamma": 0.95}
