@@ -21,7 +21,6 @@ COMPARED: dict[tuple[str, str], set[str]] = {
     ("reports/eecs598/cifar_base_fp32", "reports/eecs598/cifar_base"): {"train.precision"},
     ("reports/eecs598/cifar_improved_fp32", "reports/eecs598/cifar_improved"): {"train.precision"},
     ("reports/eecs598/cifar_improved_lr5e-4", "reports/eecs598/cifar_improved"): {"optimizer.lr"},
-    ("reports/eecs598/cifar_improved_lr5e-4_fp32", "reports/eecs598/cifar_improved_lr5e-4"): {"train.precision"},
     ("reports/uva2018/vgg_fp32", "reports/uva2018/vgg"): {"train.precision"},
     ("reports/uva2020/preact_fp32", "reports/uva2020/preact"): {"train.precision"},
     ("reports/eecs598/two_layer_hinge_std1e-2", "reports/eecs598/two_layer_hinge"): {"init.std"},

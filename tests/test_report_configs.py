@@ -34,7 +34,7 @@ class Row:
 
     @property
     def config(self) -> Path:
-        file = re.sub(r"e_(\d)", r"e-\1", self.name)  # row names have no minus
+        file = re.sub(r"e_(\d)$", r"e-\1", self.name)  # row names have no minus
         return CONFIGS / "reports" / self.table / f"{file}.yaml"
 
 
@@ -209,9 +209,6 @@ EECS_598 = (
     eecs("6.3", "cifar_improved", 2_374_602, 75, model__name="eecs_cifar_improved", train__epochs=10.0),
     eecs("6.3", "cifar_improved_lr5e_4", 2_374_602, 75, model__name="eecs_cifar_improved", optimizer__lr=5e-4),
     eecs("6.3", "cifar_improved_fp32", 2_374_602, 75, model__name="eecs_cifar_improved", train__precision="fp32"),
-    eecs(
-        "6.3", "cifar_improved_lr5e_4_fp32", 2_374_602, 75, model__name="eecs_cifar_improved", train__precision="fp32"
-    ),
 )
 
 TOY = {"data.name": "toy", "model.hidden": (10,), "train.steps": 100, "optimizer.lr": 0.1, "schedule.gamma": 0.95}
