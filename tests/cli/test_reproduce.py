@@ -406,13 +406,23 @@ def test_images_stand_in_for_cifar10(folder: Path) -> None:
 def _cifar_images(folder: Path) -> Path:
     from PIL import Image
 
+    from dlassign.data.known_files import CIFAR10_NAMES
+
     for part in ("train", "test"):
-        for place, kind in enumerate(("cat", "dog")):
+        for place, kind in enumerate(CIFAR10_NAMES):
             (folder / part / kind).mkdir(parents=True)
             for number in range(6):
-                colour = (40 * number, 90 * place + number, 200 if part == "test" else 100)
+                colour = (40 * number, 20 * place + number, 200 if part == "test" else 100)
                 Image.new("RGB", (32, 32), colour).save(folder / part / kind / f"{number}.png")
     return folder
+
+
+def test_images_of_other_things_do_not_stand_in_for_cifar10(folder: Path) -> None:
+    images = _cifar_images(folder / "images")
+    (images / "test" / "truck").rename(images / "test" / "lorry")
+    result = reproduce("--data", f"cifar10={images}")
+    assert result.exit_code != 0
+    assert "images of its ten classes; it is there, but is not that" in result.stderr
 
 
 def test_finished_runs_count_where_their_data_is_gone(folder: Path) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from dlassign.errors import DataError
 
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""Its classes, in the order of their numbers."""
+
 
 @dataclass(frozen=True)
 class KnownFile:

@@ -233,7 +233,7 @@ def describe(cfg: Data, *, images: Images | None = None, raw: Raw | None = None)
         case config.MNIST():
             return _info(cfg, (1, 28, 28), classes=sources.DIGIT_NAMES, n_train=60_000, n_test=10_000)
         case config.CIFAR10():
-            return _info(cfg, (3, 32, 32), classes=sources.CIFAR10_NAMES, n_train=50_000, n_test=10_000)
+            return _info(cfg, (3, 32, 32), classes=known_files.CIFAR10_NAMES, n_train=50_000, n_test=10_000)
         case config.ImageFolder():
             found = images or _images(cfg)
             return _dealt_info(cfg, found.shape(), _deal(cfg, found.outline()))

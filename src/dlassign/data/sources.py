@@ -10,11 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlassign.data.bundle import Raw, Split, content_sha256
-from dlassign.data.known_files import CIFAR10_FILES, MNIST_FILES, KnownSet, check_files, fetch_files, missing_files
+from dlassign.data.known_files import (
+    CIFAR10_FILES,
+    CIFAR10_NAMES,
+    MNIST_FILES,
+    KnownSet,
+    check_files,
+    fetch_files,
+    missing_files,
+)
 from dlassign.errors import DataError
 
 DIGIT_NAMES = tuple("0123456789")
-CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DIGITS_SHA256 = "dc8fe6d8c5c9846e3387164e0d75b4f3383fa9ca52a9bf5d0bc2cd174042fa77"
 
 

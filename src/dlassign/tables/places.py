@@ -10,12 +10,14 @@ from dlassign.config.data import CIFAR10, MNIST, CSVTable, ImageFolder
 from dlassign.config.run import RunConfig
 from dlassign.config.suggestion import did_you_mean
 from dlassign.config.transfer import IMAGENET, PretrainedInit
-from dlassign.data.known_files import CIFAR10_FILES, MNIST_FILES, KnownSet, missing_files
+from dlassign.data.known_files import CIFAR10_FILES, CIFAR10_NAMES, MNIST_FILES, KnownSet, missing_files
 from dlassign.errors import ConfigError
 from dlassign.store.paths import hub_folder
 
 KINDS = {
-    "cifar10": "the folder that holds cifar-10-batches-py/, or one with train/CLASS/ and test/CLASS/ images",
+    "cifar10": (
+        "the folder that holds cifar-10-batches-py/, or one with train/CLASS/ and test/CLASS/ images of its ten classes"
+    ),
     "mnist": "the folder that holds MNIST/raw/",
     "csv_table": "the table of two classes and 20 features, a CSV file",
 }
@@ -48,8 +50,9 @@ def parse_places(texts: Sequence[str]) -> dict[str, Path]:
 def _is_there(kind: str, path: Path) -> bool:
     match kind:
         case "cifar10":
-            as_images = (path / "train").is_dir() and (path / "test").is_dir()
-            return as_images or (path / CIFAR10_FILES.folder).is_dir()
+            # Photos of other things, or with a class less, are no copy of it, and nothing reported holds for them.
+            classes = [path / split / name for split in ("train", "test") for name in CIFAR10_NAMES]
+            return all(one.is_dir() for one in classes) or (path / CIFAR10_FILES.folder).is_dir()
         case "mnist":
             return (path / MNIST_FILES.folder).is_dir()
         case _:
