@@ -156,7 +156,6 @@ TESTED_IN = {
     "nets/whitened.py": "nets/test_convnets.py",
     "plots/picture.py": "api/test_run.py",
     "plots/panel.py": "plots/test_curves.py",
-    "plots/style.py": "plots/test_curves.py",
     "report/curves.py": "report/test_report_data.py",
     "report/damage.py": "report/test_report_damage.py",
     "report/data.py": "report/test_report_data.py",

@@ -126,7 +126,7 @@ def _draw(
     metrics: tuple[Metric, ...] = metrics_of(runs) if picture.shows == "curves" else (picture.shows,)
     width = _PANEL_WIDTH * max(len(metrics), 1.3)
     options = CurveOptions(group="seed", x=picture.x, log_y=picture.log_y, title=picture.title, width=width)
-    save_figure(build_figure(runs, metrics=metrics, options=options, groups=there), file, say=say, colors=32)
+    save_figure(build_figure(runs, metrics=metrics, options=options, groups=there), file, say=say, colors=64)
     return result
 
 
