@@ -24,18 +24,22 @@ def run_of(start: Record) -> str:
     return f"{config_hash(start['config'], start['data']['sha256'], weights=weights)}-s{start['seed']}"
 
 
+def other_seed(start: Record, root: Path) -> Iterator[Contradiction]:
+    """Yield that a folder has the name of a run with another seed than its log: a copy is no second result."""
+    found = RUN_NAME.fullmatch(root.resolve().name)
+    if found is not None and int(found["seed"]) != start["seed"]:
+        what = f"the folder is one of seed {found['seed']}, the log has seed {start['seed']}"
+        yield Contradiction("folder", what, str(root))
+
+
 def other_run(start: Record, root: Path) -> Iterator[Contradiction]:
-    """Yield that a folder has the name of another run than its log: a copy under this name is no result of its own.
+    """Yield that a folder has the name of another run than its log: its seed, or the hash of its config and data.
 
     Raises:
         UserError, DAMAGE: whether the hash is right cannot be computed; that of another seed is told before.
     """
+    yield from other_seed(start, root)
     found = RUN_NAME.fullmatch(root.resolve().name)
-    if found is None:
-        return
-    if int(found["seed"]) != start["seed"]:
-        what = f"the folder is one of seed {found['seed']}, the log has seed {start['seed']}"
-        yield Contradiction("folder", what, str(root))
-    if (expected := run_of(start).partition("-")[0]) != found["hash"]:
+    if found is not None and (expected := run_of(start).partition("-")[0]) != found["hash"]:
         what = f"the hash in the folder's name is {found['hash']}, that of the log's config and data is {expected}"
         yield Contradiction("hash", what, str(root))

@@ -11,7 +11,7 @@ from typing import Any
 from dlassign.errors import UserError
 from dlassign.store.contradictions import contradictions
 from dlassign.store.files import is_locked
-from dlassign.store.folder_name import RUN_NAME, other_run
+from dlassign.store.folder_name import RUN_NAME, other_run, other_seed
 from dlassign.store.identity import experiment_of
 from dlassign.store.log_order import Contradiction
 from dlassign.store.manifest import mend_manifest
@@ -112,19 +112,21 @@ def unreadable(paths: RunPaths, reason: str) -> RunSummary:
     return RunSummary(**_folder(paths), status="unreadable", reason=reason)
 
 
-def doubt_of(paths: RunPaths, records: RunRecords, *, so: str = "") -> str:
+def doubt_of(paths: RunPaths, records: RunRecords, *, so: str = "", strict: bool = False) -> str:
     """Return what in a log cannot be, in a sentence that names the command which tells more; "" of a log that agrees.
 
     Args:
         paths: the run.
         records: of its log.
         so: what follows from it, such as ", so no result is shown".
+        strict: whether the folder's name must have the hash of the log's config and data, and the manifest must agree.
+
+    Raises:
+        UserError, DAMAGE: strict, and the hash cannot be computed.
     """
-    beside: list[Contradiction] = []
-    with suppress(UserError, *DAMAGE):  # such as pretrained weights that are gone; who has to know it asks `other_run`
-        beside += other_run(records.start, paths.root)
+    beside = list((other_run if strict else other_seed)(records.start, paths.root))
     found = [*beside, *contradictions(records, paths.log)]
-    if records.is_over and not found:  # the manifest of a run that goes on may be written just now
+    if strict and records.is_over and not found:  # the manifest of a run that goes on may be written just now
         beside = found = _beside_manifest(paths, records)
     if not found:
         return ""

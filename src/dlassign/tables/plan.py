@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError, first_few
 from dlassign.store.files import is_locked
-from dlassign.store.folder_name import other_run
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, former_records
@@ -210,19 +208,9 @@ def records_of(paths: RunPaths) -> RunRecords | None:
     """
     try:
         records = finished_records(paths)
-        return None if records is None or _doubt(paths, records) else records
+        return None if records is None or doubt_of(paths, records, strict=True) else records
     except (UserError, OSError, *DAMAGE):
         return None
-
-
-def _doubt(paths: RunPaths, records: RunRecords) -> str:
-    """Return why a run cannot be believed, or "".
-
-    Raises:
-        UserError, DAMAGE: it cannot be told whether it is the run of its folder's name.
-    """
-    deque(other_run(records.start, paths.root), maxlen=0)
-    return doubt_of(paths, records)
 
 
 def _over(paths: RunPaths) -> RunRecords | None:
@@ -243,7 +231,7 @@ def problem_of(trial: Trial) -> str:
         records = finished_records(paths)
         if records is None:
             return _unfinished(paths)
-        if doubt := _doubt(paths, records):
+        if doubt := doubt_of(paths, records, strict=True):
             return f"{paths.root} is not counted, for {doubt}; move it away to train this seed again"
     except UserError as error:
         return str(error).splitlines()[0]
