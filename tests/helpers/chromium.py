@@ -34,7 +34,7 @@ def visit(chromium: Any) -> Any:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # a busy machine has taken more than 10 s for one page
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         address = path.as_uri()
