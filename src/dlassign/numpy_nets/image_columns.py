@@ -93,6 +93,8 @@ class ChannelsLast:
     """The same with the channels of a pixel side by side in memory: a row of X^T is KH runs of KW * C values.
 
     BLAS is fastest where it finds rows in memory, so it computes X^T V^T and D X^T.
+
+    Derivation: docs/derivations/convolution.md.
     """
 
     def __init__(self, shape: tuple[int, ...], window: Window, *, ones: bool, dtype: Any) -> None:
