@@ -153,7 +153,7 @@ class TestBenchNumpy:
         assert max(losses) < before - 0.1
 
     def test_both_convolutions_compute_the_same(self) -> None:
-        conv = bench_numpy.Conv((3, 2, 9, 9), 4, 3, 2, 1)
+        conv = bench_numpy.Conv((3, 2, 9, 9), 4, 3, 1, 1)
         conv.dlassign()
         conv.products()
         x, w, b = (tensor.requires_grad_() for tensor in conv.tensors)
