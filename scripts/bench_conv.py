@@ -38,6 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from bench_startup import publish
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.augment import Augmentation
@@ -552,10 +553,7 @@ def main() -> int:
     else:
         words = {True: "holds", False: "DOES NOT HOLD", None: "not judged"}
         parts.append("\n".join(["## Bounds", "", *(f"* {words[holds]}: {text}." for holds, text in bounds), ""]))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(parts), encoding="utf-8")
-    print("\n".join(parts))
-    return 0 if options.quick or all(holds is not False for holds, _ in bounds) else 1
+    return publish("\n".join(parts), options, holds=all(holds is not False for holds, _ in bounds))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from bench_startup import ROOT, facts, spread
+from bench_startup import ROOT, facts, publish, spread
 from dlassign.config.load import load_config
 from dlassign.store.records import RunRecords, read_records
 from dlassign.train.arithmetic import fast_bf16
@@ -387,10 +387,7 @@ def main() -> int:
         profile=profile_table(profiles),
         bounds="Not judged: a trial of the script with few steps." if options.quick else "\n".join(lines),
     )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text, encoding="utf-8")
-    print(text)
-    return 0 if options.quick or all(holds for holds, _ in found) else 1
+    return publish(text, options, holds=all(holds for holds, _ in found))
 
 
 if __name__ == "__main__":

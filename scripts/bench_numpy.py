@@ -31,6 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
+from bench_startup import publish
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.numpy_nets.conv import Conv2d
@@ -410,10 +411,7 @@ def main() -> int:
     else:
         lines = [f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in bounds]
         report += "\n".join(["", "## Bounds", "", *lines, ""])
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(report, encoding="utf-8")
-    print(report)
-    return 0 if options.quick or all(holds for holds, _ in bounds) else 1
+    return publish(report, options, holds=all(holds for holds, _ in bounds))
 
 
 if __name__ == "__main__":

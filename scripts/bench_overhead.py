@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench_startup import publish
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.launch.display import make_display
@@ -363,10 +364,7 @@ def main() -> int:
     else:
         lines = [f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in bounds]
         parts.append("\n".join(["## Bounds", "", *lines, ""]))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(parts), encoding="utf-8")
-    print("\n".join(parts))
-    return 0 if options.quick or all(holds for holds, _ in bounds) else 1
+    return publish("\n".join(parts), options, holds=all(holds for holds, _ in bounds))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench_startup import CONFIG, ROOT, Cost, cost, facts, spread
+from bench_startup import CONFIG, ROOT, Cost, cost, facts, publish, spread
 
 OUTPUT = ROOT / "docs" / "benchmarks" / "start.md"
 MOST_SECONDS = 0.35
@@ -209,10 +209,7 @@ def main() -> int:
         bound = "Not judged: a trial of the script in one round."
     table, phases = report(rounds)
     text = TEXT.format(facts=facts("bench_start.py", runs), table=table, phases=phases, bound=bound)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text, encoding="utf-8")
-    print(text)
-    return 0 if options.quick or holds else 1
+    return publish(text, options, holds=holds)
 
 
 if __name__ == "__main__":

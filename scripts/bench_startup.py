@@ -158,6 +158,18 @@ def facts(script: str, rounds: int | str) -> str:
     return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
 
 
+def publish(text: str, options: argparse.Namespace, *, holds: bool) -> int:
+    """Write a page to `options.output` and print it.
+
+    Returns:
+        The exit code: 1 if a bound does not hold, unless `options.quick` says that this is a trial.
+    """
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(text, encoding="utf-8")
+    print(text)
+    return 0 if options.quick or holds else 1
+
+
 def find_command() -> str:
     """Return the installed command of this Python."""
     path = Path(sys.executable).with_name("dlassign")
@@ -200,10 +212,7 @@ def main() -> int:
         train=table(trains),
         bound=bound,
     )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text, encoding="utf-8")
-    print(text)
-    return 0 if options.quick or holds else 1
+    return publish(text, options, holds=holds)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ from click.testing import CliRunner, Result
 
 import dlassign
 from dlassign.cli.main import main
+from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.errors import UserError
 from dlassign.store.paths import RunPaths
 from dlassign.sweep.trial import Trial
 from dlassign.tables.plan import PlannedRow, problem_of, records_of
+from dlassign.train.experiment import run_experiment
 from helpers.forging import (
     CONFIG,
     end,
@@ -32,6 +34,7 @@ from helpers.forging import (
     set_manifest,
     write_lines,
 )
+from helpers.runs import paths_of
 
 
 @pytest.fixture(scope="module")
@@ -335,3 +338,12 @@ def test_what_stops_several_checks_is_told_once(run: RunPaths) -> None:
     run.config.write_text(run.config.read_text().replace("lr: ", "lr: 1"))
     told = verify(run.root, code=1).stdout.splitlines()
     assert sum("has been edited since" in line for line in told) == 1
+
+
+def test_a_run_without_test_and_validation_is_not_called_diverged(tmp_path: Path) -> None:
+    cfg = load_config(Path(__file__).parents[2] / "configs" / "reports" / "hlcv" / "toy.yaml", ["train.steps=3"])
+    paths = paths_of(cfg, tmp_path)
+    run_experiment(cfg, paths)
+    said = " ".join(verify(paths.root).output.split())
+    assert "the run has neither test nor validation samples" in said
+    assert "diverged" not in said

@@ -277,3 +277,12 @@ class TestGridSearch:
         assert "going on from step" in progress
         assert self.statuses(tmp_path) == ["finished"] * 3
         assert done.items() <= self.logs(tmp_path).items()
+
+
+@pytest.mark.slow
+def test_the_page_of_verdicts_is_what_the_rule_that_ships_gives(tmp_path: Path) -> None:
+    """The rule was once changed and the page was not."""
+    done = run(sys.executable, SCRIPTS / "simulate_verdicts.py", "--output", tmp_path / "verdicts.md")
+    assert done.returncode == 0, done.stderr
+    page = SCRIPTS.parent / "docs" / "benchmarks" / "verdicts.md"
+    assert (tmp_path / "verdicts.md").read_text() == page.read_text()

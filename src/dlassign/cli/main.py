@@ -144,7 +144,9 @@ def run_process() -> None:
         click.echo("standard output is closed, so no result could be printed; send it to /dev/null instead", err=True)
         sys.exit(1)
     ended: list[int] = []
-    if not atexit._ncallbacks():  # what is registered first is called last, and a debugger may have come before
+    # What is registered first is called last, and a debugger may have come before. Where Python cannot tell, the end is
+    # not cut short.
+    if getattr(atexit, "_ncallbacks", lambda: 1)() == 0:
         atexit.register(_end_at_once, ended)
     code = INTERRUPTED
     try:

@@ -21,8 +21,9 @@ STACK_FROM = 4
 """Trials of one shape, on average, from which training them together pays."""
 STACK_PRODUCTS = 4 * 10**6
 """Products of a weight and a sample in a step of a net, on average, up to which nets of unequal shape train faster in
-one stack than in processes. With more of them a step is mostly matrix products, which gain nothing side by side:
-docs/benchmarks/sweep.md has nets below and above."""
+one stack than in processes. With more of them a step is mostly matrix products, which gain nothing side by side.
+It lies between the two cases of scripts/bench_sweep.py: on a busy machine a stack of 2.7 million was 1.5 times as
+fast as processes, one of 10.9 million .71 times."""
 
 
 def make_executor(

@@ -12,10 +12,9 @@ from dlassign.config.table import CONTENT_SCHEMA, Reported
 from dlassign.stats.equivalence import Margins
 from dlassign.stats.intervals import ANYWHERE, SHARE, mean_interval
 from dlassign.store.clock import now
+from dlassign.tables.places import DATA_MISSING, WEIGHTS_MISSING
 from dlassign.tables.run_values import RunValues
 from dlassign.tables.verdict import Evidence, judge
-
-_NOTED = ("data missing", "weights missing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +138,7 @@ def _figure(table: LocatedTable, one: RowRuns, place: int, why: str) -> dict[str
 def _short(why: str) -> str:
     """Return why a row has no runs, as its cells say it: whole, but for obstacles whose cure a note below tells."""
     what = why.partition(":")[0]
-    return what if what in _NOTED else why
+    return what if what in (DATA_MISSING, WEIGHTS_MISSING) else why
 
 
 def _margins(table: LocatedTable, reported: Reported, *, copy: bool) -> Margins | None:

@@ -61,9 +61,10 @@ def check_pictures_folder(folder: Path, planned: Sequence[PlannedRow], tables: P
     """
     option = f"--figures {folder}"
     check_folder(option, folder)
-    if folder.resolve() == tables.resolve() or RunPaths(folder).log.exists():
-        what = "a run" if RunPaths(folder).log.exists() else "the tables themselves"
-        raise UserError(f"{option}: this folder holds {what}; give another folder")
+    if RunPaths(folder).log.exists():
+        raise UserError(f"{option}: this folder holds a run; give another folder")
+    if folder.resolve() == tables.resolve():
+        raise UserError(f"{option}: this folder holds the tables themselves; give another folder")
     check_file(option, folder / PAGE, PICTURES_PAGE)
     for table in {plan.table.name: plan.table for plan in planned}.values():
         for name in table.config.pictures:

@@ -22,6 +22,8 @@ KINDS = {
     "csv_table": "the table of two classes and 20 features, a CSV file",
 }
 """Values of `data.name` whose place can be given, and what is expected there."""
+DATA_MISSING, WEIGHTS_MISSING = "data missing", "weights missing"
+"""How an obstacle begins, before a colon and its cure."""
 IMAGES = "data.name=image_folder"
 """The change by which a folder of images stands in for CIFAR-10's own files."""
 
@@ -98,9 +100,9 @@ def obstacle(config: RunConfig) -> str:
         case MNIST():
             missing = _missing_set(MNIST_FILES, data.root)
         case CSVTable() if not Path(data.path).expanduser().is_file():
-            missing = f"data missing: no file {data.path}; give --data csv_table=FILE"
+            missing = f"{DATA_MISSING}: no file {data.path}; give --data csv_table=FILE"
         case ImageFolder() if not Path(data.root).expanduser().is_dir():
-            missing = f"data missing: no folder {data.root}"
+            missing = f"{DATA_MISSING}: no folder {data.root}"
         case _:
             missing = ""
     return missing or _missing_weights(config)
@@ -110,7 +112,7 @@ def _missing_set(known: KnownSet, root: str) -> str:
     if not missing_files(known, root):
         return ""
     fetch = f"dlassign data fetch {known.name}"
-    return f"data missing: no {known.folder} in {root}; run `{fetch}`, or give --data {known.name}=DIR"
+    return f"{DATA_MISSING}: no {known.folder} in {root}; run `{fetch}`, or give --data {known.name}=DIR"
 
 
 def _missing_weights(config: RunConfig) -> str:
@@ -118,4 +120,4 @@ def _missing_weights(config: RunConfig) -> str:
     wanted = isinstance(init, PretrainedInit) and init.weights == IMAGENET and not init.download
     if not wanted or any(hub_folder().glob(f"{name}-*.pth")):
         return ""
-    return f"weights missing: run `dlassign data fetch {name}-{IMAGENET}`"
+    return f"{WEIGHTS_MISSING}: run `dlassign data fetch {name}-{IMAGENET}`"

@@ -17,6 +17,7 @@ from dlassign.config.values import value_text
 from dlassign.data.load import fingerprint
 from dlassign.errors import ConfigError, UserError, first_few
 from dlassign.store.files import is_locked
+from dlassign.store.folder_name import RUN_NAME
 from dlassign.store.identity import differing_keys
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import RunRecords, former_records
@@ -185,9 +186,9 @@ def _seeds_there(trial: Trial) -> Iterator[int]:
     """Yield the seeds of which there is a folder beside that of a trial."""
     with suppress(OSError):
         for child in trial.paths.root.parent.iterdir():
-            hash_there, _, seed = child.name.partition("-s")
-            if hash_there == trial.hash and seed.isdecimal() and seed == str(int(seed)):
-                yield int(seed)
+            found = RUN_NAME.fullmatch(child.name)
+            if found is not None and child.name == f"{trial.hash}-s{int(found['seed'])}":
+                yield int(found["seed"])
 
 
 def _numbered(planned: Sequence[PlannedRow]) -> list[PlannedRow]:
