@@ -79,7 +79,7 @@ class Recipe:
     @cached_property
     def needs(self) -> list[tuple[int, int]]:
         """FLOPs and bytes of each step; they differ where images are smaller at first."""
-        whole = self.parts.plan.whole_after is None
+        whole = self.parts.plan.full_size_after is None
         found: dict[Any, tuple[int, int]] = {}
         sizes = []
         for x, y in self.parts.batches.between(0, 1 if whole else self.steps):
@@ -90,7 +90,7 @@ class Recipe:
 
     def shortened(self, steps: int) -> list[str]:
         """Return the overrides of a run with fewer steps, of which as large a part has smaller images."""
-        small = round((self.parts.plan.whole_after or 0) * steps / self.steps)
+        small = round((self.parts.plan.full_size_after or 0) * steps / self.steps)
         resizes = [place for place, step in enumerate(self.cfg.data.augment) if isinstance(step, Resize)]
         return [
             f"train.steps={steps}",

@@ -30,7 +30,7 @@ EVERY = [
     {"name": "mixup"},
     {"name": "cutmix"},
 ]
-WHOLE_AFTER = 4
+FULL_SIZE_AFTER = 4
 
 
 def plain(*steps: Any) -> tuple[dict[str, Any], ...]:
@@ -49,7 +49,7 @@ def run(
     seed: int = 0,
     images: Tensor | None = None,
 ) -> Tensor:
-    augment = make_augment(plain(*steps), x if images is None else images, seed=seed, whole_after=WHOLE_AFTER)
+    augment = make_augment(plain(*steps), x if images is None else images, seed=seed, full_size_after=FULL_SIZE_AFTER)
     return augment.pixels(x, torch.arange(len(x)) if rows is None else rows, epoch=epoch, step=step)
 
 

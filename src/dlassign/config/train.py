@@ -117,9 +117,10 @@ class Train(Config):
     test_time_augmentation: TestTimeAugmentation | None = None
     """Evaluate val and test at the end on several views of each image too. null: no."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "fp64"] = "auto"
-    """Arithmetic. bf16 and fp16 are mixed precision: convolutions and matrix products in 16 bits, weights in 32.
-    tf32: fp32 on a GPU that rounds the factors of products to 10 bits, which fp32 itself does not.
-    auto: bf16 for models with convolutions, on GPUs and CPUs that compute it fast, else fp32; the log says which."""
+    """Arithmetic. bf16 and fp16 are mixed precision: convolutions and matrix products in 16 bits, in training and
+    in evaluation, weights in 32. tf32: fp32 on a GPU that rounds the factors of products to 10 bits, which fp32 itself
+    does not. auto: bf16 for models with convolutions, on GPUs and CPUs that compute it fast, else fp32; the log says
+    which."""
     channels_last: Literal["auto", "on", "off"] = "auto"
     """Keep images as (N, H, W, C) in memory. auto: for models with convolutions."""
     compile: Literal["auto", "on", "off"] = "auto"

@@ -160,12 +160,14 @@ class Augmentation:
         return Draw(self._generator.manual_seed(seed), seed, rows, epoch, step)
 
 
-def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int, whole_after: int | None = None) -> Augmentation:
+def make_augment(
+    steps: Sequence[Step], images: Tensor, *, seed: int, full_size_after: int | None = None
+) -> Augmentation:
     """Return the augmentations of a run.
 
     steps: plain descriptions, the `model_dump()` of the classes in config/augment.py; those of the user's own have
-    their function as `own`. images: (N, C, H, W) uint8, all training images, on the device. whole_after: steps of the
-    training after which `resize` leaves images as they are.
+    their function as `own`. images: (N, C, H, W) uint8, all training images, on the device. full_size_after: steps of
+    the training after which `resize` leaves images as they are.
 
     Raises:
         ConfigError: an augmentation does not fit the images; the path names it, such as `data.augment.0.pixels`.
@@ -178,8 +180,8 @@ def make_augment(steps: Sequence[Step], images: Tensor, *, seed: int, whole_afte
             ops.append((f"{step['name']}.{number}", _pixel_op(step, images, seed=seed)))
     for step in steps:
         if step["name"] == "resize":
-            assert whole_after is not None, "the plan says when it ends"
-            ops.append(("resize", _resize(step["sizes"], whole_after)))
+            assert full_size_after is not None, "the plan says when it ends"
+            ops.append(("resize", _resize(step["sizes"], full_size_after)))
     mixes = [step for step in steps if step["name"] in MIXES]
     return Augmentation(ops, mixes, seed=seed, device=images.device)
 
@@ -262,13 +264,13 @@ def _cutout_at_random(size: int, fill: Tensor) -> PixelOp:
     return change
 
 
-def _resize(sizes: Sequence[int], whole_after: int) -> PixelOp:
-    """Return images of one size after the other, each for an equal part of the steps until `whole_after`."""
+def _resize(sizes: Sequence[int], full_size_after: int) -> PixelOp:
+    """Return images of one size after the other, each for an equal part of the steps until `full_size_after`."""
 
     def change(x: Tensor, draw: Draw) -> Tensor:
-        if draw.step >= whole_after:
+        if draw.step >= full_size_after:
             return x
-        return resize(x, sizes[draw.step * len(sizes) // whole_after])
+        return resize(x, sizes[draw.step * len(sizes) // full_size_after])
 
     return change
 

@@ -36,11 +36,11 @@ class Frozen:
 
 
 def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
-    """Stop training parameters, in place; a batch normalisation that loses all of its own goes to evaluation mode.
+    """Stop training parameters, in place; a batch norm whose parameters are all frozen goes to evaluation mode.
 
-    `set_training` keeps it there: its running statistics are used and stay as they are. A batch normalisation without
-    parameters is frozen if its running statistics match. `what` is body, which is all but the head, or a list of
-    parameter or module names, with `*`, `?` and `[...]` as in file names; head is the name of the head module.
+    `set_training` keeps it there: its running statistics are used and stay as they are. A batch norm without parameters
+    is frozen if its running statistics match. `what` is body, which is all but the head, or a list of parameter or
+    module names, with `*`, `?` and `[...]` as in file names; head is the name of the head module.
 
     Raises:
         ValueError: a pattern matches nothing, or nothing is left to train; the message begins with freeze.
@@ -50,7 +50,7 @@ def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
     chosen = (lambda name: not belongs_to(name, head)) if what == "body" else _matching(patterns, parameters)
     names = tuple(name for name, p in parameters.items() if p.requires_grad and chosen(name))
     if not names:
-        raise ValueError(f"freeze: what it names is not trained anyway (the head is {head}); leave it out")
+        raise ValueError(f"freeze: what it names is not trained anyway (the head is {head}); remove train.freeze")
     if not any(p.requires_grad for name, p in parameters.items() if name not in names):
         raise ValueError(f"freeze: nothing is left to train; leave the head {head} out")
     for name in names:

@@ -171,7 +171,7 @@ def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order, *, 
         message = "augmentation works on 8-bit images; leave flatten and pca out of data.preprocess, or remove augment"
         raise ConfigError([Problem(path="data.augment", message=message)])
     return torch_batches(
-        split, order, augment=make_augment(steps, split.x, seed=cfg.seed, whole_after=plan.whole_after)
+        split, order, augment=make_augment(steps, split.x, seed=cfg.seed, full_size_after=plan.full_size_after)
     )
 
 

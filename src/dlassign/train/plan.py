@@ -50,7 +50,7 @@ class Plan:
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
         unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
-        whole_after: steps done when training images are no longer made smaller; None where they never are.
+        full_size_after: steps done when training images are no longer made smaller; None where they never are.
         samples_a_step: size of a batch; the last one of an epoch may be shorter.
         accumulate: in how many parts a batch is computed.
     """
@@ -62,7 +62,7 @@ class Plan:
     eval_offset: int
     lr_factor: Callable[[int], float]
     unfreeze_at: int | None = None
-    whole_after: int | None = None
+    full_size_after: int | None = None
     samples_a_step: int = 0
     accumulate: int = 1
 
@@ -124,7 +124,7 @@ def make_plan(
         schedule: the learning rate over time.
         steps_per_epoch: optimizer steps in an epoch.
         samples_a_step: size of a batch.
-        augment: random changes of training images, one of which may end.
+        augment: random changes of training images; resize has an end.
 
     Raises:
         ConfigError: something would begin only when training is over.
@@ -137,8 +137,8 @@ def make_plan(
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
     unfreeze_at = None if train.unfreeze_at is None else steps(train.unfreeze_at)
-    whole_after = {place: steps(step.until) for place, step in enumerate(augment) if isinstance(step, Resize)}
-    _check_not_over(total, unfreeze_at, train.average, whole_after)
+    full_size_after = {place: steps(step.until) for place, step in enumerate(augment) if isinstance(step, Resize)}
+    _check_not_over(total, unfreeze_at, train.average, full_size_after)
     return Plan(
         steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -147,7 +147,7 @@ def make_plan(
         eval_offset=train.eval_offset,
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
         unfreeze_at=unfreeze_at,
-        whole_after=max(whole_after.values(), default=None),
+        full_size_after=max(full_size_after.values(), default=None),
         samples_a_step=samples_a_step or train.batch_size,
         accumulate=train.accumulate,
     )
@@ -176,7 +176,7 @@ def _log_every(asked: int, train: Train, *, total: int, steps_per_epoch: int) ->
 
 
 def _check_not_over(
-    total: int, unfreeze_at: int | None, average: Average | None, whole_after: Mapping[int, int]
+    total: int, unfreeze_at: int | None, average: Average | None, full_size_after: Mapping[int, int]
 ) -> None:
     """Refuse what would begin only after the last step, and so never."""
     problems = []
@@ -186,12 +186,11 @@ def _check_not_over(
     if average is not None and average.every > total:
         message = f"is {average.every}, more than the {total} steps of training, so nothing would be averaged; "
         problems.append(Problem(path="train.average.every", message=f"{message}use a smaller number"))
-    for place, step in whole_after.items():
+    for place, step in full_size_after.items():
         if step >= total:
-            message = (
-                f"step {step} is not before the end of training, step {total}, so no step would see whole images; "
-            )
-            problems.append(Problem(path=f"data.augment.{place}.until", message=f"{message}make it earlier"))
+            message = f"step {step} is not before the end of training, step {total}, so no step would see images of "
+            cure = "full size; make it earlier"
+            problems.append(Problem(path=f"data.augment.{place}.until", message=message + cure))
     if problems:
         raise ConfigError(problems)
 

@@ -137,43 +137,45 @@ class TorchLearner:
     def _gradients(self, x: Tensor, y: Tensor | Mixed, penalty: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add up the gradients of a batch, part by part; return its loss with penalty and its right predictions."""
         if self._accumulate == 1:
-            return self._forward_backward(x, y, whole=None, penalty=penalty)
+            return self._forward_backward(x, y, batch_labels=None, penalty=penalty)
         losses, corrects = [], []
         parts = min(self._accumulate, len(x))  # a short last batch may have fewer samples than parts
         for part_x, part_y in zip(x.tensor_split(parts), _split(y, parts), strict=True):
-            loss, correct = self._forward_backward(part_x, part_y, whole=y, penalty=penalty)
+            loss, correct = self._forward_backward(part_x, part_y, batch_labels=y, penalty=penalty)
             losses.append(loss)
             corrects.append(correct)
             penalty = None  # counted with the first part
         return torch.stack(losses).sum(), torch.stack(corrects).sum()
 
     def _forward_backward(
-        self, x: Tensor, y: Tensor | Mixed, *, whole: Tensor | Mixed | None, penalty: Tensor | None
+        self, x: Tensor, y: Tensor | Mixed, *, batch_labels: Tensor | Mixed | None, penalty: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Add the gradients of a batch, or of a part of it, to the parameters; whole: labels of all its parts."""
+        """Add the gradients of a batch, or of a part of it, to the parameters. batch_labels: of all its parts."""
         scores = self._scores(x)
-        loss = self._loss_of(scores, y, whole)
+        loss = self._loss_of(scores, y, batch_labels)
         if penalty is not None:
             loss = loss + penalty
         (loss if self._loss_scale is None else self._loss_scale.scaled(loss)).backward()  # type: ignore[no-untyped-call]
         return loss.detach(), _right(scores.detach(), y)
 
-    def _loss_of(self, scores: Tensor, y: Tensor | Mixed, whole: Tensor | Mixed | None) -> Tensor:
-        """Return the mean loss of a batch; of a part of the batch with the labels `whole`, what it adds to that."""
+    def _loss_of(self, scores: Tensor, y: Tensor | Mixed, batch_labels: Tensor | Mixed | None) -> Tensor:
+        """Return the mean loss of a batch; of a part of one, what it adds to that. batch_labels: of all its parts."""
         if not isinstance(y, Mixed):
-            assert not isinstance(whole, Mixed), "a part has labels as its batch has"
-            return self._share(self.loss(scores, y), y, whole)
+            assert not isinstance(batch_labels, Mixed), "a part has labels as its batch has"
+            return self._share(self.loss(scores, y), y, batch_labels)
         own, other = self.loss(scores, y.y), self.loss(scores, y.other)
-        wholes = (whole.y, whole.other) if isinstance(whole, Mixed) else (None, None)
+        of_batch = (batch_labels.y, batch_labels.other) if isinstance(batch_labels, Mixed) else (None, None)
         if self.loss.class_weights is None:
-            return self._share(y.weight * own + (1 - y.weight) * other, y.y, wholes[0])
+            return self._share(y.weight * own + (1 - y.weight) * other, y.y, of_batch[0])
         # The two labels of an image may count differently, and so do the parts that they add.
-        own, other = self._share(own, y.y, wholes[0]), self._share(other, y.other, wholes[1])
+        own, other = self._share(own, y.y, of_batch[0]), self._share(other, y.other, of_batch[1])
         return y.weight * own + (1 - y.weight) * other
 
-    def _share(self, loss: Tensor, y: Tensor, whole: Tensor | None) -> Tensor:
+    def _share(self, loss: Tensor, y: Tensor, batch_labels: Tensor | None) -> Tensor:
         # Means of the parts, weighted by what their samples count, add up to the mean of the batch.
-        return loss if whole is None or len(whole) == len(y) else loss * (self.loss.mass(y) / self.loss.mass(whole))
+        if batch_labels is None or len(batch_labels) == len(y):
+            return loss
+        return loss * (self.loss.mass(y) / self.loss.mass(batch_labels))
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the model's scores in the type of its weights; x: (B, ...)."""
