@@ -73,7 +73,7 @@ PLACES = (
 )
 
 
-def port(code: str, *, epochs: float, views: int, seed: int) -> str:
+def ported(code: str, *, epochs: float, views: int, seed: int) -> str:
     """Return the program that trains on the CPU once and reads `cifar10/train.pt` and `test.pt` of its folder.
 
     Args:
@@ -99,8 +99,10 @@ def port(code: str, *, epochs: float, views: int, seed: int) -> str:
 
 def accuracies(line: str) -> tuple[float, float | None] | None:
     """Return the test accuracy, without and with views, of the program's last row; None for any other line."""
-    cells = [cell.strip() for cell in line.split("|")]
-    if cells[2:3] != ["eval"]:
+    # |  run  |  epoch  |  train_loss  |  train_acc  |  val_acc  |  tta_val_acc  |  total_time_seconds  |
+    # |       |   eval  |     1.1000   |     0.9500  |   0.8200  |     0.8300    |           100.0000   |
+    # val_acc is empty where no views are asked for: what is evaluated once, at the end, stands in the next column.
+    _, epoch, _, _, plain, last, *_ = [*line.strip().strip("|").split("|"), *[""] * 6]
+    if epoch.strip() != "eval":
         return None
-    plain, last = cells[5:7]
-    return (float(plain), float(last)) if plain else (float(last), None)
+    return (float(plain), float(last)) if plain.strip() else (float(last), None)

@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from bench_startup import publish
+from bench_startup import parse_options, publish
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.augment import Augmentation
@@ -524,9 +524,8 @@ def parse() -> argparse.Namespace:
     add("--images", metavar="FILE", help="a .npy file of images, (N, 3, 32, 32) uint8 (default: random bytes)")
     add("--fast", type=Path, default=FAST, metavar="FILE", help="whose model is the fast network (default: cifar10_82)")
     add("--quick", action="store_true", help="a step each, to see that it works; judges nothing")
-    add("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/conv.md")
     add("--child", nargs=2, metavar=("NAME", "JOB"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     if options.quick:
         options.repeats, options.steps, options.samples = 1, [1], 4096
     if options.samples < 1024 * (WARM_UP_STEPS + options.steps[-1]):

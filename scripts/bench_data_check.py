@@ -30,6 +30,7 @@ from statistics import NormalDist, median
 import numpy as np
 from PIL import Image
 
+from bench_startup import keep_measured
 from dlassign.config import data as config
 from dlassign.data.bundle import Dataset, Split
 from dlassign.data.load import find_images, load_dataset
@@ -362,14 +363,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tables", type=int, metavar="N", help="instead: made questionnaires, so many of each size")
     files = f"default: {OUTPUT.name}, or {OUTPUT_OF_TABLES.name}"
     parser.add_argument("--output", type=Path, metavar="FILE", help=files)
-    return parser.parse_args()
+    options = parser.parse_args()
+    page = OUTPUT_OF_TABLES if options.tables else OUTPUT
+    options.output = options.output or page
+    keep_measured(parser, options, page)
+    return options
 
 
 def main() -> int:
     options = parse()
     if options.tables:
         text, holds = small_tables(options.tables)
-        (options.output or OUTPUT_OF_TABLES).write_text(text, encoding="utf-8")
+        options.output.write_text(text, encoding="utf-8")
         print(text)
         return 0 if holds else 1
     n, rounds, seeds, clean, rows = (
@@ -410,7 +415,7 @@ def main() -> int:
         by_chance=by_chance,
         copied=copied,
     )
-    (options.output or OUTPUT).write_text(text, encoding="utf-8")
+    options.output.write_text(text, encoding="utf-8")
     print(text)
     right = whole and not false and not by_chance and all(holds.values())
     return 0 if options.quick or right else 1

@@ -24,6 +24,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from bench_startup import parse_options
 from dlassign.data.sources import mnist
 from dlassign.train.device import cpu_name
 
@@ -159,10 +160,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--images", type=int, default=60_000, metavar="N", help="default: 60,000")
     parser.add_argument("--quick", action="store_true", help="600 images, one round; judges nothing")
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/images.md"
-    )
-    return parser.parse_args()
+    return parse_options(parser, OUTPUT)
 
 
 def main() -> int:

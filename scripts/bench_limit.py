@@ -1,10 +1,10 @@
 """How close a training comes to what the machine can do: products and bytes of its steps beside the measured peaks.
 
-Each network is trained by `dlassign train` in a process of its own, whose log has every time that is shown here. After
-each, large matrix products and a large copy tell what the machine can do.
+Each network is trained by `dlassign train` in a process of its own, whose log has every time that is shown here. Before
+the first and after each, matrix products and a large copy tell what the machine can do.
 
 Command: python scripts/bench_limit.py --mnist-root DIR --cifar10-jpeg-root DIR
-         (about eight minutes on two cores; leave the machine alone meanwhile)
+         (about ten minutes on two cores; leave the machine alone meanwhile)
 Exit:    0 every bound holds, or --quick; 1 one does not
 """
 
@@ -17,16 +17,17 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from bench_startup import ROOT, facts, publish, spread
+from bench_startup import ROOT, facts, number, parse_options, publish, rows, spread
 from dlassign.config.load import load_config
 from dlassign.store.records import RunRecords, read_records
 from dlassign.train.arithmetic import fast_bf16
@@ -37,9 +38,13 @@ OUTPUT = ROOT / "docs" / "benchmarks" / "limit.md"
 WARM_UP = 2
 """Blocks of steps that are not steady."""
 COPIED = 2**28
-SIDES = {"fp32": 2048, "bf16": 4096, "fp64": 2048}
-"""Of the square matrices whose products measure the peak."""
+SIDES = {"fp32": (1024, 2048), "bf16": (2048, 4096), "fp64": (1024, 2048)}
+"""Sides of the square matrices whose products measure the peak, by type."""
+CALLS = 5
+"""Products or copies of a kind each time that the machine is measured."""
+COPY = "copy"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+FIRST = "more in the first steps"
 TEXT = """\
 # How close training comes to what the machine can do
 
@@ -47,13 +52,14 @@ Written by `scripts/bench_limit.py`. Each network is trained by `dlassign train`
 are those of its log. The **FLOPs** of a step are those of its products: convolutions and matrix products, forward,
 backward and in the optimizer. `torch.utils.flop_counter` counts them on the real network with a real batch; a
 multiplication with its addition is 2. For NumPy they are counted on PyTorch's network of the same config. The **bytes**
-are the least that a step must move: what every product reads and writes, as if all between two products were done on
-the way, and the parameters, their gradients and the optimizer's memory.
+are an estimate of what passes through memory if nothing stays in a cache: what every product reads and writes, as if
+all between two products were done on the way, and the parameters, their gradients and the optimizer's memory.
 
-**Peak** is what large square matrix products reach in the type that the network computes in, with as many threads, by
-PyTorch or NumPy, whichever is faster. **Bandwidth** is what copying {copied} MiB reaches, bytes read and bytes written.
-Both are measured after each network's turn; of all turns with the same type and threads the median counts. Numbers are
-medians, with the smallest and the largest in brackets.
+**Peak** is the highest rate that any square matrix product reached in the type that the network computes in, with as
+many threads, by PyTorch or NumPy. **Bandwidth** is the highest rate of a copy of {copied} MiB, bytes read and bytes
+written. Both are measured before the first turn and after each, in every type, {calls} products or copies of a kind at
+a time: whatever else the machine does makes some of them slower, none faster. A ratio above 1 means that the peak was
+underestimated. Numbers are medians, with the smallest and the largest in brackets.
 
 | | |
 |---|---|
@@ -66,24 +72,26 @@ medians, with the smallest and the largest in brackets.
 ## A step
 
 Steps of one turn are timed in blocks; the first {warm_up} blocks do not count. "Over peak" is the FLOPs a second of a
-block over the median peak.
+block over the peak.
 
 {steps}
 
 ## From Enter, in seconds
 
-Import, data, build, first steps and the rest are those of the turn. "First steps" is what the first {warm_up} blocks
-took beyond the time of as many later steps. Training and evaluation are those of the whole recipe. Where fewer steps
-were taken they are **extrapolated**: training by FLOPs, evaluation by the number of images, each view of an image
-counted. The rest is mostly the start of the process, checkpoints and pictures; the checkpoints of a longer run are not
-in it. "Limit" is what the steps of the recipe need at the peak or at the bandwidth, whichever is longer.
+Import, data, build, {first} and the rest are those of the turn. The time
+that the first steps take more is what the first {warm_up} blocks took beyond the time of as many later steps; it is
+below 0 where later blocks were slower. Training and evaluation are those of the whole recipe. Where fewer steps were
+taken they are **extrapolated**: training by FLOPs, evaluation by the number of images, each view of an image counted.
+The rest is mostly the start of the process, checkpoints and pictures; the checkpoints of a longer run are not in it.
+"Limit of the steps" is what the steps of the recipe need at the peak or at the bandwidth, whichever is longer; total
+has the other phases, too.
 
 {phases}
 
 ## Where the time of a step goes
 
-Of {profiled} steps after {profiled} that do not count, by `torch.profiler`, which takes some time itself: milliseconds
-a step, and their share.
+Of {profiled} steps after {profiled} that do not count, by `torch.profiler`: milliseconds a step, and their share. The
+profiler takes time itself; the last row is what a step took in the turn, without it.
 
 {profile}
 
@@ -153,7 +161,7 @@ class Turn:
 
     Attributes:
         precision, threads: as the log has them.
-        flops, size: FLOPs and bytes of a step, means over the recipe.
+        flops, moved: FLOPs and bytes of a step, means over the recipe.
         step, rate: of each block, seconds a step and FLOPs a second.
         seconds: of each phase, those of training and evaluation for the whole recipe.
         taken, steps: steps of the turn and of the recipe.
@@ -163,7 +171,7 @@ class Turn:
     precision: str
     threads: int
     flops: float
-    size: float
+    moved: float
     step: list[float]
     rate: list[float]
     seconds: dict[str, float]
@@ -209,7 +217,7 @@ def read_turn(records: RunRecords, recipe: Recipe, needs: list[tuple[int, int]])
     evaluated += sum(record["n"] * record["views"] for record in records.augmented.values())
     known = {key: spent[key] for key in ("import", "data", "build")}
     known |= {
-        "first steps": first,
+        FIRST: first,
         "train": total / rate,
         "evaluate": spent["eval"] * recipe.images_evaluated / evaluated,
     }
@@ -218,7 +226,7 @@ def read_turn(records: RunRecords, recipe: Recipe, needs: list[tuple[int, int]])
         precision=records.start["arithmetic"]["precision"],
         threads=records.start["environment"]["threads"],
         flops=total / recipe.steps,
-        size=sum(size for _, size in recipe.needs) / recipe.steps,
+        moved=sum(moved for _, moved in recipe.needs) / recipe.steps,
         step=[seconds / count for count, seconds, _ in steady],
         rate=[flops / seconds for _, seconds, flops in steady],
         seconds=known,
@@ -228,37 +236,62 @@ def read_turn(records: RunRecords, recipe: Recipe, needs: list[tuple[int, int]])
     )
 
 
-Peaks = dict[tuple[str, str, int], list[float]]
-"""FLOPs or bytes a second by (type or "copy", library, threads), in the order of the turns."""
+class Kind(NamedTuple):
+    """Of products or copies.
+
+    Attributes:
+        what: a type, or `COPY`.
+        size: side of the matrices, or bytes.
+        library: that computes them.
+        threads: in which.
+    """
+
+    what: str
+    size: int
+    library: str
+    threads: int
 
 
-def measure_peaks(peaks: Peaks, precision: str, threads: int) -> None:
-    """Add what the machine reaches now, in a type and with so many threads."""
-    n = SIDES[precision]
-    a = torch.rand(n, n).to(DTYPES[precision])
-    out = torch.empty_like(a)
+Peaks = dict[Kind, list[float]]
+"""FLOPs or bytes a second of every call."""
+
+
+def measure_peaks(peaks: Peaks, types: Iterable[str], threads: Iterable[int], *, calls: int = CALLS) -> None:
+    """Add what the machine reaches now, in some types and with some numbers of threads."""
     source, target = torch.ones(COPIED, dtype=torch.uint8), torch.empty(COPIED, dtype=torch.uint8)
-    with in_threads(threads):
-        peaks["copy", "PyTorch", threads].append(2 * COPIED / fastest(lambda: target.copy_(source)))
-        peaks[precision, "PyTorch", threads].append(2 * n**3 / fastest(lambda: torch.mm(a, a, out=out)))
-        if precision != "bf16":  # which NumPy does not have
-            x, y = a.numpy(), out.numpy()
-            peaks[precision, "NumPy", threads].append(2 * n**3 / fastest(lambda: np.matmul(x, x, out=y)))
+    for count in sorted(threads):
+        with in_threads(count):
+            copies = rates(lambda: target.copy_(source), 2 * COPIED, calls)
+            peaks[Kind(COPY, COPIED, "PyTorch", count)] += copies
+            for one in sorted(types):
+                for side in SIDES[one]:
+                    for library, call in products(one, side).items():
+                        peaks[Kind(one, side, library, count)] += rates(call, 2 * side**3, calls)
 
 
-def fastest(call: Callable[[], object], *, times: int = 3) -> float:
-    """Return the seconds of the fastest of some calls, after one that does not count."""
+def products(precision: str, side: int) -> dict[str, Callable[[], object]]:
+    """Return what multiplies two square matrices of a type, by library; NumPy has no bf16."""
+    a = torch.rand(side, side).to(DTYPES[precision])
+    out = torch.empty_like(a)
+    found: dict[str, Callable[[], object]] = {"PyTorch": lambda: torch.mm(a, a, out=out)}
+    if precision != "bf16":
+        found["NumPy"] = lambda: np.matmul(a.numpy(), a.numpy(), out=out.numpy())
+    return found
+
+
+def rates(call: Callable[[], object], work: int, calls: int) -> list[float]:
+    """Return the FLOPs or bytes a second of some calls, after one that does not count; work: of a call."""
     taken = []
-    for _ in range(times + 1):
+    for _ in range(calls + 1):
         began = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - began)
-    return min(taken[1:])
+        taken.append(work / (time.perf_counter() - began))
+    return taken[1:]
 
 
-def peak_of(peaks: Peaks, precision: str, threads: int) -> float:
-    """Return the median of the library that is faster, or of the copy."""
-    return max(median(rates) for (name, _, count), rates in peaks.items() if (name, count) == (precision, threads))
+def peak_of(peaks: Peaks, what: str, threads: int) -> float:
+    """Return the highest rate in a type, or of the copies."""
+    return max(max(found) for kind, found in peaks.items() if (kind.what, kind.threads) == (what, threads))
 
 
 def table(head: str, rows: list[list[str]]) -> str:
@@ -267,11 +300,15 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 
 def machine_table(peaks: Peaks) -> str:
-    rows = []
-    for (name, library, threads), rates in sorted(peaks.items()):
-        what = f"copy of {COPIED >> 20} MiB" if name == "copy" else f"matrix products, {name}"
-        rows.append([what, library, str(threads), f"{spread([rate / 1e9 for rate in rates], '.1f')}"])
-    return table("what | library | threads | GFLOP/s, GB/s", rows)
+    lines = []
+    for kind, found in sorted(peaks.items()):
+        what = f"copies of {COPIED >> 20} MiB" if kind.what == COPY else f"products, {kind.what}, {kind.size:,} rows"
+        giga = [rate / 1e9 for rate in found]
+        highest = f"{max(giga):.1f}"
+        if max(found) == peak_of(peaks, kind.what, kind.threads):
+            highest = f"**{highest}**"
+        lines.append([what, kind.library, str(kind.threads), highest, spread(giga, ".1f"), str(len(giga))])
+    return table("what | library | threads | highest, GFLOP/s or GB/s | all | calls", lines)
 
 
 def over_peak(one: Turn, peaks: Peaks) -> list[float]:
@@ -281,45 +318,46 @@ def over_peak(one: Turn, peaks: Peaks) -> list[float]:
 
 def limit_of(one: Turn, peaks: Peaks) -> tuple[float, float]:
     """Return the seconds that a step needs for its FLOPs and for its bytes."""
-    flops, size = peak_of(peaks, one.precision, one.threads), peak_of(peaks, "copy", one.threads)
-    return one.flops / flops, one.size / size
+    return one.flops / peak_of(peaks, one.precision, one.threads), one.moved / peak_of(peaks, COPY, one.threads)
 
 
 def step_table(turns: dict[Net, Turn], peaks: Peaks) -> str:
-    rows = []
+    lines = []
     for net, one in turns.items():
-        row = [shown(net), str(one.batch), one.precision, str(one.threads)]
-        row += [f"{one.flops / 1e9:.3g}", f"{one.size / 1e6:.3g}"]
-        row += [f"{seconds * 1e3:.3g}" for seconds in limit_of(one, peaks)]
-        rows.append([*row, spread([s * 1e3 for s in one.step], ".3g"), spread(over_peak(one, peaks), ".2f")])
+        cells = [shown(net), str(one.batch), one.precision, str(one.threads)]
+        cells += [number(value, ".3g") for value in (one.flops / 1e9, one.moved / 1e6)]
+        cells += [number(seconds * 1e3, ".3g") for seconds in limit_of(one, peaks)]
+        lines.append([*cells, spread([s * 1e3 for s in one.step], ".3g"), spread(over_peak(one, peaks), ".2f")])
     head = "network | batch | type | threads | GFLOP | MB | ms at peak | ms at bandwidth | ms of ours | over peak"
-    return table(head, rows)
+    return table(head, lines)
 
 
 def phase_table(turns: dict[Net, Turn], peaks: Peaks) -> str:
     names = list(next(iter(turns.values())).seconds)
-    rows = []
+    lines = []
     for net, one in turns.items():
         limit, total = one.steps * max(limit_of(one, peaks)), sum(one.seconds.values())
         steps = f"{one.steps:,}" if one.taken == one.steps else f"{one.steps:,}, **extrapolated** from {one.taken}"
-        row = [shown(net), steps, *(f"{one.seconds[name]:.2f}" for name in names)]
-        rows.append([*row, f"{total:.1f}", f"{limit:.2f}", f"{limit / total:.2f}"])
-    return table(f"network | steps | {' | '.join(names)} | whole | limit | limit over whole", rows)
+        cells = [shown(net), steps, *(f"{one.seconds[name]:.2f}" for name in names)]
+        lines.append([*cells, f"{total:.1f}", f"{limit:.2f}", f"{limit / total:.2f}"])
+    return table(f"network | steps | {' | '.join(names)} | total | limit of the steps | limit over total", lines)
 
 
 def shown(net: Net) -> str:
     return f"{net.name}, NumPy" if "backend=numpy" in net.overrides else net.name
 
 
-def profile_table(profiles: dict[Net, dict[str, float]]) -> str:
-    rows = []
+def profile_table(profiles: dict[Net, dict[str, float]], turns: dict[Net, Turn]) -> str:
+    lines = []
     for group in (*GROUPS, REST):
         cells = [
             f"{spent.get(group, 0.0):.2f} ({spent.get(group, 0.0) / sum(spent.values()):.0%})"
             for spent in profiles.values()
         ]
-        rows.append([group, *cells])
-    return table(f"part | {' | '.join(map(shown, profiles))}", rows)
+        lines.append([group, *cells])
+    lines.append(["sum", *(f"{sum(spent.values()):.2f}" for spent in profiles.values())])
+    lines.append(["a step of the turn", *(spread([s * 1e3 for s in turns[net].step], ".2f") for net in profiles)])
+    return table(f"part | {' | '.join(map(shown, profiles))}", lines)
 
 
 def parse() -> argparse.Namespace:
@@ -327,12 +365,15 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--mnist-root", metavar="DIR", help="folder that holds MNIST/raw")
     add("--cifar10-jpeg-root", metavar="DIR", help="folder cifar10-jpeg with train/ and test/")
-    add("--only", metavar="TEXT", help="measure only networks whose name holds this; needs another --output")
+    add("--only", metavar="TEXT", help="measure only networks whose name holds this; needs --output")
     add("--quick", action="store_true", help="a few steps on the digits, to see that it works; judges nothing")
-    add("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/limit.md")
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     if not options.quick and not (options.mnist_root and options.cifar10_jpeg_root):
         parser.error("give --mnist-root DIR and --cifar10-jpeg-root DIR, or --quick")
+    known = QUICK if options.quick else nets(options.mnist_root, options.cifar10_jpeg_root)
+    options.nets = tuple(net for net in known if options.only is None or options.only in shown(net))
+    if not options.nets:
+        parser.error(f"--only {options.only}: no network is called so; there are {', '.join(map(shown, known))}")
     return options
 
 
@@ -347,15 +388,27 @@ def verdicts(turns: dict[Net, Turn], peaks: Peaks) -> list[tuple[bool, str]]:
     return found
 
 
-def measure(chosen: tuple[Net, ...]) -> tuple[dict[Net, Turn], Peaks, dict[Net, dict[str, float]]]:
-    """Return what each network's turn showed, what the machine reached meanwhile, and the profiles."""
-    turns, peaks, profiles = {}, defaultdict[tuple[str, str, int], list[float]](list), {}
+def measure(
+    chosen: tuple[Net, ...], *, types: set[str], calls: int
+) -> tuple[dict[Net, Turn], Peaks, dict[Net, dict[str, float]]]:
+    """Return what each network's turn showed, what the machine reached meanwhile, and the profiles.
+
+    Args:
+        chosen: the networks.
+        types: in which the machine is measured all the while; others are from the first turn on that computes in them.
+        calls: as of `measure_peaks`.
+    """
+    turns, peaks, profiles = {}, defaultdict[Kind, list[float]](list), {}
+    threads = {torch.get_num_threads()}
+    measure_peaks(peaks, types, threads, calls=calls)
     for net in chosen:
         recipe = Recipe(load_config(ROOT / net.config, list(net.overrides)))
         one = turns[net] = turn(net, recipe)
-        measure_peaks(peaks, one.precision, one.threads)
+        types, threads = types | {one.precision}, threads | {one.threads}
+        measure_peaks(peaks, types, threads, calls=calls)
         if net.profiled:
-            profiles[net] = profiled(recipe.parts)
+            with in_threads(one.threads):
+                profiles[net] = profiled(recipe.parts)
         ratio = median(over_peak(one, peaks))
         print(f"{shown(net)}: {median(one.step) * 1e3:.3g} ms a step, {ratio:.2f} of the peak", file=sys.stderr)
     return turns, peaks, profiles
@@ -365,26 +418,27 @@ def main() -> int:
     options = parse()
     keep_memory()  # as every run does; the profiled steps are ours
     load = os.getloadavg()[0]
-    chosen = QUICK if options.quick else nets(options.mnist_root, options.cifar10_jpeg_root)
-    chosen = tuple(net for net in chosen if options.only is None or options.only in net.name)
     bf16 = fast_bf16(torch.device("cpu"))
-    turns, peaks, profiles = measure(chosen)
+    types = {"fp32", "fp64"} | ({"bf16"} if bf16 else set())
+    turns, peaks, profiles = measure(options.nets, types=types, calls=1 if options.quick else CALLS)
     found = verdicts(turns, peaks)
     lines = [f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in found]
     about = facts("bench_limit.py", "one turn of each network")
     for root in filter(None, (options.cifar10_jpeg_root, options.mnist_root)):  # one may lie in the other
-        about = about.replace(root, "DIR")
-    about += f"\n| Load average | {load:.2f} before, {os.getloadavg()[0]:.2f} at the end |"
-    about += f"\n| bf16 | {bf16 or 'nothing makes it fast here: fp32 is used'} |"
+        about["Command"] = about["Command"].replace(root, "DIR")
+    about["Load average"] = f"{load:.2f} before, {os.getloadavg()[0]:.2f} at the end"
+    about["bf16"] = bf16 or "nothing makes it fast here: fp32 is used"
     text = TEXT.format(
         copied=COPIED >> 20,
-        facts=about,
+        calls=CALLS,
+        facts=rows(about),
         machine=machine_table(peaks),
         warm_up=WARM_UP,
+        first=FIRST,
         steps=step_table(turns, peaks),
         phases=phase_table(turns, peaks),
         profiled=PROFILED,
-        profile=profile_table(profiles),
+        profile=profile_table(profiles, turns),
         bounds="Not judged: a trial of the script with few steps." if options.quick else "\n".join(lines),
     )
     return publish(text, options, holds=all(holds for holds, _ in found))

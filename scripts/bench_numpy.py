@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import platform
-import shlex
 import sys
 import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,14 +28,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from bench_startup import publish
+from bench_startup import facts, parse_options, publish, rows, spread
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.numpy_nets.conv import Conv2d
 from dlassign.numpy_nets.image_columns import Window, as_matrices, columns_of, shares_for
 from dlassign.numpy_nets.shares import share_out
 from dlassign.train.cache import DataCache
-from dlassign.train.device import cpu_name
 from dlassign.train.loop import fit
 from dlassign.train.numpy_learner import NumpyLearner
 from dlassign.train.stopping import StopRequest
@@ -324,31 +320,19 @@ def divided(a: list[float], b: list[float]) -> list[float]:
     return [x / y for x, y in zip(a, b, strict=True)]
 
 
-def spread(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
-
-
-def facts(repeats: int) -> str:
+def about(repeats: int) -> str:
     """Return where and with what this was measured, as rows of a table."""
-    packages = [f"{name} {version(name)}" for name in ("numpy", "torch", "scikit-learn", "dlassign")]
-    rows = {
-        "Processor": f"{cpu_name()}, {os.cpu_count()} cores",
-        "System": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "Versions": f"Python {platform.python_version()}, {', '.join(packages)}",
-        "Rounds": f"{repeats} for the MLP; {2 * repeats} for convolutions, each the median of {CALLS} calls in a row",
-        "Load average": f"{os.getloadavg()[0]:.2f} at the end",
-        "Date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "Command": f"`python scripts/bench_numpy.py {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
-    }
-    return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    rounds = f"{repeats} for the MLP; {2 * repeats} for convolutions, each the median of {CALLS} calls in a row"
+    found = facts("bench_numpy.py", rounds, packages=("numpy", "torch", "scikit-learn"))
+    return rows({**found, "Load average": f"{os.getloadavg()[0]:.2f} at the end"})
 
 
 def mlp_rows(threads: int, rates: dict[str, list[float]], losses: dict[str, float]) -> list[str]:
-    rows = []
+    lines = []
     for name, values in rates.items():
         ratio = "1" if name == "dlassign" else spread(divided(rates["dlassign"], values), ".3f")
-        rows.append(f"| {threads} | {name} | {spread(values, ',.0f')} | {ratio} | {losses[name]:.4f} |")
-    return rows
+        lines.append(f"| {threads} | {name} | {spread(values, ',.0f')} | {ratio} | {losses[name]:.4f} |")
+    return lines
 
 
 def conv_rows(threads: int, name: str, found: dict[str, list[tuple[float, float]]]) -> tuple[str, str, float]:
@@ -360,8 +344,8 @@ def conv_rows(threads: int, name: str, found: dict[str, list[tuple[float, float]
     times.append(spread(divided(cpu["dlassign"], cpu["pytorch"]), ".2f"))
     profile = [spread(wall["products"], ".1f")]
     profile += [spread(divided(wall["products"], wall[key]), ".2f") for key in ("dlassign", "pytorch")]
-    rows = [f"| {' | '.join([str(threads), name, *cells])} |" for cells in (times, profile)]
-    return rows[0], rows[1], median(ratios)
+    lines = [f"| {' | '.join([str(threads), name, *cells])} |" for cells in (times, profile)]
+    return lines[0], lines[1], median(ratios)
 
 
 def measure(repeats: int, epochs: int) -> tuple[str, list[tuple[bool, str]]]:
@@ -386,7 +370,7 @@ def measure(repeats: int, epochs: int) -> tuple[str, list[tuple[bool, str]]]:
     megabytes = {name: [value / 2**20 for value in (c.columns, c.results, c.peak())] for name, c in convs.items()}
     memory = [f"| {name} | {' | '.join(f'{value:.1f} MiB' for value in row)} |" for name, row in megabytes.items()]
     report = TEXT.format(
-        facts=facts(repeats),
+        facts=about(repeats),
         sizes="-".join(map(str, SIZES)),
         batch=BATCH,
         samples=SAMPLES,
@@ -403,8 +387,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="rounds that count (default: 7)")
     parser.add_argument("--epochs", type=int, default=5, metavar="N", help="epochs of an MLP's turn (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it works; judges nothing")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/numpy.md")
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     report, bounds = measure(1 if options.quick else options.repeats, 1 if options.quick else options.epochs)
     if options.quick:
         report += "\nA trial of the script with a few steps: these numbers mean nothing.\n"

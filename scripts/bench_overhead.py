@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench_startup import publish
+from bench_startup import parse_options, publish
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.launch.display import make_display
@@ -342,10 +342,7 @@ def parse() -> argparse.Namespace:
         "--steps", type=int, nargs=2, default=steps, metavar="N", help="steps of each workload (default: 1400 3000)"
     )
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it works; judges nothing")
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/overhead.md"
-    )
-    return parser.parse_args()
+    return parse_options(parser, OUTPUT)
 
 
 def main() -> int:

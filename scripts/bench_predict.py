@@ -32,6 +32,7 @@ from PIL import Image
 from torch import nn
 
 from bench_conv import plain_vgg
+from bench_startup import parse_options
 from dlassign.cli.commands.predict import predict_command
 from dlassign.config.load import load_config
 from dlassign.store.paths import RunPaths
@@ -249,10 +250,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--quick", action="store_true", help="300 images, the MLP, one round; judges nothing")
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/predict.md"
-    )
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     n, rounds, nets = (300, 1, {"mlp": 1}) if options.quick else (10_000, options.rounds, NETS)
     head = facts(rounds)
     with tempfile.TemporaryDirectory() as temporary:

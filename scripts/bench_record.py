@@ -26,8 +26,8 @@ from typing import Any
 
 import torch
 
-from airbench_port import COMMIT, FILE, accuracies, port
-from bench_startup import ROOT, facts
+from airbench_port import COMMIT, FILE, accuracies, ported
+from bench_startup import ROOT, facts, parse_options
 from dlassign.config.load import load_config
 from dlassign.data.load import load_dataset
 from dlassign.errors import UserError
@@ -99,7 +99,7 @@ class Bench:
     def port(self, seed: int, epochs: float) -> Turn:
         """Train the port, for a fraction of an epoch too."""
         program = self.folder / f"port-{seed}.py"
-        code = port(self.airbench, epochs=epochs, views=self.options.port_views, seed=seed)
+        code = ported(self.airbench, epochs=epochs, views=self.options.port_views, seed=seed)
         program.write_text(code, encoding="utf-8")
         seconds, (plain, views) = watched([sys.executable, "-u", str(program)], self.folder, accuracies)
         return Turn(seconds, plain, views)
@@ -165,9 +165,9 @@ def joined(values: Iterable[float | None], form: str) -> str:
 def row_of(options: argparse.Namespace, began: Row, found: tuple[list[Turn], list[Turn], str]) -> Row:
     """Return what was measured as a row of record.csv; began: what was known before."""
     own, others, decoding = found
-    where = dict(line.strip("| ").split(" | ", 1) for line in facts("bench_record.py", len(own)).splitlines())
-    port = f" --airbench FILE --port-seeds {len(others)} --port-epochs {options.port_epochs:g}" if others else ""
-    port += f" --port-views {options.port_views}" if others and options.port_views else ""
+    where = facts("bench_record.py", len(own))
+    given = f" --airbench FILE --port-seeds {len(others)} --port-epochs {options.port_epochs:g}" if others else ""
+    given += f" --port-views {options.port_views}" if others and options.port_views else ""
     data = "--mnist-root DIR" if options.recipe == MNIST else "--cifar10-jpeg-root DIR"
     return {
         "date": where["Date"],
@@ -188,7 +188,7 @@ def row_of(options: argparse.Namespace, began: Row, found: tuple[list[Turn], lis
         "threads": str(torch.get_num_threads()),
         "system": where["System"],
         "versions": where["Versions"],
-        "command": f"python scripts/bench_record.py --recipe {options.recipe} {data} --seeds {len(own)}{port}",
+        "command": f"python scripts/bench_record.py --recipe {options.recipe} {data} --seeds {len(own)}{given}",
     }
 
 
@@ -213,10 +213,7 @@ def parse() -> argparse.Namespace:
         "--port-views", type=int, choices=(0, 1, 2), default=0, help="its test-time augmentation (default: 0, plain)"
     )
     parser.add_argument("--quick", action="store_true", help="few steps, one seed; judges nothing and keeps no row")
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/record.md"
-    )
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     needed = "mnist_root" if options.recipe == MNIST else "cifar10_jpeg_root"
     if getattr(options, needed) is None:
         parser.error(f"--recipe {options.recipe} needs --{needed.replace('_', '-')} DIR")
@@ -237,9 +234,8 @@ def main() -> int:
             options.output.parent.mkdir(parents=True, exist_ok=True)
             airbench = options.airbench.read_text(encoding="utf-8") if options.port_seeds else ""
             if airbench:
-                port(
-                    airbench, epochs=options.port_epochs, views=options.port_views, seed=0
-                )  # a wrong file ends it here
+                # A wrong file ends it here.
+                ported(airbench, epochs=options.port_epochs, views=options.port_views, seed=0)
             found = measure(Bench(options, Path(folder), airbench))
         except (UserError, OSError) as error:
             sys.exit(f"bench_record.py: {error}")

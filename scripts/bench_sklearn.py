@@ -32,6 +32,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from torch import nn
 
+from bench_startup import parse_options
 from dlassign.sklearn import DlassignClassifier, StackedSearchCV
 from dlassign.train.device import cpu_name
 
@@ -164,8 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default: 7")
     parser.add_argument("--quick", action="store_true", help="one round; judges nothing")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"default: {OUTPUT.name}")
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     rounds = 1 if options.quick else options.rounds
     warnings.simplefilter("ignore")  # none of them converges in so few epochs
     head, rows, bounds = facts(rounds), [], []

@@ -17,11 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench_startup import CONFIG, ROOT, Cost, cost, facts, publish, spread
+from bench_startup import CONFIG, ROOT, Cost, cost, facts, parse_options, publish, rows, spread
 
 OUTPUT = ROOT / "docs" / "benchmarks" / "start.md"
 MOST_SECONDS = 0.35
@@ -190,9 +189,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
     parser.add_argument("--quick", action="store_true", help="one round, to see that it works; judges nothing")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/start.md")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse_options(parser, OUTPUT)
     if options.child:
         child(*options.child)
         return 0
@@ -208,7 +206,7 @@ def main() -> int:
     if options.quick:
         bound = "Not judged: a trial of the script in one round."
     table, phases = report(rounds)
-    text = TEXT.format(facts=facts("bench_start.py", runs), table=table, phases=phases, bound=bound)
+    text = TEXT.format(facts=rows(facts("bench_start.py", runs)), table=table, phases=phases, bound=bound)
     return publish(text, options, holds=holds)
 
 

@@ -17,13 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-
-from dlassign.train.device import cpu_name
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs" / "benchmarks" / "startup.md"
@@ -140,14 +138,23 @@ def table(costs: Costs) -> str:
     return "\n".join(lines)
 
 
-def spread(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+def number(value: float, form: str) -> str:
+    """Return a number as a format says, but 1,120 where `.3g` would say 1.12e+03."""
+    text = f"{value:{form}}"
+    return f"{float(text):,.0f}" if "e+" in text else text
 
 
-def facts(script: str, rounds: int | str) -> str:
-    """Return where and with what this was measured, as rows of a table."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("dlassign", "click", "torch"))
-    rows = {
+def spread(values: Sequence[float], form: str) -> str:
+    """Return the median of some numbers, and in brackets the smallest and the largest."""
+    return f"{number(median(values), form)} [{number(min(values), form)}, {number(max(values), form)}]"
+
+
+def facts(script: str, rounds: int | str, *, packages: Sequence[str] = ("click", "torch")) -> dict[str, str]:
+    """Return where and with what this was measured; packages: those of which the version matters."""
+    from dlassign.train.device import cpu_name  # imports torch, of which bench_start.py measures the import
+
+    versions = ", ".join(f"{name} {version(name)}" for name in ("dlassign", *packages))
+    return {
         "Processor": f"{cpu_name()}, {os.cpu_count()} cores",
         "System": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Versions": f"Python {platform.python_version()}, {versions}",
@@ -155,7 +162,33 @@ def facts(script: str, rounds: int | str) -> str:
         "Date": time.strftime("%Y-%m-%d", time.gmtime()),
         "Command": f"`{shlex.join(['python', f'scripts/{script}', *sys.argv[1:]])}`",
     }
-    return "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+
+
+def rows(found: Mapping[str, str]) -> str:
+    """Return facts as rows of a Markdown table."""
+    return "\n".join(f"| {key} | {value} |" for key, value in found.items())
+
+
+def parse_options(parser: argparse.ArgumentParser, page: Path) -> argparse.Namespace:
+    """Parse the command line, to which `--output FILE` is added; page: where the measured numbers are."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=page,
+        metavar="FILE",
+        help=f"default: docs/benchmarks/{page.name}; --quick needs another one",
+    )
+    options = parser.parse_args()
+    keep_measured(parser, options, page)
+    return options
+
+
+def keep_measured(parser: argparse.ArgumentParser, options: argparse.Namespace, page: Path) -> None:
+    """End the program with a usage error if a trial, or a part of the work, would overwrite the page of the whole."""
+    for name in ("quick", "only"):
+        if getattr(options, name, None) and options.output.resolve() == page.resolve():
+            where = f"it would overwrite {page.name}, which holds the numbers of a whole measurement"
+            parser.error(f"--{name} needs --output FILE, another file: {where}")
 
 
 def publish(text: str, options: argparse.Namespace, *, holds: bool) -> int:
@@ -184,10 +217,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="rounds of --help (default: 15)")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds of whole runs (default: 5)")
     parser.add_argument("--quick", action="store_true", help="one round, to see that it works; judges nothing")
-    parser.add_argument(
-        "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/benchmarks/startup.md"
-    )
-    return parser.parse_args()
+    return parse_options(parser, OUTPUT)
 
 
 def main() -> int:
@@ -206,7 +236,7 @@ def main() -> int:
     if options.quick:
         bound = "Not judged: a trial of the script in one round."
     text = TEXT.format(
-        facts=facts("bench_startup.py", f"{repeats}; {runs} of whole runs"),
+        facts=rows(facts("bench_startup.py", f"{repeats}; {runs} of whole runs")),
         help=table(helps),
         imports=table(imports),
         train=table(trains),

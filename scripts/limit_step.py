@@ -52,8 +52,8 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def needs_of(parts: Parts, x: Any, y: Any) -> tuple[int, int]:
-    """Return the FLOPs and the least bytes of a step on a batch."""
+def counted_steps(parts: Parts, x: Any, y: Any) -> tuple[int, int]:
+    """Train two steps on a batch; return the FLOPs and the bytes of the second, these as if nothing were cached."""
     learner: Any = parts.learner
     learner.step(x, y, 1.0)  # the optimizer makes its memory
     with FlopCounterMode(display=False) as flops, Traffic() as traffic:
@@ -85,12 +85,12 @@ class Recipe:
         for x, y in self.parts.batches.between(0, 1 if whole else self.steps):
             sizes.append(x.shape[1:])
             if x.shape[1:] not in found:
-                found[x.shape[1:]] = needs_of(self.parts, x, y)
+                found[x.shape[1:]] = counted_steps(self.parts, x, y)
         return [found[size] for size in sizes] * (self.steps if whole else 1)
 
     def shortened(self, steps: int) -> list[str]:
         """Return the overrides of a run with fewer steps, of which as large a part has smaller images."""
-        small = round((self.parts.plan.full_size_after or 0) * steps / self.steps)
+        small = max(1, round((self.parts.plan.full_size_after or 0) * steps / self.steps))
         resizes = [place for place, step in enumerate(self.cfg.data.augment) if isinstance(step, Resize)]
         return [
             f"train.steps={steps}",

@@ -53,9 +53,9 @@ class TestNeeds:
         learner.optimizer.params = list(conv.parameters())
         learner.step = lambda x, y, factor: conv(x).sum().backward()
         parts: Any = SimpleNamespace(learner=learner)
-        flops, size = limit_step.needs_of(parts, torch.rand(2, 3, 8, 8), None)
+        flops, moved = limit_step.counted_steps(parts, torch.rand(2, 3, 8, 8), None)
         assert flops == 2 * 2 * (2 * 8 * 8 * 5 * 3 * 9)  # forward, and by the filters
-        assert size >= 4 * (2 * 3 * 64 * 2 + 2 * 5 * 64 * 2 + 5 * (5 * 27 + 5))
+        assert moved >= 4 * (2 * 3 * 64 * 2 + 2 * 5 * 64 * 2 + 5 * (5 * 27 + 5))
 
     def test_small_images_at_first_need_less_and_the_turn_has_as_large_a_part_of_them(self) -> None:
         augment = "data.augment=[{name: resize, sizes: [4], until: {steps: 3}}]"
@@ -66,6 +66,7 @@ class TestNeeds:
         assert flops[0] < flops[-1]
         assert flops == [flops[0]] * 3 + [flops[-1]] * 3
         assert one.shortened(4) == ["train.steps=4", "train.epochs=null", "data.augment.0.until={steps: 2}"]
+        assert one.shortened(1)[-1] == "data.augment.0.until={steps: 1}", "no resize may end before it begins"
         assert [flops for flops, _ in recipe("fast/mnist_99.yaml", *options, *one.shortened(4)).needs] == [
             *[flops[0]] * 2,
             *[flops[-1]] * 2,
@@ -113,14 +114,15 @@ NET = bench.Net(config="configs/fast/cifar10_82.yaml", steps=4, block=1, least=0
 class TestTurn:
     def test_what_the_log_says_is_extrapolated(self, one: bench.Turn) -> None:
         assert (one.step, one.rate) == ([1.0, 1.0], [10.0, 10.0])
-        expected = {"import": 1, "data": 2, "build": 3, "first steps": 2, "train": 20, "evaluate": 6, "the rest": 0.5}
+        expected = {"import": 1, "data": 2, "build": 3, bench.FIRST: 2, "train": 20, "evaluate": 6, "the rest": 0.5}
         assert one.seconds == pytest.approx(expected)
 
     def test_bounds_and_tables(self, one: bench.Turn) -> None:
         peaks = {
-            ("fp32", "PyTorch", 1): [12.0, 11.0, 99.0],
-            ("fp32", "NumPy", 1): [16.0],
-            ("copy", "PyTorch", 1): [2.0],
+            bench.Kind("fp32", 2048, "PyTorch", 1): [12.0, 11.0, 9.0],
+            bench.Kind("fp32", 1024, "NumPy", 1): [2.0, 16.0],
+            bench.Kind("fp32", 1024, "NumPy", 2): [99.0],
+            bench.Kind("copy", bench.COPIED, "PyTorch", 1): [2.0, 1.0],
         }
         assert [holds for holds, _ in bench.verdicts({NET: one}, peaks)] == [False]
         assert bench.limit_of(one, peaks) == (10 / 16, 4.0)
@@ -128,7 +130,8 @@ class TestTurn:
         phases = bench.phase_table({NET: one}, peaks)
         assert phases.splitlines()[-1].startswith("| fast/cifar10_82 | 20, **extrapolated** from 4 | 1.00 | 2.00 |")
         assert phases.endswith("| 34.5 | 80.00 | 2.32 |")
-        peaks["fp32", "NumPy", 1] = [15.0]
+        assert "NumPy | 1 | **0.0** | 0.0 [0.0, 0.0] | 2 |" in bench.machine_table(peaks)
+        peaks[bench.Kind("fp32", 1024, "NumPy", 1)] = [15.0]
         assert [holds for holds, _ in bench.verdicts({NET: one}, peaks)] == [True]
 
     def test_an_operation_belongs_to_the_first_group_that_fits_it_or_what_it_is_part_of(self) -> None:
@@ -150,6 +153,26 @@ def test_the_networks_are_those_of_the_page() -> None:
     assert all((ROOT / net.config).is_file() for net in chosen)
     assert {net.name: net.least for net in chosen if net.least} == {"uva2018/vgg": 0.75, "fast/cifar10_82": 0.65}
     assert all((net.steps or net.block * 9) >= (bench.WARM_UP + 4) * net.block for net in chosen)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--quick"], "--quick needs --output FILE, another file: it would overwrite limit.md"),
+        (["--only", "vgg", "--output", str(bench.OUTPUT)], "--only needs --output FILE, another file"),
+        (
+            ["--only", "vgh", "--output", "new.md"],
+            "--only vgh: no network is called so; there are uva2018/mlp_default, ",
+        ),
+    ],
+)
+def test_a_part_of_the_work_overwrites_no_measured_page(
+    given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench_limit.py", "--mnist-root", "d", "--cifar10-jpeg-root", "d", *given])
+    with pytest.raises(SystemExit, match="2"):
+        bench.parse()
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def write_images(folder: Path) -> None:
 
 class TestPort:
     def test_one_run_on_the_cpu(self) -> None:
-        code = airbench_port.port(STAND_IN, epochs=2.5, views=1, seed=3)
+        code = airbench_port.ported(STAND_IN, epochs=2.5, views=1, seed=3)
         compile(code, "port", "exec")
         assert "'train_epochs': 2.5, 'tta_level': 1" in code
         assert "torch.manual_seed(3)" in code
@@ -92,11 +92,11 @@ class TestPort:
     def test_a_place_that_is_not_as_expected(self, place: airbench_port.Place) -> None:
         for code in (STAND_IN.replace(place.found, "", 1), f"{STAND_IN}\n{place.found}"):
             with pytest.raises(UserError, match=rf"^{place.what} .* times, expected {place.times}; take .*f1c599c4"):
-                airbench_port.port(code, epochs=1, views=0, seed=0)
+                airbench_port.ported(code, epochs=1, views=0, seed=0)
 
     def test_a_newer_file_that_asks_for_a_gpu_elsewhere(self) -> None:
         with pytest.raises(UserError, match=r"`\.cuda` remains"):
-            airbench_port.port(f"{STAND_IN}\nloss.cuda()", epochs=1, views=0, seed=0)
+            airbench_port.ported(f"{STAND_IN}\nloss.cuda()", epochs=1, views=0, seed=0)
 
     def test_accuracies_are_those_of_the_last_row(self) -> None:
         assert airbench_port.accuracies("|     0  |      1  |  1.2  |  0.5  |  0.6  |   |  3.1  |") is None
