@@ -291,7 +291,7 @@ class TestMix:
 
 
 class TestSmallImagesFirst:
-    def test_sizes_come_in_equal_parts_and_then_whole_images(self) -> None:
+    def test_sizes_have_equal_numbers_of_steps_and_then_images_keep_theirs(self) -> None:
         x = pictures((4, 1, 12, 8))
         steps = [{"name": "resize", "sizes": [4, 6], "until": {"steps": 4}}]
         shapes = [tuple(run(steps, x, step=step).shape[2:]) for step in range(6)]
@@ -342,6 +342,8 @@ class TestWhatDoesNotFit:
             ([{"name": "cutmix", "alpha": 0.0}], "greater than 0"),
             ([{"name": "resize", "sizes": [], "until": {"steps": 1}}], "at least 1 item"),
             ([{"name": "resize", "sizes": [2]}], "Field required"),
+            ([{"name": "resize", "sizes": [4, 2], "until": {"steps": 1}}], r"got \[4, 2\], give \[2, 4\]"),
+            ([{"name": "resize", "sizes": [2, 2], "until": {"steps": 1}}], "must be larger than the one before"),
             ([{"name": "resize", "sizes": [2], "until": {"steps": 1}}] * 2, "resize is given twice"),
         ],
     )

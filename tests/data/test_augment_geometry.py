@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlassign.data.augment_geometry import augmented_shape, cut_box, resized_shape
+from dlassign.data.augment_geometry import check_augment, cut_box, resized_shape, shape_before_resize
 from dlassign.errors import ConfigError
 
 
@@ -17,9 +17,10 @@ def test_the_box_has_the_area_unless_the_border_cuts_it() -> None:
 
 def test_a_crop_decides_the_shape_of_what_follows() -> None:
     crop = {"name": "crop", "pixels": 0, "size": (4, 4), "padding": "zeros"}
-    assert augmented_shape((3, 8, 8), [crop, {"name": "cutout", "size": 4}]) == (3, 4, 4)
+    check_augment((3, 8, 8), [crop, {"name": "cutout", "size": 4}])
+    assert shape_before_resize((3, 8, 8), [crop, {"name": "cutout", "size": 4}]) == (3, 4, 4)
     with pytest.raises(ConfigError, match="a square of 5 in an image of 4x4"):
-        augmented_shape((3, 8, 8), [crop, {"name": "cutout", "size": 5}])
+        check_augment((3, 8, 8), [crop, {"name": "cutout", "size": 5}])
 
 
 def test_proportions_stay() -> None:
@@ -31,11 +32,11 @@ def test_proportions_stay() -> None:
 def test_sizes_are_those_of_the_cropped_image() -> None:
     crop = {"name": "crop", "pixels": 0, "size": (4, 4), "padding": "zeros"}
     with pytest.raises(ConfigError, match="5 is not smaller than the images, whose shorter side is 4") as caught:
-        augmented_shape((3, 8, 8), [{"name": "resize", "sizes": (3, 5)}, crop])
+        check_augment((3, 8, 8), [{"name": "resize", "sizes": (3, 5)}, crop])
     assert caught.value.problems[0].path == "data.augment.0.sizes.1"
 
 
 def test_tables_have_no_images() -> None:
-    assert augmented_shape((4,), ()) == (4,)
+    check_augment((4,), ())
     with pytest.raises(ConfigError, match="rows of 4 values"):
-        augmented_shape((4,), [{"name": "flip"}])
+        check_augment((4,), [{"name": "flip"}])

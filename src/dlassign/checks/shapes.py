@@ -15,7 +15,7 @@ from dlassign.config.model import MLP, CrossEntropy, OwnModel, OwnPenalty
 from dlassign.config.optim import Muon, OwnOptimizer
 from dlassign.config.run import RunConfig
 from dlassign.data.augment import make_augment
-from dlassign.data.augment_geometry import augmented_shape, resized_shape
+from dlassign.data.augment_geometry import check_augment, resized_shape, shape_before_resize
 from dlassign.data.bundle import DataInfo, Raw
 from dlassign.data.class_weights import check_named
 from dlassign.data.image_folder import Images
@@ -133,22 +133,23 @@ def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
     Raises:
         ConfigError: with the problem.
     """
-    steps = [step.model_dump() for step in cfg.data.augment]
-    if not steps:
+    augments = [augment.model_dump() for augment in cfg.data.augment]
+    if not augments:
         return
     if why := _why_no_batches_of_pixels(cfg, shape):
         message = f"augmentation works on images, but {why}; remove one of the two"
         raise ConfigError([Problem(path="data.augment", message=message)])
-    after = augmented_shape(shape, steps)
+    check_augment(shape, augments)
+    after = shape_before_resize(shape, augments)
     _try_own_augmentations(cfg, shape)
-    if after != shape and (why := _needs_whole_images(cfg, shape, after)):
-        place = next(index for index, step in enumerate(steps) if step["name"] == "crop")
+    if after != shape and (why := _needs_full_size(cfg, shape, after)):
+        place = next(index for index, augment in enumerate(augments) if augment["name"] == "crop")
         message = f"images of {_by(shape)} become {_by(after)}, {why}; leave size out"
         raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
-    for place, step in enumerate(cfg.data.augment):
-        for number, side in enumerate(step.sizes if isinstance(step, Resize) else ()):
+    for place, augment in enumerate(cfg.data.augment):
+        for number, side in enumerate(augment.sizes if isinstance(augment, Resize) else ()):
             smaller = resized_shape(after, side)
-            if why := _needs_whole_images(cfg, after, smaller):
+            if why := _needs_full_size(cfg, after, smaller):
                 message = f"images of {_by(after)} become {_by(smaller)}, {why}; make it larger, or remove resize"
                 raise ConfigError([Problem(path=f"data.augment.{place}.sizes.{number}", message=message)])
 
@@ -172,19 +173,19 @@ def _why_no_batches_of_pixels(cfg: RunConfig, shape: tuple[int, ...]) -> str:
 def _try_own_augmentations(cfg: RunConfig, shape: tuple[int, ...]) -> None:
     """Do the augmentations of the user's own, each alone, on two images of zeros."""
     images = torch.zeros(2, *shape, dtype=torch.uint8)
-    for place, step in enumerate(cfg.data.augment):
-        if not isinstance(step, OwnAugment):
+    for place, augment in enumerate(cfg.data.augment):
+        if not isinstance(augment, OwnAugment):
             continue
         path = f"data.augment.{place}.name"
-        with step.calling(path):
-            made = make_augment([{"name": step.name, "own": step.bound()}], images, seed=0)
+        with augment.calling(path):
+            made = make_augment([{"name": augment.name, "own": augment.bound()}], images, seed=0)
             try:
                 made.pixels(images, slice(0, 2), epoch=0, step=0)
             except UserError as error:
                 raise ConfigError.at(path, str(error)) from error
 
 
-def _needs_whole_images(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int, ...]) -> str:
+def _needs_full_size(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int, ...]) -> str:
     """Return why training images may not have another size than those that are evaluated, or ""."""
     if any(step.name == "mean_image" for step in cfg.data.preprocess or ()):
         return "but mean_image needs them as they were"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -43,7 +44,7 @@ class Crop(Config):
     pixels: Pixels = 4
     """Width of the padding on each side, in pixels."""
     size: Pair[Side] | None = None
-    """Height and width of the window. null: those of the image. Evaluation sees whole images whatever the size."""
+    """Height and width of the window. null: those of the image. Images of val and test are not cropped."""
     padding: Padding = "zeros"
     """What fills the padding: zeros, the image mirrored at its outermost pixels, or these pixels repeated."""
 
@@ -84,17 +85,26 @@ class RandAugment(Config):
     """Strength of all operations, from 0 to 30."""
 
 
-class Resize(Config):
-    """Make the images of the first part of the training smaller, which saves time. Evaluation sees whole images.
+def _growing(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Refuse sizes of which one is not larger than the one before."""
+    if any(after <= before for before, after in pairwise(sizes)):
+        message = f"each size must be larger than the one before; got {list(sizes)}, give {sorted(set(sizes))}"
+        raise broken_rule("", message)
+    return sizes
 
-    The model must take images of any size, as those with a global pool do. Source: Howard 2018, progressive resizing.
+
+class Resize(Config):
+    """Make the images of the first part of the training smaller. Images of val and test keep their size.
+
+    A step on smaller images needs fewer FLOPs. The model must take images of any size, as those with a global pool do.
+    Source: Howard 2018, progressive resizing.
     """
 
     name: Literal["resize"]
-    sizes: Annotated[Several[Side], Field(examples=[[16, 24]])]
-    """Length of the shorter side, in pixels: one size after the other, each for an equal part of the time."""
+    sizes: Annotated[Several[Side], AfterValidator(_growing), Field(examples=[[16, 24]])]
+    """Lengths of the shorter side, in pixels. They grow, and each is for an equal number of steps."""
     until: Annotated[Duration, Field(examples=[{"epochs": 5}])]
-    """When training goes on with whole images."""
+    """When training goes on with images of full size."""
 
 
 class Mixup(Config):
@@ -139,14 +149,14 @@ ONCE = (("flip", "alternating_flip"), ("resize",), ("mixup",), ("cutmix",))
 """Groups of augmentations of which at most one may be given."""
 
 
-def _no_clash(steps: tuple[Augment, ...]) -> tuple[Augment, ...]:
+def _no_clash(augments: tuple[Augment, ...]) -> tuple[Augment, ...]:
     for group in ONCE:
-        found = [index for index, step in enumerate(steps) if step.name in group]
+        found = [index for index, augment in enumerate(augments) if augment.name in group]
         if len(found) > 1:
-            first, second = (steps[index].name for index in found[:2])
+            first, second = (augments[index].name for index in found[:2])
             what = "is given twice" if first == second else f"does not go together with {first}"
             raise broken_rule(f"{found[1]}.name", f"{second} {what}; remove one of the two")
-    return steps
+    return augments
 
 
 Augments = Annotated[Many[Augment], AfterValidator(_no_clash)]

@@ -10,16 +10,16 @@ torch is imported at module level: only parts that train with torch import this 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlassign.data.augment_geometry import augmented_shape, cut_box
+from dlassign.data.augment_geometry import Augment, check_augment, cut_box
 from dlassign.data.augment_pixels import (
     brightness,
     contrast,
@@ -34,7 +34,6 @@ from dlassign.data.augment_pixels import (
 )
 from dlassign.errors import UserError
 
-Step = Mapping[str, Any]
 Rows = Tensor | slice
 
 MIXES = ("mixup", "cutmix")
@@ -101,7 +100,7 @@ class Augmentation:
     """
 
     def __init__(
-        self, pixel_ops: Sequence[tuple[str, PixelOp]], mixes: Sequence[Step], *, seed: int, device: torch.device
+        self, pixel_ops: Sequence[tuple[str, PixelOp]], mixes: Sequence[Augment], *, seed: int, device: torch.device
     ) -> None:
         self._pixel_ops = tuple(pixel_ops)
         self._mixes = tuple(mixes)
@@ -161,28 +160,28 @@ class Augmentation:
 
 
 def make_augment(
-    steps: Sequence[Step], images: Tensor, *, seed: int, full_size_after: int | None = None
+    augments: Sequence[Augment], images: Tensor, *, seed: int, full_size_after: int | None = None
 ) -> Augmentation:
     """Return the augmentations of a run.
 
-    steps: plain descriptions, the `model_dump()` of the classes in config/augment.py; those of the user's own have
+    augments: plain descriptions, the `model_dump()` of the classes in config/augment.py; those of the user's own have
     their function as `own`. images: (N, C, H, W) uint8, all training images, on the device. full_size_after: steps of
     the training after which `resize` leaves images as they are.
 
     Raises:
         ConfigError: an augmentation does not fit the images; the path names it, such as `data.augment.0.pixels`.
     """
-    augmented_shape(images.shape[1:], steps)
+    check_augment(images.shape[1:], augments)
     ops: list[tuple[str, PixelOp]] = []
-    for index, step in enumerate(steps):
-        if step["name"] not in LAST:
-            number = sum(earlier["name"] == step["name"] for earlier in steps[:index])
-            ops.append((f"{step['name']}.{number}", _pixel_op(step, images, seed=seed)))
-    for step in steps:
-        if step["name"] == "resize":
+    for index, augment in enumerate(augments):
+        if augment["name"] not in LAST:
+            number = sum(earlier["name"] == augment["name"] for earlier in augments[:index])
+            ops.append((f"{augment['name']}.{number}", _pixel_op(augment, images, seed=seed)))
+    for augment in augments:
+        if augment["name"] == "resize":
             assert full_size_after is not None, "the plan says when it ends"
-            ops.append(("resize", _resize(step["sizes"], full_size_after)))
-    mixes = [step for step in steps if step["name"] in MIXES]
+            ops.append(("resize", _resize(augment["sizes"], full_size_after)))
+    mixes = [augment for augment in augments if augment["name"] in MIXES]
     return Augmentation(ops, mixes, seed=seed, device=images.device)
 
 
@@ -192,25 +191,27 @@ def stream_seed(seed: int, step: int, *, stream: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _pixel_op(step: Step, images: Tensor, *, seed: int) -> PixelOp:
+def _pixel_op(augment: Augment, images: Tensor, *, seed: int) -> PixelOp:
     """Return the operation of one augmentation."""
-    match step["name"]:
+    match augment["name"]:
         case "flip":
-            return lambda x, draw: flip(x, draw.uniform(len(x)) < step["p"])
+            return lambda x, draw: flip(x, draw.uniform(len(x)) < augment["p"])
         case "alternating_flip":
             return _alternating_flip(images, seed=seed)
         case "translate" | "crop":
-            return _crop_at_random(step)
+            return _crop_at_random(augment)
         case "cutout":
-            return _cutout_at_random(step["size"], _fill(step["fill"], images))
+            return _cutout_at_random(augment["size"], _fill(augment["fill"], images))
         case "brightness":
-            return lambda x, draw: brightness(x, draw.factors(len(x), step["limit"]))
+            return lambda x, draw: brightness(x, draw.factors(len(x), augment["limit"]))
         case "contrast":
-            return lambda x, draw: contrast(x, draw.factors(len(x), step["limit"]))
+            return lambda x, draw: contrast(x, draw.factors(len(x), augment["limit"]))
         case "rand_augment":
-            return lambda x, draw: rand_augment(x, n_ops=step["n_ops"], magnitude=step["magnitude"], seed=draw.seed)
-        case name if "own" in step:
-            return partial(_own, step["own"], name)
+            return lambda x, draw: rand_augment(
+                x, n_ops=augment["n_ops"], magnitude=augment["magnitude"], seed=draw.seed
+            )
+        case name if "own" in augment:
+            return partial(_own, augment["own"], name)
         case name:
             raise ValueError(f"no augmentation is called {name!r}")
 
@@ -242,15 +243,15 @@ def _alternating_flip(images: Tensor, *, seed: int) -> PixelOp:
     return change
 
 
-def _crop_at_random(step: Step) -> PixelOp:
-    pixels = step["pixels"]
+def _crop_at_random(augment: Augment) -> PixelOp:
+    pixels = augment["pixels"]
 
     def change(x: Tensor, draw: Draw) -> Tensor:
         n, _, height, width = x.shape
-        rows, columns = step.get("size") or (height, width)
+        rows, columns = augment.get("size") or (height, width)
         top = draw.integers(n, below=height + 2 * pixels - rows + 1)
         left = draw.integers(n, below=width + 2 * pixels - columns + 1)
-        return crop(pad(x, pixels, how=step["padding"]), top=top, left=left, size=(rows, columns))
+        return crop(pad(x, pixels, how=augment["padding"]), top=top, left=left, size=(rows, columns))
 
     return change
 

@@ -7,35 +7,41 @@ from typing import Any
 
 from dlassign.errors import ConfigError
 
-Step = Mapping[str, Any]
+Augment = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 
-def augmented_shape(shape: Shape, steps: Sequence[Step]) -> Shape:
-    """Return the shape of one training image after augmentation, without looking at data.
+def check_augment(shape: Shape, augments: Sequence[Augment]) -> None:
+    """Check that augmentations fit the images, without looking at data.
 
-    shape: of a raw sample, (C, H, W); steps: plain descriptions, the `model_dump()` of the classes in
+    shape: of a raw sample, (C, H, W); augments: plain descriptions, the `model_dump()` of the classes in
     config/augment.py.
 
     Raises:
-        ConfigError: an augmentation does not fit the shape.
+        ConfigError: one does not fit; the path names it, such as `data.augment.0.pixels`.
     """
-    if steps and len(shape) != 3:
+    if augments and len(shape) != 3:
         raise ConfigError.at("data.augment", f"the samples are rows of {shape[0]} values; only images can be augmented")
-    for index, step in enumerate(steps):
-        path = f"data.augment.{index}"
-        height, width = shape[1:]
-        if step["name"] in ("translate", "crop"):
-            _check_padding(step, min(height, width), path=path)
-        if step["name"] == "cutout" and step["size"] > min(height, width):
-            raise ConfigError.at(
-                f"{path}.size", f"a square of {step['size']} in {_of(height, width)}; give at most its side"
-            )
-        if step["name"] == "crop":
-            shape = (shape[0], *_window(step, height, width, path=path))
-    for index, step in enumerate(steps):
-        if step["name"] == "resize":  # comes after all others
-            _check_sizes(step["sizes"], min(shape[1:]), path=f"data.augment.{index}.sizes")
+    for index, augment in enumerate(augments):
+        path, (height, width) = f"data.augment.{index}", shape_before_resize(shape, augments[:index])[1:]
+        match augment["name"]:
+            case "translate":
+                _check_padding(augment, min(height, width), path=path)
+            case "crop":
+                _check_padding(augment, min(height, width), path=path)
+                _check_window(augment, height, width, path=path)
+            case "cutout" if augment["size"] > min(height, width):
+                message = f"a square of {augment['size']} in {_of(height, width)}; give at most its side"
+                raise ConfigError.at(f"{path}.size", message)
+            case "resize":  # comes after all others, whatever its place
+                _check_sizes(augment["sizes"], min(shape_before_resize(shape, augments)[1:]), path=f"{path}.sizes")
+
+
+def shape_before_resize(shape: Shape, augments: Sequence[Augment]) -> Shape:
+    """Return the shape of an image of this shape, (C, H, W), after all augmentations but resize."""
+    for augment in augments:
+        if augment["name"] == "crop" and augment["size"]:
+            shape = (shape[0], *augment["size"])
     return shape
 
 
@@ -62,12 +68,14 @@ def cut_box(size: Sequence[int], *, share: float, at: tuple[float, float]) -> tu
     return spans[0], spans[1], spans[2], spans[3]
 
 
-def _check_padding(step: Step, side: int, *, path: str) -> None:
-    if step["padding"] == "reflect" and step["pixels"] >= side:
-        message = f"{step['pixels']} mirrored pixels of an image with {side}; give at most {side - 1}, or padding: edge"
+def _check_padding(augment: Augment, side: int, *, path: str) -> None:
+    if augment["padding"] == "reflect" and augment["pixels"] >= side:
+        message = (
+            f"{augment['pixels']} mirrored pixels of an image with {side}; give at most {side - 1}, or padding: edge"
+        )
         raise ConfigError.at(f"{path}.pixels", message)
-    if step["pixels"] > side:  # nothing would be left of some images, and of memory
-        message = f"{step['pixels']} pixels around an image with {side}; give at most {side}"
+    if augment["pixels"] > side:  # nothing would be left of some images, and of memory
+        message = f"{augment['pixels']} pixels around an image with {side}; give at most {side}"
         raise ConfigError.at(f"{path}.pixels", message)
 
 
@@ -78,13 +86,12 @@ def _check_sizes(sizes: Sequence[int], side: int, *, path: str) -> None:
             raise ConfigError.at(f"{path}.{place}", message)
 
 
-def _window(step: Step, height: int, width: int, *, path: str) -> tuple[int, int]:
-    rows, columns = step["size"] or (height, width)
-    padded = (height + 2 * step["pixels"], width + 2 * step["pixels"])
+def _check_window(augment: Augment, height: int, width: int, *, path: str) -> None:
+    rows, columns = augment["size"] or (height, width)
+    padded = (height + 2 * augment["pixels"], width + 2 * augment["pixels"])
     if rows > padded[0] or columns > padded[1]:
         message = f"a window of {rows}x{columns} in {_of(*padded)} with its padding; give a smaller size"
         raise ConfigError.at(f"{path}.size", message)
-    return rows, columns
 
 
 def _of(height: int, width: int) -> str:

@@ -83,8 +83,8 @@ def contrast(x: Tensor, factor: Tensor) -> Tensor:
     """Return mean + (x - mean) * factor in 0..255, float32, with the mean of each image. Shapes as in `brightness`."""
     # Sums of whole numbers do not depend on their order, so neither on the number of threads.
     scale = 1 if x.dtype == torch.uint8 else 2**16
-    whole = x if scale == 1 else (x * scale).to(torch.int32)
-    sums = whole.flatten(1).sum(1, dtype=torch.int64)
+    integers = x if scale == 1 else (x * scale).to(torch.int32)
+    sums = integers.flatten(1).sum(1, dtype=torch.int64)
     mean = (sums.double() / (scale * x[0].numel())).float().view(-1, 1, 1, 1)
     return x.float().sub_(mean).mul_(factor.view(-1, 1, 1, 1)).add_(mean).clamp_(0, 255)
 
@@ -107,7 +107,8 @@ def rand_augment(x: Tensor, *, n_ops: int, magnitude: int, seed: int) -> Tensor:
 def resize(x: Tensor, side: int) -> Tensor:
     """Return the images, (B, C, H, W), made smaller, float32: the shorter side becomes `side`.
 
-    Each pixel is a mean of those it covers, so that fine patterns vanish where too few pixels are left for them.
+    Each pixel is a weighted mean of the pixels around it, so that patterns vanish that are too fine for those that are
+    left.
     """
     size = resized_shape(tuple(x.shape[1:]), side)[1:]
     return F.interpolate(x.float(), size, mode="bilinear", antialias=True)

@@ -164,21 +164,22 @@ def torch_training_batches(cfg: RunConfig, split: TensorSplit, order: Order, *, 
     Raises:
         ConfigError: an augmentation does not fit the samples.
     """
-    steps = augment_steps(cfg)
-    if not steps:
+    augments = plain_augments(cfg)
+    if not augments:
         return torch_batches(split, order)
     if split.prepare is None:
         message = "augmentation works on 8-bit images; leave flatten and pca out of data.preprocess, or remove augment"
         raise ConfigError([Problem(path="data.augment", message=message)])
     return torch_batches(
-        split, order, augment=make_augment(steps, split.x, seed=cfg.seed, full_size_after=plan.full_size_after)
+        split, order, augment=make_augment(augments, split.x, seed=cfg.seed, full_size_after=plan.full_size_after)
     )
 
 
-def augment_steps(cfg: RunConfig) -> list[dict[str, Any]]:
+def plain_augments(cfg: RunConfig) -> list[dict[str, Any]]:
     """Return the augmentations as plain descriptions; those of the user's own have their function as `own`."""
     return [
-        step.model_dump() | ({"own": step.bound()} if isinstance(step, OwnAugment) else {}) for step in cfg.data.augment
+        augment.model_dump() | ({"own": augment.bound()} if isinstance(augment, OwnAugment) else {})
+        for augment in cfg.data.augment
     ]
 
 
