@@ -67,9 +67,9 @@ The end of the process, when Python takes all objects down, is in no phase.
 
 def child(name: str, out: str) -> None:
     """Print the CPU seconds of the bare steps, or of each phase of a run, as the last line."""
-    from dlassign.launch.importing import uncollected
+    from dlassign.launch.importing import without_gc
 
-    with uncollected(own_process=True):  # as the command does
+    with without_gc(own_process=True):  # as the command does
         import torch
 
     seconds = {"python and torch": time.process_time()}
@@ -110,7 +110,7 @@ def phases_of_a_run(out: str) -> dict[str, float]:
     """Run the command in this process, and return the CPU seconds of its phases."""
     from importlib import import_module
 
-    from dlassign.launch.importing import uncollected
+    from dlassign.launch.importing import without_gc
 
     spent = dict.fromkeys(PHASES, 0.0)
 
@@ -132,7 +132,7 @@ def phases_of_a_run(out: str) -> dict[str, float]:
             setattr(found, function, timed(getattr(found, function), phase))
     imported = time.process_time() - began
     began = time.process_time()
-    with uncollected(own_process=True), import_module("dlassign.plots.undocumented").undocumented():
+    with without_gc(own_process=True), import_module("dlassign.plots.undocumented").without_docs_of_set():
         import_module("dlassign.plots.curves")
     matplotlib = time.process_time() - began
     from dlassign.cli.main import main

@@ -8,11 +8,11 @@ import sys
 import pytest
 from matplotlib.artist import Artist
 
-from dlassign.plots.undocumented import undocumented
+from dlassign.plots.undocumented import without_docs_of_set
 
 CODE = """\
-from dlassign.plots.undocumented import undocumented
-with undocumented():
+from dlassign.plots.undocumented import without_docs_of_set
+with without_docs_of_set():
     from matplotlib.lines import Line2D
 class Own(Line2D):
     def set_depth(self, depth):
@@ -35,7 +35,7 @@ def test_artists_take_their_properties_without_documentation() -> None:
 
 
 def test_later_artists_are_documented_again() -> None:
-    with pytest.raises(KeyError), undocumented():
+    with pytest.raises(KeyError), without_docs_of_set():
         raise KeyError
 
     class Later(Artist):
@@ -47,5 +47,5 @@ def test_later_artists_are_documented_again() -> None:
 
 def test_a_matplotlib_without_that_step_is_imported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Artist, "_update_set_signature_and_docstring")
-    with undocumented():
+    with without_docs_of_set():
         assert not hasattr(Artist, "_update_set_signature_and_docstring")

@@ -57,7 +57,7 @@ def test_auto_groups_what_shares_a_stack_and_says_so(tmp_path: Path) -> None:
 
 
 def test_auto_stacks_unequal_nets_only_where_that_is_faster_and_says_why(tmp_path: Path) -> None:
-    """Equal nets gain in any case; with many products a step unequal ones are no faster than processes."""
+    """Equal nets gain in any case; large ones of unequal shape are no faster than in processes."""
     small = configs(tmp_path, 4)
     large = [cfg.model_copy(update={"train": cfg.train.model_copy(update={"batch_size": 200})}) for cfg in small]
     wide = [cfg.model_copy(update={"model": cfg.model.model_copy(update={"hidden": (1000,)})}) for cfg in large]
@@ -67,9 +67,13 @@ def test_auto_stacks_unequal_nets_only_where_that_is_faster_and_says_why(tmp_pat
     assert isinstance(chosen, ProcessesExecutor)
     # 64-8-10 and 64-1000-10 have 610 and 75,010 parameters.
     assert chosen.why == (
-        "2 worker processes (auto: no stacking, since unequal nets gain by it up to 4 million products of a weight and "
-        "a sample in a step, and these have 7.56 million on average)"
+        "2 worker processes (auto: no stacking, since nets of unequal shape gain by it up to 4 million parameters "
+        "times batch size, and these have 7.56 million on average)"
     )
+    # Those with a stack of their own compute as equal nets do, and count for nothing.
+    other = [one.model_copy(update={"train": one.train.model_copy(update={"precision": "bf16"})}) for one in wide]
+    assert isinstance(choose_executor([*small, *large, *other], adaptive=False), StackedExecutor)
+    assert "7.56 million" in choose_executor([*large, *wide, *other], adaptive=False).why
 
 
 def test_auto_trains_one_trial_or_on_one_core_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,7 @@ def test_runs_that_ended_meanwhile_are_read_and_not_trained(make: Any) -> None:
     assert found == {0: "finished", 1: "finished", 2: "finished"}
     assert trials[0].paths.log.read_bytes() == before
     assert {number for number, _ in listener.records} == {1, 2}
+    assert [r.status for r in StackedExecutor().run(trials, listener)] == ["finished"] * 3
 
 
 def test_a_stack_waits_for_the_worker_of_a_killed_driver(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,8 +144,8 @@ def run_process() -> None:
         click.echo("standard output is closed, so no result could be printed; send it to /dev/null instead", err=True)
         sys.exit(1)
     ended: list[int] = []
-    # What is registered first is called last, and a debugger may have come before. Where Python cannot tell, the end is
-    # not cut short.
+    # atexit calls in reverse order, so ours runs last if nothing is registered yet. Where Python cannot tell, the end
+    # is not cut short.
     if getattr(atexit, "_ncallbacks", lambda: 1)() == 0:
         atexit.register(_end_at_once, ended)
     code = INTERRUPTED

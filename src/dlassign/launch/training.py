@@ -15,7 +15,7 @@ from dlassign.data.bundle import Raw
 from dlassign.data.image_folder import Images
 from dlassign.data.load import find_images, fingerprint
 from dlassign.errors import DataError
-from dlassign.launch.importing import uncollected
+from dlassign.launch.importing import without_gc
 from dlassign.parts.run_code import with_other_code
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
@@ -92,7 +92,7 @@ def train_run(found: FoundRun, *, display: MakeDisplay, wall: WallClock, own_pro
         found: the run; it is not over.
         display: makes what shows how it goes.
         wall: the clock of the whole run; it is told how long importing took.
-        own_process: as of `uncollected`.
+        own_process: as of `without_gc`.
 
     Raises:
         ConfigError, UserError, Interrupted, Diverged: as of `run_experiment`.
@@ -100,7 +100,7 @@ def train_run(found: FoundRun, *, display: MakeDisplay, wall: WallClock, own_pro
     cfg, paths = found.located.config, found.paths
     with placing(found.located):
         began = time.perf_counter()
-        with uncollected(own_process=own_process):
+        with without_gc(own_process=own_process):
             from dlassign.train.experiment import run_experiment  # imports torch, which a finished run does not need
             from dlassign.train.given_back import by_itself
 

@@ -155,11 +155,11 @@ class Chunk:
             place = (first + y * classes + _predict(scores)).view(-1)
             # index_add_ is exact on whole numbers, and does not wait for the device as bincount does.
             cells.index_add_(0, place, torch.ones_like(place))
-        n, whole = len(split), float(mass)
+        n, total_mass = len(split), float(mass)
         counts, losses = cells.view(k, classes, classes).tolist(), loss.tolist()
         return {
             place: Evaluation(
-                loss=losses[i] / whole,
+                loss=losses[i] / total_mass,
                 accuracy=sum(counts[i][c][c] for c in range(classes)) / n,
                 n=n,
                 confusion=tuple(tuple(row) for row in counts[i]),

@@ -17,7 +17,7 @@ from dlassign.stacked.chunk import Block
 from dlassign.stacked.keys import model_key
 from dlassign.stacked.member import StackMember
 from dlassign.stacked.optimizer import StackedOptimizer
-from dlassign.stacked.trainer import Kind, StackTrainer
+from dlassign.stacked.trainer import Shape, StackTrainer
 from dlassign.store.clock import WallClock
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
@@ -198,7 +198,7 @@ def make_stack_trainer(
 
     return StackTrainer(
         members,
-        [Kind(samples_a_step(cfg.train, len(split)), model_key(cfg)) for cfg in cfgs],
+        [Shape(samples_a_step(cfg.train, len(split)), model_key(cfg)) for cfg in cfgs],
         split,
         loss=members[0].learner.loss,
         penalty=penalty,

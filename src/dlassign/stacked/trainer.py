@@ -25,17 +25,17 @@ SEGMENT = 100
 """Steps after which `interrupted` is asked."""
 CACHE_BYTES = 24 * 2**20
 """What the models of a chunk may have in parameters, gradients, slots and samples: about what a large cache holds."""
-STEP_PRODUCTS = 10**6
-"""Products of a parameter and a sample that take about as long as what a step costs beside them."""
+STEP_OVERHEAD = 10**6
+"""Parameters times batch size of a net whose computation takes about as long as all else that a step does for it."""
 
 
 @dataclass(frozen=True, order=True)
-class Kind:
-    """What members have in common that are next to each other in a stack.
+class Shape:
+    """What neighbouring members of a stack have in common, and so compute as one batched model.
 
     Attributes:
         batch_size: samples that a member sees in a step; those of a chunk see equally many.
-        model: what models have in common that compute as one.
+        model: of `stacked/keys.py: model_key`.
     """
 
     batch_size: int
@@ -51,7 +51,7 @@ class StackTrainer:
 
     Args:
         members: of equal arithmetic.
-        kinds: of the members.
+        shapes: of the members.
         split: training samples on the device.
         loss: of stacked scores.
         penalty: see Chunk.
@@ -62,7 +62,7 @@ class StackTrainer:
     def __init__(
         self,
         members: Sequence[StackMember],
-        kinds: Sequence[Kind],
+        shapes: Sequence[Shape],
         split: TensorSplit,
         *,
         loss: LossOf,
@@ -71,7 +71,7 @@ class StackTrainer:
         lanes: int,
     ) -> None:
         self._members = list(members)
-        self._kinds = list(kinds)
+        self._shapes = list(shapes)
         self._split = _in_compute_type(split, members[0].learner.arithmetic)
         self._loss = loss
         self._lanes_wanted = max(lanes, 1)
@@ -83,14 +83,14 @@ class StackTrainer:
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some members only; the stack becomes smaller."""
         self._members = [self._members[place] for place in places]
-        self._kinds = [self._kinds[place] for place in places]
+        self._shapes = [self._shapes[place] for place in places]
         self._deal()
 
     def _deal(self) -> None:
-        """Deal members to lanes and chunks, and stack those of one kind in each chunk."""
-        # Those of one kind next to each other, so that few blocks are cut in two.
-        places = sorted(range(len(self._members)), key=lambda place: self._kinds[place])
-        work = [self._products(place) for place in places]
+        """Deal members to lanes and chunks, and stack those of one shape in each chunk."""
+        # Those of one shape next to each other, so that few blocks are cut in two.
+        places = sorted(range(len(self._members)), key=lambda place: self._shapes[place])
+        work = [self._cost(place) for place in places]
         lanes: list[list[int]] = [[] for _ in range(self._lanes_wanted)]
         done = 0
         # Lanes of nearly equal work: the slowest decides when all are done.
@@ -99,15 +99,15 @@ class StackTrainer:
             done += own
         self._lanes = [[self._chunk(part) for part in self._parts(lane)] for lane in lanes if lane]
 
-    def _products(self, place: int) -> int:
-        """Return what a step of a member costs, as a number of products."""
-        return self._members[place].n_params * self._kinds[place].batch_size + STEP_PRODUCTS
+    def _cost(self, place: int) -> int:
+        """Return what a step of a member costs, in parameters times batch size."""
+        return self._members[place].n_params * self._shapes[place].batch_size + STEP_OVERHEAD
 
     def _parts(self, lane: Sequence[int]) -> Iterator[list[int]]:
         """Cut the members of a lane into parts with equal batch sizes, each of which fits into the cache of a core."""
         # A GPU has no cache per core to fit into, and is faster the more it is given at once.
         room = CACHE_BYTES if self._members[0].learner.device.type == "cpu" else float("inf")
-        for _, found in groupby(lane, key=lambda place: self._kinds[place].batch_size):
+        for _, found in groupby(lane, key=lambda place: self._shapes[place].batch_size):
             own = list(found)
             shared = self._shared(own)
             part: list[int] = []
@@ -127,7 +127,7 @@ class StackTrainer:
         # Parameters, gradients, and up to two slots of the optimizer.
         weights = 4 * member.n_params
         # With one order all models see the same batch, which then lies in memory once.
-        samples = 0 if shared else self._split.x[0].numel() * self._kinds[place].batch_size
+        samples = 0 if shared else self._split.x[0].numel() * self._shapes[place].batch_size
         return member.arithmetic.weights.itemsize * (weights + samples)
 
     def _shared(self, places: Sequence[int]) -> bool:
@@ -136,7 +136,7 @@ class StackTrainer:
 
     def _chunk(self, places: list[int]) -> Chunk:
         orders = [self._members[place].order for place in places]
-        alike = groupby(places, key=lambda place: self._kinds[place].model)
+        alike = groupby(places, key=lambda place: self._shapes[place].model)
         return Chunk(
             places,
             [[self._members[place] for place in block] for _, block in alike],

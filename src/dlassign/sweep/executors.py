@@ -19,11 +19,12 @@ from dlassign.sweep.trial import Executor
 
 STACK_FROM = 4
 """Trials of one shape, on average, from which training them together pays."""
-STACK_PRODUCTS = 4 * 10**6
-"""Products of a weight and a sample in a step of a net, on average, up to which nets of unequal shape train faster in
-one stack than in processes. With more of them a step is mostly matrix products, which gain nothing side by side.
-It lies between the two cases of scripts/bench_sweep.py: on a busy machine a stack of 2.7 million was 1.5 times as
-fast as processes, one of 10.9 million .71 times."""
+STACK_UNEQUAL = 4 * 10**6
+"""Parameters times batch size, on average, up to which nets of unequal shape share a stack.
+
+With more a step is mostly matrix products, which gain nothing side by side. Chosen between the two workloads of unequal
+nets in scripts/bench_sweep.py, whose page is docs/benchmarks/sweep.md.
+"""
 
 
 def make_executor(
@@ -99,16 +100,21 @@ def stackable(configs: Sequence[RunConfig]) -> tuple[int, int, str]:
 
     What has one shape computes as one batched model: equal nets that see batches of one size.
     """
+    found = [stack_and_shape(cfg) for cfg in configs]
+    obstacle = next((reason for key, _, reason in found if key is None), "")
+    return len({key for key, _, _ in found}), len({(key, shape) for key, shape, _ in found}), obstacle
+
+
+def stack_and_shape(cfg: RunConfig) -> tuple[str | None, tuple[str, int], str]:
+    """Return the stack_key of a config, its shape, and why it cannot be stacked; see `stack_key`."""
     from dlassign.stacked.keys import model_key, stack_key
 
-    found = [stack_key(cfg) for cfg in configs]
-    obstacle = next((reason for key, reason in found if key is None), "")
-    shapes = {(key, model_key(cfg), cfg.train.batch_size) for (key, _), cfg in zip(found, configs, strict=True)}
-    return len({key for key, _ in found}), len(shapes), obstacle
+    key, reason = stack_key(cfg)
+    return key, (model_key(cfg), cfg.train.batch_size), reason
 
 
 def too_large(configs: Sequence[RunConfig]) -> str:
-    """Return why nets of unequal shape, of one stack or several, would train no faster in it, or ""."""
+    """Return why nets that share a stack with nets of another shape would train no faster in that stack, or ""."""
     from dlassign.data.load import describe
     from dlassign.data.prepare import preprocessed_shape
     from dlassign.nets.build import check_model
@@ -117,22 +123,32 @@ def too_large(configs: Sequence[RunConfig]) -> str:
     from dlassign.train.warm_start import steps_by_default
 
     infos: dict[str, DataInfo] = {}  # mostly all have the same data
-    products = []
-    for cfg in configs:
+    sizes = []
+    for cfg in among_unequal(configs):
         key = cfg.data.model_dump_json()
         info = infos[key] = infos.get(key) or describe(cfg.data)
         in_shape = preprocessed_shape(info.shape, steps_by_default(cfg.data, cfg.init))
         # Where only the data can tell, the width before preprocessing stands for the one after.
         n_params = check_model(cfg.model, in_shape or (prod(info.shape),), n_scores(cfg.loss, info.n_classes))
-        products.append(n_params * samples_a_step(cfg.train, info.n_train))
-    mean = sum(products) / len(products)
-    if mean <= STACK_PRODUCTS:
+        sizes.append(n_params * samples_a_step(cfg.train, info.n_train))
+    mean = sum(sizes) / max(len(sizes), 1)
+    if mean <= STACK_UNEQUAL:
         return ""
-    most, found = (f"{number / 1e6:.3g}" for number in (STACK_PRODUCTS, mean))
+    most, found = (f"{number / 1e6:.3g}" for number in (STACK_UNEQUAL, mean))
     return (
-        f"unequal nets gain by it up to {most} million products of a weight and a sample in a step, and these have "
-        f"{found} million on average"
+        f"nets of unequal shape gain by it up to {most} million parameters times batch size, and these have {found} "
+        "million on average"
     )
+
+
+def among_unequal(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Return the configs whose stack has nets of more than one shape."""
+    stacks: dict[str | None, list[tuple[RunConfig, tuple[str, int]]]] = {}
+    for cfg in configs:
+        key, shape, _ = stack_and_shape(cfg)
+        stacks.setdefault(key, []).append((cfg, shape))
+    mixed = [stack for stack in stacks.values() if len({shape for _, shape in stack}) > 1]
+    return [cfg for stack in mixed for cfg, _ in stack]
 
 
 def make_processes(

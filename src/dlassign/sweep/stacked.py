@@ -49,13 +49,13 @@ class StackedExecutor:
                     listener.started(stack[0])
                     yield train_trial(stack[0], listener, cache=cache)
                     continue
-                too_many = yield from _run_stack(stack, listener, cache)
-                if too_many:
+                unfitting = yield from _run_stack(stack, listener, cache)
+                if unfitting:
                     # What a member needs on a GPU is known only when it is there: what its kernels work in counts too.
                     free_memory()
-                    half = (len(too_many) + 1) // 2
-                    listener.say(too_many[0], f"{len(stack)} at once do not fit into memory; trying {half} at once")
-                    waiting.extendleft(part for part in (too_many[half:], too_many[:half]) if part)
+                    half = (len(unfitting) + 1) // 2
+                    listener.say(unfitting[0], f"{len(stack)} at once do not fit into memory; trying {half} at once")
+                    waiting.extendleft(part for part in (unfitting[half:], unfitting[:half]) if part)
 
 
 def stacks(trials: Sequence[Trial], at_most: int) -> list[list[Trial]]:
@@ -79,16 +79,10 @@ def _run_stack(
     Returns:
         The members for which there was too little memory.
     """
-    too_many = []
-    left = []
-    for trial in stack:
-        listener.started(trial)
-        wait_for_former(trial.paths)
-        over = ended(trial.paths)
-        if over is None:
-            left.append(trial)
-        else:
-            yield TrialResult(trial=trial, status=over)
+    left = yield from _start(stack, listener)
+    if not left:
+        return []
+    unfitting = []
     stopping: DlassignError | None = None
     for place, error in run_together(
         [trial.config for trial in left],
@@ -110,12 +104,26 @@ def _run_stack(
             case _ if is_of_machine(error):
                 stopping = error
             case _ if error.__cause__ is not None and is_out_of_memory(error.__cause__):
-                too_many.append(trial)
+                unfitting.append(trial)
             case _:
                 yield TrialResult(trial=trial, status="failed", message=one_line(error))
     if stopping is not None:
         raise stopping
-    return too_many
+    return unfitting
+
+
+def _start(stack: list[Trial], listener: TrialListener) -> Generator[TrialResult, None, list[Trial]]:
+    """Announce each member, yield those that another process has brought to their end, and return the others."""
+    left = []
+    for trial in stack:
+        listener.started(trial)
+        wait_for_former(trial.paths)
+        over = ended(trial.paths)
+        if over is None:
+            left.append(trial)
+        else:
+            yield TrialResult(trial=trial, status=over)
+    return left
 
 
 def _show(listener: TrialListener, trial: Trial, record: Record) -> None:

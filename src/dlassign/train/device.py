@@ -21,7 +21,7 @@ THREAD_VARIABLES = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """The numbers of these parameters of mallopt(3)."""
 SMALL_STEP = 2**24
-"""Parameters times batch size, about the multiplications of a forward pass, below which one thread is enough."""
+"""Parameters times batch size below which one thread is enough."""
 
 
 def resolve_device(name: str) -> torch.device:

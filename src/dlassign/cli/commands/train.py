@@ -56,9 +56,9 @@ def train_command(
     from dlassign.cli.views.notes import say, say_at_once
 
     say_at_once(f"reading {config} and its data")
-    from dlassign.launch.importing import uncollected
+    from dlassign.launch.importing import without_gc
 
-    with uncollected(own_process=True):
+    with without_gc(own_process=True):
         from dlassign.config.load import load_located
         from dlassign.errors import UserError
         from dlassign.launch.training import find_run, train_run
@@ -101,12 +101,14 @@ def _shown(fit: Fit, paths: RunPaths) -> Iterator[Display]:
 def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "") -> None:
     """Draw loss and accuracy of a run into its folder, and the confusion matrix of a split."""
     from dlassign.cli.views.notes import say_once
-    from dlassign.launch.importing import uncollected
+    from dlassign.launch.importing import without_gc
 
-    with uncollected(own_process=True):
-        from dlassign.plots.undocumented import undocumented  # imports matplotlib, which a finished run does not need
+    with without_gc(own_process=True):
+        from dlassign.plots.undocumented import (
+            without_docs_of_set,
+        )  # imports matplotlib, which a finished run does not need
 
-        with undocumented():
+        with without_docs_of_set():
             from dlassign.plots.confusion import build_final
             from dlassign.plots.curves import draw_run
             from dlassign.plots.series import Run
