@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlassign.nets.freezing import freeze, head_of, set_training, unfreeze
+from dlassign.nets.freezing import Frozen, choose, freeze, head_of, set_training, unfreeze
 from dlassign.nets.normalization import NORMS_2D
 from dlassign.nets.resnet import resnet
 
@@ -19,6 +19,12 @@ def small() -> nn.Sequential:
         *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), NORMS_2D["batch_from_zero"](4)),
         *(nn.BatchNorm2d(4, affine=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
     )
+
+
+def frozen_at_once(model: nn.Module, what: Any, *, head: str) -> Frozen:
+    frozen = choose(model, what, head=head)
+    freeze(model, frozen)
+    return frozen
 
 
 def train_step(model: nn.Module) -> None:
@@ -40,7 +46,7 @@ class TestFreezing:
         torch.manual_seed(0)
         model, frozen_by_design = small(), "8.bias"
         model[8].bias.requires_grad_(False)
-        frozen = freeze(model, "body", head=head_of(model))
+        frozen = frozen_at_once(model, "body", head=head_of(model))
         assert frozen.names == ("0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias", "4.weight", "4.bias")
         assert frozen.statistics == ("1", "4", "5")
         before = snapshot(model)
@@ -53,7 +59,7 @@ class TestFreezing:
     def test_statistics_stand_still_after_an_evaluation(self) -> None:
         torch.manual_seed(0)
         model = small()
-        frozen = freeze(model, "body", head="8")
+        frozen = frozen_at_once(model, "body", head="8")
         before = snapshot(model)
         model.eval()
         set_training(model, frozen)
@@ -63,7 +69,7 @@ class TestFreezing:
 
     def test_frozen_normalisation_uses_the_running_statistics(self) -> None:
         model = small()
-        freeze(model, ["1"], head="8")
+        frozen_at_once(model, ["1"], head="8")
         with torch.no_grad():
             model[1].running_mean.fill_(7.0)
         x = torch.zeros(2, 4, 3, 3)
@@ -76,7 +82,7 @@ class TestFreezing:
 
     def test_half_frozen_normalisation_goes_on(self) -> None:
         model = small()
-        frozen = freeze(model, ["1.weight"], head="8")
+        frozen = frozen_at_once(model, ["1.weight"], head="8")
         assert frozen.names == ("1.weight",)
         assert frozen.statistics == ()
         assert model[1].training
@@ -84,7 +90,7 @@ class TestFreezing:
     def test_patterns(self) -> None:
         with torch.device("meta"):
             model = resnet("resnet18", (3, 32, 32), n_outputs=10)
-        frozen = freeze(model, ("conv1", "layer1", "layer2.*.bn1*"), head="fc")
+        frozen = frozen_at_once(model, ("conv1", "layer1", "layer2.*.bn1*"), head="fc")
         assert frozen.names == tuple(
             name
             for name, _ in model.named_parameters()
@@ -100,22 +106,22 @@ class TestFreezing:
             model = resnet("resnet18", (3, 32, 32), n_outputs=10)
         known = "conv1, bn1, layer1, layer2, layer3, layer4, fc"
         with pytest.raises(ValueError, match=f"^freeze: 'layr1' matches no parameter; the model has {known}$"):
-            freeze(model, what, head="fc")
+            frozen_at_once(model, what, head="fc")
         assert all(p.requires_grad for p in model.parameters())
 
     def test_only_some_names_are_listed(self) -> None:
         model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(20)))
         with pytest.raises(ValueError, match=r"the model has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, \.\.\.$"):
-            freeze(model, ["x"], head="19")
+            frozen_at_once(model, ["x"], head="19")
 
     def test_nothing_left_to_train(self) -> None:
         with pytest.raises(ValueError, match=r"^freeze: nothing is left to train; leave the head 8 out$"):
-            freeze(small(), ["*"], head="8")
+            frozen_at_once(small(), ["*"], head="8")
 
     def test_nothing_but_a_head(self) -> None:
         model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
         with pytest.raises(ValueError, match=r"^freeze: what it names is not trained anyway"):
-            freeze(model, "body", head=head_of(model))
+            frozen_at_once(model, "body", head=head_of(model))
 
     def test_no_parameters_no_head(self) -> None:
         with pytest.raises(ValueError, match="has no head"):

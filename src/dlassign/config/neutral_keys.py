@@ -40,6 +40,7 @@ LATER: Mapping[str, Any] = {
     "loss.class_weight": None,
     "schedule.every": None,
     "train.early_stop.on": "val",
+    "train.freeze_at": None,
 }
 """Keys that earlier versions did not have, with their defaults. A config that lacks one is the same as one that has the
 default, so runs of earlier versions keep their names."""

@@ -112,6 +112,9 @@ class Train(Config):
     freeze: Literal["body"] | Many[Pattern] = ()
     """What is not trained: `body` is all but the head; or a list of parameters, where `layer1` is all of layer1 and `*`
     stands for any text. Batch normalisation whose parameters are all frozen keeps its running statistics too."""
+    freeze_at: Duration | None = None
+    """How long the parameters of `freeze` are trained before they stop. null: not at all. From then on the backward
+    pass ends where all that comes before is frozen, which saves time. Source: Brock et al. 2017, FreezeOut."""
     unfreeze_at: Duration | None = None
     """When the frozen parameters begin to be trained. null: never."""
     test_time_augmentation: TestTimeAugmentation | None = None
@@ -138,8 +141,12 @@ class Train(Config):
             yield broken_rule("epochs", message)
         if self.steps is None and self.epochs is None:
             yield broken_rule("", "the length of training is missing; give `steps: 1000` or `epochs: 10`")
-        if self.unfreeze_at is not None and not self.freeze:
-            yield broken_rule("unfreeze_at", "nothing is frozen; give freeze, such as `freeze: body`, or remove this")
+        for key in ("freeze_at", "unfreeze_at"):
+            if getattr(self, key) is not None and not self.freeze:
+                yield broken_rule(key, "nothing is frozen; give freeze, such as `freeze: body`, or remove this")
+        if self.freeze_at is not None and self.unfreeze_at is not None:
+            message = "freeze_at ends the training of parameters, and unfreeze_at begins it; give one of the two"
+            yield broken_rule("unfreeze_at", message)
         if self.order != "full" and self.accumulate > self.batch_size:
             message = f"{self.accumulate} parts of a batch of {self.batch_size}; use at most one a sample"
             yield broken_rule("accumulate", message)

@@ -77,7 +77,7 @@ def _when(looks: Sequence[Record]) -> str:
 
 
 def _dead(records: RunRecords, looks: Sequence[Record], limits: Thresholds, *, learns: bool) -> Iterator[Finding]:
-    hidden = list(looks[0]["idle"])[:-1]  # each class of the head has a gradient, or the loss asks for none
+    hidden = _in_all(looks)[:-1]  # each class of the head has a gradient, or the loss asks for none
     activation = records.start["config"].get("model", {}).get("activation", "relu")
     kinds = [activation] if isinstance(activation, str) else activation
     if not hidden or min(look["n"] for look in looks) < _ENOUGH or "relu" not in kinds:
@@ -100,6 +100,11 @@ def _dead(records: RunRecords, looks: Sequence[Record], limits: Thresholds, *, l
         )
 
 
+def _in_all(looks: Sequence[Record]) -> list[str]:
+    """Return the parameters with rows that each look has; train.freeze_at ends the gradients of some."""
+    return [name for name in looks[0]["idle"] if all(name in look["idle"] for look in looks)]
+
+
 def _some_gradient(looks: Sequence[Record]) -> bool:
     """Return whether anything learns at all: where every loss is at its floor, nothing has a gradient."""
     return all(max(look["gradients"].values()) > 0 for look in looks)
@@ -108,8 +113,8 @@ def _some_gradient(looks: Sequence[Record]) -> bool:
 def _spreads(looks: Sequence[Record]) -> dict[str, float]:
     """Return by which part of its size the norm of each parameter with rows and a gradient moves between looks."""
     found = {}
-    for name in looks[0]["idle"]:
-        sizes = [look["weights"].get(name, 0.0) for look in looks]
+    for name in _in_all(looks):
+        sizes = [look["weights"][name] for look in looks]
         # Without a gradient it is another fault: dead units, or a gradient that has vanished.
         if min(sizes) > 0 and all(look["gradients"][name] > 0 for look in looks):
             found[name] = (max(sizes) - min(sizes)) / max(sizes)
@@ -163,7 +168,7 @@ def _large_rate(records: RunRecords, looks: Sequence[Record], *, learns: bool) -
         return
     first, last = looks[0], looks[-1]
     # Of gradients the norm of all: one layer may catch up with the others.
-    grown = [(f"the weights of {name}", first["weights"][name], last["weights"][name], 1) for name in first["idle"]]
+    grown = [(f"the weights of {name}", first["weights"][name], last["weights"][name], 1) for name in _in_all(looks)]
     whole = [math.hypot(*look["gradients"].values()) for look in (first, last)]
     grown.append(("the gradients", whole[0], whole[1], 3))
     for what, before, after, power in grown:

@@ -63,9 +63,12 @@ def walk(parts: Parts, view: NetView, steps: int, *, clock: Clock, seconds: floa
             found.diverged_at = step + finite.index(False) + 1
             break
         if looked:
-            found.trained |= view.trained()
+            trained = view.trained()
+            found.trained |= trained
             for name, change in changes(before, view.parameters()).items():
-                found.updates.setdefault(name, []).append(change)
+                # What has been trained and stands still now, by train.freeze_at, is told by its steps before.
+                if name in trained or name not in found.trained:
+                    found.updates.setdefault(name, []).append(change)
         step += len(losses)
     return found
 

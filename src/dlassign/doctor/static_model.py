@@ -144,7 +144,8 @@ def _batch_norm(facts: Facts) -> Iterator[Finding]:
 
 def _frozen(facts: Facts) -> Iterator[Finding]:
     cfg = facts.cfg
-    if cfg.train.freeze == "body" and cfg.train.unfreeze_at is None and cfg.init.name != "pretrained":
+    ever = cfg.train.freeze_at is not None or cfg.train.unfreeze_at is not None
+    if cfg.train.freeze == "body" and not ever and cfg.init.name != "pretrained":
         yield Finding(
             rule="frozen",
             certainty="certain",

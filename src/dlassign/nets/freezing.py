@@ -34,13 +34,17 @@ class Frozen:
     names: tuple[str, ...]
     statistics: tuple[str, ...]
 
+    def holds(self, name: str) -> bool:
+        """Return whether a parameter or buffer, named as in the model's state_dict, stands still."""
+        return name in self.names or any(belongs_to(name, module) for module in self.statistics)
 
-def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
-    """Stop training parameters, in place; a batch norm whose parameters are all frozen goes to evaluation mode.
 
-    `set_training` keeps it there: its running statistics are used and stay as they are. A batch norm without parameters
-    is frozen if its running statistics match. `what` is body, which is all but the head, or a list of parameter or
-    module names, with `*`, `?` and `[...]` as in file names; head is the name of the head module.
+def choose(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
+    """Return what of a model is to be frozen; nothing is changed.
+
+    A batch norm is frozen if all of its own parameters are; one without parameters, if its running statistics match.
+    `what` is body, which is all but the head, or a list of parameter or module names, with `*`, `?` and `[...]` as in
+    file names; head is the name of the head module.
 
     Raises:
         ValueError: a pattern matches nothing, or nothing is left to train; the message begins with freeze.
@@ -53,11 +57,18 @@ def freeze(model: nn.Module, what: str | Sequence[str], *, head: str) -> Frozen:
         raise ValueError(f"freeze: what it names is not trained anyway (the head is {head}); remove train.freeze")
     if not any(p.requires_grad for name, p in parameters.items() if name not in names):
         raise ValueError(f"freeze: nothing is left to train; leave the head {head} out")
-    for name in names:
-        parameters[name].requires_grad_(False)
-    frozen = Frozen(names, tuple(_still(model, names, chosen)))
-    set_training(model, frozen)
-    return frozen
+    return Frozen(names, tuple(_still(model, names, chosen)))
+
+
+def freeze(model: nn.Module, frozen: Frozen) -> None:
+    """Stop training parameters, in place; a batch norm whose parameters are all frozen goes to evaluation mode.
+
+    `set_training` keeps it there: its running statistics are used and stay as they are.
+    """
+    for name in frozen.names:
+        model.get_parameter(name).requires_grad_(False)
+    for name in frozen.statistics:
+        model.get_submodule(name).eval()
 
 
 def set_training(model: nn.Module, frozen: Frozen | None) -> None:
@@ -91,11 +102,11 @@ def _matching(patterns: Sequence[str], names: Iterable[str]) -> Callable[[str], 
 
 
 def _still(model: nn.Module, names: Sequence[str], chosen: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the modules with running statistics none of whose parameters is trained because of `names`."""
+    """Yield the modules with running statistics none of whose parameters is trained once `names` are frozen."""
     for module_name, module in model.named_modules():
         if getattr(module, "running_mean", None) is None:
             continue
         own = [(f"{module_name}.{name}", p) for name, p in module.named_parameters(recurse=False)]
         stopped = any(name in names for name, _ in own) if own else chosen(f"{module_name}.running_mean")
-        if stopped and not any(p.requires_grad for _, p in own):
+        if stopped and not any(p.requires_grad for name, p in own if name not in names):
             yield module_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any, Protocol
@@ -20,6 +20,9 @@ class Average(Protocol):
 
     def after_step(self, step: int) -> None:
         """Take in the weights after a step of the optimizer; step: steps done, from 1."""
+
+    def stop(self, names: Collection[str]) -> None:
+        """Take in that these tensors of the model's state_dict stand still from now on; again is fine."""
 
     def swapped(self) -> AbstractContextManager[None]:
         """Return a context in which the model has the weights to evaluate with; it has its own bits back after."""
@@ -61,6 +64,9 @@ class EMA:
             n = step // self._every
             decay = min(self._decay, (1 + n) / (10 + n)) if self._ramp else self._decay
             self._shadow.take_in(1 - decay)
+
+    def stop(self, names: Collection[str]) -> None:
+        """Do nothing: the average comes nearer to weights that stand still, as to others."""
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -121,6 +127,10 @@ class Lookahead:
         if step % self._every == 0 or step == self._total:
             self._shadow.give_back()
 
+    def stop(self, names: Collection[str]) -> None:
+        """p <- s for these, as after the last step: their training is over, and no average moves them any more."""
+        self._shadow.give_back(names)
+
     def swapped(self) -> AbstractContextManager[None]:
         """Leave the model as it is: its own weights are those to evaluate with."""
         return nullcontext()
@@ -178,9 +188,13 @@ class _Shadow:
         torch._foreach_lerp_(slow, [p.detach().to(s.dtype) for p, s in zip(own, slow, strict=True)], weight)
         _copy(*self._still)
 
-    def give_back(self) -> None:
-        """p <- s where p is floating-point."""
-        _copy(*self.moving)
+    def give_back(self, names: Collection[str] | None = None) -> None:
+        """p <- s where p is floating-point, of all tensors or of these."""
+        if names is None:
+            _copy(*self.moving)
+            return
+        moving = [name for name in names if name in self.own and self.own[name].is_floating_point()]
+        _copy([self.own[name] for name in moving], [self.slow[name] for name in moving])
 
     def load(self, saved: dict[str, Tensor]) -> None:
         """Copy saved slow weights.

@@ -22,7 +22,7 @@ from dlassign.data.prepare import Preprocess
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model
-from dlassign.nets.freezing import Frozen, freeze, head_of
+from dlassign.nets.freezing import Frozen, choose, freeze, head_of
 from dlassign.nets.init import initialise
 from dlassign.nets.objective import LossOf, make_loss, make_penalty
 from dlassign.nets.pretrained import LoadReport
@@ -95,18 +95,24 @@ def make_torch_learner(
         loss=_loss(cfg, task, dtype=arithmetic.weights, device=device),
         penalty=make_penalty(cfg.loss.penalty, model),
         evaluation=_eval_options(cfg, task.n_classes),
-        options=StepOptions(
-            accumulate=cfg.train.accumulate,
-            clip=_clipper(cfg.train.clip),
-            average=make_average(cfg.train.average, model, total=plan.steps if plan is not None else 1),
-            frozen=freeze_named(model, cfg.train),
-            unfreeze_at=plan.unfreeze_at if plan is not None else None,
-        ),
+        options=_step_options(cfg.train, model, plan),
         arithmetic=arithmetic,
     )
     if learner.views is not None:
         learner.views.check(task.in_shape)
     return learner, loaded
+
+
+def _step_options(train: Train, model: nn.Module, plan: Plan | None) -> StepOptions:
+    at_once = 0 if train.freeze_at is None else None  # of a learner that only evaluates
+    return StepOptions(
+        accumulate=train.accumulate,
+        clip=_clipper(train.clip),
+        average=make_average(train.average, model, total=plan.steps if plan is not None else 1),
+        frozen=freeze_named(model, train),
+        freeze_at=plan.freeze_at if plan is not None else at_once,
+        unfreeze_at=plan.unfreeze_at if plan is not None else None,
+    )
 
 
 def _loss(cfg: RunConfig, task: Task, *, dtype: torch.dtype, device: torch.device) -> LossOf:
@@ -184,7 +190,7 @@ def plain_augments(cfg: RunConfig) -> list[dict[str, Any]]:
 
 
 def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
-    """Freeze what a config names; None if it names nothing.
+    """Return what a config freezes, None if it names nothing; what is never trained is frozen at once.
 
     Raises:
         ConfigError: a pattern matches no parameter, or nothing is left to train.
@@ -192,10 +198,13 @@ def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
     if not train.freeze:
         return None
     try:
-        return freeze(model, train.freeze, head=head_of(model))
+        frozen = choose(model, train.freeze, head=head_of(model))
     except ValueError as error:
         message = str(error).removeprefix("freeze: ")
         raise ConfigError([Problem(path="train.freeze", message=message)]) from error
+    if train.freeze_at is None:
+        freeze(model, frozen)
+    return frozen
 
 
 def _eval_options(cfg: RunConfig, n_classes: int) -> EvalOptions:

@@ -49,6 +49,7 @@ class Plan:
         log_every: steps between two log records of training.
         eval_every, eval_offset: evaluations after steps eval_offset + k * eval_every, and after the last.
         lr_factor: factor on the initial learning rate of a step counted from 0.
+        freeze_at: steps done when parameters that are to be frozen are trained no longer; 0 is from the start.
         unfreeze_at: steps done when frozen parameters begin to be trained; None is never.
         full_size_after: steps done when training images are no longer made smaller; None where they never are.
         samples_a_step: size of a batch; the last one of an epoch may be shorter.
@@ -61,6 +62,7 @@ class Plan:
     eval_every: int
     eval_offset: int
     lr_factor: Callable[[int], float]
+    freeze_at: int = 0
     unfreeze_at: int | None = None
     full_size_after: int | None = None
     samples_a_step: int = 0
@@ -136,9 +138,10 @@ def make_plan(
         return duration.steps or max(round(min((duration.epochs or 0.0) * steps_per_epoch, 1e15)), 1)
 
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
+    freeze_at = 0 if train.freeze_at is None else steps(train.freeze_at)
     unfreeze_at = None if train.unfreeze_at is None else steps(train.unfreeze_at)
     full_size_after = {place: steps(step.until) for place, step in enumerate(augment) if isinstance(step, Resize)}
-    _check_not_over(total, unfreeze_at, train.average, full_size_after)
+    _check_not_over(total, {"freeze_at": freeze_at, "unfreeze_at": unfreeze_at}, train.average, full_size_after)
     return Plan(
         steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -146,6 +149,7 @@ def make_plan(
         eval_every=steps(train.eval_every),
         eval_offset=train.eval_offset,
         lr_factor=_lr_factor(schedule, steps, total=total, steps_per_epoch=steps_per_epoch),
+        freeze_at=freeze_at,
         unfreeze_at=unfreeze_at,
         full_size_after=max(full_size_after.values(), default=None),
         samples_a_step=samples_a_step or train.batch_size,
@@ -176,13 +180,14 @@ def _log_every(asked: int, train: Train, *, total: int, steps_per_epoch: int) ->
 
 
 def _check_not_over(
-    total: int, unfreeze_at: int | None, average: Average | None, full_size_after: Mapping[int, int]
+    total: int, changes: Mapping[str, int | None], average: Average | None, full_size_after: Mapping[int, int]
 ) -> None:
-    """Refuse what would begin only after the last step, and so never."""
+    """Refuse what would begin only after the last step, and so never; changes: steps done then, by key of train."""
     problems = []
-    if unfreeze_at is not None and unfreeze_at >= total:
-        message = f"step {unfreeze_at} is not before the end of training, step {total}; make it earlier, or remove it"
-        problems.append(Problem(path="train.unfreeze_at", message=message))
+    for key, at in changes.items():
+        if at is not None and at >= total:
+            message = f"step {at} is not before the end of training, step {total}; make it earlier, or remove it"
+            problems.append(Problem(path=f"train.{key}", message=message))
     if average is not None and average.every > total:
         message = f"is {average.every}, more than the {total} steps of training, so nothing would be averaged; "
         problems.append(Problem(path="train.average.every", message=f"{message}use a smaller number"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlassign.data.augment import Mixed
 from dlassign.data.torch_batches import TensorSplit
-from dlassign.nets.freezing import Frozen, set_training, unfreeze
+from dlassign.nets.freezing import Frozen, freeze, set_training, unfreeze
 from dlassign.nets.objective import LossOf, predict
 from dlassign.optim.averaging import Average
 from dlassign.optim.own_optimizer import WrappedOptimizer
@@ -35,15 +35,23 @@ class StepOptions:
         accumulate: in how many parts a batch is computed.
         clip: called on the parameters between backward and update, or None.
         average: what is done with the weights after each step, or None.
-        frozen: what of the model is not trained, or None.
-        unfreeze_at: steps done when that begins to be trained; None is never.
+        frozen: what of the model is not trained from `freeze_at` to `unfreeze_at`, or None.
+        freeze_at: steps done when that is trained no longer, 0 at the start; None is never.
+        unfreeze_at: steps done when it begins to be trained; None is never.
     """
 
     accumulate: int = 1
     clip: Callable[[list[nn.Parameter]], object] | None = None
     average: Average | None = None
     frozen: Frozen | None = None
+    freeze_at: int | None = 0
     unfreeze_at: int | None = None
+
+    def frozen_after(self, steps: int) -> Frozen | None:
+        """Return what is not trained in the step that follows so many steps."""
+        begun = self.freeze_at is not None and steps >= self.freeze_at
+        over = self.unfreeze_at is not None and steps >= self.unfreeze_at
+        return self.frozen if begun and not over else None
 
 
 class TorchLearner:
@@ -79,11 +87,11 @@ class TorchLearner:
         self.eval_batch_size = evaluation.batch_size
         self._metric = evaluation.metric
         self.penalty = penalty
+        self._options = options
         self._clip = options.clip
         self._accumulate = options.accumulate
         self._average = options.average
-        self._frozen = options.frozen
-        self._unfreeze_at = options.unfreeze_at
+        self._frozen: Frozen | None = None
         self._params = optimizer.params
         self._steps = 0
         self._swaps = True  # evaluate with the average's weights; not after load_weights, whose weights are final
@@ -92,6 +100,7 @@ class TorchLearner:
         self.device = self._params[0].device
         self._loss_scale = LossScale(self.device) if arithmetic.precision == "fp16" else None
         self._forward: Callable[[Tensor], Tensor] = _compiled(model) if arithmetic.compile else model
+        self._freeze_after(0)
 
     @property
     def clips(self) -> bool:
@@ -105,9 +114,8 @@ class TorchLearner:
 
     def step(self, x: Tensor, y: Tensor | Mixed, lr_factor: float) -> StepStats:
         """Update the model on one batch. x: (B, ...) prepared, y: (B,) int64 or two of each, all on the device."""
-        # At the step, not at an evaluation, so that a resume between the two unfreezes at the same place.
-        if self._frozen is not None and self._steps == self._unfreeze_at:
-            self._unfreeze()
+        # At the step, not at an evaluation, so that a resume between the two freezes and unfreezes at the same place.
+        self._freeze_after(self._steps)
         # None rather than 0: the first backward then writes instead of adding, one pass over memory less.
         for p in self._params:
             p.grad = None
@@ -190,10 +198,18 @@ class TorchLearner:
         # Losses and their sums stay in fp32: 8 bits of bf16 would round small differences away.
         return scores.to(self.arithmetic.weights)
 
-    def _unfreeze(self) -> None:
-        assert self._frozen is not None
-        unfreeze(self.model, self._frozen)
-        self._frozen = None
+    def _freeze_after(self, steps: int) -> None:
+        """Freeze and unfreeze so that the model is as the step that follows so many steps needs it."""
+        now = self._options.frozen_after(steps)
+        if now is self._frozen:
+            return
+        if self._frozen is not None:
+            unfreeze(self.model, self._frozen)
+        if now is not None:
+            freeze(self.model, now)
+            if self._average is not None:
+                self._average.stop([name for name in self.model.state_dict() if now.holds(name)])
+        self._frozen = now
 
     def compile_for(self, x: Tensor, y: Tensor | Mixed) -> float:
         """Compile for batches like this one, and return the seconds that took; no state changes.
@@ -343,9 +359,8 @@ class TorchLearner:
             self._average.load_state_dict(state["average"])
         if self._loss_scale is not None:
             self._loss_scale.load_state_dict(state["loss_scale"])
-        # Where the two are equal, the next `step` does it.
-        if self._frozen is not None and self._unfreeze_at is not None and self._steps > self._unfreeze_at:
-            self._unfreeze()
+        # As the last step left the model: what changes now, the next `step` does.
+        self._freeze_after(max(self._steps - 1, 0))
 
 
 def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
