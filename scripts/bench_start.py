@@ -11,22 +11,23 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench_startup import CONFIG, ROOT, Cost, cost, facts, parse_options, publish, rows, spread
+from dlassign.errors import counted
 
 OUTPUT = ROOT / "docs" / "benchmarks" / "start.md"
 MOST_SECONDS = 0.35
 """CPU seconds of a run beyond those of importing torch and of its steps."""
-EPOCHS, STEPS, BATCH, INPUTS, CLASSES = 40, 760, 64, 64, 10
-"""Of the config; the steps of the bare loop."""
 PHASES = {
     "config and data found": (("dlassign.config.load", "load_located"), ("dlassign.launch.training", "find_run")),
     "training and evaluations": (("dlassign.train.loop", "fit"),),
@@ -39,9 +40,12 @@ TEXT = """\
 
 Every command is a new process, and commands take turns. "CPU" is the processor time of the process and its children,
 user and system together; "wall" is the time that a user waits. Numbers are medians of seconds, with the smallest and
-the largest in brackets; one round before the first does not count. The steps are those of the same network in a bare
-PyTorch loop, without evaluations, in a process of their own, after an epoch that does not count: neither its import of
-torch is in them, nor that of torch._dynamo, which the first step of torch's own optimizers brings.
+the largest in brackets; one round before the first does not count. The steps are those of the same network on random
+numbers in a bare PyTorch loop, in as many threads as the run takes ({threads}), without evaluations, in a process of
+their own, after an epoch that does not count: neither its import of torch is in them, nor that of torch._dynamo, which
+the first step of torch's own optimizers brings. Importing torch is what it costs any program: with Python's garbage
+collection, and with the end of the process, when Python takes all objects down. The run does without both, and what it
+saves so makes smaller what it adds; its own import of torch is the first of its phases.
 
 | | |
 |---|---|
@@ -53,9 +57,9 @@ torch is in them, nor that of torch._dynamo, which the first step of torch's own
 
 ## Its phases
 
-CPU seconds of the parts of a run, each taken in the process itself. The modules of its phases are
-imported first; what else it imports, the check of the shapes, building the network, log and checkpoint are the rest.
-The end of the process, when Python takes all objects down, is in no phase.
+CPU milliseconds of the parts of a run, each taken in the process itself. The modules of its phases are imported first,
+as the run imports them, without garbage collection; what else it imports, the check of the shapes, building the
+network, log and checkpoint are the rest. The end of the process is in no phase.
 
 {phases}
 
@@ -65,8 +69,13 @@ The end of the process, when Python takes all objects down, is in no phase.
 """
 
 
-def child(name: str, out: str) -> None:
-    """Print the CPU seconds of the bare steps, or of each phase of a run, as the last line."""
+def child(name: str, place: str) -> None:
+    """Print the CPU seconds of the bare steps, or of each phase of a run, as the last line.
+
+    Args:
+        name: steps, or phases.
+        place: the log of the run whose steps are taken, or the folder of the run's output.
+    """
     from dlassign.launch.importing import without_gc
 
     with without_gc(own_process=True):  # as the command does
@@ -74,36 +83,46 @@ def child(name: str, out: str) -> None:
 
     seconds = {"python and torch": time.process_time()}
     if name == "steps":
-        seconds = {"steps": bare_steps(torch)}
+        seconds = {"steps": bare_steps(torch, Path(place))}
     else:
-        seconds.update(phases_of_a_run(out))
+        seconds.update(phases_of_a_run(place))
     print(json.dumps(seconds))
 
 
-def bare_steps(torch: Any) -> float:
-    """Return the CPU seconds of the config's steps without dlassign."""
-    nn = torch.nn
-    sizes = (INPUTS, 256, 256)
-    hidden = [
-        layer
-        for i, o in pairwise(sizes)
-        for layer in (nn.Linear(i, o, bias=False), nn.BatchNorm1d(o), nn.ReLU(), nn.Dropout(0.4))
-    ]
-    model = nn.Sequential(*hidden, nn.Linear(sizes[-1], CLASSES))
-    x, y = torch.rand(STEPS // EPOCHS * BATCH, INPUTS), torch.randint(CLASSES, (STEPS // EPOCHS * BATCH,))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+def bare_steps(torch: Any, log: Path) -> float:
+    """Return the CPU seconds of the steps of a run without dlassign."""
+    from dlassign.config.load import load_config
+    from dlassign.store.records import read_records
+
+    cfg, start = load_config(ROOT / CONFIG), read_records(log).start
+    torch.set_num_threads(start["environment"]["threads"])
+    inputs, classes, n = math.prod(start["data"]["shape"]), len(start["data"]["classes"]), start["data"]["n_train"]
+    model = bare_model(torch.nn, cfg, inputs, classes)
+    x, y = torch.rand(n, inputs), torch.randint(classes, (n,))
+    optimizer = torch.optim.Adam(model.parameters(), lr=cfg.optimizer.lr)
 
     def epoch() -> None:
-        for index in torch.randperm(len(x)).split(BATCH):
+        for index in torch.randperm(n).split(cfg.train.batch_size):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[index]), y[index]).backward()
+            torch.nn.functional.cross_entropy(model(x[index]), y[index]).backward()
             optimizer.step()
 
     epoch()  # the first step with an optimizer of torch's imports torch._dynamo, which ours does without
     began = time.process_time()
-    for _ in range(EPOCHS):
+    for _ in range(start["steps"] // start["steps_per_epoch"]):
         epoch()
     return time.process_time() - began
+
+
+def bare_model(nn: Any, cfg: Any, inputs: int, classes: int) -> Any:
+    """Return the network of the config, made by hand."""
+    sizes = (inputs, *cfg.model.hidden)
+    hidden = [
+        layer
+        for i, o in pairwise(sizes)
+        for layer in (nn.Linear(i, o, bias=cfg.model.bias), nn.BatchNorm1d(o), nn.ReLU(), nn.Dropout(cfg.model.dropout))
+    ]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], classes))
 
 
 def phases_of_a_run(out: str) -> dict[str, float]:
@@ -113,10 +132,12 @@ def phases_of_a_run(out: str) -> dict[str, float]:
     from dlassign.launch.importing import without_gc
 
     spent = dict.fromkeys(PHASES, 0.0)
+    missing = {function for functions in PHASES.values() for _, function in functions}
 
     def timed(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
+            missing.discard(function.__name__)
             began = time.process_time()
             try:
                 return function(*args, **kwargs)
@@ -126,10 +147,11 @@ def phases_of_a_run(out: str) -> dict[str, float]:
         return call
 
     began = time.process_time()
-    for phase, functions in PHASES.items():
-        for module, function in functions:
-            found = import_module(module)
-            setattr(found, function, timed(getattr(found, function), phase))
+    with without_gc(own_process=True):
+        for phase, functions in PHASES.items():
+            for module, function in functions:
+                found = import_module(module)
+                setattr(found, function, timed(getattr(found, function), phase))
     imported = time.process_time() - began
     began = time.process_time()
     with without_gc(own_process=True), import_module("dlassign.plots.undocumented").without_docs_of_set():
@@ -139,29 +161,43 @@ def phases_of_a_run(out: str) -> dict[str, float]:
 
     began = time.process_time()
     main.main(["train", CONFIG, "--out", out], standalone_mode=False)
-    whole = time.process_time() - began
+    total = time.process_time() - began
+    if missing:
+        raise RuntimeError(f"the run did not call {', '.join(sorted(missing))}: their time is in no phase")
     return {
         "imports of dlassign": imported,
         "import of matplotlib": matplotlib,
         **spent,
-        "the rest": whole - sum(spent.values()),
+        "the rest": total - sum(spent.values()),
     }
 
 
-def asked(name: str) -> dict[str, float]:
+def asked(name: str, place: str | Path) -> dict[str, float]:
     """Return what a child measured in a process of its own."""
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, __file__, "--child", name, out]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    command = [sys.executable, __file__, "--child", name, str(place)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the process that measures the {name} failed: {done.stderr[-2000:]}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def one_round() -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as out:
+    from dlassign.store.records import read_records
+
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as other:
         train = cost(sys.executable, "-m", "dlassign", "train", CONFIG, "--out", out)
-    torch = cost(sys.executable, "-c", "import torch")
-    return {"train": train, "torch": torch, "steps": asked("steps")["steps"], "phases": asked("phases")}
+        torch = cost(sys.executable, "-c", "import torch")
+        [log] = Path(out).glob("*/*-s*/log.jsonl")
+        start = read_records(log).start
+        return {
+            "train": train,
+            "torch": torch,
+            "steps": asked("steps", log)["steps"],
+            "phases": asked("phases", other),
+            "count": start["steps"],
+            "threads": start["environment"]["threads"],
+        }
 
 
 def added(rounds: list[dict[str, Any]]) -> list[float]:
@@ -177,10 +213,11 @@ def report(rounds: list[dict[str, Any]]) -> tuple[str, str]:
         costs: list[Cost] = [one[key] for one in rounds]
         cpu, wall = (spread([getattr(one, kind) for one in costs], ".2f") for kind in ("cpu", "wall"))
         lines.append(f"| {name} | {cpu} | {wall} |")
-    lines.append(f"| {STEPS} bare steps | {spread([one['steps'] for one in rounds], '.2f')} | |")
+    lines.append(f"| {rounds[0]['count']} bare steps | {spread([one['steps'] for one in rounds], '.2f')} | |")
     lines.append(f"| **what the run adds** | {spread(added(rounds), '.2f')} | |")
-    phases = ["| phase | CPU |", "|---|---|"]
-    phases += [f"| {key} | {spread([one['phases'][key] for one in rounds], '.2f')} |" for key in rounds[0]["phases"]]
+    phases = ["| phase | CPU, ms |", "|---|---|"]
+    for key in rounds[0]["phases"]:
+        phases.append(f"| {key} | {spread([1e3 * one['phases'][key] for one in rounds], '.1f')} |")
     return "\n".join(lines), "\n".join(phases)
 
 
@@ -206,7 +243,10 @@ def main() -> int:
     if options.quick:
         bound = "Not judged: a trial of the script in one round."
     table, phases = report(rounds)
-    text = TEXT.format(facts=rows(facts("bench_start.py", runs)), table=table, phases=phases, bound=bound)
+    threads = counted(rounds[0]["threads"], "thread")
+    text = TEXT.format(
+        threads=threads, facts=rows(facts("bench_start.py", runs)), table=table, phases=phases, bound=bound
+    )
     return publish(text, options, holds=holds)
 
 

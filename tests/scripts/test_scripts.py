@@ -20,6 +20,9 @@ import bench_numpy
 import bench_overhead
 import bench_start
 import bench_startup
+from dlassign.config.load import load_config
+from dlassign.config.optim import Adam
+from dlassign.train.experiment import assemble
 from helpers.children import environment
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +144,14 @@ def test_bench_start_runs(tmp_path: Path) -> None:
 def test_bench_start_takes_torch_and_steps_off() -> None:
     one = {"train": bench_startup.Cost(5.0, 5.0), "torch": bench_startup.Cost(2.0, 2.0), "steps": 1.0}
     assert bench_start.added([one]) == [2.0]
+
+
+def test_the_bare_steps_are_those_of_the_config() -> None:
+    cfg = load_config(ROOT / bench_startup.CONFIG)
+    parts = assemble(cfg, torch.device("cpu"))
+    bare = bench_start.bare_model(torch.nn, cfg, parts.splits["train"].x[0].numel(), 10)
+    assert sum(p.numel() for p in bare.parameters()) == parts.learner.n_params
+    assert isinstance(cfg.optimizer, Adam), "the bare loop takes Adam"
 
 
 class TestBenchNumpy:
