@@ -108,26 +108,31 @@ def test_a_filter_that_is_not_flipped_is_wrong() -> None:
 
 
 def columns(case: SimpleNamespace) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield each entry of the columns: its place n, c, u, v, i, j and the pixel n, c, p, q that it copies."""
+    """Yield each entry of the columns: its place n, u, v, c, i, j and the pixel n, c, p, q that it copies."""
     (s, t), places, kernel = case.stride, case.d.shape[2:], case.W.shape[2:]
-    for n, c, u, v, i, j in indices(N, C, *kernel, *places):
-        yield (n, c, u, v, i, j), (n, c, s * i + u, t * j + v)
+    for n, u, v, c, i, j in indices(N, *kernel, C, *places):
+        yield (n, u, v, c, i, j), (n, c, s * i + u, t * j + v)
+
+
+def matrix(filters: Array) -> Array:
+    """(F, C, KH, KW) -> V, (F, KH KW C)."""
+    return filters.transpose(0, 2, 3, 1).reshape(F, -1)
 
 
 def test_products_of_matrices(case: SimpleNamespace) -> None:
     places, kernel = case.d.shape[2:], case.W.shape[2:]
-    copied = np.zeros((N, C, *kernel, *places))
+    copied = np.zeros((N, *kernel, C, *places))
     for entry, pixel in columns(case):
         copied[entry] = case.x[pixel]
     X = copied.reshape(N, -1, np.prod(places))
-    V, D = case.W.reshape(F, -1), case.d.reshape(N, F, -1)
+    V, D = matrix(case.W), case.d.reshape(N, F, -1)
     dX = np.zeros_like(X)
     dV = np.zeros_like(V)
     for n in range(N):
         assert_allclose(V @ X[n] + case.b[:, None], case.y[n].reshape(F, -1))
         dV += D[n] @ X[n].T
         dX[n] = V.T @ D[n]
-    assert_allclose(dV.reshape(case.dW.shape), case.dW)
+    assert_allclose(dV, matrix(case.dW))
     dx = np.zeros_like(case.x)
     for entry, pixel in columns(case):
         dx[pixel] += dX.reshape(copied.shape)[entry]
@@ -141,7 +146,7 @@ def test_the_bias_is_the_weight_of_a_row_of_ones(case: SimpleNamespace) -> None:
 
 def test_one_index_array_adds_only_once_to_a_pixel() -> None:
     case = made()
-    dX = (case.W.reshape(F, -1).T @ case.d.reshape(N, F, -1)).reshape(-1)
+    dX = (matrix(case.W).T @ case.d.reshape(N, F, -1)).reshape(-1)
     pixels = tuple(np.array([pixel for _, pixel in columns(case)]).T)
     dx, right = np.zeros_like(case.x), np.zeros_like(case.x)
     dx[pixels] += dX

@@ -61,6 +61,6 @@ def test_an_error_of_another_thread_reaches_the_caller() -> None:
 
 def test_a_second_caller_works_alone() -> None:
     seen = []
-    with shares._alone, threadpool_limits(2, user_api="blas"):
+    with shares._threads_taken, threadpool_limits(2, user_api="blas"):
         share_out(lambda blocks: seen.append((threading.get_ident(), len(list(blocks)))), shares_of(10, 1))
     assert seen == [(threading.get_ident(), 10)]

@@ -24,11 +24,11 @@ class Conv2d:
     Source: EECS 598 (2019), homework 1, question 1.
     Derivation: docs/derivations/convolution.md.
 
-    All three are products of matrices on the columns of each image: a row for each of the C*KH*KW values of the filter,
-    a column for every place, as `image_columns.py` copies them. So Y = V X, dV = D X^T and dX = V^T D, where V is W as
-    a matrix, and Y and D are the images of y and d as they lie in memory. The columns of a whole batch take about KH*KW
-    times the input; they are made for a few images at a time, so that they stay in the processor's cache, and again in
-    backward: between forward and backward only x is kept.
+    All three are products of matrices on the columns of each image: a row for each of the KH*KW*C values of the filter,
+    a column for every place, as `image_columns.py` copies them. So Y = V X, dV = D X^T and dX = V^T D, where V is W in
+    the order (u, v, c) as a matrix, and Y and D are the images of y and d as they lie in memory. The columns of a whole
+    batch take about KH*KW times the input; they are made for a few images at a time, so that they stay in the
+    processor's cache, and again in backward: between forward and backward only x is kept.
 
     Args:
         in_channels: C.
@@ -114,7 +114,7 @@ class Conv2d:
         check_input(self, x, ("N", self.in_channels, "H", "W"), dtype=self.dtype)
         out_size = places(self, x.shape[2:], kernel_size=self.kernel_size, stride=self.stride, padding=self.padding)
         y = np.empty((len(x), self.out_channels, *out_size), self.dtype)
-        _correlate(x, self._filters(), self._window, out=y)
+        _correlate(x, self._filters(), self._window, ones=self._has_bias, out=y)
         self._x.keep(x, y, train=train)
         return y
 
@@ -129,12 +129,13 @@ class Conv2d:
         self._write_grads(self._x.take(dy), dy)
 
     def _filters(self) -> Array:
-        """Return V, (F, C * KH * KW); with b as one column more, the weight of a row of ones in the columns."""
+        """Return V, (F, KH * KW * C); with b as one column more, the weight of a row of ones in the columns."""
         filters = _as_matrix(self.params["weight"])
         return np.vstack([filters.T, self.params["bias"]]).T if self._has_bias else filters
 
     def _write_grads(self, x: Array, dy: Array) -> None:
-        shape = self._filters().T.shape
+        size = self.params["weight"][0].size
+        shape = (size + self._has_bias, self.out_channels)
         shares = shares_for(dy, shape[0])
         # Every place of the filter used the same W, so its gradient sums over places and images. Each share has a sum
         # of its own: floating-point sums depend on their order, and equal input must give equal bits.
@@ -148,7 +149,7 @@ class Conv2d:
                     sums[number[block.start]] += product
 
         share_out(add_up, shares)
-        total, size = sums.sum(axis=0), self.params["weight"][0].size
+        total = sums.sum(axis=0)
         self.grads["weight"][...] = total[:size].reshape(*self.kernel_size, self.in_channels, -1).transpose(3, 2, 0, 1)
         if self._has_bias:
             self.grads["bias"][...] = total[size]
@@ -158,12 +159,13 @@ class Conv2d:
         dx, weight = np.empty(shape, self.dtype), self.params["weight"]
         (kh, kw), stride, (ph, pw) = self._window
         copied, added = self.out_channels * math.prod(shape[2:]), self.in_channels * math.prod(dy.shape[2:])
-        # Two ways. To copy a value takes half as long as to add it up; but the first layer of a network, with few
-        # channels and many filters, has more to copy, and so has an image much larger than y.
+        # Two ways: to copy values of d, or to add values up in dx; both numbers times KH KW. One that is added counts
+        # twice, since its pixel is read too. Where ph >= KH the first way would need negative padding of d.
         if stride == (1, 1) and ph < kh and pw < kw and copied <= 2 * added:
             # The full convolution: the correlation of d, inside zeros, with the filters, flipped.
             flipped = _as_matrix(weight[:, :, ::-1, ::-1].swapaxes(0, 1))
-            _correlate(dy, flipped, Window((kh, kw), (1, 1), (kh - 1 - ph, kw - 1 - pw)), out=dx)
+            window = Window((kh, kw), (1, 1), (kh - 1 - ph, kw - 1 - pw))
+            _correlate(dy, flipped, window, ones=False, out=dx)
             return dx
         filters = np.ascontiguousarray(_as_matrix(weight))
 
@@ -180,9 +182,8 @@ def _as_matrix(weight: Array) -> Array:
     return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)).T
 
 
-def _correlate(x: Array, filters: Array, window: Window, *, out: Array) -> None:
-    """Write V X into out, (N, F, H', W'). x: (N, C, H, W) with columns X. filters: V, (F, rows of X)."""
-    ones = filters.shape[1] > x.shape[1] * math.prod(window.size)
+def _correlate(x: Array, filters: Array, window: Window, *, ones: bool, out: Array) -> None:
+    """Write V X into out, (N, F, H', W'). x: (N, C, H, W) with columns X. filters: V, (F, rows of X). ones: of X."""
 
     def write(blocks: Iterator[slice]) -> None:
         for block, columns in columns_of(x, blocks, window, ones=ones):

@@ -28,9 +28,9 @@ class Window(NamedTuple):
 class ChannelsFirst:
     """X_(uvc),(ij) = x_c,si+u,tj+v for a few images: a row for each value of the filter, a column for each place.
 
-    The memory is used for one block of images after another: the system would have to clear fresh pages first, which
-    takes as long as the copies. Copies and sums go in two steps, along the rows and then down, since runs of a few
-    numbers are slow: only the first step has them, and it has KH times fewer.
+    The arrays are allocated once and reused for every block of images: the system would have to zero fresh memory,
+    which takes as long as the copies. Windows are copied along rows, then down: only the first step has short runs, and
+    it has KH times fewer values.
     Derivation: docs/derivations/convolution.md.
 
     Args:
@@ -76,7 +76,15 @@ class ChannelsFirst:
         return self.matrices @ d.transpose(0, 2, 1)
 
     def added_up(self, filters: Array, d: Array) -> Array:
-        """Add each entry of V^T D to the pixel from which that of X is copied. Returns (b, C, H, W)."""
+        """Add each entry of V^T D to the pixel from which that of X is copied; only of columns without a row of ones.
+
+        Args:
+            filters: V, (F, rows).
+            d: D, like X, but with F rows.
+
+        Returns:
+            (b, C, H, W), a view of memory that the next block overwrites. `matrices` is overwritten too.
+        """
         np.matmul(filters.T, d, out=self.matrices)
         self._along[...] = self._padded[...] = 0
         # At one offset no pixel occurs twice, so `+=` on a view is right. With one index array for all offsets NumPy
@@ -90,11 +98,21 @@ class ChannelsFirst:
 
 
 class ChannelsLast:
-    """The same with the channels of a pixel side by side in memory: a row of X^T is KH runs of KW * C values.
+    """The matrices of `ChannelsFirst`, but the channels of a pixel lie side by side in memory.
 
-    BLAS is fastest where it finds rows in memory, so it computes X^T V^T and D X^T.
-
+    So a row of X^T is KH runs of KW * C values. BLAS is fastest where it finds rows in memory, so it computes X^T V^T
+    and D X^T. The arrays are reused for every block of images.
     Derivation: docs/derivations/convolution.md.
+
+    Args:
+        shape: of the images, (b, C, H, W).
+        window: the filter.
+        ones: whether there is one row more, of ones, of which the weight is the bias.
+        dtype: of all values.
+
+    Attributes:
+        images: b.
+        matrices: X, (b, rows, H' * W'), or (1, rows, b * H' * W') where an image has few places.
     """
 
     def __init__(self, shape: tuple[int, ...], window: Window, *, ones: bool, dtype: Any) -> None:
@@ -124,12 +142,20 @@ class ChannelsLast:
         return (d @ self.matrices.transpose(0, 2, 1)).transpose(0, 2, 1)
 
     def added_up(self, filters: Array, d: Array) -> Array:
-        """Add each entry of V^T D to the pixel from which that of X is copied. Returns (b, C, H, W)."""
+        """Add each entry of V^T D to the pixel from which that of X is copied; only of columns without a row of ones.
+
+        Args:
+            filters: V, (F, rows).
+            d: D, like X, but with F rows.
+
+        Returns:
+            (b, C, H, W), a view of memory that the next block overwrites.
+        """
         self._padded[...] = 0
         by_offset = filters.reshape(len(filters), *self._values.shape[3:])
         for u, v in np.ndindex(by_offset.shape[1:3]):
             pixels = self._windows[:, :, :, u, v]
-            # The KW * C rows of V^T D that belong to one offset: they stay in the cache until they are added.
+            # The C columns of D^T V of one offset (u, v): they stay in the cache until they are added.
             pixels += (d.transpose(0, 2, 1) @ by_offset[:, u, v]).reshape(pixels.shape)
         return self._inside
 
@@ -164,7 +190,7 @@ def shares_for(outputs: Array, rows: int) -> list[list[slice]]:
     """
     n, f, h, w = outputs.shape
     most = COLUMN_BYTES // (outputs.itemsize * h * w * max(f, rows))
-    # A small batch is still cut into as many equal shares as threads may want.
+    # A small batch is cut into shares for several threads too: at most SHARES, nearly equal.
     return shares_of(n, max(min(most, -(-n // SHARES)), -(-PLACES // (h * w))))
 
 

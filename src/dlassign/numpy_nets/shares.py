@@ -13,7 +13,8 @@ from threadpoolctl import ThreadpoolController
 SHARES = 8
 """Most shares of a batch. Their number does not depend on the threads, and so no sum over a share does."""
 
-_alone = threading.Lock()
+_threads_taken = threading.Lock()
+"""Held while a call has the threads. The limit on those of BLAS is of the whole process, and so is this."""
 
 
 @cache
@@ -22,7 +23,7 @@ def _blas() -> ThreadpoolController:
 
 
 def shares_of(n: int, block: int) -> list[list[slice]]:
-    """Cut n images into blocks of so many, the last one smaller, and the blocks into at most `SHARES` equal runs."""
+    """Cut n images into blocks of this size, the last smaller, and these into at most `SHARES` nearly equal runs."""
     blocks = [slice(start, min(start + block, n)) for start in range(0, n, block)]
     count = min(SHARES, len(blocks))
     return [blocks[len(blocks) * i // count : len(blocks) * (i + 1) // count] for i in range(count)]
@@ -39,9 +40,10 @@ def share_out(work: Callable[[Iterator[slice]], None], shares: Sequence[list[sli
         shares: from `shares_of`.
     """
     threads = min(len(shares), max((blas.num_threads for blas in _blas().lib_controllers), default=1))
+    # Of all threads: next() hands each share to one of them.
     todo = iter(shares)
-    # The limit holds for the whole process: two threads that set it back in turn would leave the wrong one behind.
-    if threads < 2 or not _alone.acquire(blocking=False):
+    # Two callers that set the limit back in turn would leave the wrong one behind.
+    if threads < 2 or not _threads_taken.acquire(blocking=False):
         return work(chain.from_iterable(todo))
     try:
         with _blas().limit(limits=1), ThreadPoolExecutor(threads - 1) as pool:
@@ -51,4 +53,4 @@ def share_out(work: Callable[[Iterator[slice]], None], shares: Sequence[list[sli
             for other in others:
                 other.result()
     finally:
-        _alone.release()
+        _threads_taken.release()
