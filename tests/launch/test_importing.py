@@ -1,4 +1,4 @@
-"""Imports run without the search for unreachable objects, which afterwards is as it was."""
+"""Imports run without garbage collection, which afterwards is as it was."""
 
 from __future__ import annotations
 

@@ -104,9 +104,8 @@ def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "
     from dlassign.launch.importing import without_gc
 
     with without_gc(own_process=True):
-        from dlassign.plots.undocumented import (
-            without_docs_of_set,
-        )  # imports matplotlib, which a finished run does not need
+        # Here, since it imports matplotlib, which a finished run does not need.
+        from dlassign.plots.undocumented import without_docs_of_set
 
         with without_docs_of_set():
             from dlassign.plots.confusion import build_final
