@@ -190,8 +190,9 @@ def test_evaluated_and_saved_weights_are_the_averages(name: str, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_run_goes_on_exactly(tmp_path: Path) -> None:
-    changes = {"train.compile": "on"}
+@pytest.mark.parametrize("freeze", [{}, {"train.freeze": ["conv1", "norm1"], "train.freeze_at": {"steps": 5}}])
+def test_a_compiled_run_goes_on_exactly(freeze: dict[str, Any], tmp_path: Path) -> None:
+    changes = {"train.compile": "on", **freeze}
     unbroken = session(tmp_path / "whole", changes)
     records = interrupted(tmp_path / "parts", changes)
     assert without_times(records) == without_times(unbroken)

@@ -127,7 +127,10 @@ def test_views_larger_than_the_image(images: Path) -> None:
     [
         ({"train__average": {"name": "ema", "every": 7}}, "train.average.every"),
         ({"train__average": {"name": "lookahead", "every": 7}}, "train.average.every"),
-        ({"train": {"steps": 6, "batch_size": 4, "freeze": "body", "unfreeze_at": {"steps": 6}}}, "train.unfreeze_at"),
+        *(
+            ({"train": {"steps": 6, "batch_size": 4, "freeze": "body", key: {"steps": 6}}}, f"train.{key}")
+            for key in ("freeze_at", "unfreeze_at")
+        ),
     ],
 )
 def test_what_would_begin_after_the_end(images: Path, changes: dict[str, Any], path: str) -> None:

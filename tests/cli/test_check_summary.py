@@ -54,6 +54,16 @@ def test_prints_layers_parameters_flops_and_memory(backend: str) -> None:
     assert "kept for backward" in rest
 
 
+def test_layers_that_stop_early_are_trained_at_first_and_their_names_are_checked() -> None:
+    early = ("--set", "train.freeze_at={steps: 20}")
+    assert " frozen " in check("--summary", "--set", "train.freeze=[linear1]")
+    found = check("--summary", "--set", "train.freeze=[linear1]", *early)
+    assert found.partition("\n")[2].startswith(TABLE)
+    wrong = CliRunner().invoke(main, ["check", "a.yaml", "--set", "train.freeze=[liner1]", *early])
+    assert wrong.exit_code != 0
+    assert "train.freeze: 'liner1' matches no parameter; the model has linear1, head" in wrong.stderr
+
+
 def test_a_layer_that_is_there_in_numpy_alone() -> None:
     Path("acts.py").write_text("def square(x):\n    return x**2, 2 * x\n")
     said = check("--summary", "--code", "acts.py", "--set", "model.activation=acts.py:square", "--set", "backend=numpy")

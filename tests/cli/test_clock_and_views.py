@@ -32,7 +32,10 @@ train:
   eval_every: {steps: 4}
   test_time_augmentation: {shift: 1}
 """
-NEW_KEYS = ("accumulate", "average", "freeze", "unfreeze_at", "channels_last", "compile", "test_time_augmentation")
+NEW_KEYS = (
+    *("accumulate", "average", "freeze", "freeze_at", "unfreeze_at"),
+    *("channels_last", "compile", "test_time_augmentation"),
+)
 
 
 def run(*arguments: str) -> Result:

@@ -43,10 +43,18 @@ class TestConfig:
                 "download",
                 "only `weights: imagenet` can be downloaded, not 'w.pt'; remove download",
             ),
+            *(
+                (
+                    {"train": {"steps": 9, key: {"steps": 5}}},
+                    key,
+                    "nothing is frozen; give freeze, such as `freeze: body`, or remove this",
+                )
+                for key in ("freeze_at", "unfreeze_at")
+            ),
             (
-                {"train": {"steps": 9, "unfreeze_at": {"steps": 5}}},
+                {"train": {"steps": 9, "freeze": "body", "freeze_at": {"steps": 5}, "unfreeze_at": {"steps": 7}}},
                 "unfreeze_at",
-                "nothing is frozen; give freeze, such as `freeze: body`, or remove this",
+                "freeze_at ends the training of parameters, and unfreeze_at begins it; give one of the two",
             ),
             (
                 {

@@ -156,5 +156,22 @@ def test_one_look_says_nothing_of_movement() -> None:
     assert rules(look(500, **only), look(1000, **only), learns=True) == [("frozen", "likely")]
 
 
+def test_layers_that_stop_early_have_no_gradient_later() -> None:
+    def stopped(step: int, **parts: Any) -> Record:
+        whole = look(step, **parts)
+        return {
+            key: {n: v for n, v in part.items() if n != "a.weight"} if isinstance(part, dict) else part
+            for key, part in whole.items()
+        }
+
+    assert rules(look(500), stopped(1000)) == rules(stopped(500), look(1000)) == []
+    assert rules(look(500), stopped(1000, weights={"b.weight": 80.0})) == [("lr_too_large", "likely")]
+    dead = {"idle": {"b.weight": 1.0}}
+    assert rules(look(500, **dead), stopped(1000, **dead)) == [("dead_units", "certain")]
+    assert rules(look(500, idle={"a.weight": 1.0}), stopped(1000)) == []
+    only = {"weights": {"b.weight": 4.0}}
+    assert rules(look(500, **only), stopped(1000, **only), learns=True) == [("frozen", "likely")]
+
+
 def test_a_number_that_is_not_finite_is_left_to_other_rules() -> None:
     assert rules(look(500, gradients={"a.weight": None})) == []

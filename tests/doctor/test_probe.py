@@ -16,6 +16,7 @@ from dlassign.config.run import RunConfig
 from dlassign.data.arrays import raw_of_arrays
 from dlassign.doctor.probe import probe
 from dlassign.doctor.probe_nets import view_of
+from dlassign.doctor.probe_rules import probe_findings
 from dlassign.train.cache import DataCache
 from dlassign.train.checkpoint import weights_sha256
 from dlassign.train.experiment import assemble, train_in_memory
@@ -172,6 +173,16 @@ def test_parameters_that_stand_still_and_those_that_are_frozen() -> None:
     assert found.weights[0].update < 1e-9 < found.weights[1].update
     frozen = config(train={"steps": 5, "freeze": ["linear1"]})
     assert [w.trained for w in probe(frozen).weights] == [False, True, True]
+
+
+def test_parameters_that_stop_early_are_told_by_their_steps_before() -> None:
+    cfg = config(train={"steps": 40, "freeze": ["linear1"], "freeze_at": {"steps": 3}})
+    stopped = probe(cfg)
+    free = probe(config(train={"steps": 3}))
+    assert [w.trained for w in stopped.weights] == [True, True, True]
+    assert stopped.weights[0].update == free.weights[0].update > 1e-4  # looked at after steps 1 and 3
+    assert stopped.weights[1].update != free.weights[1].update
+    assert "frozen" not in [one.rule for one in probe_findings(stopped, cfg)]
 
 
 def test_both_backends_see_the_same_layers() -> None:

@@ -145,6 +145,7 @@ QUIET: list[dict[str, Any]] = [
     {"model.hidden": [64] * 6},
     {"model.hidden": [64] * 3, "model.activation": "sigmoid"},
     {"data.augment": [{"name": "translate", "pixels": 1}]},
+    {"train.freeze": "body", "train.freeze_at": {"epochs": 2}},
 ]
 
 

@@ -22,7 +22,7 @@ from dlassign.train.learner import StepStats
 from dlassign.train.parts import Former, Parts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-LENGTH = ("train.epochs=null", "train.steps=6", "train.compile=off", "train.unfreeze_at=null")
+LENGTH = ("train.epochs=null", "train.steps=6", "train.compile=off", "train.freeze_at=null", "train.unfreeze_at=null")
 SGD = "{name: sgd, lr: 0.05, momentum: 0.9, nesterov: true}"
 PIXELS = (
     "data.augment=[{name: alternating_flip}, {name: translate, pixels: 1}, {name: crop, pixels: 1, padding: edge}, "
@@ -106,6 +106,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         VGG,
         (SMALL_VGG, "train.precision=fp16", "train.accumulate=2", "model.dropout=0.1"),
     ),
+    "vgg, freeze_at": (VGG, (SMALL_VGG, "train.freeze=[conv1, norm1]", "train.freeze_at={steps: 3}")),
     "vgg, freeze": (VGG, (SMALL_VGG, "train.freeze=[conv1, norm1]", "train.unfreeze_at={steps: 3}")),
     "preact": (PREACT, ("model.widths=[8, 16, 16]", "model.blocks=[1, 2, 1]")),
     "resnet18, resize, dropout": (

@@ -56,6 +56,15 @@ class TestFreezing:
         train_step(model)
         assert changed(model, before) == set(before) - {frozen_by_design}
 
+    def test_choosing_changes_nothing_and_knows_what_will_stand_still(self) -> None:
+        model = small()
+        frozen = choose(model, ["0", "1"], head="8")
+        assert all(p.requires_grad for p in model.parameters())
+        assert all(module.training for module in model.modules())
+        assert frozen.statistics == ("1",)
+        still = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked")
+        assert tuple(name for name in model.state_dict() if frozen.holds(name)) == still
+
     def test_statistics_stand_still_after_an_evaluation(self) -> None:
         torch.manual_seed(0)
         model = small()

@@ -127,6 +127,25 @@ def test_lookahead_is_the_plain_loop() -> None:
         assert same(average.weights(), snapshot(model))
 
 
+def test_lookahead_gives_what_stops_its_slow_weights_and_moves_it_no_more() -> None:
+    model = net()
+    average = Lookahead(model, total=TOTAL, every=5, decay=0.7)
+    for step in range(1, 8):
+        move(model, step)
+        average.after_step(step)
+    slow, fast = {name: s.clone() for name, s in average.state_dict()["shadow"].items()}, snapshot(model)
+    stopped = ["0.weight", "1.running_mean", "1.num_batches_tracked"]
+    average.stop(stopped)
+    average.stop(stopped)  # again changes nothing
+    found = snapshot(model)
+    assert {name for name in found if not torch.equal(found[name], fast[name])} == {"0.weight", "1.running_mean"}
+    for step in range(8, TOTAL + 1):
+        average.after_step(step)
+        for name in stopped[:2]:
+            assert torch.equal(snapshot(model)[name], slow[name])
+    assert not torch.equal(snapshot(model)["3.weight"], fast["3.weight"])
+
+
 def averages(model: nn.Module) -> list[Average]:
     return [
         EMA(model, decay=0.9, every=3),

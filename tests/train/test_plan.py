@@ -51,6 +51,14 @@ def test_fractions_are_rounded_to_at_least_one_step(epochs: float, expected: int
     assert planned(epochs=epochs).steps == expected
 
 
+def test_when_layers_stop_and_begin_to_be_trained() -> None:
+    assert (planned(steps=9).freeze_at, planned(steps=9).unfreeze_at) == (0, None)
+    assert planned(epochs=3, freeze="body", freeze_at=Duration(epochs=1.5)).freeze_at == 15
+    assert planned(epochs=3, freeze="body", unfreeze_at=Duration(steps=29)).unfreeze_at == 29
+    with pytest.raises(ConfigError, match=r"train\.freeze_at: step 30 is not before the end of training, step 30"):
+        planned(epochs=3, freeze="body", freeze_at=Duration(epochs=3))
+
+
 def test_defaults_evaluate_every_epoch_and_log_every_50_steps() -> None:
     found = planned(epochs=2.0, steps_per_epoch=130)
     assert (found.eval_every, found.eval_offset, found.log_every) == (130, 0, 50)
