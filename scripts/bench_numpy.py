@@ -12,14 +12,15 @@ import argparse
 import gc
 import os
 import sys
+import threading
 import time
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,8 +33,6 @@ from bench_startup import facts, parse_options, publish, rows, spread
 from dlassign.config.run import RunConfig
 from dlassign.data.bundle import Split
 from dlassign.numpy_nets.conv import Conv2d
-from dlassign.numpy_nets.image_columns import Window, as_matrices, columns_of, shares_for
-from dlassign.numpy_nets.shares import share_out
 from dlassign.train.cache import DataCache
 from dlassign.train.loop import fit
 from dlassign.train.numpy_learner import NumpyLearner
@@ -91,11 +90,12 @@ wall time and, beside it, of the process's CPU time, which other processes distu
 |---|---|---|---|---|---|
 {conv}
 
-Where the time goes: **products** are the matrix products alone, on columns that are there already, with NumPy's BLAS.
-The rest is copies, sums and memory. The last column is the ratio that there would be if these took no time.
+Where the time goes: **products** are the layer's own matrix products, in NumPy's BLAS, each timed where the layer
+computes it, in calls of their own; of several threads it is their mean. The share is of the time of the same calls. The
+rest is copies, sums and memory.
 
-| threads | convolution | products ms | share of dlassign's time | products over PyTorch's whole time |
-|---|---|---|---|---|
+| threads | convolution | products ms | share of dlassign's time |
+|---|---|---|---|
 {profile}
 
 Memory of the im2col columns: they are made for a few images at a time, so they do not grow with the batch. The peak
@@ -225,6 +225,36 @@ def measure_mlp(repeats: int, epochs: int) -> tuple[dict[str, list[float]], dict
     return rates, losses
 
 
+class Watched(np.ndarray):
+    """An array of which every matrix product is timed.
+
+    Attributes:
+        spent: of all products, the thread and the seconds.
+    """
+
+    __array_priority__ = 1.0  # what np.vstack makes of it is watched, too
+    spent: ClassVar[list[tuple[int, float]]] = []
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
+        """Compute on plain arrays of the same memory."""
+        if out:
+            options["out"] = tuple(map(np.asarray, out))
+        plain = [np.asarray(one) if isinstance(one, Watched) else one for one in inputs]
+        started = time.perf_counter()
+        found = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul:
+            self.spent.append((threading.get_ident(), time.perf_counter() - started))
+        return found
+
+
+def _once(layer: Conv2d, x: Array, dy: Array, *, first: bool) -> None:
+    layer.forward(x, train=True)
+    if first:
+        layer.backward_params(dy)
+    else:
+        layer.backward(dy)
+
+
 class Conv:
     """One convolution in both libraries, on the same numbers."""
 
@@ -235,20 +265,16 @@ class Conv:
         y = self.layer.forward(self.x, train=False)
         self.dy = rng.standard_normal(y.shape, dtype=np.float32)
         self.stride, self.padding = stride, padding
-        self.ready: tuple[Array, Array] | None = None
+        self.watched = Conv2d(shape[1], filters, size, stride, padding)
+        self.watched.params = {name: p.view(Watched) for name, p in self.layer.params.items()}
         self.tensors = [torch.from_numpy(a.copy()) for a in (self.x, *self.layer.params.values())]
         self.torch_dy = torch.from_numpy(self.dy.copy())
         self.columns = y[0, 0].size * shape[0] * shape[1] * size * size * 4
-        self.window = Window(self.layer.kernel_size, self.layer.stride, self.layer.padding)
         self.results = y.nbytes + self.x.nbytes + sum(p.nbytes for p in self.layer.params.values())
 
     def dlassign(self, *, first: bool = False) -> None:
         """Ours; without the gradient by the input if it is the first layer."""
-        self.layer.forward(self.x, train=True)
-        if first:
-            self.layer.backward_params(self.dy)
-        else:
-            self.layer.backward(self.dy)
+        _once(self.layer, self.x, self.dy, first=first)
 
     def pytorch(self, *, first: bool = False) -> None:
         """PyTorch's."""
@@ -260,25 +286,15 @@ class Conv:
         for tensor in self.tensors:
             tensor.grad = None
 
-    def products(self, *, first: bool = False) -> None:
-        """The matrix products of `dlassign` alone, block by block; the columns are those of the first block."""
-        weight = self.layer.params["weight"].reshape(self.dy.shape[1], -1)
-        shares = shares_for(self.dy, weight.shape[1])
-        if self.ready is None:
-            block, columns = next(columns_of(self.x, shares[0], self.window, ones=False))
-            columns.copy_from(self.x[block])
-            self.ready = np.ascontiguousarray(columns.matrices), as_matrices(self.dy[block])
-        x, d = self.ready
-
-        def work(blocks: Iterator[slice]) -> None:
-            y, dw, dx = (np.empty((len(x), *shape), x.dtype) for shape in (d.shape[1:], weight.T.shape, x.shape[1:]))
-            for _ in blocks:
-                np.matmul(weight, x, out=y)
-                np.matmul(x, d.transpose(0, 2, 1), out=dw)
-                if not first:
-                    np.matmul(weight.T, d, out=dx)
-
-        share_out(work, shares)
+    def products(self, *, first: bool = False) -> tuple[float, float]:
+        """Return the seconds of ours and those of its matrix products, a thread's share of them."""
+        Watched.spent.clear()
+        started = time.perf_counter()
+        _once(self.watched, self.x, self.dy.view(Watched), first=first)
+        taken = time.perf_counter() - started
+        alone = {thread for thread, _ in Watched.spent} == {threading.get_ident()}
+        threads = 1 if alone else torch.get_num_threads()
+        return taken, sum(seconds for _, seconds in Watched.spent) / threads
 
     def peak(self) -> int:
         """Return the bytes that forward and backward have at most."""
@@ -290,14 +306,21 @@ class Conv:
 
 
 def measure_conv(conv: Conv, repeats: int, *, first: bool) -> dict[str, list[tuple[float, float]]]:
-    """Return milliseconds of each round, by the wall clock and of the CPU, by contestant."""
-    calls = {"dlassign": conv.dlassign, "pytorch": conv.pytorch, "products": conv.products}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    """Return milliseconds of each round, by the wall clock and of the CPU, by contestant.
+
+    Of "products" they are instead the milliseconds of the matrix products and their share of the time.
+    """
+    calls = {"dlassign": conv.dlassign, "pytorch": conv.pytorch}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*calls, "products")}
     for number in range(repeats + 1):
-        for name, call in calls.items():
-            taken = burst(partial(call, first=first))
-            if number:
-                found[name].append(taken)
+        taken = {name: burst(partial(call, first=first)) for name, call in calls.items()}
+        time.sleep(PAUSE)
+        watched = [conv.products(first=first) for _ in range(CALLS + 1)][1:]
+        shares = [products / seconds for seconds, products in watched]
+        taken["products"] = 1000 * median(products for _, products in watched), median(shares)
+        if number:
+            for name, values in taken.items():
+                found[name].append(values)
     return found
 
 
@@ -342,8 +365,7 @@ def conv_rows(threads: int, name: str, found: dict[str, list[tuple[float, float]
     ratios = divided(wall["dlassign"], wall["pytorch"])
     times = [spread(wall["dlassign"], ".1f"), spread(wall["pytorch"], ".1f"), spread(ratios, ".2f")]
     times.append(spread(divided(cpu["dlassign"], cpu["pytorch"]), ".2f"))
-    profile = [spread(wall["products"], ".1f")]
-    profile += [spread(divided(wall["products"], wall[key]), ".2f") for key in ("dlassign", "pytorch")]
+    profile = [spread(wall["products"], ".1f"), spread(cpu["products"], ".2f")]
     lines = [f"| {' | '.join([str(threads), name, *cells])} |" for cells in (times, profile)]
     return lines[0], lines[1], median(ratios)
 

@@ -31,13 +31,12 @@ TEXT = """
 ### A step on one thread
 
 Milliseconds for one step of all {nets} nets, medians of {rounds} rounds of {steps} steps: each net alone, as a worker
-of processes computes; all in one stack, as a lane of stacked computes; and the least that their matrix products can
-take, {gflop:.3g} GFLOP at the {peak:.3g} GFLOP/s of one product of 1,024 rows, measured here. A stack that did nothing
-but these products would be {bound:.3g} times as fast as the nets alone, and none can be faster; this one is
-{ratio:.3g} times as fast. Shares of its step are those that torch.profiler finds, which makes calls of small kernels
-look somewhat dearer.
+of processes computes; all in one stack, as a lane of stacked computes; and what their matrix products alone would take,
+{gflop:.3g} GFLOP at the {rate:.3g} GFLOP/s of one fp32 product of 1,024 rows, measured here. A stack that did nothing
+but these products, at that rate, would be {bound:.3g} times as fast as the nets alone; this one is {ratio:.3g} times as
+fast. Shares of its step are those that torch.profiler finds, which makes calls of small kernels look somewhat dearer.
 
-| alone | in one stack | least | products | optimizer | other kernels | Python and autograd |
+| alone | in one stack | products at that rate | products | optimizer | other kernels | Python and autograd |
 |---|---|---|---|---|---|---|
 | {alone:.3g} | {stacked:.3g} | {least:.3g} | {products:.0%} | {optimizer:.0%} | {kernels:.0%} | {rest:.0%} |
 """
@@ -55,23 +54,25 @@ def section(cfgs: Sequence[RunConfig], *, rounds: int) -> str:
         parts = make()
         members = [StackMember(own.learner, own.batches.order, lr_factor=own.plan.lr_factor) for own in parts]
         stack = make_stack_trainer(cfgs, members, parts[0].splits["train"], lanes=1)
-        found: dict[str, list[float]] = {"alone": [], "stacked": [], "peak": []}
-        width = parts[0].splits["train"].x[0].numel()
+        found: dict[str, list[float]] = {"alone": [], "stacked": []}
+        rates = list[float]()
+        width, classes = parts[0].splits["train"].x[0].numel(), len(parts[0].dataset.classes)
         batch = cfgs[0].train.batch_size
         for _ in range(rounds + 1):  # the first one warms up
             found["alone"].append(_seconds(lambda: [one.advance(0, STEPS, _never) for one in singles]) / STEPS)
             found["stacked"].append(_seconds(lambda: stack.advance(0, STEPS, _never)) / STEPS)
-            found["peak"].append(_peak(width, batch))
+            rates.append(_rate(width, batch))
         shares = _shares(lambda: stack.advance(0, STEPS, _never))
     seconds = {name: median(values[1:]) for name, values in found.items()}
-    flop = sum(_flop(cfg, width) for cfg in cfgs)
-    least = flop / seconds["peak"]
+    rate = median(rates[1:])
+    flop = sum(_flop(cfg, width, classes) for cfg in cfgs)
+    least = flop / rate
     return TEXT.format(
         nets=len(cfgs),
         rounds=rounds,
         steps=STEPS,
         gflop=flop / 1e9,
-        peak=seconds["peak"] / 1e9,
+        rate=rate / 1e9,
         bound=seconds["alone"] / least,
         ratio=seconds["alone"] / seconds["stacked"],
         least=least * 1e3,
@@ -91,17 +92,17 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _peak(width: int, batch: int) -> float:
+def _rate(width: int, batch: int) -> float:
     """Return the floating-point operations a second of a product like those of a first layer, of 1,024 rows."""
     weight, x = torch.randn(1024, width), torch.randn(width, batch)
     out = weight @ x
     return 20 * 2 * weight.numel() * batch / _seconds(lambda: [torch.mm(weight, x, out=out) for _ in range(20)])
 
 
-def _flop(cfg: RunConfig, width: int) -> int:
+def _flop(cfg: RunConfig, width: int, classes: int) -> int:
     """Return the floating-point operations of the products of a step: y, dW and, but for the first layer, dx."""
     assert isinstance(cfg.model, MLP), "stacks of unequal nets are MLPs"
-    sizes = [width, *cfg.model.hidden, 10]
+    sizes = [width, *cfg.model.hidden, classes]
     products = [2 * a * b * cfg.train.batch_size for a, b in pairwise(sizes)]
     return 3 * sum(products) - products[0]
 

@@ -7,22 +7,19 @@ Command: python scripts/bench_sweep.py --mnist-root DIR --cifar10-jpeg-root DIR
          (half an hour; leave the machine alone meanwhile)
          python scripts/bench_sweep.py --device cuda --mnist-root DIR --cifar10-jpeg-root DIR
          (the same question on a GPU, ten minutes; writes docs/benchmarks/sweep_gpu.md)
-Exit:    0 every bound holds; 1 one does not
+Exit:    0 every bound holds, or --quick; 1 one does not
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,9 +28,11 @@ import torch
 import yaml
 
 from bench_stack_step import section
+from bench_startup import ROOT, facts, keep_measured, publish, rows, spread
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
+from dlassign.errors import counted
 from dlassign.store.paths import RunPaths
 from dlassign.store.records import Record
 from dlassign.sweep.executors import choose_executor
@@ -41,9 +40,7 @@ from dlassign.sweep.processes import ProcessesExecutor
 from dlassign.sweep.serial import SerialExecutor
 from dlassign.sweep.stacked import StackedExecutor
 from dlassign.sweep.trial import Executor, Trial
-from dlassign.train.device import cpu_name
 
-ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 TEXT = """\
 # What executors make of many small runs
@@ -65,14 +62,14 @@ a GPU, on which also convolutional networks are stacked.
 
 @dataclass(frozen=True)
 class Workload:
-    """Trials that differ in seed or learning rate.
+    """Trials that differ in seed, learning rate or shape.
 
     Attributes:
         title: what is trained.
         config: the base config, but for the data.
         change: number of a trial -> overrides and seed.
-        trials: how many stacked trains.
-        some: how many the others train.
+        trials: how many stacked and processes train.
+        some: how many serial trains, and the shell loop, at most three.
         bounds: contestant -> (peer, least ratio of speeds).
         profiled: whether a step of the stack is measured, too.
     """
@@ -199,6 +196,12 @@ def gpu_workloads(mnist: str, images: str) -> list[Workload]:
     ]
 
 
+def shortened(work: Workload) -> Workload:
+    """Return a trial of a workload, to see that it works."""
+    config = {**work.config, "train": {**work.config["train"], "steps": 10}}
+    return replace(work, config=config, trials=min(work.trials, 4), some=min(work.some, 2))
+
+
 class Silent:
     """A listener that shows nothing."""
 
@@ -248,11 +251,11 @@ class Bench:
         return self._run(make_executor(name, self._device), list(self.trials(count)))
 
     def _run(self, executor: Executor, trials: list[Trial]) -> float:
-        """Train trials, the first of them twice: a warm process has read the data."""
-        warm, rest = trials[:1], trials
+        """Train trials. Serial trains the first one before the clock starts: a warm process has read the data."""
+        rest = trials
         if isinstance(executor, SerialExecutor):
             rest = trials[1:]
-            list(executor.run(warm, Silent()))
+            list(executor.run(trials[:1], Silent()))
         started = time.perf_counter()
         results = list(executor.run(rest, Silent()))
         taken = time.perf_counter() - started
@@ -311,7 +314,7 @@ def ratios(work: Workload, found: Rounds, own: str, peer: str) -> list[float]:
 def table(work: Workload, found: Rounds) -> str:
     """Return the results as a Markdown section."""
     lines = [f"## {work.title}", "", "| | seconds a trial |", "|---|---|"]
-    lines += [f"| {name} | {spread(seconds)} |" for name, seconds in found.items()]
+    lines += [f"| {name} | {spread(seconds, '.3g')} |" for name, seconds in found.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -320,7 +323,7 @@ def verdicts(work: Workload, found: Rounds) -> list[tuple[bool, str]]:
     sentences = []
     for own, peer, least in work.bounds:
         times = ratios(work, found, own, peer)
-        text = f"{work.title}: {own} is {spread(times)} times as fast as {peer}; at least {least:g}"
+        text = f"{work.title}: {own} is {spread(times, '.3g')} times as fast as {peer}; at least {least:g}"
         sentences.append((median(times) >= least, text))
     return sentences
 
@@ -330,46 +333,43 @@ def auto_verdict(work: Workload, found: Rounds, configs: Sequence[RunConfig]) ->
     chosen = choose_executor(configs, adaptive=False)
     pair = ("stacked", "processes") if isinstance(chosen, StackedExecutor) else ("processes", "stacked")
     times = ratios(work, found, *pair)
-    text = f"{work.title}: auto takes {pair[0]}, which is {spread(times)} times as fast as {pair[1]}; at least 1"
+    text = f"{work.title}: auto takes {pair[0]}, which is {spread(times, '.3g')} times as fast as {pair[1]}; at least 1"
     return median(times) >= 1, text
 
 
-def spread(values: list[float]) -> str:
-    return f"{median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
-
-
-def facts(repeats: int, device: str = "cpu") -> str:
+def about(options: argparse.Namespace) -> str:
     """Return where and with what this was measured, as rows of a table."""
-    gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
-    option = " --device cuda" if device == "cuda" else ""
-    rows = {
-        **gpu,
-        "Processor": f"{cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
-        "System": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "Versions": f"Python {platform.python_version()}, torch {version('torch')}, dlassign {version('dlassign')}",
-        "Rounds": str(repeats),
-        "Date": time.strftime("%Y-%m-%d"),
-        "Command": f"`python scripts/bench_sweep.py{option} --mnist-root DIR --cifar10-jpeg-root DIR`",
-    }
-    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    found = facts("bench_sweep.py", options.repeats, packages=("torch",))
+    found["Processor"] += f", {counted(torch.get_num_threads(), 'torch thread')}"
+    for root in (options.cifar10_jpeg_root, options.mnist_root):  # one may lie in the other
+        found["Command"] = found["Command"].replace(root, "DIR")
+    gpu = {"GPU": torch.cuda.get_device_name()} if options.device == "cuda" else {}
+    return rows({**gpu, **found})
 
 
-def main() -> None:
-    """Measure, print and write."""
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist-root", required=True, help="folder that holds MNIST/raw")
     parser.add_argument("--cifar10-jpeg-root", required=True, help="folder cifar10-jpeg with train/ and test/")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", metavar="TEXT", help="measure only workloads whose title holds this; writes nothing")
+    parser.add_argument("--only", metavar="TEXT", help="measure only workloads whose title holds this; needs --output")
+    parser.add_argument("--quick", action="store_true", help="few trials of few steps, one round; judges nothing")
     parser.add_argument("--device", choices=WORKERS, default="cpu")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: sweep.md or sweep_gpu.md")
     options = parser.parse_args()
     gpu = options.device == "cuda"
-    works = (gpu_workloads if gpu else workloads)(options.mnist_root, options.cifar10_jpeg_root)
+    page = BENCHMARKS / ("sweep_gpu.md" if gpu else "sweep.md")
+    options.output = options.output or page
+    keep_measured(parser, options, page)
+    known = (gpu_workloads if gpu else workloads)(options.mnist_root, options.cifar10_jpeg_root)
+    works = [work for work in known if options.only is None or options.only in work.title]
+    if not works:
+        titles = "; ".join(work.title for work in known)
+        parser.error(f"--only {options.only}: no workload is called so; there are: {titles}")
+    if options.quick:
+        options.repeats, works = 1, [shortened(work) for work in works]
     sections, found = [], []
     for work in works:
-        if options.only and options.only not in work.title:
-            continue
         rounds = measure(work, options.repeats, device=options.device)
         sections.append(table(work, rounds))
         found += verdicts(work, rounds)
@@ -381,14 +381,13 @@ def main() -> None:
             if work.profiled:
                 sections.append(section(configs, rounds=options.repeats))
     bounds = "\n".join(f"* {'holds' if holds else 'DOES NOT HOLD'}: {text}." for holds, text in found)
+    if options.quick:
+        bounds = "Not judged: a trial of the script with few steps; the titles are those of the whole workloads."
     workers = "four workers that share the GPU" if gpu else "two workers with one thread each"
-    head = TEXT.format(facts=facts(options.repeats, options.device), where="GPU" if gpu else "CPU", workers=workers)
+    head = TEXT.format(facts=about(options), where="GPU" if gpu else "CPU", workers=workers)
     text = "\n".join([head, *sections, f"## Bounds\n\n{bounds}\n"])
-    print(text)
-    if not options.only:
-        (options.output or BENCHMARKS / ("sweep_gpu.md" if gpu else "sweep.md")).write_text(text)
-    sys.exit(not all(holds for holds, _ in found))
+    return publish(text, options, holds=all(holds for holds, _ in found))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -52,6 +52,23 @@ def test_the_workloads_are_those_of_the_table() -> None:
         assert overrides or seed == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--only", "EECS"], "--only needs --output FILE, another file: it would overwrite sweep.md"),
+        (["--quick", "--device", "cuda"], "--quick needs --output FILE, another file: it would overwrite sweep_gpu.md"),
+        (["--only", "EEC 5", "--output", "new.md"], "--only EEC 5: no workload is called so; there are: 32 seeds of "),
+    ],
+)
+def test_a_part_of_the_work_overwrites_no_measured_page(
+    given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench_sweep.py", "--mnist-root", "d", "--cifar10-jpeg-root", "d", *given])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert said in capsys.readouterr().err
+
+
 def test_what_auto_takes_must_not_be_slower(work: bench.Workload, tmp_path: Path) -> None:
     configs = [trial.config for trial in bench.Bench(work, tmp_path).trials(4)]  # equal nets, which auto stacks
     found = {"stacked": [1.0], "processes": [1.5]}

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -166,13 +168,39 @@ class TestBenchNumpy:
     def test_both_convolutions_compute_the_same(self) -> None:
         conv = bench_numpy.Conv((3, 2, 9, 9), 4, 3, 1, 1)
         conv.dlassign()
-        conv.products()
+        taken, products = conv.products()
+        assert 0 < products < taken
+        for ours, watched in zip(conv.layer.grads.values(), conv.watched.grads.values(), strict=True):
+            assert (ours == watched).all()
         x, w, b = (tensor.requires_grad_() for tensor in conv.tensors)
         torch.nn.functional.conv2d(x, w, b, padding=1).backward(conv.torch_dy)
         for ours, theirs in zip(conv.layer.grads.values(), (w.grad, b.grad), strict=True):
             assert abs(ours - theirs.numpy()).max() < 1e-3
         assert conv.columns == 3 * 81 * 2 * 9 * 4
         assert conv.peak() > conv.results / 2
+
+    @pytest.mark.parametrize("name", bench_numpy.CONVS)
+    def test_every_product_of_the_layer_is_timed(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        conv = bench_numpy.Conv(*bench_numpy.CONVS[name])
+        multiplied = list[int]()
+
+        class Counting(bench_numpy.Watched):
+            def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+                if ufunc is np.matmul:
+                    a, b = inputs
+                    multiplied.append(a.size * b.shape[-1] * (b.shape[0] if len(a.shape) < len(b.shape) else 1))
+                return super().__array_ufunc__(ufunc, method, *inputs, **options)
+
+        monkeypatch.setattr(bench_numpy, "Watched", Counting)
+        watched = bench_numpy.Conv(*bench_numpy.CONVS[name])
+        watched.products(first=True)
+        n, f, h, w = conv.dy.shape
+        rows = conv.layer.params["weight"][0].size
+        # y and dW; of y there is one row more, of ones, by which the bias is multiplied.
+        assert sum(multiplied) == 2 * n * f * h * w * (rows + 1)
+        multiplied.clear()
+        watched.products()
+        assert sum(multiplied) >= 2 * n * f * h * w * (rows + 1) + min(n * f * h * w * rows, conv.x.size * f)
 
     @pytest.mark.slow
     def test_runs(self, tmp_path: Path) -> None:
