@@ -15,7 +15,7 @@ from dlassign.stats.intervals import SHARE, mean_interval
 Row = dict[str, str]
 """Of record.csv. Values of the seeds stand in one cell, in the order of the seeds from 0."""
 ALIKE = 0.005
-"""By how much the port's mean accuracy may be above ours where both are called equal."""
+"""By how much the port's mean accuracy may be above ours: a port that trains longer makes our ratio smaller."""
 
 
 class Bounds(NamedTuple):
@@ -40,8 +40,8 @@ TEXT = """\
 - The clock is cold: it runs from the start of a new process to the test accuracy on its standard output. Importing,
   reading the data, choosing kernels, training, evaluating and, of ours, checkpoint and pictures are all in it. Nobody
   runs a warm-up: the port's file leaves its own out.
-- Chosen on 5,000 held-out training images; what a recipe's config says beyond that stands below. The test images are
-  read once in each run, at its end.
+- Each run reads the test images once, at its end. How the choices of a recipe were made, and whether test accuracy was
+  read for one of them, stands below, as its config says it.
 - An accuracy is the mean over seeds that were fixed before (0, 1, 2, ...), with a 95 % t interval; seconds are medians
   with the smallest and the largest in brackets. Ratios are ours over the port's in the same round, in which the two
   take turns.
@@ -49,8 +49,10 @@ TEXT = """\
   What it costs to decode the files the first time is told beside it. Files are in the system's cache.
 - The port is that of {file},
   commit `{commit}`, changed in memory by `scripts/airbench_port.py`: fp32 weights, bf16 autocast in training and
-  evaluation, a clock of the system, one evaluation at its end, and as many epochs as it needs for about our accuracy.
-  Plain accuracies are compared with plain ones.
+  evaluation, a clock of the system, one evaluation at its end, and another number of epochs. That number was chosen by
+  the port's test accuracy, so that it comes near to ours.
+- Plain accuracies are compared with plain ones. The port's mean may be at most {alike:g} above ours: a port that trains
+  longer than it must makes our ratio smaller. It may be below ours by any amount, which makes our ratio larger.
 - `cifar10-jpeg` is a JPEG copy of CIFAR-10. It is lossy, and accuracies on it are lower than on CIFAR-10.
 
 ## The newest measurement of each recipe
@@ -157,7 +159,7 @@ def page(rows: list[Row], *, judged: bool = True) -> str:
     sections = "\n\n".join(
         newest(last[recipe], judged=judged or last[recipe] is not rows[-1]) for recipe in RECIPES if recipe in last
     )
-    return TEXT.format(file=FILE, commit=COMMIT, newest=sections, history="\n".join(lines))
+    return TEXT.format(file=FILE, alike=ALIKE, commit=COMMIT, newest=sections, history="\n".join(lines))
 
 
 def read_rows(file: Path) -> list[Row]:

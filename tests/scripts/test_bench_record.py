@@ -142,6 +142,8 @@ class TestCommandLine:
             (["--recipe", "mnist_99"], "needs --mnist-root DIR"),
             ([], "needs --cifar10-jpeg-root DIR"),
             (["--seeds", "0", "--cifar10-jpeg-root", "d"], "--seeds 0 needs --airbench"),
+            (["--recipe", "cifar10_best", "--cifar10-jpeg-root", "d", "--airbench", "f"], "needs --port-epochs X"),
+            (["--cifar10-jpeg-root", "d", "--quick"], "--quick needs --output FILE, another file"),
         ],
     )
     def test_what_is_missing(
