@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bench_startup import parse_options, publish
 from dlassign.config.load import load_config
 from dlassign.data.arrays import raw_of_arrays
 from dlassign.parts.code import Code
@@ -101,8 +102,8 @@ def main() -> int:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="one short round; writes nothing")
-    given = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="one short round; judges nothing")
+    given = parse_options(parser, OUTPUT)
     load, steps = os.getloadavg()[0], 4 if given.quick else 60
     found = measure(1 if given.quick else given.rounds, steps)
     ratios = [own / ours for ours, own in zip(*found.values(), strict=True)]
@@ -117,14 +118,10 @@ def main() -> int:
         batch=CONFIG["train"]["batch_size"],
         machine=machine_rows("python scripts/bench_own_parts.py", rounds=given.rounds, load=load),
         rows="\n".join(rows),
-        verdict="Holds" if holds else "Does not hold",
+        verdict="Not judged, a trial" if given.quick else "Holds" if holds else "Does not hold",
         most=MOST,
     )
-    print(text)
-    if given.quick:
-        return 0
-    OUTPUT.write_text(text)
-    return 0 if holds else 1
+    return publish(text, given, holds=holds)
 
 
 if __name__ == "__main__":

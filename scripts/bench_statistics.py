@@ -22,6 +22,7 @@ from unittest.mock import patch
 import torch
 import yaml
 
+from bench_startup import parse_options, publish
 from dlassign.config.load import load_config
 from dlassign.train.cache import DataCache
 from dlassign.train.experiment import train_in_memory
@@ -93,8 +94,8 @@ def main() -> int:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one short round; writes nothing")
-    given = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="one short round; judges nothing")
+    given = parse_options(parser, OUTPUT)
     torch.set_num_threads(1)
     load, rounds, steps = os.getloadavg()[0], 1 if given.quick else given.rounds, 800 if given.quick else 4000
     found = {name: [train(net, steps) for _ in range(rounds)] for name, net in NETS.items()}
@@ -110,14 +111,10 @@ def main() -> int:
         every=TRAINING["eval_every"]["steps"],
         machine=machine_rows("python scripts/bench_statistics.py", rounds=rounds, load=load),
         rows="\n".join(rows),
-        verdict="Holds" if holds else "Does not hold",
+        verdict="Not judged, a trial" if given.quick else "Holds" if holds else "Does not hold",
         most=MOST,
     )
-    print(text)
-    if given.quick:
-        return 0
-    OUTPUT.write_text(text)
-    return 0 if holds else 1
+    return publish(text, given, holds=holds)
 
 
 if __name__ == "__main__":

@@ -79,14 +79,14 @@ class Recipe:
     @cached_property
     def needs(self) -> list[tuple[int, int]]:
         """FLOPs and bytes of each step; they differ where images are smaller at first."""
-        whole = self.parts.plan.full_size_after is None
+        equal = self.parts.plan.full_size_after is None
         found: dict[Any, tuple[int, int]] = {}
         sizes = []
-        for x, y in self.parts.batches.between(0, 1 if whole else self.steps):
+        for x, y in self.parts.batches.between(0, 1 if equal else self.steps):
             sizes.append(x.shape[1:])
             if x.shape[1:] not in found:
                 found[x.shape[1:]] = counted_steps(self.parts, x, y)
-        return [found[size] for size in sizes] * (self.steps if whole else 1)
+        return [found[size] for size in sizes] * (self.steps if equal else 1)
 
     def shortened(self, steps: int) -> list[str]:
         """Return the overrides of a run with fewer steps, of which as large a part has smaller images."""
