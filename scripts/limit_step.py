@@ -90,12 +90,13 @@ class Recipe:
 
     def shortened(self, steps: int) -> list[str]:
         """Return the overrides of a run with fewer steps, of which as large a part has smaller images."""
-        small = max(1, round((self.parts.plan.full_size_after or 0) * steps / self.steps))
-        resizes = [place for place, step in enumerate(self.cfg.data.augment) if isinstance(step, Resize)]
+        small = round((self.parts.plan.full_size_after or 0) * steps / self.steps)
+        augment = enumerate(self.cfg.data.augment)
+        resizes = {place: max(small, len(one.sizes)) for place, one in augment if isinstance(one, Resize)}
         return [
             f"train.steps={steps}",
             "train.epochs=null",
-            *(f"data.augment.{place}.until={{steps: {small}}}" for place in resizes),
+            *(f"data.augment.{place}.until={{steps: {until}}}" for place, until in resizes.items()),
         ]
 
     @cached_property

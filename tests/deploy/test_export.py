@@ -363,7 +363,7 @@ def test_a_thousand_real_images(config: str, real_data: Path, tmp_path: Path) ->
     file = Path(__file__).parents[2] / "configs" / config
     data = ["data.name=image_folder", f"data.root={real_data / 'cifar10-jpeg'}", f"data.cache={tmp_path}"]
     data = [f"data.root={real_data}"] if "mnist" in config else data
-    cfg = load_config(file, [*data, "train.epochs=null", "train.steps=150", "train.precision=fp32"])
+    cfg = load_config(file, [*data, "data.augment=[]", "train.epochs=null", "train.steps=150", "train.precision=fp32"])
     from dlassign.train.experiment import run_experiment
 
     run = RunPaths(tmp_path / "run")
