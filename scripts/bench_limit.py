@@ -348,6 +348,8 @@ def shown(net: Net) -> str:
 
 
 def profile_table(profiles: dict[Net, dict[str, float]], turns: dict[Net, Turn]) -> str:
+    if not profiles:
+        return "Of none of these networks."
     lines = []
     for group in (*GROUPS, REST):
         cells = [
@@ -439,7 +441,9 @@ def main() -> int:
         phases=phase_table(turns, peaks),
         profiled=PROFILED,
         profile=profile_table(profiles, turns),
-        bounds="Not judged: a trial of the script with few steps." if options.quick else "\n".join(lines),
+        bounds="Not judged: a trial of the script with few steps."
+        if options.quick
+        else "\n".join(lines) or "None of these networks has one.",
     )
     return publish(text, options, holds=all(holds for holds, _ in found))
 
