@@ -113,7 +113,20 @@ def test_small_images_that_the_model_cannot_take(images: Path) -> None:
 def test_small_images_for_a_model_of_one_size(images: Path) -> None:
     path, message = small_first(images, [8], model={"name": "mlp", "hidden": [4]})
     assert path == "data.augment.0.sizes.0"
-    assert "for which the model would need other weights" in message
+    assert message.endswith("would need other weights; use a model with a global pool, or remove resize")
+
+
+def test_images_of_no_size_that_the_model_can_take_are_one_problem(images: Path) -> None:
+    path, _ = small_first(images, [4, 8], model={"name": "whitened_cnn", "widths": [8] * 6, "depths": [1] * 6})
+    assert path.startswith("model")
+
+
+@pytest.mark.parametrize("sizes", [[6, 8, 10], [6, 8, 10, 12]])
+def test_sizes_that_no_step_would_see(images: Path, sizes: list[int]) -> None:
+    path, message = small_first(images, sizes, model=WHITENED)
+    assert path == "data.augment.0.sizes"
+    assert message.startswith(f"{len(sizes)} sizes in the 2 steps before `until`")
+    assert message.endswith("give at most 2, or a later `until`")
 
 
 def test_views_larger_than_the_image(images: Path) -> None:
@@ -146,7 +159,16 @@ def test_whole_images_that_would_begin_after_the_end(images: Path) -> None:
 def test_parts_of_one_sample_and_batch_norm(images: Path) -> None:
     path, message = problem(images, train__accumulate=3)
     assert path == "train.accumulate"
-    assert message.endswith("use at most 2 parts")
+    assert message.endswith("use at most 2 parts, or a larger batch")
+    path, message = problem(images, train__accumulate=2, train__batch_size=2)
+    assert path == "train.accumulate"
+    assert message.endswith("set train.accumulate: 1, or a larger batch")
+
+
+def test_single_samples_and_batch_norm(images: Path) -> None:
+    path, message = problem(images, train__batch_size=1, train__drop_last=True)
+    assert path == "train.batch_size"
+    assert message.endswith("are each a batch of 1; use a larger batch size")
 
 
 def test_a_patch_larger_than_the_image(images: Path) -> None:

@@ -60,15 +60,15 @@ def test_the_training_loss_stops_a_run_at_a_record_and_validation_is_not_needed(
     losses = [record["loss"] for record in records.train]
     assert len(losses) < 40
     stop = TrainStop(3, 0.02)
-    assert [stop.on_record(loss) for loss in losses] == [False] * (len(losses) - 1) + [True]
+    assert [stop.on_record(loss, step=1) for loss in losses] == [False] * (len(losses) - 1) + [True]
 
 
 def test_the_state_of_a_stop_by_loss_goes_on() -> None:
     stop = TrainStop(2, 0.1)
-    assert [stop.on_record(loss) for loss in (1.0, 0.95)] == [False, False]
+    assert [stop.on_record(loss, step=1) for loss in (1.0, 0.95)] == [False, False]
     other = TrainStop(2, 0.1)
     other.load_state_dict(stop.state_dict())
-    assert other.on_record(0.91)  # 0.91 beats 1.0 by less than 0.1
+    assert other.on_record(0.91, step=3)  # 0.91 beats 1.0 by less than 0.1
 
 
 def test_what_diverges_says_so() -> None:

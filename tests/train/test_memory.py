@@ -39,6 +39,20 @@ def test_every_wording_of_a_full_memory_is_known(error: Exception) -> None:
     assert is_out_of_memory(error)
 
 
+@pytest.mark.parametrize("first", [MemoryError(), RuntimeError("out of memory"), KeyError("unrelated")], ids=repr)
+def test_an_error_in_the_handling_of_a_full_memory_is_one_too(first: Exception) -> None:
+    """As torch.save raises it: what was written so far no longer ends where its zip file does."""
+
+    def save() -> None:
+        try:
+            raise first
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    with pytest.raises(RuntimeError if isinstance(first, KeyError) else UserError), naming_memory():
+        save()
+
+
 @pytest.mark.parametrize(
     "error",
     [RuntimeError("CUDA error: device-side assert triggered"), coded(700), ValueError("out of memory")],

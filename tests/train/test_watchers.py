@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dlassign.train.learner import Evaluation, State
-from dlassign.train.watchers import Best, EarlyStop, KeepBest, OneClass
+from dlassign.train.watchers import Best, EarlyStop, KeepBest, OneClass, TrainStop
 
 
 class Weights:
@@ -103,6 +103,14 @@ def stopped_after(hook: EarlyStop, values: list[float]) -> int | None:
 )
 def test_early_stop(patience: int, min_delta: float, values: list[float], expected: int | None) -> None:
     assert stopped_after(EarlyStop(Best("accuracy", min_delta), patience), values) == expected
+
+
+def test_patience_counts_from_the_first_step_with_whole_images() -> None:
+    """A step on small images says little, and stopping before `until` would mean that none saw a whole one."""
+    values = [0.5, 0.4, 0.4, 0.4, 0.4, 0.6]  # as good as at the first evaluation it never gets again
+    assert stopped_after(EarlyStop(Best("accuracy"), 2, counts_after=3), values) == 5
+    stop = TrainStop(2, 0.0, counts_after=3)
+    assert [stop.on_record(loss, step=step) for step, loss in enumerate([1, 1, 1, 2, 3, 2], 1)] == [False] * 5 + [True]
 
 
 def test_states_go_round() -> None:

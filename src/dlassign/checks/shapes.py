@@ -142,15 +142,16 @@ def check_augmentation(cfg: RunConfig, shape: tuple[int, ...]) -> None:
     check_augment(shape, augments)
     after = shape_before_resize(shape, augments)
     _try_own_augmentations(cfg, shape)
-    if after != shape and (why := _needs_full_size(cfg, shape, after)):
+    if after != shape and (why := _needs_full_size(cfg, shape, after)[0]):
         place = next(index for index, augment in enumerate(augments) if augment["name"] == "crop")
         message = f"images of {_by(shape)} become {_by(after)}, {why}; leave size out"
         raise ConfigError([Problem(path=f"data.augment.{place}.size", message=message)])
     for place, augment in enumerate(cfg.data.augment):
         for number, side in enumerate(augment.sizes if isinstance(augment, Resize) else ()):
             smaller = resized_shape(after, side)
-            if why := _needs_full_size(cfg, after, smaller):
-                message = f"images of {_by(after)} become {_by(smaller)}, {why}; make it larger, or remove resize"
+            why, cure = _needs_full_size(cfg, after, smaller)
+            if why:
+                message = f"images of {_by(after)} become {_by(smaller)}, {why}; {cure}remove resize"
                 raise ConfigError([Problem(path=f"data.augment.{place}.sizes.{number}", message=message)])
 
 
@@ -185,16 +186,22 @@ def _try_own_augmentations(cfg: RunConfig, shape: tuple[int, ...]) -> None:
                 raise ConfigError.at(path, str(error)) from error
 
 
-def _needs_full_size(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """Return why training images may not have another size than those that are evaluated, or ""."""
+def _needs_full_size(cfg: RunConfig, shape: tuple[int, ...], after: tuple[int, ...]) -> tuple[str, str]:
+    """Return why training images may not have another size than those that are evaluated, and a cure, or "" twice."""
     if any(step.name == "mean_image" for step in cfg.data.preprocess or ()):
-        return "but mean_image needs them as they were"
-    try:
-        with torch.device("meta"):
-            sizes = [[p.shape for p in build_model(cfg.model, size, 2).parameters()] for size in (shape, after)]
-    except ConfigError as error:
-        return f"which the model cannot take ({error.problems[0].message})"
-    return "" if sizes[0] == sizes[1] else "for which the model would need other weights"
+        return "but mean_image needs them as they were", "remove mean_image, or "
+    sizes = []
+    for size in (shape, after):
+        try:
+            with torch.device("meta"):
+                sizes.append([p.shape for p in build_model(cfg.model, size, 2).parameters()])
+        except ConfigError as error:
+            # Images of full size are a problem of the model, and told there.
+            why = f"which the model cannot take ({error.problems[0].message})"
+            return (why, "make it larger, or ") if sizes else ("", "")
+    if sizes[0] == sizes[1]:
+        return "", ""
+    return "for which the model would need other weights", "use a model with a global pool, or "
 
 
 def needs_building(cfg: RunConfig) -> bool:

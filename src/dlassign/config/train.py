@@ -35,7 +35,7 @@ class EarlyStop(Config):
     means over the batches between, with penalty; for training without a validation split."""
     patience: Annotated[Count, Field(examples=[10])]
     """Evaluations in a row without improvement after which training stops, or training records with `on: train`; they
-    are counted, not epochs or steps."""
+    are counted, not epochs or steps. With `resize` in `data.augment` they count from its `until` on."""
     min_delta: NonNegative = 0.0
     """An evaluation must be better than the best one by more than this to count. `keep: best` keeps the best whatever
     this is."""
@@ -65,6 +65,10 @@ class TestTimeAugmentation(Config):
     shift: Pixels = 1
     """Views moved by this many pixels towards the upper left and the lower right, each with half the weight of the
     image itself; the border shows the image mirrored. 0: none."""
+
+    def _broken_rules(self) -> Iterator[PydanticCustomError]:
+        if not self.flip and not self.shift:
+            yield broken_rule("shift", "is 0 and flip is false, so the image itself would be the only view; use null")
 
 
 class Train(Config):

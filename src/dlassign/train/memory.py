@@ -27,7 +27,11 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if getattr(error, "error_code", None) == _CUDA_ERROR_MEMORY_ALLOCATION:
         return True
-    return isinstance(error, RuntimeError) and _WORDINGS.search(str(error)) is not None
+    if not isinstance(error, RuntimeError):
+        return False
+    # torch.save closes its file when memory has run out, and that raises another error in place of the first.
+    before = error.__cause__ or error.__context__
+    return _WORDINGS.search(str(error)) is not None or (before is not None and is_out_of_memory(before))
 
 
 @contextmanager

@@ -140,8 +140,10 @@ def make_plan(
     total = steps(Duration(steps=train.steps, epochs=train.epochs))
     freeze_at = 0 if train.freeze_at is None else steps(train.freeze_at)
     unfreeze_at = None if train.unfreeze_at is None else steps(train.unfreeze_at)
-    full_size_after = {place: steps(step.until) for place, step in enumerate(augment) if isinstance(step, Resize)}
-    _check_not_over(total, {"freeze_at": freeze_at, "unfreeze_at": unfreeze_at}, train.average, full_size_after)
+    resizes = {place: step for place, step in enumerate(augment) if isinstance(step, Resize)}
+    full_size_after = {place: steps(step.until) for place, step in resizes.items()}
+    _check_not_over(total, {"freeze_at": freeze_at, "unfreeze_at": unfreeze_at}, train.average)
+    _check_resize(total, full_size_after, {place: len(step.sizes) for place, step in resizes.items()})
     return Plan(
         steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -179,9 +181,7 @@ def _log_every(asked: int, train: Train, *, total: int, steps_per_epoch: int) ->
     return min(asked, max(steps_per_epoch, -(-total // RECORDS))) if default else asked
 
 
-def _check_not_over(
-    total: int, changes: Mapping[str, int | None], average: Average | None, full_size_after: Mapping[int, int]
-) -> None:
+def _check_not_over(total: int, changes: Mapping[str, int | None], average: Average | None) -> None:
     """Refuse what would begin only after the last step, and so never; changes: steps done then, by key of train."""
     problems = []
     for key, at in changes.items():
@@ -191,11 +191,24 @@ def _check_not_over(
     if average is not None and average.every > total:
         message = f"is {average.every}, more than the {total} steps of training, so nothing would be averaged; "
         problems.append(Problem(path="train.average.every", message=f"{message}use a smaller number"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_resize(total: int, full_size_after: Mapping[int, int], sizes: Mapping[int, int]) -> None:
+    """Refuse sizes, full size too, that no step sees; steps done at full size and number of sizes, by place."""
+    problems = []
     for place, step in full_size_after.items():
         if step >= total:
             message = f"step {step} is not before the end of training, step {total}, so no step would see images of "
             cure = "full size; make it earlier"
             problems.append(Problem(path=f"data.augment.{place}.until", message=message + cure))
+        elif step < sizes[place]:
+            message = (
+                f"{sizes[place]} sizes in the {step} steps before `until`, so not each would be used; give at most "
+            )
+            cure = f"{step}, or a later `until`"
+            problems.append(Problem(path=f"data.augment.{place}.sizes", message=message + cure))
     if problems:
         raise ConfigError(problems)
 
@@ -285,17 +298,21 @@ def training_order(cfg: RunConfig, order: Order, y: Labels, *, copies: int = 1) 
 def _check_batch_norm(cfg: RunConfig, sizes: Mapping[str, int]) -> None:
     """Refuse batches of one sample, whose variance is 0, in training and where evaluation uses the batch's own."""
     train, n_train, norm = cfg.train, sizes["train"], batch_norm(cfg.model)
-    if _smallest_batch(cfg, n_train) == 1:
+    smallest = _smallest_batch(cfg, n_train)
+    if smallest == 1:
+        every = samples_a_step(train, n_train) == 1
+        cure = "use a larger batch size" if every else "set train.drop_last: true or another batch size"
+        left = "are each" if every else "leave"
         message = (
-            f"batch normalisation needs 2 samples, but {n_train} samples in batches of {train.batch_size} leave a "
-            "batch of 1; set train.drop_last: true or another batch size"
+            f"batch normalisation needs 2 samples, but {n_train} samples in batches of {train.batch_size} {left} a "
+            f"batch of 1; {cure}"
         )
         raise ConfigError([Problem(path="train.batch_size", message=message)])
-    if _smallest_batch(cfg, n_train) < 2 * train.accumulate:
-        smallest = _smallest_batch(cfg, n_train)
+    if smallest < 2 * train.accumulate:
+        fewer = "set train.accumulate: 1" if smallest < 4 else f"use at most {smallest // 2} parts"
         message = (
             f"batch normalisation needs 2 samples, but a batch of {smallest} in {train.accumulate} parts leaves a part "
-            f"of 1; use at most {smallest // 2} parts"
+            f"of 1; {fewer}, or a larger batch"
         )
         raise ConfigError([Problem(path="train.accumulate", message=message)])
     for name, size in sizes.items():

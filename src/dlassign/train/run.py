@@ -81,7 +81,7 @@ class Run:
         self._keep = KeepBest(Best(cfg.train.metric))
         self._one_class = OneClass(parts.dataset.classes, self.note)
         validates = has_validation(cfg.data) and "val" in self.evaluated
-        self._watchers = make_watchers(cfg.train, validates=validates, keep=self._keep, one_class=self._one_class)
+        self._watchers = make_watchers(cfg.train, parts.plan, self._keep, self._one_class, validates=validates)
         stop = self._watchers.get("train_stop")
         self._train_stop = stop if isinstance(stop, TrainStop) else None
 
@@ -202,7 +202,7 @@ class Run:
         if self._plan.logs_at(self.step):
             mean = self._log_means()
             if self._train_stop is not None and mean is not None:
-                self._progress.stopped |= self._train_stop.on_record(mean)
+                self._progress.stopped |= self._train_stop.on_record(mean, step=self.step)
 
     def _diverge(self, step: int, loss: float) -> None:
         lr = self.learner.base_lr * self._plan.lr_factor(step - 1)

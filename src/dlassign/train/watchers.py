@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dlassign.config.train import EarlyStop as EarlyStopConfig
 from dlassign.config.train import OwnMetric
 from dlassign.config.train import Train as TrainConfig
 from dlassign.train.learner import Evaluation, State
+from dlassign.train.plan import Plan
 from dlassign.train.statistics import Measure
 
 if TYPE_CHECKING:  # run.py makes the watchers
@@ -109,16 +111,24 @@ class KeepBest:
 
 
 class EarlyStop:
-    """Ends training when validation has not improved for `patience` evaluations in a row."""
+    """Ends training when validation has not improved for `patience` evaluations in a row.
 
-    def __init__(self, best: Best, patience: int) -> None:
+    Args:
+        best: the best value so far.
+        patience: evaluations.
+        counts_after: steps done before any evaluation counts; a better value is noted in any case.
+    """
+
+    def __init__(self, best: Best, patience: int, *, counts_after: int = 0) -> None:
         self._best = best
         self._patience = patience
+        self._counts_after = counts_after
         self._waited = 0
 
     def on_eval(self, run: Run, evaluations: Mapping[str, Evaluation]) -> bool:
         """Count evaluations without improvement; True once patience is used up."""
-        self._waited = 0 if self._best.improves(run.step, evaluations) else self._waited + 1
+        better = self._best.improves(run.step, evaluations)
+        self._waited = 0 if better or run.step <= self._counts_after else self._waited + 1
         return self._waited >= self._patience
 
     def state_dict(self) -> State:
@@ -137,16 +147,20 @@ class TrainStop:
     Args:
         patience: records.
         min_delta: an improvement must be larger than this.
+        counts_after: steps done before any record counts; until then losses are of other images.
     """
 
-    def __init__(self, patience: int, min_delta: float) -> None:
+    def __init__(self, patience: int, min_delta: float, *, counts_after: int = 0) -> None:
         self._patience = patience
         self._min_delta = min_delta
+        self._counts_after = counts_after
         self._best = math.inf
         self._waited = 0
 
-    def on_record(self, loss: float) -> bool:
+    def on_record(self, loss: float, *, step: int) -> bool:
         """Count records without improvement; True once patience is used up."""
+        if step <= self._counts_after:
+            return False
         # From the last record that counted: a slow fall counts once it has added up.
         better = loss < self._best - self._min_delta
         self._best = loss if better else self._best
@@ -220,14 +234,17 @@ class OneClass:
         self._noted = list(state["noted"])
 
 
-def make_watchers(train: TrainConfig, *, validates: bool, keep: KeepBest, one_class: OneClass) -> dict[str, Watcher]:
+def make_watchers(
+    train: TrainConfig, plan: Plan, keep: KeepBest, one_class: OneClass, *, validates: bool
+) -> dict[str, Watcher]:
     """Return the watchers that a config asks for, by the names under which a checkpoint holds their states.
 
     Args:
         train: of the config.
-        validates: whether validation samples are evaluated at intervals.
+        plan: when training goes on with images of full size; patience counts from then on.
         keep: keeps the best weights, if the config wants that and validation can tell which they are.
         one_class: looks at every run.
+        validates: whether validation samples are evaluated at intervals.
     """
     watchers: dict[str, Watcher] = {"one_class": one_class, "statistics": Measure()}
     if validates and train.keep != "last":
@@ -235,7 +252,17 @@ def make_watchers(train: TrainConfig, *, validates: bool, keep: KeepBest, one_cl
     stop = train.early_stop
     # One that looks at the training loss is asked at every record of it, and never by an evaluation.
     if stop is not None and stop.on == "train":
-        watchers["train_stop"] = TrainStop(stop.patience, stop.min_delta)
+        watchers["train_stop"] = make_train_stop(stop, plan)
     elif stop is not None:
-        watchers["early_stop"] = EarlyStop(Best(train.metric, stop.min_delta), stop.patience)
+        watchers["early_stop"] = make_early_stop(train.metric, stop, plan)
     return watchers
+
+
+def make_train_stop(stop: EarlyStopConfig, plan: Plan) -> TrainStop:
+    """Return what ends the training by its loss, as a config and its plan say."""
+    return TrainStop(stop.patience, stop.min_delta, counts_after=plan.full_size_after or 0)
+
+
+def make_early_stop(metric: str | OwnMetric, stop: EarlyStopConfig, plan: Plan) -> EarlyStop:
+    """Return what ends the training by a metric of val, as a config and its plan say."""
+    return EarlyStop(Best(metric, stop.min_delta), stop.patience, counts_after=plan.full_size_after or 0)

@@ -20,7 +20,7 @@ from dlassign.train.learner import Evaluation
 from dlassign.train.plan import Plan, make_plan
 from dlassign.train.run import Run
 from dlassign.train.saved import load_run_config
-from dlassign.train.watchers import Best, EarlyStop, TrainStop
+from dlassign.train.watchers import EarlyStop, make_early_stop, make_train_stop
 from dlassign.verify.judgement import Judgement, consistent, contradicted, untold
 
 _LOSS, _TIMES = ("step", "loss", "accuracy", "n"), ("epoch", "seconds", "wall")
@@ -85,7 +85,8 @@ def plan_judgements(records: RunRecords, paths: RunPaths, *, trust: bool = False
         return
     try:
         cfg = _config(start["config"], paths, trust=trust)
-        plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=start["steps_per_epoch"])
+        every, augment = start["steps_per_epoch"], cfg.data.augment
+        plan = make_plan(cfg.train, cfg.schedule, steps_per_epoch=every, augment=augment)
     except EditedError:
         yield untold("plan", "steps and learning rates are not compared with a config of other code than the run's")
         return
@@ -132,7 +133,7 @@ def _departures(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Dep
         yield from _evaluations(records, cfg, plan, split)
     yield from _statistics(records, plan)
     yield from _rates(records, cfg, plan)
-    yield from _stop(records, cfg)
+    yield from _stop(records, cfg, plan)
 
 
 def _beyond(records: RunRecords, plan: Plan) -> Iterator[Departure]:
@@ -216,17 +217,18 @@ def _rates(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Departur
             return
 
 
-def _stop(records: RunRecords, cfg: RunConfig) -> Iterator[Departure]:
+def _stop(records: RunRecords, cfg: RunConfig, plan: Plan) -> Iterator[Departure]:
     """Yield where a run went on after its early stop, or stopped before."""
     end, stop = records.end, cfg.train.early_stop
     if end is None or stop is None or end["status"] != "finished" or "steps" not in end:
         return
     planned, stopped = records.start.get("steps"), None
     if stop.on == "train":
-        watcher = TrainStop(stop.patience, stop.min_delta)
-        stopped = next((record["step"] for record in records.train if watcher.on_record(record["loss"])), None)
+        watcher = make_train_stop(stop, plan)
+        steps = ((record["step"], record["loss"]) for record in records.train)
+        stopped = next((step for step, loss in steps if watcher.on_record(loss, step=step)), None)
     else:
-        stopped = _stopped_by_val(records, EarlyStop(Best(cfg.train.metric, stop.min_delta), stop.patience))
+        stopped = _stopped_by_val(records, make_early_stop(cfg.train.metric, stop, plan))
     if (stopped or planned) != end["steps"]:
         when = "never" if stopped is None else f"at step {stopped:,}"
         what = f"the early stop comes {when} by the log, and the run ended at step {end['steps']:,}"
