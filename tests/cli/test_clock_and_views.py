@@ -152,6 +152,18 @@ def test_evaluate_keeps_the_precision_of_the_run_unless_told_otherwise(
     assert single == pytest.approx(loss, rel=0.03)
 
 
+def test_a_cpu_without_bf16_is_told_before_training(
+    trained: tuple[Path, Result, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, slow = str(trained[0].parent / "a.yaml"), "computes in fp32, since this CPU has no amx_bf16 or avx512_bf16"
+    monkeypatch.setattr(arithmetic, "cpu_flags", lambda: {"avx512_bf16"})
+    assert "computes in" not in run("check", config).stdout
+    monkeypatch.setattr(arithmetic, "cpu_flags", set)
+    assert f"{config}: {slow}" in run("check", config).stdout
+    words = run("train", "--config", config, "--out", str(tmp_path), "--set", "train.steps=2")
+    assert words.stderr.count(slow) == 1
+
+
 def test_evaluate_needs_views_to_evaluate(old: RunPaths) -> None:
     result = run("evaluate", str(old.root), "--views")
     assert result.exit_code == 2

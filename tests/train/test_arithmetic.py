@@ -18,7 +18,7 @@ from dlassign.errors import ConfigError
 from dlassign.nets.objective import make_loss
 from dlassign.optim.torch_optim import make_optimizer
 from dlassign.train import arithmetic
-from dlassign.train.arithmetic import Arithmetic, choose_arithmetic, cpu_flags, fast_bf16
+from dlassign.train.arithmetic import Arithmetic, choose_arithmetic, cpu_flags, fast_bf16, slow_to_begin, slow_to_go_on
 from dlassign.train.learner import EvalOptions
 from dlassign.train.torch_learner import TorchLearner
 
@@ -133,6 +133,17 @@ def test_a_run_that_goes_on_keeps_its_arithmetic(cpu: Cpu) -> None:
     train = Train.model_validate({"steps": 10})
     assert choose_arithmetic(train, CPU, model=CONVNET, recorded=began.record()) == began
     assert choose_arithmetic(train, CPU, model=CONVNET).precision == "fp32"
+
+
+def test_where_nothing_makes_bf16_fast_a_user_learns_it_at_the_start(cpu: Cpu) -> None:
+    assert slow_to_begin(choose(CPU)).startswith("computes in fp32, since this CPU has no amx_bf16 or avx512_bf16: ")
+    assert [slow_to_begin(choose(CPU, MLP)), slow_to_begin(choose(CPU, precision="fp32"))] == ["", ""]
+    cpu("avx512_bf16")
+    began = choose(CPU)
+    assert [slow_to_begin(began), slow_to_go_on(began, "cpu")] == ["", ""]
+    cpu()
+    assert slow_to_go_on(began, "cpu").startswith("goes on in bf16, as it began; nothing makes that fast on this CPU")
+    assert slow_to_go_on(choose(CPU, precision="bf16"), "cpu") == ""  # the config asks for it
 
 
 FP16 = ("train.precision", "fp16 is for GPUs; on the CPU use bf16, fp32 or auto")

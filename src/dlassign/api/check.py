@@ -85,7 +85,7 @@ def check(
         n_test=info.n_test,
         steps=plan.steps,
         steps_per_epoch=plan.steps_per_epoch,
-        notes=tuple(info.notes),
+        notes=found.fit.notes,
         lacks="" if found.lacks is None else str(found.lacks),
         line=found.line,
     )

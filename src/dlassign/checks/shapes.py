@@ -26,6 +26,7 @@ from dlassign.nets.build import build_model, check_model, size_key
 from dlassign.nets.own_model import check_all_train
 from dlassign.nets.own_penalty import check_own_penalty
 from dlassign.optim.own_optimizer import WrappedOptimizer, try_step
+from dlassign.train.arithmetic import Arithmetic, slow_to_begin
 from dlassign.train.device import resolve_device
 from dlassign.train.make_numpy import check_numpy_model
 from dlassign.train.make_torch import make_torch_learner, make_views
@@ -46,12 +47,19 @@ class Fit:
             of the user's own that is fitted).
         n_params: numbers in all parameters, or None likewise.
         plan: durations in steps.
+        slow: why this machine trains it slower than others do, or "".
     """
 
     info: DataInfo
     in_shape: tuple[int, ...] | None
     n_params: int | None
     plan: Plan
+    slow: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known before training."""
+        return (*self.info.notes, *([self.slow] if self.slow else []))
 
 
 def check_fit(cfg: RunConfig, *, images: Images | None = None, raw: Raw | None = None) -> Fit:
@@ -95,10 +103,11 @@ def check_fit(cfg: RunConfig, *, images: Images | None = None, raw: Raw | None =
         problems += error.problems
     if problems or plan is None:
         raise ConfigError(problems)
+    slow = ""
     if in_shape is not None and n_params is not None and needs_building(cfg):
         with naming_memory():
-            check_learner(cfg, in_shape, info, plan=plan)
-    return Fit(info=info, in_shape=in_shape, n_params=n_params, plan=plan)
+            slow = slow_to_begin(check_learner(cfg, in_shape, info, plan=plan))
+    return Fit(info=info, in_shape=in_shape, n_params=n_params, plan=plan, slow=slow)
 
 
 def _check_scores(cfg: RunConfig, info: DataInfo) -> int:
@@ -213,8 +222,11 @@ def needs_building(cfg: RunConfig) -> bool:
     return cfg.backend == "torch" and (named or asked or not isinstance(cfg.model, MLP))
 
 
-def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, plan: Plan) -> None:
+def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, plan: Plan) -> Arithmetic:
     """Build the learner as training will, without pretrained weights, and check that a step fits into memory.
+
+    Returns:
+        How it would compute.
 
     Raises:
         ConfigError: a pattern of parameter names matches nothing, the device cannot do what is asked for, or a step
@@ -246,6 +258,7 @@ def check_learner(cfg: RunConfig, in_shape: tuple[int, ...], info: DataInfo, *, 
         device=device,
         placed=sum(p.numel() * p.element_size() for p in model.parameters()),
     )
+    return arithmetic
 
 
 def check_memory(cfg: RunConfig, n_params: int) -> None:

@@ -108,6 +108,8 @@ def train_run(found: FoundRun, *, display: MakeDisplay, wall: WallClock, own_pro
         with by_itself():
             fit = _check(cfg, found.images, raw=found.cache.raw, weights=not paths.last.exists())
             with display(fit, paths) as shown:
+                if fit.slow and not paths.log.exists():  # one that goes on computes as it began
+                    shown.say(fit.slow)
                 return run_experiment(
                     cfg, paths, say=shown.say, on_record=shown.on_record, wall=wall, cache=found.cache
                 )

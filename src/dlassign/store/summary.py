@@ -323,7 +323,7 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
     was over: at which step.
     """
     end = records.end or {"status": "interrupted"}
-    finals, arithmetic = records.finals, records.start.get("arithmetic") or {}
+    finals = records.finals
     line = {
         "run": str(paths.root),
         "status": end["status"],
@@ -333,7 +333,7 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
         "seconds": end["seconds"]["total"] if "seconds" in end else None,
         "images_per_second": end.get("images_per_second"),
         "precision": precision(records.start),
-        "precision_why": arithmetic.get("why"),
+        "precision_why": _why_precision(records),
         "train": _taken(next(reversed(records.train), None), "step", "n"),
         "val": _taken(finals.get("val"), "n"),
         "test": _taken(finals.get("test"), "n"),
@@ -346,6 +346,13 @@ def result_line(paths: RunPaths, records: RunRecords) -> dict[str, Any]:
     own = metric["name"] if isinstance(metric, dict) else None
     more = {"metric": own, "test_maximum": test_maximum(records), "test_opened": test_opened(records)}
     return {**line, **{key: value for key, value in more.items() if value is not None}}
+
+
+def _why_precision(records: RunRecords) -> str | None:
+    """Return what decided the precision when the run began; a later session may have had another machine."""
+    found: str | None = (records.start.get("arithmetic") or {}).get("why")
+    later = found is not None and found.startswith("auto: convolutions") and bool(records.resumes)
+    return f"{found}, when it began" if later else found
 
 
 def precision(start: Record) -> str | None:

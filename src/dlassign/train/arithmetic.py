@@ -17,6 +17,7 @@ from dlassign.optim.muon import gpu_has_bf16
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp64")
 FAST_BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+_NO_FAST_BF16 = "auto: nothing makes bf16 fast on this {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,27 @@ def fast_bf16(device: torch.device) -> str | None:
     return f"a CPU with {' and '.join(found)}" if found else None
 
 
+def slow_to_begin(chosen: Arithmetic) -> str:
+    """Return a line on a run that a CPU with bf16 would train faster, "" of any other."""
+    # Of a GPU without bf16 there is nothing to be told: no config names a time for one that has it.
+    if chosen.why != _NO_FAST_BF16.format("CPU"):
+        return ""
+    flags = " or ".join(sorted(FAST_BF16_FLAGS))
+    return (
+        f"computes in fp32, since this CPU has no {flags}: such a training takes longer here than the times that "
+        "configs name for a CPU with one"
+    )
+
+
+def slow_to_go_on(chosen: Arithmetic, name: str) -> str:
+    """Return a line on a run that goes on in bf16 on a device where nothing makes it fast, "" of any other."""
+    device = torch.device(name)
+    if chosen.precision != "bf16" or not chosen.why.startswith("auto") or fast_bf16(device) is not None:
+        return ""
+    what = device.type.upper().replace("CUDA", "GPU")
+    return f"goes on in bf16, as it began; nothing makes that fast on this {what}; --again begins anew in fp32"
+
+
 def cpu_flags() -> set[str]:
     """Return the processor's feature flags, empty where they are not told."""
     try:
@@ -128,7 +150,7 @@ def _fastest(device: torch.device, *, convolves: bool) -> tuple[str, str]:
         return "fp32", "auto: the model has no convolution"
     reason = fast_bf16(device)
     if reason is None:
-        return "fp32", f"auto: nothing makes bf16 fast on this {device.type.upper().replace('CUDA', 'GPU')}"
+        return "fp32", _NO_FAST_BF16.format(device.type.upper().replace("CUDA", "GPU"))
     return "bf16", f"auto: convolutions on {reason}"
 
 

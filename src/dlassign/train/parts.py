@@ -15,6 +15,7 @@ from dlassign.data.prepare import Preprocess
 from dlassign.nets.pretrained import LoadReport
 from dlassign.store.paths import identity_of
 from dlassign.store.records import Record
+from dlassign.train.arithmetic import slow_to_go_on
 from dlassign.train.checkpoint import to_tensors
 from dlassign.train.learner import State, SteppingLearner
 from dlassign.train.plan import Plan
@@ -50,6 +51,14 @@ class Parts:
     machine: Callable[[], tuple[str, str, int]]
     seconds: dict[str, float]
     leaks: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know when a session begins."""
+        loaded = [str(self.loaded)] if self.loaded is not None else []
+        # A run that begins takes bf16 only where it is fast; what follows is of one that has come from elsewhere.
+        slow = slow_to_go_on(self.learner.arithmetic, self.machine()[0])
+        return [*self.dataset.notes, *self.preprocess.notes, *loaded, *([slow] if slow else [])]
 
 
 class Former(NamedTuple):

@@ -133,10 +133,8 @@ class Run:
         self.log.sync()
         self._write_manifest("running")
         self._folder.point_latest()
-        for note in (*parts.dataset.notes, *parts.preprocess.notes):
+        for note in parts.notes:
             self._say(note)
-        if parts.loaded is not None:
-            self._say(str(parts.loaded))
         self._progress.other_seconds = {"import": self._wall.import_seconds, **parts.seconds}
         self._chained = former is None or "chain" in former.start
         if former is None:

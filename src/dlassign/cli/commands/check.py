@@ -60,7 +60,7 @@ def _check(file: str, overrides: tuple[str, ...], *, code: Code, summary: bool) 
 
     located = load_located(file, overrides, code=code)
     checked = check_config(located)
-    lines = [f"{file}: {checked.line}", *(f"{file}: {note}" for note in checked.fit.info.notes)]
+    lines = [f"{file}: {checked.line}", *(f"{file}: {note}" for note in checked.fit.notes)]
     with placing(located):
         lines += _summary(checked.cfg, checked.fit) if summary else []
     return lines, checked.lacks
