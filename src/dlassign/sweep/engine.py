@@ -181,6 +181,12 @@ def _changes(former: JournalEntry, dump: Mapping[str, Any], trials: list[str]) -
     return f"{head}: {kept} trial{'s' * (kept != 1)} kept, {len(new - old)} new{stay}"
 
 
+def _set_aside_if_damaged(trial: Trial) -> str:
+    from dlassign.sweep.anew import set_aside_if_damaged  # imports torch, which listing a sweep does not need
+
+    return set_aside_if_damaged(trial.paths)
+
+
 @dataclass
 class _Session:
     """One run of the command on a sweep: trains what is left. It is the TrialListener of its trials."""
@@ -267,7 +273,10 @@ class _Session:
             standing = self.standings[run]
             if self.stop.requested or run in self.given:
                 continue
-            if not standing.over or (standing.status == "failed" and self.retry):
+            again = standing.status == "failed" and self.retry
+            if again and (kept := _set_aside_if_damaged(trial)):
+                self.view.say(kept)
+            if again or not standing.over:
                 self.given.add(run)
                 yield trial
 
