@@ -52,6 +52,7 @@ from dlassign.train.run import Run, Say
 from dlassign.train.stopping import StopRequest
 from dlassign.train.task import task_of
 from dlassign.train.torch_learner import TorchLearner
+from dlassign.train.torn_log import complete_torn
 from dlassign.train.warm_start import fit_steps, steps_by_default
 
 SAMPLES = 5000
@@ -320,6 +321,8 @@ def read_former(paths: RunPaths, say: Say) -> Former | None:
     if state is not None and state.get("run") != paths.root.name:
         message = f"the checkpoint in {paths.checkpoints} is that of another run, {state.get('run')}"
         raise UserError(f"{message}; remove it to train from the beginning, or use --again")
+    if state is not None and complete_torn(paths.log, state):
+        say("the log lacked its last line, the record of the checkpoint, and has it again")
     return Former(records.start, state)
 
 
