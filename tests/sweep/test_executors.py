@@ -127,5 +127,17 @@ def test_auto_sends_numpy_trials_to_processes_and_says_why(tmp_path: Path) -> No
     chosen = choose_executor(in_numpy, adaptive=False)
     assert isinstance(chosen, ProcessesExecutor)
     assert chosen.why == "2 worker processes (auto: no stacking, since backend numpy)"
-    mixed = [*configs(tmp_path, 8), in_numpy[0]]
-    assert isinstance(choose_executor(mixed, adaptive=False), ProcessesExecutor)
+
+
+def test_auto_stacks_what_can_be_stacked_if_that_is_at_least_half(tmp_path: Path) -> None:
+    plain = configs(tmp_path, 8)
+    in_numpy = [cfg.model_copy(update={"backend": "numpy"}) for cfg in plain]
+    for alone in (1, 8):
+        chosen = choose_executor([*in_numpy[:alone], *plain], adaptive=False)
+        assert chosen.why == (
+            "stacked: models train side by side, auto: 8 trials of 1 shape in 1 stack, "
+            f"and {alone} one by one: backend numpy"
+        )
+    for mixed in ([*plain[:7], *in_numpy], [*plain[:3], in_numpy[0]]):  # fewer than half; too few for a stack
+        chosen = choose_executor(mixed, adaptive=False)
+        assert chosen.why == "2 worker processes (auto: no stacking, since backend numpy)"

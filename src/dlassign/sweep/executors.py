@@ -77,32 +77,38 @@ def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: in
         return make_processes(configs, workers=workers, why="auto: --workers was given")
     if len(configs) <= 1 and not adaptive:
         return SerialExecutor(f"auto: {len(configs) or 'no'} trial to train")
+    together = [cfg for cfg in configs if stack_and_shape(cfg)[0] is not None]
+    alone = len(configs) - len(together)
     stacks, shapes, obstacle = stackable(configs)
     if adaptive:
         why = "the strategy waits for results"
-    elif not obstacle and len(configs) < STACK_FROM * shapes:
-        why = f"{len(configs)} trials are few for {counted(shapes, 'shape')}"
+    elif alone > len(together):
+        why = obstacle
+    elif len(together) < STACK_FROM * shapes:
+        why = obstacle or f"{len(configs)} trials are few for {counted(shapes, 'shape')}"
     else:
         # Shapes that each have a stack of their own compute as equal nets do.
-        why = obstacle or (too_large(configs) if shapes > stacks else "")
+        why = too_large(together) if shapes > stacks else ""
     if not why:
         from dlassign.sweep.stacked import StackedExecutor
 
         grouped = f"{counted(shapes, 'shape')} in {counted(stacks, 'stack')}"
-        return StackedExecutor(why=f"auto: {len(configs)} trials of {grouped}")
+        one_by_one = f", and {alone} one by one: {obstacle}" if alone else ""
+        return StackedExecutor(why=f"auto: {len(together)} trials of {grouped}{one_by_one}")
     if usable_cores() == 1 and not gpus_for(configs):
         return SerialExecutor(f"auto: one CPU core, and no stacking, since {why}")
     return make_processes(configs, workers=None, why=f"auto: no stacking, since {why}")
 
 
 def stackable(configs: Sequence[RunConfig]) -> tuple[int, int, str]:
-    """Return how many stacks and shapes there are, and why a trial cannot be stacked at all ("" if all can).
+    """Return how many stacks and shapes there are, and why the others cannot be stacked at all ("" if all can).
 
     What has one shape computes as one batched model: equal nets that see batches of one size.
     """
     found = [stack_and_shape(cfg) for cfg in configs]
     obstacle = next((reason for key, _, reason in found if key is None), "")
-    return len({key for key, _, _ in found}), len({(key, shape) for key, shape, _ in found}), obstacle
+    grouped = {(key, shape) for key, shape, _ in found if key is not None}
+    return len({key for key, _ in grouped}), len(grouped), obstacle
 
 
 def stack_and_shape(cfg: RunConfig) -> tuple[str | None, tuple[str, int], str]:
