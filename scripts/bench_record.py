@@ -122,7 +122,11 @@ def our_result(line: str) -> dict[str, Any] | None:
 
 
 def watched(command: list[str], folder: Path, read: Callable[[str], Any]) -> tuple[float, Any]:
-    """Run a command; return the seconds until it printed the line that `read` understands, and what that says."""
+    """Run a command; return the seconds until it printed the line that `read` understands, and what that says.
+
+    Raises:
+        UserError: it failed.
+    """
     found = None
     with tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
@@ -134,12 +138,15 @@ def watched(command: list[str], folder: Path, read: Callable[[str], Any]) -> tup
         if process.returncode or found is None:
             errors.seek(0)
             last = (errors.read().strip().splitlines() or ["it printed no accuracy"])[-1]
-            sys.exit(f"{' '.join(command[:5])}: exit {process.returncode}: {last}")
+            raise UserError(f"{' '.join(command[:5])}: exit {process.returncode}: {last}")
     return seconds, found
 
 
 def measure(bench: Bench) -> tuple[list[Turn], list[Turn], str]:
-    """Return the turns of ours and of the port, and the seconds that decoding for the first time adds."""
+    """Return the turns of ours and of the port, and the seconds that decoding for the first time adds.
+
+    Turns before one that fails are kept.
+    """
     options, decoding = bench.options, ""
     bench.ours(0, *ONE_STEP)  # from here on its images are decoded, and what both read is in the system's cache
     if bench.images and options.seeds:
@@ -155,7 +162,14 @@ def measure(bench: Bench) -> tuple[list[Turn], list[Turn], str]:
         sides = [("dlassign", bench.ours, own)] if seed < options.seeds else []
         sides += [("airbench94", partial(bench.port, epochs=options.port_epochs), others)] * (seed < options.port_seeds)
         for name, side, turns in sides[:: -1 if seed % 2 else 1]:
-            turns.append(side(seed))
+            try:
+                turns.append(side(seed))
+            except UserError as error:
+                if not own:
+                    raise
+                print(f"seed {seed}: {name} failed, the seeds before are kept: {error}", file=sys.stderr)
+                bench.options.failed = True
+                return own, others, decoding
             print(f"seed {seed}: {name} {turns[-1]}", file=sys.stderr, flush=True)
     return own, others, decoding
 
@@ -226,6 +240,11 @@ def parse() -> argparse.Namespace:
         options.port_epochs = PORT_EPOCHS.get(options.recipe)
     if options.quick:
         options.seeds, options.port_seeds, options.port_epochs = 1, min(options.port_seeds, 1), SHORT
+    if options.output.suffix == ".csv":
+        parser.error("--output is the page, such as record.md; its rows are kept in the .csv file of that name")
+    if min(options.seeds, options.port_seeds) < 0:
+        parser.error("--seeds and --port-seeds count trainings: give 0 or more")
+    options.failed = False
     if options.seeds + options.port_seeds == 0:
         parser.error("--seeds 0 needs --airbench FILE and --port-seeds")
     if options.port_seeds and options.port_epochs is None:
@@ -235,26 +254,29 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
+    file = options.output.with_suffix(".csv")
     began = {"commit": commit(), "load": f"{os.getloadavg()[0]:.1f}"}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
+            read_rows(file)  # a damaged file ends it here, as does a wrong one below
             airbench = options.airbench.read_text(encoding="utf-8") if options.port_seeds else ""
             if airbench:
-                # A wrong file ends it here.
                 ported(airbench, epochs=options.port_epochs, views=options.port_views, seed=0)
             found = measure(Bench(options, Path(folder), airbench))
+        except UnicodeDecodeError:
+            sys.exit(f"bench_record.py: {options.airbench}: is not text in UTF-8; expected {FILE}")
         except (UserError, OSError) as error:
             sys.exit(f"bench_record.py: {error}")
     if not found[0]:
         return 0
     row = row_of(options, began, found)
-    file = options.output.with_suffix(".csv")
+    print(newest(row, judged=not options.quick))
     if not options.quick:
         append_row(file, row)
     rows = read_rows(file)
     options.output.write_text(page([*rows, row] if options.quick else rows, judged=not options.quick), encoding="utf-8")
-    print(newest(row, judged=not options.quick))
+    if options.failed:
+        return 1
     return 0 if options.quick or all(holds for holds, _ in verdicts(row)) else 1
 
 

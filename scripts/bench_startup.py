@@ -180,7 +180,31 @@ def parse_options(parser: argparse.ArgumentParser, page: Path) -> argparse.Names
     )
     options = parser.parse_args()
     keep_measured(parser, options, page)
+    check_given(parser, options)
+    check_target(parser, options.output)
     return options
+
+
+def check_given(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program with a usage error if rounds or epochs are below 1, or a folder of data is not there."""
+    for name in ("repeats", "runs", "rounds", "epochs"):
+        if (given := getattr(options, name, None)) is not None and given < 1:
+            parser.error(f"--{name} {given}: give 1 or more")
+    for name in ("mnist_root", "cifar10_jpeg_root"):
+        if (folder := getattr(options, name, None)) is not None and not Path(folder).is_dir():
+            parser.error(f"--{name.replace('_', '-')} {folder}: no such folder")
+
+
+def check_target(parser: argparse.ArgumentParser, file: Path) -> None:
+    """End the program with a usage error if a page could not be written after the measurement."""
+    new = not file.exists()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("a").close()
+        if new:
+            file.unlink()
+    except OSError as error:
+        parser.error(f"--output {file}: cannot be written: {error.strerror}")
 
 
 def keep_measured(parser: argparse.ArgumentParser, options: argparse.Namespace, page: Path) -> None:
@@ -197,9 +221,8 @@ def publish(text: str, options: argparse.Namespace, *, holds: bool) -> int:
     Returns:
         The exit code: 1 if a bound does not hold, unless `options.quick` says that this is a trial.
     """
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text, encoding="utf-8")
     print(text)
+    options.output.write_text(text, encoding="utf-8")
     return 0 if options.quick or holds else 1
 
 

@@ -28,7 +28,7 @@ import torch
 import yaml
 
 from bench_stack_step import section
-from bench_startup import ROOT, facts, keep_measured, publish, rows, spread
+from bench_startup import ROOT, check_given, check_target, facts, keep_measured, publish, rows, spread
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
@@ -361,6 +361,10 @@ def main() -> int:
     page = BENCHMARKS / ("sweep_gpu.md" if gpu else "sweep.md")
     options.output = options.output or page
     keep_measured(parser, options, page)
+    check_given(parser, options)
+    check_target(parser, options.output)
+    if gpu and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no GPU here")
     known = (gpu_workloads if gpu else workloads)(options.mnist_root, options.cifar10_jpeg_root)
     works = [work for work in known if options.only is None or options.only in work.title]
     if not works:

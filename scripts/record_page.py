@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from statistics import fmean, median
 from typing import NamedTuple
@@ -10,10 +11,16 @@ from typing import NamedTuple
 from airbench_port import COMMIT, FILE
 from bench_startup import ROOT, spread
 from dlassign.config.load import load_config
+from dlassign.errors import UserError
 from dlassign.stats.intervals import SHARE, mean_interval
 
 Row = dict[str, str]
 """Of record.csv. Values of the seeds stand in one cell, in the order of the seeds from 0."""
+COLUMNS = (
+    *("date", "commit", "load", "recipe", "config", "precision", "data", "accuracies", "accuracies_with_views"),
+    *("seconds", "decoding", "port_epochs", "port_accuracies", "port_accuracies_with_views", "port_seconds"),
+    *("processor", "threads", "system", "versions", "command"),
+)
 ALIKE = 0.005
 """By how much the port's mean accuracy may be above ours: a port that trains longer makes our ratio smaller."""
 
@@ -163,17 +170,39 @@ def page(rows: list[Row], *, judged: bool = True) -> str:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Return the rows of record.csv, none if there is no such file."""
+    """Return the rows of record.csv, none if there is no such file or nothing in it.
+
+    Raises:
+        UserError: a line is not one of this script, or the file cannot be read.
+    """
     if not file.exists():
         return []
-    with file.open(encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise UserError(f"{file}: is not text in UTF-8; take it back from git") from error
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    rows: list[Row] = []
+    try:
+        for row in reader:
+            if tuple(row) != COLUMNS or None in row.values() or row["recipe"] not in RECIPES:
+                raise ValueError
+            for key in COLUMNS:
+                numbers(row, key) if key.endswith(("accuracies", "_with_views", "seconds")) else None
+            rows.append(row)
+    except (ValueError, csv.Error) as error:
+        place = f"{file}:{reader.line_num}"
+        raise UserError(f"{place}: is no row that bench_record.py wrote; take the file back from git") from error
+    if text and not text.endswith("\n"):
+        raise UserError(f"{file}:{reader.line_num}: the last line is cut off; take the file back from git")
+    return rows
 
 
 def append_row(file: Path, row: Row) -> None:
-    new = not file.exists()
+    """Append a row to record.csv, which read_rows has read."""
+    new = not file.exists() or not file.stat().st_size
     with file.open("a", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(opened, fieldnames=list(row), lineterminator="\n")
+        writer = csv.DictWriter(opened, fieldnames=COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlassign.checks.shapes import check_fit
+from dlassign.config.augment import Resize
 from dlassign.config.data import PCA, CSVTable
 from dlassign.config.load import load_config
 from dlassign.config.run import RunConfig
@@ -102,6 +103,9 @@ def test_trains_two_steps_and_predicts_what_evaluate_counts(
     cfg = load(file, table, short)
     pca = [place for place, step in enumerate(cfg.data.preprocess or ()) if isinstance(step, PCA)]
     short += [f"data.preprocess.{place}.components=8" for place in pca]  # there are few samples
+    resizes = [(place, one) for place, one in enumerate(cfg.data.augment) if isinstance(one, Resize)]
+    short += [f"data.augment.{place}.until={{steps: 1}}" for place, _ in resizes]
+    short += [f"data.augment.{place}.sizes=[{one.sizes[0]}]" for place, one in resizes]
     cfg = load(file, table, short)
     if isinstance(cfg.init, PretrainedInit):  # whose weights are not here; tests/test_pretrained_runs.py has some
         cfg = load(file, table, [*short, "init={name: pytorch}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,8 @@ for run in range(25):
 
 
 def row(**changed: str) -> record_page.Row:
-    keys = "date commit recipe config precision data accuracies accuracies_with_views seconds decoding port_epochs"
-    keys += " port_accuracies port_accuracies_with_views port_seconds processor threads system versions load command"
     known = {"recipe": "cifar10_82", "accuracies": "0.8300 0.8320", "seconds": "20.00 22.00"}
-    return {**dict.fromkeys(keys.split(), ""), **known, **changed}
+    return {**dict.fromkeys(record_page.COLUMNS, ""), **known, **changed}
 
 
 PORT = {"port_epochs": "2.5", "port_accuracies": "0.8310 0.8300", "port_seconds": "100.00 200.00"}
@@ -134,6 +133,31 @@ class TestPage:
         assert "| `cifar10_82` | 2 | 0.8310 [0.8183, 0.8437] |  | 10.5 [10.0, 11.0] |  |" in text
         assert "| 2.5 epochs | 0.8305 [0.8241, 0.8369] | 150.0 [100.0, 200.0] | 0.155 [0.110, 0.200] |" in text
 
+    def test_a_file_with_nothing_in_it_gets_its_header(self, tmp_path: Path) -> None:
+        file = tmp_path / "record.csv"
+        file.touch()
+        record_page.append_row(file, row())
+        assert record_page.read_rows(file) == [row()]
+
+    @pytest.mark.parametrize(
+        ("damage", "said"),
+        [
+            (lambda text: text[:-1], r"record\.csv:2: the last line is cut off; take the file back from git"),
+            (lambda text: text.replace(b"0.8300", b"abc"), r"record\.csv:2: is no row that bench_record\.py wrote"),
+            (lambda text: text.replace(b"cifar10_82", b"other"), r"record\.csv:2: is no row that"),
+            (lambda text: text.replace(b"recipe", b"name"), r"record\.csv:2: is no row that"),
+            (lambda text: b"date,commit\n2026,a\n", r"record\.csv:2: is no row that"),
+            (lambda text: text + b'"2026', r"record\.csv:2: is no row that"),
+            (lambda text: text + b"\xff", r"record\.csv: is not text in UTF-8; take it back from git"),
+        ],
+    )
+    def test_a_damaged_file(self, damage: Callable[[bytes], bytes], said: str, tmp_path: Path) -> None:
+        file = tmp_path / "record.csv"
+        record_page.append_row(file, row())
+        file.write_bytes(damage(file.read_bytes()))
+        with pytest.raises(UserError, match=said):
+            record_page.read_rows(file)
+
 
 class TestCommandLine:
     @pytest.mark.parametrize(
@@ -144,12 +168,26 @@ class TestCommandLine:
             (["--seeds", "0", "--cifar10-jpeg-root", "d"], "--seeds 0 needs --airbench"),
             (["--recipe", "cifar10_best", "--cifar10-jpeg-root", "d", "--airbench", "f"], "needs --port-epochs X"),
             (["--cifar10-jpeg-root", "d", "--quick"], "--quick needs --output FILE, another file"),
+            (["--cifar10-jpeg-root", "d", "--output", "new.csv"], "--output is the page, such as record.md"),
+            (["--cifar10-jpeg-root", "e"], "--cifar10-jpeg-root e: no such folder"),
+            (["--cifar10-jpeg-root", "d", "--seeds", "-1"], "count trainings: give 0 or more"),
+            (
+                ["--cifar10-jpeg-root", "d", "--output", "/proc/none/x.md"],
+                "--output /proc/none/x.md: cannot be written",
+            ),
         ],
     )
     def test_what_is_missing(
-        self, given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        given: list[str],
+        said: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setattr(sys, "argv", ["bench_record.py", *given])
+        monkeypatch.chdir(tmp_path)
+        Path("d").mkdir()
         with pytest.raises(SystemExit, match="2"):
             bench.main()
         assert said in capsys.readouterr().err
@@ -160,7 +198,7 @@ class TestCommandLine:
         (tmp_path / "wrong.py").write_text("print('another program')")
         given = [
             "--cifar10-jpeg-root",
-            "d",
+            str(tmp_path),
             "--airbench",
             str(tmp_path / "wrong.py"),
             "--output",
@@ -170,10 +208,36 @@ class TestCommandLine:
         with pytest.raises(SystemExit, match=r"bench_record\.py: the number of epochs .* expected 1; take .*f1c599c4"):
             bench.main()
 
+    def test_seeds_before_one_that_fails_are_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def ours(self: bench.Bench, seed: int, *more: str) -> bench.Turn:
+            if seed == 2:
+                raise UserError("train: exit 1: no space left on device")
+            return bench.Turn(10.0 + seed, 0.99, None, "hash", "bf16")
+
+        monkeypatch.setattr(bench.Bench, "ours", ours)
+        given = ["--recipe", "mnist_99", "--mnist-root", str(tmp_path), "--output", str(tmp_path / "record.md")]
+        monkeypatch.setattr(sys, "argv", ["bench_record.py", *given])
+        assert bench.main() == 1
+        assert "seed 2: dlassign failed, the seeds before are kept: train: exit 1" in capsys.readouterr().err
+        (kept,) = record_page.read_rows(tmp_path / "record.csv")
+        assert kept["seconds"] == "10.00 11.00"
+
+    def test_a_damaged_record_ends_it_before_anything_is_trained(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "record.csv").write_text("date,commit\n2026,a\n")
+        given = ["--recipe", "mnist_99", "--mnist-root", str(tmp_path), "--output", str(tmp_path / "record.md")]
+        monkeypatch.setattr(sys, "argv", ["bench_record.py", *given])
+        with pytest.raises(SystemExit, match=r"bench_record\.py: .*record\.csv:2: is no row"):
+            bench.main()
+        assert (tmp_path / "record.csv").read_text() == "date,commit\n2026,a\n"
+
     def test_a_command_that_fails_is_told_with_its_last_line(self, tmp_path: Path) -> None:
-        with pytest.raises(SystemExit, match=r"exit 1: ValueError: no$"):
+        with pytest.raises(UserError, match=r"exit 1: ValueError: no$"):
             bench.watched([sys.executable, "-c", "raise ValueError('no')"], tmp_path, str)
-        with pytest.raises(SystemExit, match=r"exit 0: it printed no accuracy$"):
+        with pytest.raises(UserError, match=r"exit 0: it printed no accuracy$"):
             bench.watched([sys.executable, "-c", "pass"], tmp_path, str)
 
 

@@ -63,7 +63,7 @@ def test_the_workloads_are_those_of_the_table() -> None:
 def test_a_part_of_the_work_overwrites_no_measured_page(
     given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["bench_sweep.py", "--mnist-root", "d", "--cifar10-jpeg-root", "d", *given])
+    monkeypatch.setattr("sys.argv", ["bench_sweep.py", "--mnist-root", ".", "--cifar10-jpeg-root", ".", *given])
     with pytest.raises(SystemExit, match="2"):
         bench.main()
     assert said in capsys.readouterr().err
