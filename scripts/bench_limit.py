@@ -91,7 +91,8 @@ has the other phases, too.
 ## Where the time of a step goes
 
 Of {profiled} steps after {profiled} that do not count, by `torch.profiler`: milliseconds a step, and their share. The
-profiler takes time itself; the last row is what a step took in the turn, without it.
+profiler takes time itself; the last row is what a step took in the turn, without it. Where images grow, the profile is
+of steps with the smallest, and the last row of all sizes.
 
 {profile}
 
