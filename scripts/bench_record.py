@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -142,11 +142,17 @@ def watched(command: list[str], folder: Path, read: Callable[[str], Any]) -> tup
     return seconds, found
 
 
-def measure(bench: Bench) -> tuple[list[Turn], list[Turn], str]:
-    """Return the turns of ours and of the port, and the seconds that decoding for the first time adds.
+class Measured(NamedTuple):
+    """Turns of ours and of the port, seconds that decoding for the first time adds, and whether no turn failed."""
 
-    Turns before one that fails are kept.
-    """
+    own: list[Turn]
+    others: list[Turn]
+    decoding: str
+    complete: bool = True
+
+
+def measure(bench: Bench) -> Measured:
+    """Let the two sides take turns; those before one that fails are kept."""
     options, decoding = bench.options, ""
     bench.ours(0, *ONE_STEP)  # from here on its images are decoded, and what both read is in the system's cache
     if bench.images and options.seeds:
@@ -168,19 +174,18 @@ def measure(bench: Bench) -> tuple[list[Turn], list[Turn], str]:
                 if not own:
                     raise
                 print(f"seed {seed}: {name} failed, the seeds before are kept: {error}", file=sys.stderr)
-                bench.options.failed = True
-                return own, others, decoding
+                return Measured(own, others, decoding, complete=False)
             print(f"seed {seed}: {name} {turns[-1]}", file=sys.stderr, flush=True)
-    return own, others, decoding
+    return Measured(own, others, decoding)
 
 
 def joined(values: Iterable[float | None], form: str) -> str:
     return " ".join(f"{value:{form}}" for value in values if value is not None)
 
 
-def row_of(options: argparse.Namespace, began: Row, found: tuple[list[Turn], list[Turn], str]) -> Row:
+def row_of(options: argparse.Namespace, began: Row, found: Measured) -> Row:
     """Return what was measured as a row of record.csv; began: what was known before."""
-    own, others, decoding = found
+    own, others, decoding, _ = found
     where = facts("bench_record.py", len(own))
     given = f" --airbench FILE --port-seeds {len(others)} --port-epochs {options.port_epochs:g}" if others else ""
     given += f" --port-views {options.port_views}" if others and options.port_views else ""
@@ -244,7 +249,6 @@ def parse() -> argparse.Namespace:
         parser.error("--output is the page, such as record.md; its rows are kept in the .csv file of that name")
     if min(options.seeds, options.port_seeds) < 0:
         parser.error("--seeds and --port-seeds count trainings: give 0 or more")
-    options.failed = False
     if options.seeds + options.port_seeds == 0:
         parser.error("--seeds 0 needs --airbench FILE and --port-seeds")
     if options.port_seeds and options.port_epochs is None:
@@ -267,7 +271,7 @@ def main() -> int:
             sys.exit(f"bench_record.py: {options.airbench}: is not text in UTF-8; expected {FILE}")
         except (UserError, OSError) as error:
             sys.exit(f"bench_record.py: {error}")
-    if not found[0]:
+    if not found.own:
         return 0
     row = row_of(options, began, found)
     print(newest(row, judged=not options.quick))
@@ -275,9 +279,7 @@ def main() -> int:
         append_row(file, row)
     rows = read_rows(file)
     options.output.write_text(page([*rows, row] if options.quick else rows, judged=not options.quick), encoding="utf-8")
-    if options.failed:
-        return 1
-    return 0 if options.quick or all(holds for holds, _ in verdicts(row)) else 1
+    return 0 if found.complete and (options.quick or all(holds for holds, _ in verdicts(row))) else 1
 
 
 if __name__ == "__main__":

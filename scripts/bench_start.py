@@ -154,7 +154,7 @@ def phases_of_a_run(out: str) -> dict[str, float]:
                 setattr(found, function, timed(getattr(found, function), phase))
     imported = time.process_time() - began
     began = time.process_time()
-    with without_gc(own_process=True), import_module("dlassign.plots.undocumented").without_docs_of_set():
+    with without_gc(own_process=True), import_module("dlassign.plots.importing").without_docs_of_set():
         import_module("dlassign.plots.curves")
     matplotlib = time.process_time() - began
     from dlassign.cli.main import main

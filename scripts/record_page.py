@@ -187,8 +187,8 @@ def read_rows(file: Path) -> list[Row]:
         for row in reader:
             if tuple(row) != COLUMNS or None in row.values() or row["recipe"] not in RECIPES:
                 raise ValueError
-            for key in COLUMNS:
-                numbers(row, key) if key.endswith(("accuracies", "_with_views", "seconds")) else None
+            for key in (key for key in COLUMNS if key.endswith(("accuracies", "_with_views", "seconds"))):
+                numbers(row, key)  # a ValueError if there is anything else
             rows.append(row)
     except (ValueError, csv.Error) as error:
         place = f"{file}:{reader.line_num}"

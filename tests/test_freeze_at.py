@@ -18,7 +18,7 @@ from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import evaluate_run
 from dlassign.train.torch_learner import TorchLearner
 from helpers.records import without_times
-from helpers.runs import Stop, paths_of, stop_after_steps, with_changes
+from helpers.runs import Stop, paths_of, stop_after_steps, weights_after_steps, with_changes
 
 STEPS, AT = 12, 5
 FIRST = ["whiten.bias", "conv1", "norm1.bias", "conv2", "norm2.bias"]
@@ -100,17 +100,7 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> dict[int, dict[str, Tensor]]:
-    """The weights after each step of the runs that follow."""
-    at: dict[int, dict[str, Tensor]] = {}
-    step = TorchLearner.step
-
-    def watching(self: TorchLearner, *args: Any) -> Any:
-        stats = step(self, *args)
-        at[self._steps] = {name: value.clone() for name, value in self.model.state_dict().items()}
-        return stats
-
-    monkeypatch.setattr(TorchLearner, "step", watching)
-    return at
+    return weights_after_steps(monkeypatch)
 
 
 def moved(at: dict[int, dict[str, Tensor]], step: int) -> set[str]:

@@ -26,7 +26,7 @@ from dlassign.train.checkpoint import load_checkpoint
 from dlassign.train.experiment import run_experiment
 from dlassign.train.saved import evaluate_run
 from dlassign.train.torch_learner import TorchLearner
-from helpers.runs import paths_of, with_changes
+from helpers.runs import paths_of, weights_after_steps, with_changes
 
 HEAD = {"head.weight", "head.bias"}
 STEPS = 12
@@ -256,15 +256,7 @@ class TestFreezing:
     def test_until_it_is_unfrozen_it_is_the_frozen_run(
         self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        at: dict[int, dict[str, Tensor]] = {}
-        step = TorchLearner.step
-
-        def watching(self: TorchLearner, *args: Any) -> Any:
-            stats = step(self, *args)
-            at[self._steps] = {name: value.clone() for name, value in self.model.state_dict().items()}
-            return stats
-
-        monkeypatch.setattr(TorchLearner, "step", watching)
+        at = weights_after_steps(monkeypatch)
         place.train(tmp_path, {"train.freeze": "body", "train.unfreeze_at": {"steps": 5}})
         thawed = dict(at)
         at.clear()

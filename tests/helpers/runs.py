@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from dlassign.config.run import RunConfig
 from dlassign.data.load import fingerprint
@@ -90,3 +91,17 @@ def stop_after_steps(patch: pytest.MonkeyPatch) -> type[Stop]:
     patch.setattr(Stop, "steps", 0)
     patch.setattr(Stop, "after", 10**9)
     return Stop
+
+
+def weights_after_steps(patch: pytest.MonkeyPatch) -> dict[int, dict[str, Tensor]]:
+    """Return a dictionary into which each step that follows puts the model's state_dict, by steps done."""
+    at: dict[int, dict[str, Tensor]] = {}
+    step = TorchLearner.step
+
+    def watching(self: TorchLearner, *arguments: Any) -> Any:
+        stats = step(self, *arguments)
+        at[self._steps] = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return stats
+
+    patch.setattr(TorchLearner, "step", watching)
+    return at

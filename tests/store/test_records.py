@@ -459,7 +459,7 @@ def test_result_with_arithmetic_and_test_time_augmentation(tmp_path: Path) -> No
     other = tmp_path / "other.jsonl"
     write(other, start, ("resume", {"from_step": 0}), evaluation(8, "test", final=True), views, end())
     why = result_line(paths, read_records(other))["precision_why"]
-    assert why == "auto: convolutions on a CPU with avx512_bf16, when it began"
+    assert why == "auto: convolutions on a CPU with avx512_bf16, where it began"
     assert found["test_tta"] == {"loss": 0.1, "accuracy": 0.75, "n": 4, "views": 6}
     assert "val_tta" not in found
     write(paths.log, ("resume", {"from_step": 8}))

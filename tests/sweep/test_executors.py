@@ -34,7 +34,10 @@ def test_auto_stacks_many_equal_trials_and_else_uses_processes(tmp_path: Path) -
     assert stacked.why == "stacked: models train side by side, auto: 8 trials of 1 shape in 1 stack"
     few = choose_executor(configs(tmp_path, 3), adaptive=False)
     assert isinstance(few, ProcessesExecutor)
-    assert few.why == "2 worker processes (auto: no stacking, since 3 trials are few for 1 shape)"
+    assert (
+        few.why
+        == "2 worker processes (auto: no stacking, since 3 trials are few for 1 shape, and each needs 4 on average)"
+    )
     waits = choose_executor(configs(tmp_path, 8), adaptive=True)
     assert isinstance(waits, ProcessesExecutor)
     assert "the strategy waits for results" in waits.why
@@ -53,7 +56,7 @@ def test_auto_groups_what_shares_a_stack_and_says_so(tmp_path: Path) -> None:
     assert chosen.why == "stacked: models train side by side, auto: 12 trials of 3 shapes in 2 stacks"
     chosen = choose_executor([*equal, *bent[:3]], adaptive=False)
     assert isinstance(chosen, ProcessesExecutor)
-    assert "7 trials are few for 2 shapes" in chosen.why
+    assert "7 trials are few for 2 shapes, and each needs 4 on average" in chosen.why
 
 
 def test_auto_stacks_unequal_nets_only_where_that_is_faster_and_says_why(tmp_path: Path) -> None:

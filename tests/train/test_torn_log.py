@@ -81,3 +81,15 @@ def test_a_run_goes_on_and_verify_finds_nothing(tmp_path: Path) -> None:
     run_experiment(trial.config, paths, say=said.append)
     assert "the log lacked its last line, the record of the checkpoint, and has it again" in said
     assert list(contradictions(read_records(paths.log), paths.log)) == []
+
+
+def test_a_run_without_a_checkpoint_says_that_it_starts_again(tmp_path: Path) -> None:
+    trial = make_trial(tmp_path, 0, lr=0.1, steps=20)
+    paths = RunPaths(trial.paths.root)
+    run_experiment(trial.config, paths, prune=lambda record: record["kind"] == "eval")
+    paths.log.write_bytes(paths.log.read_bytes().splitlines(keepends=True)[0])
+    for file in paths.checkpoints.glob("*.pt"):
+        file.unlink()
+    said: list[str] = []
+    run_experiment(trial.config, paths, say=said.append)
+    assert "no checkpoint was written before it was stopped: it starts again at step 0" in said

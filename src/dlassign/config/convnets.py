@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence, Sized
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from dlassign.config.base import Config, Count, Depth, Layers, Pixels, Rate, Side, Stages, broken_rule
+from dlassign.errors import counted
 
 Activation = Literal["relu", "elu", "gelu", "identity", "leaky_relu", "sigmoid", "silu", "tanh"]
 BatchNorm = Literal["batch", "batch_from_zero", "batch_without_running", "batch_autograd", "batch_manual"]
 
 
-def _one_for_each_stage(key: str, values: Sized, widths: Sized) -> Iterator[PydanticCustomError]:
+def _one_for_each_stage(key: str, values: Sequence[Any], widths: Sized) -> Iterator[PydanticCustomError]:
     if len(values) != len(widths):
-        yield broken_rule(key, f"{len(values)} values for {len(widths)} widths; give one for each stage")
+        message = (
+            f"{list(values)} has {counted(len(values), 'value')} for {len(widths)} widths; give one for each stage"
+        )
+        yield broken_rule(key, message)
 
 
 class VGG(Config):

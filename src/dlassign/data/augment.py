@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlassign.data.augment_geometry import Augment, check_augment, cut_box
+from dlassign.data.augment_geometry import PlainAugment, check_augment, cut_box
 from dlassign.data.augment_pixels import (
     brightness,
     contrast,
@@ -100,7 +100,12 @@ class Augmentation:
     """
 
     def __init__(
-        self, pixel_ops: Sequence[tuple[str, PixelOp]], mixes: Sequence[Augment], *, seed: int, device: torch.device
+        self,
+        pixel_ops: Sequence[tuple[str, PixelOp]],
+        mixes: Sequence[PlainAugment],
+        *,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self._pixel_ops = tuple(pixel_ops)
         self._mixes = tuple(mixes)
@@ -160,7 +165,7 @@ class Augmentation:
 
 
 def make_augment(
-    augments: Sequence[Augment], images: Tensor, *, seed: int, full_size_after: int | None = None
+    augments: Sequence[PlainAugment], images: Tensor, *, seed: int, full_size_after: int | None = None
 ) -> Augmentation:
     """Return the augmentations of a run.
 
@@ -191,7 +196,7 @@ def stream_seed(seed: int, step: int, *, stream: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _pixel_op(augment: Augment, images: Tensor, *, seed: int) -> PixelOp:
+def _pixel_op(augment: PlainAugment, images: Tensor, *, seed: int) -> PixelOp:
     """Return the operation of one augmentation."""
     match augment["name"]:
         case "flip":
@@ -243,7 +248,7 @@ def _alternating_flip(images: Tensor, *, seed: int) -> PixelOp:
     return change
 
 
-def _crop_at_random(augment: Augment) -> PixelOp:
+def _crop_at_random(augment: PlainAugment) -> PixelOp:
     pixels = augment["pixels"]
 
     def change(x: Tensor, draw: Draw) -> Tensor:

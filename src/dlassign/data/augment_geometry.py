@@ -7,11 +7,12 @@ from typing import Any
 
 from dlassign.errors import ConfigError
 
-Augment = Mapping[str, Any]
+PlainAugment = Mapping[str, Any]
+"""The `model_dump()` of a class in config/augment.py."""
 Shape = tuple[int, ...]
 
 
-def check_augment(shape: Shape, augments: Sequence[Augment]) -> None:
+def check_augment(shape: Shape, augments: Sequence[PlainAugment]) -> None:
     """Check that augmentations fit the images, without looking at data.
 
     shape: of a raw sample, (C, H, W); augments: plain descriptions, the `model_dump()` of the classes in
@@ -37,7 +38,7 @@ def check_augment(shape: Shape, augments: Sequence[Augment]) -> None:
                 _check_sizes(augment["sizes"], min(shape_before_resize(shape, augments)[1:]), path=f"{path}.sizes")
 
 
-def shape_before_resize(shape: Shape, augments: Sequence[Augment]) -> Shape:
+def shape_before_resize(shape: Shape, augments: Sequence[PlainAugment]) -> Shape:
     """Return the shape of an image of this shape, (C, H, W), after all augmentations but resize."""
     for augment in augments:
         if augment["name"] == "crop" and augment["size"]:
@@ -68,7 +69,7 @@ def cut_box(size: Sequence[int], *, share: float, at: tuple[float, float]) -> tu
     return spans[0], spans[1], spans[2], spans[3]
 
 
-def _check_padding(augment: Augment, side: int, *, path: str) -> None:
+def _check_padding(augment: PlainAugment, side: int, *, path: str) -> None:
     if augment["padding"] == "reflect" and augment["pixels"] >= side:
         message = (
             f"{augment['pixels']} mirrored pixels of an image with {side}; give at most {side - 1}, or padding: edge"
@@ -86,7 +87,7 @@ def _check_sizes(sizes: Sequence[int], side: int, *, path: str) -> None:
             raise ConfigError.at(f"{path}.{place}", message)
 
 
-def _check_window(augment: Augment, height: int, width: int, *, path: str) -> None:
+def _check_window(augment: PlainAugment, height: int, width: int, *, path: str) -> None:
     rows, columns = augment["size"] or (height, width)
     padded = (height + 2 * augment["pixels"], width + 2 * augment["pixels"])
     if rows > padded[0] or columns > padded[1]:

@@ -101,18 +101,9 @@ class ChannelsLast:
     """The matrices of `ChannelsFirst`, but the channels of a pixel lie side by side in memory.
 
     So a row of X^T is KH runs of KW * C values. BLAS is fastest where it finds rows in memory, so it computes X^T V^T
-    and D X^T. The arrays are reused for every block of images.
+    and D X^T. Arguments, attributes and methods are those of `ChannelsFirst`. But `matrices` is X as
+    (b, rows, H' * W'), or as (1, rows, b * H' * W') where an image has few places, and `added_up` leaves it as it is.
     Derivation: docs/derivations/convolution.md.
-
-    Args:
-        shape: of the images, (b, C, H, W).
-        window: the filter.
-        ones: whether there is one row more, of ones, of which the weight is the bias.
-        dtype: of all values.
-
-    Attributes:
-        images: b.
-        matrices: X, (b, rows, H' * W'), or (1, rows, b * H' * W') where an image has few places.
     """
 
     def __init__(self, shape: tuple[int, ...], window: Window, *, ones: bool, dtype: Any) -> None:
@@ -142,15 +133,7 @@ class ChannelsLast:
         return (d @ self.matrices.transpose(0, 2, 1)).transpose(0, 2, 1)
 
     def added_up(self, filters: Array, d: Array) -> Array:
-        """Add each entry of V^T D to the pixel from which that of X is copied; only of columns without a row of ones.
-
-        Args:
-            filters: V, (F, rows).
-            d: D, like X, but with F rows.
-
-        Returns:
-            (b, C, H, W), a view of memory that the next block overwrites.
-        """
+        """See `ChannelsFirst.added_up`."""
         self._padded[...] = 0
         by_offset = filters.reshape(len(filters), *self._values.shape[3:])
         for u, v in np.ndindex(by_offset.shape[1:3]):

@@ -352,7 +352,7 @@ def _why_precision(records: RunRecords) -> str | None:
     """Return what decided the precision when the run began; a later session may have had another machine."""
     found: str | None = (records.start.get("arithmetic") or {}).get("why")
     later = found is not None and found.startswith("auto: convolutions") and bool(records.resumes)
-    return f"{found}, when it began" if later else found
+    return f"{found}, where it began" if later else found
 
 
 def precision(start: Record) -> str | None:

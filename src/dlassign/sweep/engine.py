@@ -181,12 +181,6 @@ def _changes(former: JournalEntry, dump: Mapping[str, Any], trials: list[str]) -
     return f"{head}: {kept} trial{'s' * (kept != 1)} kept, {len(new - old)} new{stay}"
 
 
-def _set_aside_if_damaged(trial: Trial) -> str:
-    from dlassign.sweep.anew import set_aside_if_damaged  # imports torch, which listing a sweep does not need
-
-    return set_aside_if_damaged(trial.paths)
-
-
 @dataclass
 class _Session:
     """One run of the command on a sweep: trains what is left. It is the TrialListener of its trials."""
@@ -268,13 +262,15 @@ class _Session:
             self._read(trials)
 
     def _wanted(self, trials: Iterable[Trial]) -> Iterator[Trial]:
+        from dlassign.sweep.anew import set_aside_if_damaged  # imports torch, which listing a sweep does not need
+
         for trial in trials:
             run = trial.run
             standing = self.standings[run]
             if self.stop.requested or run in self.given:
                 continue
             again = standing.status == "failed" and self.retry
-            if again and (kept := _set_aside_if_damaged(trial)):
+            if again and (kept := set_aside_if_damaged(trial.paths)):
                 self.view.say(kept)
             if again or not standing.over:
                 self.given.add(run)

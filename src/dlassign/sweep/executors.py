@@ -77,50 +77,52 @@ def choose_executor(configs: Sequence[RunConfig], *, adaptive: bool, workers: in
         return make_processes(configs, workers=workers, why="auto: --workers was given")
     if len(configs) <= 1 and not adaptive:
         return SerialExecutor(f"auto: {len(configs) or 'no'} trial to train")
-    together = [cfg for cfg in configs if stack_and_shape(cfg)[0] is not None]
-    alone = len(configs) - len(together)
-    stacks, shapes, obstacle = stackable(configs)
+    stacks, obstacle = group(configs)
+    shapes = sum(map(len, stacks))
+    together = sum(len(equal) for stack in stacks for equal in stack.values())
+    alone = len(configs) - together
     if adaptive:
         why = "the strategy waits for results"
-    elif alone > len(together):
+    elif alone > together:
         why = obstacle
-    elif len(together) < STACK_FROM * shapes:
-        why = obstacle or f"{len(configs)} trials are few for {counted(shapes, 'shape')}"
+    elif together < STACK_FROM * shapes:
+        few = f"{len(configs)} trials are few for {counted(shapes, 'shape')}, and each needs {STACK_FROM} on average"
+        why = obstacle or few
     else:
         # Shapes that each have a stack of their own compute as equal nets do.
-        why = too_large(together) if shapes > stacks else ""
+        unequal = [stack.values() for stack in stacks if len(stack) > 1]
+        why = too_large([cfg for stack in unequal for equal in stack for cfg in equal])
     if not why:
         from dlassign.sweep.stacked import StackedExecutor
 
-        grouped = f"{counted(shapes, 'shape')} in {counted(stacks, 'stack')}"
+        grouped = f"{counted(shapes, 'shape')} in {counted(len(stacks), 'stack')}"
         one_by_one = f", and {alone} one by one: {obstacle}" if alone else ""
-        return StackedExecutor(why=f"auto: {len(together)} trials of {grouped}{one_by_one}")
+        return StackedExecutor(why=f"auto: {together} trials of {grouped}{one_by_one}")
     if usable_cores() == 1 and not gpus_for(configs):
         return SerialExecutor(f"auto: one CPU core, and no stacking, since {why}")
     return make_processes(configs, workers=None, why=f"auto: no stacking, since {why}")
 
 
-def stackable(configs: Sequence[RunConfig]) -> tuple[int, int, str]:
-    """Return how many stacks and shapes there are, and why the others cannot be stacked at all ("" if all can).
+def group(configs: Sequence[RunConfig]) -> tuple[list[dict[tuple[str, int], list[RunConfig]]], str]:
+    """Return each stack as its configs by shape, and why the other configs cannot be stacked ("" if all can).
 
     What has one shape computes as one batched model: equal nets that see batches of one size.
     """
-    found = [stack_and_shape(cfg) for cfg in configs]
-    obstacle = next((reason for key, _, reason in found if key is None), "")
-    grouped = {(key, shape) for key, shape, _ in found if key is not None}
-    return len({key for key, _ in grouped}), len(grouped), obstacle
-
-
-def stack_and_shape(cfg: RunConfig) -> tuple[str | None, tuple[str, int], str]:
-    """Return the stack_key of a config, its shape, and why it cannot be stacked; see `stack_key`."""
     from dlassign.stacked.keys import model_key, stack_key
 
-    key, reason = stack_key(cfg)
-    return key, (model_key(cfg), cfg.train.batch_size), reason
+    stacks: dict[str, dict[tuple[str, int], list[RunConfig]]] = {}
+    obstacle = ""
+    for cfg in configs:
+        key, reason = stack_key(cfg)
+        if key is None:
+            obstacle = obstacle or reason
+        else:
+            stacks.setdefault(key, {}).setdefault((model_key(cfg), cfg.train.batch_size), []).append(cfg)
+    return list(stacks.values()), obstacle
 
 
 def too_large(configs: Sequence[RunConfig]) -> str:
-    """Return why nets that share a stack with nets of another shape would train no faster in that stack, or ""."""
+    """Return why nets, each in a stack with nets of another shape, would train no faster in it, or ""."""
     from dlassign.data.load import describe
     from dlassign.data.prepare import preprocessed_shape
     from dlassign.nets.build import check_model
@@ -130,7 +132,7 @@ def too_large(configs: Sequence[RunConfig]) -> str:
 
     infos: dict[str, DataInfo] = {}  # mostly all have the same data
     sizes = []
-    for cfg in among_unequal(configs):
+    for cfg in configs:
         key = cfg.data.model_dump_json()
         info = infos[key] = infos.get(key) or describe(cfg.data)
         in_shape = preprocessed_shape(info.shape, steps_by_default(cfg.data, cfg.init))
@@ -145,16 +147,6 @@ def too_large(configs: Sequence[RunConfig]) -> str:
         f"nets of unequal shape gain by it up to {most} million parameters times batch size, and these have {found} "
         "million on average"
     )
-
-
-def among_unequal(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """Return the configs whose stack has nets of more than one shape."""
-    stacks: dict[str | None, list[tuple[RunConfig, tuple[str, int]]]] = {}
-    for cfg in configs:
-        key, shape, _ = stack_and_shape(cfg)
-        stacks.setdefault(key, []).append((cfg, shape))
-    mixed = [stack for stack in stacks.values() if len({shape for _, shape in stack}) > 1]
-    return [cfg for stack in mixed for cfg, _ in stack]
 
 
 def make_processes(

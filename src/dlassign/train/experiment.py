@@ -321,7 +321,9 @@ def read_former(paths: RunPaths, say: Say) -> Former | None:
     if state is not None and state.get("run") != paths.root.name:
         message = f"the checkpoint in {paths.checkpoints} is that of another run, {state.get('run')}"
         raise UserError(f"{message}; remove it to train from the beginning, or use --again")
-    if state is not None and complete_torn(paths.log, state):
+    if state is None:
+        say("no checkpoint was written before it was stopped: it starts again at step 0")
+    elif complete_torn(paths.log, state):
         say("the log lacked its last line, the record of the checkpoint, and has it again")
     return Former(records.start, state)
 

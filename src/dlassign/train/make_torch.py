@@ -22,7 +22,7 @@ from dlassign.data.prepare import Preprocess
 from dlassign.data.torch_batches import TensorSplit, to_device, torch_batches
 from dlassign.errors import ConfigError, Problem
 from dlassign.nets.build import build_model
-from dlassign.nets.freezing import Frozen, choose, freeze, head_of
+from dlassign.nets.freezing import Frozen, choose, head_of
 from dlassign.nets.init import initialise
 from dlassign.nets.objective import LossOf, make_loss, make_penalty
 from dlassign.nets.pretrained import LoadReport
@@ -104,13 +104,12 @@ def make_torch_learner(
 
 
 def _step_options(train: Train, model: nn.Module, plan: Plan | None) -> StepOptions:
-    at_once = 0 if train.freeze_at is None else None  # of a learner that only evaluates
     return StepOptions(
         accumulate=train.accumulate,
         clip=_clipper(train.clip),
         average=make_average(train.average, model, total=plan.steps if plan is not None else 1),
-        frozen=freeze_named(model, train),
-        freeze_at=plan.freeze_at if plan is not None else at_once,
+        frozen=choose_named(model, train),
+        freeze_at=plan.freeze_at if plan is not None else 0,
         unfreeze_at=plan.unfreeze_at if plan is not None else None,
     )
 
@@ -189,8 +188,8 @@ def plain_augments(cfg: RunConfig) -> list[dict[str, Any]]:
     ]
 
 
-def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
-    """Return what a config freezes, None if it names nothing; what is never trained is frozen at once.
+def choose_named(model: nn.Module, train: Train) -> Frozen | None:
+    """Return what a config freezes, at whatever step, or None if it names nothing.
 
     Raises:
         ConfigError: a pattern matches no parameter, or nothing is left to train.
@@ -198,13 +197,10 @@ def freeze_named(model: nn.Module, train: Train) -> Frozen | None:
     if not train.freeze:
         return None
     try:
-        frozen = choose(model, train.freeze, head=head_of(model))
+        return choose(model, train.freeze, head=head_of(model))
     except ValueError as error:
         message = str(error).removeprefix("freeze: ")
         raise ConfigError([Problem(path="train.freeze", message=message)]) from error
-    if train.freeze_at is None:
-        freeze(model, frozen)
-    return frozen
 
 
 def _eval_options(cfg: RunConfig, n_classes: int) -> EvalOptions:

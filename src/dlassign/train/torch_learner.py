@@ -36,7 +36,7 @@ class StepOptions:
         clip: called on the parameters between backward and update, or None.
         average: what is done with the weights after each step, or None.
         frozen: what of the model is not trained from `freeze_at` to `unfreeze_at`, or None.
-        freeze_at: steps done when that is trained no longer, 0 at the start; None is never.
+        freeze_at: steps done when that is trained no longer, 0 at the start.
         unfreeze_at: steps done when it begins to be trained; None is never.
     """
 
@@ -44,14 +44,13 @@ class StepOptions:
     clip: Callable[[list[nn.Parameter]], object] | None = None
     average: Average | None = None
     frozen: Frozen | None = None
-    freeze_at: int | None = 0
+    freeze_at: int = 0
     unfreeze_at: int | None = None
 
     def frozen_after(self, steps: int) -> Frozen | None:
         """Return what is not trained in the step that follows so many steps."""
-        begun = self.freeze_at is not None and steps >= self.freeze_at
         over = self.unfreeze_at is not None and steps >= self.unfreeze_at
-        return self.frozen if begun and not over else None
+        return self.frozen if steps >= self.freeze_at and not over else None
 
 
 class TorchLearner:

@@ -77,14 +77,16 @@ def _summary(cfg: RunConfig, fit: Fit) -> list[str]:
         return [f"no summary: layers are counted in PyTorch, and {', '.join(own)} is there in NumPy alone"]
     from dlassign.checks.summary import columns, costs, summarise
     from dlassign.nets.build import build_model
+    from dlassign.nets.freezing import freeze
     from dlassign.stats.text import columns_text
     from dlassign.train.arithmetic import choose_arithmetic
     from dlassign.train.device import resolve_device
-    from dlassign.train.make_torch import freeze_named
+    from dlassign.train.make_torch import choose_named
     from dlassign.train.plan import check_loss
 
     model = build_model(cfg.model, fit.in_shape, check_loss(cfg, fit.info.n_classes))
-    freeze_named(model, cfg.train)
+    if cfg.train.freeze_at is None and (frozen := choose_named(model, cfg.train)) is not None:
+        freeze(model, frozen)
     summary = summarise(model, fit.in_shape)
     precision = "fp64" if cfg.train.precision == "fp64" else "fp32"
     if cfg.backend == "torch":

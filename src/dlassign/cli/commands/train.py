@@ -105,7 +105,7 @@ def _draw(paths: RunPaths, records: RunRecords | None = None, *, matrix: str = "
 
     with without_gc(own_process=True):
         # Here, since it imports matplotlib, which a finished run does not need.
-        from dlassign.plots.undocumented import without_docs_of_set
+        from dlassign.plots.importing import without_docs_of_set
 
         with without_docs_of_set():
             from dlassign.plots.confusion import build_final

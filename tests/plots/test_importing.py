@@ -8,10 +8,10 @@ import sys
 import pytest
 from matplotlib.artist import Artist
 
-from dlassign.plots.undocumented import without_docs_of_set
+from dlassign.plots.importing import without_docs_of_set
 
 CODE = """\
-from dlassign.plots.undocumented import without_docs_of_set
+from dlassign.plots.importing import without_docs_of_set
 with without_docs_of_set():
     from matplotlib.lines import Line2D
 class Own(Line2D):
